@@ -1,0 +1,3 @@
+"""Rankward: what does gradient descent prefer when nothing tells it what to prefer?"""
+
+__version__ = "0.1.0"

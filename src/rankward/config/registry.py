@@ -1,0 +1,71 @@
+"""Schemas made known to Hydra, and the way from a composed config to a checked `RunConfig`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from rankward.config import schema
+from rankward.config.errors import ConfigError
+
+SCHEMAS: dict[str, type] = {
+    "run": schema.RunConfig,
+    "factorization": schema.Factorization,
+    "matrix_factorization": schema.MatrixFactorization,
+    "depth": schema.Depth,
+    "constant_rate": schema.ConstantRate,
+    "init": schema.Init,
+    "two_by_two": schema.TwoByTwo,
+    "dimensions": schema.Dimensions,
+    "random_matrix": schema.RandomMatrix,
+    "sensing": schema.Sensing,
+    "observations_file": schema.File,
+    "metrics": schema.Metrics,
+    "wandb": schema.WandbLogger,
+    "file_logger": schema.FileLogger,
+    "trainer": schema.Trainer,
+}
+
+# Where a run may be repeated with another value and still be the same run.
+NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer")
+
+
+def register() -> None:
+    """Store every schema under the group `schema`; a YAML names its own in its defaults list."""
+    store = ConfigStore.instance()
+    for name, node in SCHEMAS.items():
+        store.store(group="schema", name=name, node=node, provider="rankward")
+
+
+def run_config(cfg: DictConfig) -> schema.RunConfig:
+    """A composed Hydra config as checked dataclasses.
+
+    Raises:
+        ConfigError: a value that is missing, out of range, or at odds with another group.
+    """
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "experiment")])
+    missing = sorted(OmegaConf.missing_keys(plain))
+    if missing:
+        raise ConfigError(missing[0], "???", "a value: this choice has no default")
+    try:
+        run = OmegaConf.to_object(plain)
+    except MissingMandatoryValue as error:
+        raise ConfigError(str(error.full_key), "???", "a value") from error
+    assert isinstance(run, schema.RunConfig)
+    return run
+
+
+def config_hash(run: dict[str, Any]) -> str:
+    """Sixteen hex digits that name what a run computes: its resolved config less loggers, device and checkpoints.
+
+    Example:
+        >>> config_hash({"seed": 0}) == config_hash({"seed": 0, "ckpt_path": "x"})
+        True
+    """
+    kept = {key: value for key, value in run.items() if key not in NOT_HASHED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,99 @@
+"""The compiled engine: chains of matrices and entry masks, eight or sixteen runs to a register, a queue behind them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankward.dynamics.state import Problem, Progress, Rows, Schedule, flatten, unflatten
+
+ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
+
+
+class FusedEngine:
+    """Advances an ensemble in compiled code; the same bits for any company, thread count and chunk length.
+
+    Args:
+        chain: d_0, d_1, ..., d_L of the matrices.
+        schedule: which iterations are looked at and recorded.
+        threads: None for one a core.
+    """
+
+    name = "fused"
+
+    def __init__(self, chain: Sequence[int], schedule: Schedule, threads: int | None = None) -> None:
+        self.chain = tuple(chain)
+        self.schedule = schedule
+        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1
+        self.shapes = [(above, below) for below, above in zip(self.chain, self.chain[1:], strict=False)]
+
+    def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
+        """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
+
+        Args:
+            factors: [runs, d_l, d_(l-1)] each, on the CPU.
+            length: a multiple of the schedule's stride.
+        """
+        from rankward.dynamics.kernels import store
+
+        running = progress.running.numpy()
+        flat = flatten([factor.detach() for factor in factors]).numpy()
+        runs, parameters = len(running), flat.shape[1]
+        threads = max(1, min(self.threads, runs))
+        alone = -(-runs // threads) <= max(1, max(self.chain) // 10)
+        drive = store.kernel(self.chain, flat.dtype.name, alone and store.family(self.chain) == "strict")
+
+        capacity = max(1, min(length // self.schedule.stride + 2, 512, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
+        rows_iteration = np.empty((runs, capacity), np.int64)
+        rows_loss = np.empty((runs, capacity))
+        rows_factors = np.empty((runs, capacity, parameters), flat.dtype)
+        rows_count = np.zeros(runs, np.int64)
+        entries = int(np.prod(problem.values.shape[1:]))
+        arguments = (
+            np.zeros(1, np.int64), running, np.array(self.chain), flat,
+            problem.operator.reshape(-1, entries).numpy(), problem.values.reshape(-1, entries).numpy(),
+            problem.eta.numpy(), problem.stop_loss.numpy(), problem.max_iterations.numpy(),
+            progress.iteration.numpy(), progress.status.numpy(), progress.next_record.numpy(),
+            progress.lowest_loss.numpy(), length, self.schedule.stride, self.schedule.every,
+            self.schedule.iteration_ratio, self.schedule.loss_ratio,
+            rows_iteration, rows_loss, rows_factors, rows_count,
+        )  # fmt: skip
+        with _blas_on_one_thread(store.family(self.chain) == "blas"):
+            if threads == 1:
+                drive(*arguments)
+            else:
+                with ThreadPoolExecutor(threads) as pool:
+                    for done in [pool.submit(drive, *arguments) for _ in range(threads)]:
+                        done.result()
+        with torch.no_grad():
+            for factor, advanced in zip(factors, unflatten(torch.from_numpy(flat), self.shapes), strict=True):
+                factor.copy_(advanced)
+        kept = np.arange(capacity) < rows_count[:, None]
+        return Rows(
+            torch.from_numpy(np.repeat(running, rows_count)),
+            torch.from_numpy(rows_iteration[kept]),
+            torch.from_numpy(rows_loss[kept]),
+            unflatten(torch.from_numpy(rows_factors[kept]), self.shapes),
+        )
+
+
+class _blas_on_one_thread:  # noqa: N801 - reads as the context it is
+    """BLAS on one thread each: its bits depend on how many share a product."""
+
+    def __init__(self, needed: bool) -> None:
+        self.needed = needed
+
+    def __enter__(self) -> None:
+        if self.needed:
+            from threadpoolctl import threadpool_limits
+
+            self.limits = threadpool_limits(1, user_api="blas")
+
+    def __exit__(self, *_: object) -> None:
+        if self.needed:
+            self.limits.restore_original_limits()

@@ -1,0 +1,104 @@
+# Text, not a module: pasted below `advance` and `losses` (and LANES, load, store) when a kernel is written.
+# ruff: noqa: F821
+# mypy: ignore-errors
+
+RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2, 3
+
+
+@numba.njit(cache=True, nogil=True)
+def drive(
+    queue, order, sizes, factors, mask, values, eta, stop_loss, max_iterations, iteration, status, next_record,
+    lowest_loss, length, stride, every, iteration_ratio, loss_ratio, rows_iteration, rows_loss, rows_factors, rows_count,
+):  # fmt: skip
+    """Advance every run that `queue` hands out by `length` iterations, or to its stop, or until its rows are full.
+
+    A lane whose run leaves takes the next run of the queue: which run sits beside which changes no bit of either.
+    """
+    parameters = factors.shape[1]
+    entries = mask.shape[1]
+    capacity = rows_iteration.shape[1]
+    mask_at = parameters * LANES
+    values_at = mask_at + entries * LANES
+    eta_at = values_at + entries * LANES
+    state = np.zeros(eta_at + LANES, factors.dtype)
+    loss = np.zeros(LANES, factors.dtype)
+    scratch = np.zeros(scratch_size(sizes) * LANES, factors.dtype)
+
+    ticket = np.full(LANES, -1)
+    now = np.zeros(LANES, np.int64)
+    until = np.zeros(LANES, np.int64)
+    steps = np.zeros(LANES, np.int64)
+    vacant = np.ones(LANES, np.bool_)
+    active = 0
+    waiting = True
+
+    while True:
+        if waiting:
+            for lane in range(LANES):
+                if vacant[lane]:
+                    ticket[lane] = draw(queue)
+                    if ticket[lane] >= order.size:
+                        waiting = False
+                        break
+                    run = order[ticket[lane]]
+                    vacant[lane] = False
+                    active += 1
+                    for i in range(parameters):
+                        state[i * LANES + lane] = factors[run, i]
+                    for i in range(entries):
+                        state[mask_at + i * LANES + lane] = mask[run, i]
+                        state[values_at + i * LANES + lane] = values[run, i]
+                    state[eta_at + lane] = eta[run]
+                    now[lane] = iteration[run]
+                    until[lane] = now[lane] + length
+                    # A run that has not left its first row is looked at before its first step.
+                    steps[lane] = 0 if next_record[run] == 0 else min(stride, max_iterations[run] - now[lane])
+        if active == 0:
+            return
+
+        hop = length
+        for lane in range(LANES):
+            if not vacant[lane]:
+                hop = min(hop, steps[lane])
+        if hop > 0:
+            advance(state, scratch, sizes, hop)
+        losses(state, scratch, sizes, loss)
+
+        for lane in range(LANES):
+            if vacant[lane]:
+                continue
+            now[lane] += hop
+            steps[lane] -= hop
+            if steps[lane] > 0:
+                continue
+            run = order[ticket[lane]]
+            here = np.float64(loss[lane])
+            if not here < np.inf:
+                status[run] = DIVERGED
+            elif here < stop_loss[run]:
+                status[run] = CONVERGED
+            elif now[lane] >= max_iterations[run]:
+                status[run] = MAX_ITERATIONS
+            due = now[lane] >= next_record[run]
+            if due or status[run] != RUNNING or (every == 0 and here <= loss_ratio * lowest_loss[run]):
+                row = rows_count[ticket[lane]]
+                rows_iteration[ticket[lane], row] = now[lane]
+                rows_loss[ticket[lane], row] = here
+                for i in range(parameters):
+                    rows_factors[ticket[lane], row, i] = state[i * LANES + lane]
+                rows_count[ticket[lane]] = row + 1
+                lowest_loss[run] = min(lowest_loss[run], here)
+            if due:
+                if every > 0:
+                    next_record[run] = now[lane] + every
+                else:
+                    grown = np.int64(np.ceil(now[lane] * iteration_ratio / stride)) * stride
+                    next_record[run] = max(now[lane] + stride, grown)
+            if status[run] != RUNNING or now[lane] >= until[lane] or rows_count[ticket[lane]] == capacity:
+                for i in range(parameters):
+                    factors[run, i] = state[i * LANES + lane]
+                iteration[run] = now[lane]
+                vacant[lane] = True
+                active -= 1
+            else:
+                steps[lane] = min(stride, max_iterations[run] - now[lane])

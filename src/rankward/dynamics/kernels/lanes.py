@@ -1,0 +1,127 @@
+"""A numba value type for several runs side by side in one vector register.
+
+`load8(array, offset)` reads eight neighbouring elements as one value of type `lanes`, on which +, - and * work as they
+do on a float: each lane sees the plain IEEE operation, never fused or reordered, so a run's bits do not depend on the
+lane it sits in. `load1` is the scalar twin, so that one source serves a single run and a full register.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models, register_default
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic
+
+
+class Lanes(types.Type):
+    """`width` floats of type `scalar`, one a run."""
+
+    def __init__(self, scalar: types.Float, width: int) -> None:
+        self.scalar = scalar
+        self.width = width
+        super().__init__(name=f"lanes({scalar}, {width})")
+
+
+@register_default(Lanes)
+class LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    """LLVM's own vector type."""
+
+    def __init__(self, dmm: Any, fe_type: Lanes) -> None:
+        element = ir.DoubleType() if fe_type.scalar.bitwidth == 64 else ir.FloatType()
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.width))
+
+
+def _arithmetic(symbol: Callable[..., Any], instruction: str) -> None:
+    @infer_global(symbol)
+    class Typing(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+            if len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]:
+                return signature(args[0], args[0], args[0])
+            return None
+
+    @lower_builtin(symbol, Lanes, Lanes)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, instruction)(*args)
+
+
+_arithmetic(operator.add, "fadd")
+_arithmetic(operator.sub, "fsub")
+_arithmetic(operator.mul, "fmul")
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), ir.PointerType(pointee))
+
+
+def _make_load(width: int) -> Any:
+    @intrinsic
+    def load(typingctx: Any, array: Any, offset: Any) -> Any:
+        result = array.dtype if width == 1 else Lanes(array.dtype, width)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = context.get_value_type(result)
+            value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind))
+            value.align = array.dtype.bitwidth // 8  # scratch arrays promise no more
+            return value
+
+        return result(array, types.intp), codegen
+
+    return load
+
+
+def _make_store(width: int) -> Any:
+    @intrinsic
+    def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            pointer = _address(context, builder, sig.args[0], args[0], args[1], args[2].type)
+            written = builder.store(args[2], pointer)
+            written.align = array.dtype.bitwidth // 8
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, value), codegen
+
+    return store
+
+
+@intrinsic
+def draw(typingctx: Any, counter: Any) -> Any:
+    """The next ticket of a queue shared by threads: `counter[0]` before it is raised by one, atomically."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("add", data, cgutils.intp_t(1), "monotonic")
+
+    return types.intp(counter), codegen
+
+
+load1, load4, load8, load16, load32 = (_make_load(width) for width in (1, 4, 8, 16, 32))
+store1, store4, store8, store16, store32 = (_make_store(width) for width in (1, 4, 8, 16, 32))
+
+
+def _make_spread(width: int) -> Any:
+    @intrinsic
+    def spread(typingctx: Any, array: Any, offset: Any) -> Any:
+        result = Lanes(array.dtype, width)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = context.get_value_type(result)
+            value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind.element))
+            value.align = array.dtype.bitwidth // 8
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+
+        return result(array, types.intp), codegen
+
+    return spread
+
+
+spread8, spread16 = _make_spread(8), _make_spread(16)

@@ -1,0 +1,127 @@
+"""Kernels as files: text is written once into a cache folder, imported, compiled, and kept on disk by numba.
+
+The folder's name holds the version of the whole engine, since numba's cache does not notice an edit of a callee.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import platformdirs
+
+from rankward.dynamics.kernels import straight
+
+HERE = Path(__file__).parent
+STRAIGHT_LIMIT = 400  # multiplications; about a second of compile time
+LANES_LIMIT = 64  # largest dimension for which strict lanes lead BLAS run by run
+WIDTH = {"float64": 8, "float32": 16}  # runs in one 512-bit register
+
+Kernel = Callable[..., None]
+
+
+def family(sizes: Sequence[int]) -> str:
+    """Which arithmetic a chain of these sizes gets; by shape alone, so that a run's bits never depend on company.
+
+    Example:
+        >>> family([2, 2, 2, 2]), family([10, 10, 10]), family([100, 100, 100])
+        ('straight', 'strict', 'blas')
+    """
+    if straight.multiplications(sizes) <= STRAIGHT_LIMIT:
+        return "straight"
+    return "strict" if max(sizes) <= LANES_LIMIT else "blas"
+
+
+@functools.cache
+def kernel(sizes: tuple[int, ...], dtype: str, single: bool) -> Kernel:
+    """The compiled `drive` for a chain of matrices; `single` asks for the text that serves one run at a time.
+
+    Both texts of the strict family give the same bits; the straight one needs no twin, the BLAS one has no lanes.
+    """
+    kind = family(sizes)
+    name, text = kind, ""
+    if kind == "straight":
+        name = f"straight_{'_'.join(map(str, sizes))}"
+        text = _lanes(WIDTH[dtype]) + straight.source(sizes)
+    elif kind == "strict" and not single:
+        text = _lanes(WIDTH[dtype]) + _read("_multiply_lanes_source.py") + _read("_chain_source.py")
+    elif kind == "strict":
+        text = _lanes(1) + _wide(WIDTH[dtype]) + _read("_multiply_single_source.py") + _read("_chain_source.py")
+    else:
+        text = _lanes(1) + _read("_multiply_blas_source.py") + _read("_chain_source.py")
+    suffix = "_single" if single and kind == "strict" else ""
+    return _imported(f"{name}{suffix}_{dtype}", text + _read("_driver_source.py"))
+
+
+def _read(name: str) -> str:
+    return "\n\n" + (HERE / name).read_text().split("# mypy: ignore-errors\n", 1)[1].lstrip("\n")
+
+
+def _lanes(width: int) -> str:
+    return (
+        "import numba\nimport numpy as np\n\n"
+        "from rankward.dynamics.kernels.lanes import draw\n"
+        f"from rankward.dynamics.kernels.lanes import load{width} as load, store{width} as store\n\n"
+        f"LANES = {width}\n"
+    )
+
+
+def _wide(width: int) -> str:
+    names = ", ".join(f"{name}{width} as {alias}" for name, alias in
+                      (("load", "load_wide"), ("store", "store_wide"), ("spread", "spread")))  # fmt: skip
+    return f"from rankward.dynamics.kernels.lanes import {names}\n\nWIDE = {width}\n"
+
+
+@functools.cache
+def _version() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    for path in sorted(HERE.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Where kernels are kept: `RANKWARD_CACHE`, else the user's cache folder, else (read-only home) a temporary one."""
+    wanted = os.environ.get("RANKWARD_CACHE")
+    candidates = [Path(wanted)] if wanted else [platformdirs.user_cache_path("rankward")]
+    candidates.append(Path(tempfile.gettempdir()) / f"rankward-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
+    for candidate in candidates:
+        folder = candidate / "kernels" / _version()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    return Path(tempfile.mkdtemp(prefix="rankward-"))
+
+
+def _imported(name: str, text: str) -> Kernel:
+    path = cache_folder() / f"{name}.py"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)  # two processes may write at once; either text is the right one
+    module_name = f"rankward_kernel_{_version()}_{name}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module.drive  # type: ignore[no-any-return]
+
+
+def is_cached(sizes: tuple[int, ...], dtype: str, single: bool) -> bool:
+    """Whether the kernel has been compiled on this machine before (its first call then takes no seconds)."""
+    drive: Any = kernel(sizes, dtype, single)
+    return any((Path(drive._cache.cache_path)).glob(f"{Path(drive.py_func.__code__.co_filename).stem}.drive-*.nbi"))

@@ -1,0 +1,120 @@
+"""The reference engine: plain torch with autograd, one run at a time, any factorization and measurement, any device.
+
+Slow and short on purpose: it is what the compiled engine is compared with, and what runs where that one cannot.
+One run at a time and one thread keep its bits the same alone and in company.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status
+from rankward.factorizations.base import Factorization
+
+
+def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
+    """Equation 1, half the sum of squared residuals, of one run: `operator` is its mask or its sensing matrices.
+
+    Example:
+        >>> one = torch.ones(1, 1)
+        >>> float(loss(3 * one, one, one))
+        2.0
+    """
+    if operator.shape == values.shape:
+        residual = operator * (product - values)
+    else:
+        residual = operator.flatten(1) @ product.flatten() - values
+    return 0.5 * (residual * residual).sum()
+
+
+class ReferenceEngine:
+    """Advances an ensemble by autograd.
+
+    Args:
+        factorization: whose `product` is trained.
+        schedule: which iterations are looked at and recorded.
+    """
+
+    name = "reference"
+
+    def __init__(self, factorization: Factorization, schedule: Schedule) -> None:
+        self.factorization = factorization
+        self.schedule = schedule
+
+    def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
+        """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
+
+        Args:
+            factors: [runs, *shape] each.
+            length: a multiple of the schedule's stride.
+        """
+        rows: list[tuple[int, int, float, list[Tensor]]] = []
+        with _one_thread():
+            for run in progress.running.tolist():
+                weights = [factor[run].detach().clone().requires_grad_() for factor in factors]
+                rows += self._advance_run(run, weights, problem, progress, length)
+                with torch.no_grad():
+                    for factor, weight in zip(factors, weights, strict=True):
+                        factor[run] = weight
+        return Rows(
+            torch.tensor([row[0] for row in rows], dtype=torch.int64),
+            torch.tensor([row[1] for row in rows], dtype=torch.int64),
+            torch.tensor([row[2] for row in rows], dtype=torch.float64),
+            [
+                torch.stack([row[3][i] for row in rows]) if rows else factor.new_empty((0, *factor.shape[1:]))
+                for i, factor in enumerate(factors)
+            ],
+        )
+
+    def _advance_run(
+        self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int
+    ) -> Iterator[tuple[int, int, float, list[Tensor]]]:
+        operator, values, eta = problem.operator[run], problem.values[run], problem.eta[run]
+        iteration, limit = int(progress.iteration[run]), int(problem.max_iterations[run])
+        end = min(iteration + length, limit)
+        seen = int(progress.next_record[run]) > 0  # this iteration has been looked at, in the chunk before
+        while True:
+            value = loss(self.factorization.product(weights), operator, values)
+            if not seen and (iteration % self.schedule.stride == 0 or iteration == limit):
+                if self._look(run, iteration, float(value), problem, progress):
+                    yield run, iteration, float(value), [weight.detach().clone() for weight in weights]
+                if progress.status[run] != Status.RUNNING or iteration >= end:
+                    break
+            gradients = torch.autograd.grad(value, weights)
+            with torch.no_grad():
+                for weight, gradient in zip(weights, gradients, strict=True):
+                    weight -= eta * gradient
+            iteration += 1
+            seen = False
+        progress.iteration[run] = iteration
+
+    def _look(self, run: int, iteration: int, value: float, problem: Problem, progress: Progress) -> bool:
+        """Set the run's status; whether this iteration is recorded."""
+        if not value < float("inf"):
+            progress.status[run] = Status.DIVERGED
+        elif value < problem.stop_loss[run]:
+            progress.status[run] = Status.CONVERGED
+        elif iteration >= problem.max_iterations[run]:
+            progress.status[run] = Status.MAX_ITERATIONS
+        due = iteration >= int(progress.next_record[run])
+        fallen = not self.schedule.every and value <= self.schedule.loss_ratio * float(progress.lowest_loss[run])
+        if due:
+            progress.next_record[run] = self.schedule.after(iteration)
+        recorded = due or fallen or bool(progress.status[run] != Status.RUNNING)
+        if recorded:
+            progress.lowest_loss[run] = min(float(progress.lowest_loss[run]), value)
+        return recorded
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

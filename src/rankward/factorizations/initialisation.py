@@ -1,0 +1,133 @@
+"""How the factors of a matrix factorization start (Proposition 3, Equation 5, Proposition 4)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankward.config import ConfigError
+from rankward.random import generator
+
+ATTEMPTS = 1000  # a fair sign fails so often with probability 2^-1000
+
+
+class Initialisation(ABC):
+    """A start drawn again and again until the product's determinant has the wanted sign.
+
+    Args:
+        scale: see each scheme; positive.
+        determinant: `any`, `positive` or `negative`.
+
+    Raises:
+        ConfigError: a sign asked of a product that has no determinant, or whose determinant is always zero, or that
+            the scheme cannot give.
+    """
+
+    def __init__(self, scale: float, determinant: str = "any") -> None:
+        self.scale = scale
+        self.determinant = determinant
+
+    @abstractmethod
+    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+        """One draw; factor l is [d_l, d_(l-1)]."""
+
+    def draw(self, sizes: Sequence[int], seed: int) -> list[Tensor]:
+        """Initial factors, W_1 first, float64, for sizes d_0, d_1, ..., d_L; the same for the same seed, always."""
+        if self.determinant != "any":
+            self._check_sign(sizes)
+        random = generator(seed, "initial factors")
+        for _ in range(ATTEMPTS):
+            factors = self.factors(sizes, random)
+            if self.determinant == "any" or _sign(factors) == (1 if self.determinant == "positive" else -1):
+                return [torch.from_numpy(np.array(factor, dtype=np.float64)) for factor in factors]
+        raise ConfigError("init.determinant", self.determinant, f"another sign: {ATTEMPTS} draws gave none like it")
+
+    def _check_sign(self, sizes: Sequence[int]) -> None:
+        rows, cols = sizes[-1], sizes[0]
+        if rows != cols:
+            raise ConfigError("init.determinant", self.determinant, f"any: a {rows}x{cols} product has no determinant")
+        if min(sizes) < rows:
+            raise ConfigError(
+                "init.determinant", self.determinant, f"any: hidden size {min(sizes)} < {rows} makes the determinant zero"
+            )
+
+
+class Gaussian(Initialisation):
+    """Layer-wise independent normal entries; `scale` is the standard deviation of the product's entries.
+
+    Each layer gets (scale / prod_{l<L} sqrt(d_l))^(1/L): an entry of the product sums prod d_l products.
+
+    Example:
+        >>> W_1, W_2 = Gaussian(scale=0.1).draw((2, 2, 2), seed=0)
+        >>> W_1.shape
+        torch.Size([2, 2])
+    """
+
+    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+        layers = len(sizes) - 1
+        each = (self.scale / prod(size**0.5 for size in sizes[1:-1])) ** (1 / layers)
+        return [each * random.standard_normal((sizes[i + 1], sizes[i])) for i in range(layers)]
+
+
+class Balanced(Initialisation):
+    """A normal product with entries of standard deviation `scale`, split by its SVD so that Equation 5 holds.
+
+    Raises:
+        ConfigError: a hidden size too small to hold the product.
+    """
+
+    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+        layers = len(sizes) - 1
+        rank = min(sizes[0], sizes[-1])
+        if min(sizes) < rank:
+            raise ConfigError("init", "balanced", f"hidden sizes of at least {rank}, which hold a product of full rank")
+        left, values, right = np.linalg.svd(
+            self.scale * random.standard_normal((sizes[-1], sizes[0])), full_matrices=False
+        )
+        root = np.diag(values ** (1 / layers))
+        if layers == 1:
+            return [left @ root @ right]
+        factors = [np.zeros((sizes[i + 1], sizes[i])) for i in range(layers)]
+        for factor in factors:
+            factor[:rank, :rank] = root
+        factors[0][:rank] = root @ right
+        factors[-1][:, :rank] = left @ root
+        return factors
+
+
+class Identity(Initialisation):
+    """The product is `scale` times the identity, each factor its L-th root (Proposition 4 for depth 2)."""
+
+    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+        layers = len(sizes) - 1
+        return [self.scale ** (1 / layers) * np.eye(sizes[i + 1], sizes[i]) for i in range(layers)]
+
+
+class Orthogonal(Initialisation):
+    """Each factor is scale^(1/L) times a uniformly random (semi-)orthogonal matrix."""
+
+    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+        layers = len(sizes) - 1
+        return [
+            self.scale ** (1 / layers) * _semi_orthogonal(sizes[i + 1], sizes[i], random) for i in range(layers)
+        ]
+
+
+def _sign(factors: list[np.ndarray]) -> float:
+    """Sign of the product's determinant, of the factors one by one where all are square: no rounding in between."""
+    if all(factor.shape[0] == factor.shape[1] for factor in factors):
+        return float(prod(np.linalg.slogdet(factor)[0] for factor in factors))
+    return float(np.linalg.slogdet(reduce(np.matmul, reversed(factors)))[0])
+
+
+def _semi_orthogonal(rows: int, cols: int, random: np.random.Generator) -> np.ndarray:
+    normal = random.standard_normal((max(rows, cols), min(rows, cols)))
+    orthogonal, triangular = np.linalg.qr(normal)
+    orthogonal = orthogonal * np.sign(np.diag(triangular))  # uniform: without the signs QR prefers some directions
+    return orthogonal if rows >= cols else orthogonal.T

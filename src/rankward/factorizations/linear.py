@@ -1,0 +1,37 @@
+"""The paper's baseline: the array itself is trained, from zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rankward.factorizations.base import Factorization
+from rankward.factorizations.initialisation import Initialisation
+
+
+class LinearFactorization(Factorization):
+    """One factor that is the product, started at zero: observed entries are fit, the others stay zero (Section 4.2).
+
+    Example:
+        >>> LinearFactorization((2, 3)).shapes
+        [(2, 3)]
+    """
+
+    def __init__(self, dims: Sequence[int], layers: int = 1) -> None:
+        self.dims = tuple(dims)  # the depth does not apply
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [self.dims]
+
+    @property
+    def chain(self) -> tuple[int, ...] | None:
+        return (self.dims[1], self.dims[0]) if len(self.dims) == 2 else None
+
+    def start(self, init: Initialisation, seed: int) -> list[Tensor]:
+        return [torch.zeros(self.dims, dtype=torch.float64)]
+
+    def product(self, factors: Sequence[Tensor]) -> Tensor:
+        return factors[0]

@@ -1,0 +1,17 @@
+"""Which entries are seen and their values."""
+
+from rankward.observations.files import from_file
+from rankward.observations.made import dimensions, random_matrix, sensing, two_by_two
+from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+
+__all__ = [
+    "EntryMask",
+    "Measurement",
+    "Sensing",
+    "dimensions",
+    "entry_mask",
+    "from_file",
+    "random_matrix",
+    "sensing",
+    "two_by_two",
+]

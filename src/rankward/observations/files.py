@@ -1,0 +1,128 @@
+"""Observations from a file: the authors' `.pt`, an `.npz`, or `.csv` triplets. A foreign pickle is never executed."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankward.config import DataError
+from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+
+
+def from_file(path: str, count: int | None = None) -> Measurement:
+    """Observations from `path`; `count` keeps the first n of the file's order.
+
+    `.pt` and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), or
+    `mask` and `values` [d, d'] (`ground_truth`). `.csv` holds lines `row,column,value`, counted from 0; a matrix is as
+    large as its largest row and column. Sensing matrices that each pick one entry become an entry mask.
+
+    Raises:
+        DataError: a file that is missing, torn, of another kind, or whose observations cannot be used.
+    """
+    file = Path(path).expanduser()
+    readers = {".pt": _read_pt, ".npz": _read_npz, ".csv": _read_csv}
+    if file.suffix not in readers:
+        raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .csv")
+    if not file.is_file():
+        raise DataError(f"observations.path: {path!r} is not a file")
+    try:
+        return readers[file.suffix](file, count)
+    except DataError as error:
+        raise DataError(f"observations.path: {path!r}: {error}") from error
+
+
+def _read_pt(file: Path, count: int | None) -> Measurement:
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DataError("not a file of plain tensors (a foreign pickle is not executed), or torn") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+    if not isinstance(content, Mapping):
+        raise DataError("expected named tensors: A and y, or mask and values")
+    return _from_arrays({str(k): v.numpy() if isinstance(v, torch.Tensor) else v for k, v in content.items()}, count)
+
+
+def _read_npz(file: Path, count: int | None) -> Measurement:
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            return _from_arrays(dict(content), count)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+
+
+def _read_csv(file: Path, count: int | None) -> Measurement:
+    triplets: list[tuple[int, int, float]] = []
+    try:
+        with file.open(newline="") as lines:
+            for number, fields in enumerate(csv.reader(lines), start=1):
+                if not fields or (number == 1 and not _is_number(fields[0])):
+                    continue
+                if len(fields) != 3 or not all(map(_is_number, fields)):
+                    raise DataError(f"line {number} is not `row,column,value`: {','.join(fields)}")
+                triplets.append((int(fields[0]), int(fields[1]), float(fields[2])))
+    except UnicodeDecodeError as error:
+        raise DataError("is not a text file") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError("a row or column is not an integer") from error
+    if not triplets:
+        raise DataError("no observation; at least one is needed")
+    rows, cols = (np.array([t[axis] for t in triplets]) for axis in (0, 1))
+    if rows.min() < 0 or cols.min() < 0:
+        raise DataError("a row or column is below 0")
+    dims = (int(rows.max()) + 1, int(cols.max()) + 1)
+    kept = slice(_first(count, len(triplets)))
+    return entry_mask(dims, (rows * dims[1] + cols)[kept], np.array([t[2] for t in triplets])[kept])
+
+
+def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
+    def array(name: str) -> np.ndarray:
+        found = np.asarray(arrays[name])
+        if found.dtype.kind not in "fiub":
+            raise DataError(f"`{name}` holds no numbers")
+        return found.astype(np.float64)
+
+    if {"A", "y"} <= arrays.keys():
+        matrices, values = array("A"), array("y").reshape(-1)
+        if matrices.ndim != 3:
+            raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d']")
+        truth = array("target_matrix") if "target_matrix" in arrays else None
+        kept = slice(_first(count, len(values)))
+        return Sensing(matrices[kept], values[kept], truth).simplified()
+    if {"mask", "values"} <= arrays.keys():
+        mask, values = array("mask") != 0, array("values")
+        if mask.shape != values.shape:
+            raise DataError(f"`mask` has shape {mask.shape}, `values` {values.shape}; they must agree")
+        if mask.ndim != 2:
+            raise DataError(f"`mask` has shape {mask.shape}; expected [d, d']")
+        seen = np.flatnonzero(mask)
+        mask.reshape(-1)[seen[_first(count, len(seen)) :]] = False
+        return EntryMask(mask, values, array("ground_truth") if "ground_truth" in arrays else None)
+    raise DataError(f"holds {', '.join(sorted(arrays)) or 'nothing'}; expected A and y, or mask and values")
+
+
+def _first(count: int | None, available: int) -> int:
+    if count is not None and count > available:
+        raise DataError(f"observations.count: {count} is more than the {available} observations there are")
+    return available if count is None else count
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

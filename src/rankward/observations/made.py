@@ -1,0 +1,83 @@
+"""Observation sets that are made: the paper's 2x2 problem and its relatives, and random ground truths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rankward.observations.measurement import EntryMask, Sensing
+from rankward.random import generator
+
+
+def two_by_two(
+    b_12: float = 1.0, b_21: float = 1.0, b_22: float = 0.0, unobserved: Sequence[int] = (0, 0)
+) -> EntryMask:
+    """Equation 6, perturbed and repositioned (Section 3.4): three of four entries are seen.
+
+    `unobserved` (row and column from 0) says where the unseen entry stands; rows and columns are swapped to bring it
+    there, so that b_22 stays diagonally opposite.
+
+    Example:
+        >>> two_by_two().values.tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+        >>> two_by_two(b_22=0.5, unobserved=(0, 1)).mask.tolist()
+        [[True, False], [True, True]]
+    """
+    values = np.array([[0.0, b_12], [b_21, b_22]])
+    mask = np.array([[False, True], [True, True]])
+    row, col = unobserved
+    turn = (slice(None, None, -1 if row else 1), slice(None, None, -1 if col else 1))
+    return EntryMask(mask[turn].copy(), values[turn].copy())
+
+
+def dimensions(dims: Sequence[int]) -> EntryMask:
+    """Appendix E: ones at (1,2), (2,1) and (i,i) for i >= 3, zeros elsewhere, all seen but (1,1).
+
+    Example:
+        >>> dimensions((3, 4)).values.tolist()
+        [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    """
+    values = np.eye(*dims)
+    values[:2, :2] = [[0.0, 1.0], [1.0, 0.0]]
+    mask = np.ones(tuple(dims), dtype=bool)
+    mask[0, 0] = False
+    return EntryMask(mask, values)
+
+
+def ground_truth(dims: Sequence[int], rank: int, seed: int) -> np.ndarray:
+    """A random matrix of the given rank, a product of normal factors, scaled to root-mean-square entry 1."""
+    draw = generator(seed, "ground truth")
+    product = draw.standard_normal((dims[0], rank)) @ draw.standard_normal((rank, dims[1]))
+    return np.asarray(product / np.sqrt(np.mean(product**2)))
+
+
+def random_matrix(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed: int = 0) -> EntryMask:
+    """`count` entries of a random rank-`rank` ground truth, drawn without replacement, with normal noise added.
+
+    A larger `count` with the same seed sees the same entries and more.
+
+    Example:
+        >>> small, large = random_matrix((4, 5), 2, 6), random_matrix((4, 5), 2, 9)
+        >>> bool((large.mask >= small.mask).all()), large.count
+        (True, 9)
+    """
+    truth = ground_truth(dims, rank, seed)
+    places = generator(seed, "observed places").permutation(truth.size)
+    errors = noise * generator(seed, "noise").standard_normal(truth.size)
+    mask = np.zeros(truth.size, dtype=bool)
+    mask[places[:count]] = True
+    return EntryMask(mask.reshape(truth.shape), truth + errors.reshape(truth.shape), truth)
+
+
+def sensing(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed: int = 0) -> Sensing:
+    """`count` measurements of a random ground truth with normal matrices A_i of variance 1/count.
+
+    Example:
+        >>> sensing((3, 2), 1, 4).matrices.shape
+        (4, 3, 2)
+    """
+    truth = ground_truth(dims, rank, seed)
+    matrices = generator(seed, "sensing matrices").standard_normal((count, *truth.shape)) / np.sqrt(count)
+    errors = noise * generator(seed, "noise").standard_normal(count)
+    return Sensing(matrices, np.einsum("nij,ij->n", matrices, truth) + errors, truth)

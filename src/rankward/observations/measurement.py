@@ -1,0 +1,144 @@
+"""What is observed of one matrix or tensor: a general linear measurement, of which an entry mask is the fast case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from rankward.config import DataError
+
+
+@dataclass(frozen=True)
+class EntryMask:
+    """Observed entries of Equation 1: values b_ij at the places where `mask` is true.
+
+    Args:
+        mask: [*dims], true where an entry is observed.
+        values: [*dims] float64, the observations; zero elsewhere.
+        ground_truth: [*dims] float64, or None where there is none.
+
+    Raises:
+        DataError: no entry observed, shapes that differ, or a value that is not finite.
+
+    Example:
+        >>> EntryMask(np.array([[True]]), np.array([[2.0]])).dims
+        (1, 1)
+    """
+
+    mask: Bool[np.ndarray, "*dims"]
+    values: Float[np.ndarray, "*dims"]
+    ground_truth: Float[np.ndarray, "*dims"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.values.shape:
+            raise DataError(f"observations: mask is {_shape(self.mask)}, values are {_shape(self.values)}; shapes must agree")
+        if not self.mask.any():
+            raise DataError("observations: no entry is observed; at least one is needed")
+        if not np.isfinite(self.values[self.mask]).all():
+            raise DataError("observations: a value is not finite")
+        object.__setattr__(self, "values", np.where(self.mask, self.values, 0.0).astype(np.float64))
+        _check_truth(self.ground_truth, self.dims)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return self.mask.shape
+
+    @property
+    def count(self) -> int:
+        return int(self.mask.sum())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `factors.safetensors` keeps of the observations."""
+        return {"observations.mask": self.mask, "observations.values": self.values}
+
+
+@dataclass(frozen=True)
+class Sensing:
+    """Measurements y_i = <A_i, W>, the general case of the same loss.
+
+    Args:
+        matrices: [count, *dims] float64, the A_i.
+        values: [count] float64, the y_i.
+        ground_truth: [*dims] float64, or None where there is none.
+    """
+
+    matrices: Float[np.ndarray, "count *dims"]
+    values: Float[np.ndarray, " count"]
+    ground_truth: Float[np.ndarray, "*dims"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.matrices.shape[:1] != self.values.shape:
+            raise DataError(
+                f"observations: {_shape(self.matrices)} sensing matrices but values of shape {_shape(self.values)}"
+            )
+        if not self.values.size:
+            raise DataError("observations: no measurement; at least one is needed")
+        if not (np.isfinite(self.matrices).all() and np.isfinite(self.values).all()):
+            raise DataError("observations: a sensing matrix or value is not finite")
+        _check_truth(self.ground_truth, self.dims)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return self.matrices.shape[1:]
+
+    @property
+    def count(self) -> int:
+        return int(self.values.size)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `factors.safetensors` keeps of the observations."""
+        return {"observations.matrices": self.matrices, "observations.values": self.values}
+
+    def simplified(self) -> EntryMask | Sensing:
+        """The same loss as an entry mask, where every A_i has a single one and zeros elsewhere.
+
+        Raises:
+            DataError: the same entry measured twice.
+        """
+        flat = self.matrices.reshape(self.count, -1)
+        one_hot = ((flat != 0).sum(1) == 1).all() and (flat[flat != 0] == 1).all()
+        if not one_hot:
+            return self
+        places = flat.argmax(1)
+        return entry_mask(self.dims, places, self.values, self.ground_truth)
+
+
+Measurement = EntryMask | Sensing
+
+
+def entry_mask(
+    dims: tuple[int, ...], places: np.ndarray, values: np.ndarray, ground_truth: np.ndarray | None = None
+) -> EntryMask:
+    """Observed entries from flat, row-major places, each at most once.
+
+    Raises:
+        DataError: a place observed twice or outside of the matrix.
+    """
+    entries = int(np.prod(dims))
+    outside = places[(places < 0) | (places >= entries)]
+    if outside.size:
+        raise DataError(f"observations: entry {int(outside[0])} lies outside of a {_size(dims)} array")
+    seen, counts = np.unique(places, return_counts=True)
+    if (counts > 1).any():
+        where = tuple(int(i) for i in np.unravel_index(seen[counts > 1][0], dims))
+        raise DataError(f"observations: entry {where} is observed twice")
+    mask = np.zeros(entries, dtype=bool)
+    full = np.zeros(entries)
+    mask[places] = True
+    full[places] = values
+    return EntryMask(mask.reshape(dims), full.reshape(dims), ground_truth)
+
+
+def _check_truth(ground_truth: np.ndarray | None, dims: tuple[int, ...]) -> None:
+    if ground_truth is not None and ground_truth.shape != dims:
+        raise DataError(f"observations: ground truth is {_shape(ground_truth)}, observations are {_size(dims)}")
+
+
+def _size(dims: tuple[int, ...]) -> str:
+    return "x".join(map(str, dims))
+
+
+def _shape(array: np.ndarray) -> str:
+    return _size(array.shape) or "a single number"
