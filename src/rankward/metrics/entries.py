@@ -1,0 +1,99 @@
+"""Singular values, entries, determinant, balancedness and reconstruction as torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
+from rankward.metrics.functional import entries
+
+
+class SingularValues(SpectralMetric):
+    """The `largest` singular values, columns `singular_value/0`, `singular_value/1`, ... in descending order."""
+
+    def __init__(self, largest: int = 10, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.largest = largest
+
+    def measure(self, singular_values: Tensor) -> Tensor:
+        return singular_values[..., : self.largest]
+
+    def columns(self) -> dict[str, Tensor]:
+        values = self.gathered()
+        return stacked_columns(values, [f"singular_value/{r}" for r in range(values.shape[-1])])
+
+
+class ProductEntries(TraceMetric):
+    """Entries of the product, columns `entry/<row>_<column>` from 0: all, or the top left block of at most `largest`.
+
+    Example:
+        >>> metric = ProductEntries()
+        >>> metric.update(torch.tensor([[[1.0, 2.0]]]))
+        >>> {name: value.tolist() for name, value in metric.columns().items()}
+        {'entry/0_0': [1.0], 'entry/0_1': [2.0]}
+    """
+
+    def __init__(self, largest: int = 16, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if largest < 1:
+            raise ValueError(f"largest: {largest} is not allowed; expected an integer of at least 1")
+        self.largest = largest
+
+    def update(self, product: Tensor) -> None:
+        rows, cols = product.shape[-2:]
+        if rows * cols > self.largest:
+            side = max(1, int(self.largest**0.5))
+            rows, cols = min(rows, max(side, self.largest // cols)), min(cols, max(side, self.largest // rows))
+        self.measured.append(product[..., :rows, :cols].double())
+
+    def columns(self) -> dict[str, Tensor]:
+        values = self.gathered()
+        names = [f"entry/{i}_{j}" for i in range(values.shape[-2]) for j in range(values.shape[-1])]
+        return stacked_columns(values.flatten(-2), names)
+
+
+class DeterminantSign(TraceMetric):
+    """1, 0 or -1, column `determinant/sign`; no column where the product is not square."""
+
+    def update(self, product: Tensor) -> None:
+        self.measured.append(entries.determinant_sign(product))
+
+    def columns(self) -> dict[str, Tensor]:
+        sign = self.gathered()
+        return {} if torch.isnan(sign).all() else {"determinant/sign": sign}
+
+
+class Unbalancedness(TraceMetric):
+    """How far the factors are from Equation 5, column `balance/unbalancedness`.
+
+    `update` takes the factors W_1, ..., W_L, layer l [runs, ..., d_l, d_(l-1)].
+    """
+
+    def update(self, factors: Sequence[Tensor]) -> None:
+        self.measured.append(entries.unbalancedness(factors))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"balance/unbalancedness": self.gathered()}
+
+
+class ReconstructionError(TraceMetric):
+    """The Frobenius distance from the ground truth, column `error/reconstruction`; no column where there is none.
+
+    Args:
+        relative: divide by the ground truth's norm.
+    """
+
+    def __init__(self, relative: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.relative = relative
+
+    def update(self, product: Tensor, ground_truth: Tensor | None = None) -> None:
+        if ground_truth is not None:
+            self.measured.append(entries.reconstruction_error(product, ground_truth, self.relative))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"error/reconstruction": self.gathered()} if self.measured else {}

@@ -1,0 +1,23 @@
+"""Pure functions over any leading axes, float64 inside; one matrix gives the same bits alone and in a batch."""
+
+from rankward.metrics.functional.entries import determinant_sign, reconstruction_error, unbalancedness
+from rankward.metrics.functional.norms import frobenius_norm, nuclear_norm, schatten_norm, spectral_norm
+from rankward.metrics.functional.ranks import distance_to_infimal_rank, effective_rank, numerical_rank, stable_rank
+from rankward.metrics.functional.singular_values import product_matrix, singular_values, strict_matmul
+
+__all__ = [
+    "determinant_sign",
+    "distance_to_infimal_rank",
+    "effective_rank",
+    "frobenius_norm",
+    "nuclear_norm",
+    "numerical_rank",
+    "product_matrix",
+    "reconstruction_error",
+    "schatten_norm",
+    "singular_values",
+    "spectral_norm",
+    "stable_rank",
+    "strict_matmul",
+    "unbalancedness",
+]

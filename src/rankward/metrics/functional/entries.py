@@ -1,0 +1,69 @@
+"""What is read off the product and the factors themselves: determinant, balancedness, reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.singular_values import _scaled, determinant_2x2, singular_values, strict_matmul
+
+
+def determinant_sign(matrix: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+    """1, 0 or -1; exact for 2x2 matrices, by LU beyond. NaN for a matrix that is not square, or holds NaN or infinity.
+
+    Example:
+        >>> determinant_sign(torch.tensor([[1.0, 2.0], [3.0, 4.0]])).item()
+        -1.0
+    """
+    rows, cols = matrix.shape[-2:]
+    lead = matrix.shape[:-2]
+    flat = matrix.reshape(-1, rows, cols).double()
+    sign = torch.full((len(flat),), torch.nan, dtype=torch.float64, device=flat.device)
+    if rows == cols == 2:
+        sign = torch.sign(determinant_2x2(_scaled(flat)[0]))
+        sign = torch.where(torch.isfinite(flat).all(-1).all(-1), sign, torch.nan)
+    elif rows == cols:
+        finite = torch.isfinite(flat).all(-1).all(-1)
+        sign[finite] = torch.linalg.slogdet(flat[finite]).sign
+    return sign.reshape(lead)
+
+
+def unbalancedness(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tensor, "*batch"]:
+    """The largest spectral norm, over layers l, of W_{l+1}^T W_{l+1} - W_l W_l^T: zero where Equation 5 holds.
+
+    Args:
+        factors: W_1, ..., W_L, layer l [runs, ..., d_l, d_(l-1)]. A single layer has nothing to balance: 0.
+
+    Example:
+        >>> unbalancedness([2 * torch.eye(2), torch.eye(2)]).item()
+        3.0
+    """
+    lead = factors[0].shape[:-2]
+    largest = torch.zeros(lead, dtype=torch.float64, device=factors[0].device)
+    for below, above in zip(factors, factors[1:], strict=False):
+        upper = strict_matmul(above.double().mT, above.double())
+        lower = strict_matmul(below.double(), below.double().mT)
+        difference = upper - lower
+        largest = torch.maximum(largest, singular_values(difference)[..., 0])
+    return largest
+
+
+def reconstruction_error(
+    matrix: Float[Tensor, "*batch rows cols"], ground_truth: Float[Tensor, "*#batch rows cols"], relative: bool = False
+) -> Float[Tensor, "*batch"]:
+    """The Frobenius distance from the ground truth; `relative` divides by the ground truth's norm.
+
+    Example:
+        >>> reconstruction_error(torch.zeros(2, 2), torch.tensor([[3.0, 0.0], [0.0, 4.0]])).item()
+        5.0
+    """
+    difference = (matrix.double() - ground_truth.double()).flatten(-2)
+    error = ordered_sum(difference * difference).sqrt()
+    if relative:
+        truth = ground_truth.double().flatten(-2)
+        error = error / ordered_sum(truth * truth).sqrt()
+    return error

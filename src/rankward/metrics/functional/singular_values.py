@@ -1,0 +1,109 @@
+"""Singular values and products whose bits do not depend on what else is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def strict_matmul(left: Float[Tensor, "*batch n k"], right: Float[Tensor, "*batch k m"]) -> Float[Tensor, "*batch n m"]:
+    """A matrix product summed in ascending k, elementwise: the same bits for any batch (BLAS promises none).
+
+    Example:
+        >>> strict_matmul(torch.ones(5, 2, 3), torch.ones(5, 3, 2))[0, 0, 0].item()
+        3.0
+    """
+    result = left[..., :, 0, None] * right[..., None, 0, :]
+    for k in range(1, left.shape[-1]):
+        result = result + left[..., :, k, None] * right[..., None, k, :]
+    return result
+
+
+def product_matrix(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tensor, "*batch rows cols"]:
+    """W = W_L ... W_1 (Equation 3) in float64; `factors[0]` is W_1 and layer l is [..., d_l, d_(l-1)]."""
+    result = factors[0].double()
+    for factor in factors[1:]:
+        result = strict_matmul(factor.double(), result)
+    return result
+
+
+def determinant_2x2(matrix: Float[Tensor, "*batch 2 2"]) -> Float[Tensor, "*batch"]:
+    """ad - bc to full relative accuracy: each product is split into its rounding and its error (Dekker).
+
+    Entries must be scaled to at most 1, so that nothing overflows.
+    """
+    a, b, c, d = (matrix[..., i, j].contiguous() for i in (0, 1) for j in (0, 1))
+    first, first_error = _two_product(a, d)
+    second, second_error = _two_product(b, c)
+    return (first - second) + (first_error - second_error)
+
+
+def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*batch least"]:
+    """Singular values in descending order, float64, for any leading axes.
+
+    Vectors and 2x2 matrices by closed form, to full relative accuracy even where sigma_2/sigma_1 is 1e-14; others by
+    LAPACK, accurate relative to sigma_1. A matrix with NaN or infinity has NaN singular values.
+
+    Example:
+        >>> singular_values(torch.tensor([[0.0, 1e-12], [1.0, 0.0]], dtype=torch.float64)).tolist()
+        [1.0, 1e-12]
+    """
+    rows, cols = matrix.shape[-2:]
+    lead = matrix.shape[:-2]
+    flat = matrix.reshape(-1, rows, cols).double()
+    if min(rows, cols) == 1:
+        scaled, exponent = _scaled(flat)
+        values = torch.ldexp(_root_of_squares(scaled.reshape(len(flat), -1)), exponent)[:, None]
+    elif (rows, cols) == (2, 2):
+        values = _singular_values_2x2(flat)
+    else:
+        finite = torch.isfinite(flat).all(-1).all(-1)
+        values = torch.full((len(flat), min(rows, cols)), torch.nan, dtype=torch.float64, device=flat.device)
+        if finite.any():
+            values[finite] = torch.linalg.svdvals(flat[finite])
+    return values.reshape(*lead, min(rows, cols))
+
+
+def _singular_values_2x2(flat: Tensor) -> Tensor:
+    scaled, exponent = _scaled(flat)
+    a, b, c, d = (scaled[:, i, j].contiguous() for i in (0, 1) for j in (0, 1))
+    largest = 0.5 * (_hypot(a + d, b - c) + _hypot(a - d, b + c))
+    smallest = determinant_2x2(scaled).abs() / torch.where(largest > 0, largest, 1.0)
+    smallest = torch.where(torch.isfinite(largest), torch.minimum(smallest, largest), torch.nan)
+    return torch.stack([torch.ldexp(largest, exponent), torch.ldexp(smallest, exponent)], dim=-1)
+
+
+def _scaled(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices divided by a power of two (so exactly) to a largest entry between 1/2 and 1; and the exponent."""
+    peak = flat.abs().amax((-2, -1))
+    exponent = torch.frexp(torch.where(torch.isfinite(peak) & (peak > 0), peak, 1.0)).exponent.to(torch.int32)
+    scaled = torch.ldexp(torch.ldexp(flat, (-exponent // 2)[:, None, None]), (-exponent - -exponent // 2)[:, None, None])
+    return torch.where(torch.isfinite(peak)[:, None, None], scaled, torch.nan), exponent
+
+
+def _hypot(x: Tensor, y: Tensor) -> Tensor:
+    return torch.sqrt(x * x + y * y)
+
+
+def _root_of_squares(entries: Tensor) -> Tensor:
+    total = entries[:, 0] * entries[:, 0]
+    for k in range(1, entries.shape[1]):
+        total = total + entries[:, k] * entries[:, k]
+    return torch.sqrt(total)
+
+
+def _two_product(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x*y rounded, and the error of that rounding, exactly (Dekker's product, Veltkamp's splitting)."""
+    product = x * y
+    x_high, x_low = _split(x)
+    y_high, y_low = _split(y)
+    return product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low
+
+
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    shifted = x * 134217729.0  # 2^27 + 1
+    high = shifted - (shifted - x)
+    return high, x - high

@@ -1,0 +1,59 @@
+"""All metrics of many recorded iterations at once, each shared piece computed once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from rankward.metrics.base import TraceMetric
+from rankward.metrics.functional.singular_values import product_matrix, singular_values
+
+BLOCK_BYTES = 2**21  # of products: a block and what is made of it stay in cache
+
+
+def measure(metrics: Mapping[str, TraceMetric], factors: Sequence[Tensor], **context: Tensor | None) -> dict[str, Tensor]:
+    """Every metric's columns for recorded factors.
+
+    Args:
+        metrics: by name; each gets those of product, singular_values, factors and `context` that its `update` names.
+        factors: W_1, ..., W_L, [rows, d_l, d_(l-1)] each.
+        context: more tensors with a rows axis (loss, ground_truth, mask, values, iteration), or None.
+
+    Returns:
+        [rows] float64 each.
+
+    Raises:
+        TypeError: a metric that asks for something that is not there.
+    """
+    wanted = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
+    rows = len(factors[0])
+    entries = factors[-1].shape[-2] * factors[0].shape[-1]
+    block = max(1, BLOCK_BYTES // (8 * entries))
+    for start in range(0, max(rows, 1), block):
+        here = slice(start, start + block)
+        part = [factor[here] for factor in factors]
+        product = product_matrix(part).contiguous()
+        offered: dict[str, object] = {name: value[here] for name, value in context.items() if value is not None}
+        offered |= {"product": product, "factors": part, "singular_values": singular_values(product)}
+        for name, metric in metrics.items():
+            metric.update(**{key: offered[key] for key in wanted[name] if key in offered})
+    columns: dict[str, Tensor] = {}
+    for metric in metrics.values():
+        columns |= metric.columns()
+        metric.reset()
+    return columns
+
+
+def _arguments(name: str, metric: TraceMetric, context: Mapping[str, Tensor | None]) -> list[str]:
+    known = {"product", "singular_values", "factors", *context}
+    parameters = inspect.signature(type(metric).update).parameters
+    names = [key for key in parameters if key != "self"]
+    for key in names:
+        given = key in known and (key not in context or context[key] is not None)
+        if not given and parameters[key].default is inspect.Parameter.empty:
+            raise TypeError(f"metrics.columns.{name}: needs {key!r}; this run offers {', '.join(sorted(known))}")
+    return names
+
+
