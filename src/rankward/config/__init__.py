@@ -1,7 +1,8 @@
 """The typed configuration of a run; imports nothing heavy."""
 
+from rankward.config.build import build, setting
 from rankward.config.errors import ConfigError, DataError, nearest
-from rankward.config.registry import register, run_config
+from rankward.config.registry import config_hash, register, run_config
 from rankward.config.schema import RunConfig
 
-__all__ = ["ConfigError", "DataError", "RunConfig", "nearest", "register", "run_config"]
+__all__ = ["ConfigError", "DataError", "RunConfig", "build", "config_hash", "nearest", "register", "run_config", "setting"]

@@ -25,6 +25,15 @@ class DataError(ValueError):
     """Observations (most often a file's) that cannot be used; one line that names the key."""
 
 
+class SweepError(ConfigError):
+    """Jobs of a sweep that cannot run (exit code 2) or have failed (1), one line each."""
+
+    def __init__(self, lines: list[str], code: int = 2) -> None:
+        self.lines = lines
+        self.code = code
+        ValueError.__init__(self, "\n".join(lines))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the closest known name, or nothing where none is close.
 

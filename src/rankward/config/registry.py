@@ -36,10 +36,10 @@ NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer")
 
 
 def register() -> None:
-    """Store every schema under the group `schema`; a YAML names its own in its defaults list."""
+    """Store every schema under the group `hydra/rankward`, which Hydra's help leaves out; a YAML names its own in its defaults list."""
     store = ConfigStore.instance()
     for name, node in SCHEMAS.items():
-        store.store(group="schema", name=name, node=node, provider="rankward")
+        store.store(group="hydra/rankward", name=name, node=node, provider="rankward")
 
 
 def run_config(cfg: DictConfig) -> schema.RunConfig:
@@ -48,12 +48,11 @@ def run_config(cfg: DictConfig) -> schema.RunConfig:
     Raises:
         ConfigError: a value that is missing, out of range, or at odds with another group.
     """
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "experiment")])
-    missing = sorted(OmegaConf.missing_keys(plain))
+    missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(missing[0], "???", "a value: this choice has no default")
     try:
-        run = OmegaConf.to_object(plain)
+        run = OmegaConf.to_object(cfg)
     except MissingMandatoryValue as error:
         raise ConfigError(str(error.full_key), "???", "a value") from error
     assert isinstance(run, schema.RunConfig)

@@ -307,13 +307,15 @@ class RunConfig:
             raise ConfigError("record.loss_ratio", self.record.loss_ratio, "a number from 0 (off) to below 1")
 
     def _check_groups(self) -> None:
-        layers = self.depth.layers
-        hidden = getattr(self.factorization, "hidden", None)
+        from rankward.config.build import setting
+
+        layers = setting(self.depth, "layers", 1)
+        hidden = setting(self.factorization, "hidden")
         if isinstance(hidden, list) and len(hidden) != layers - 1:
             raise ConfigError("factorization.hidden", hidden, f"{layers - 1} sizes, one less than depth.layers={layers}")
-        dims = getattr(self.observations, "dims", None)
-        sign = getattr(self.init, "determinant", "any")
-        if self.factorization.name == "matrix" and sign != "any" and dims is not None and dims[0] != dims[1]:
+        dims = setting(self.observations, "dims")
+        sign = setting(self.init, "determinant", "any")
+        if setting(self.factorization, "name") == "matrix" and sign != "any" and dims is not None and dims[0] != dims[1]:
             raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
-        if getattr(self.init, "name", "") == "identity" and sign == "negative":
+        if setting(self.init, "name") == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

@@ -1,0 +1,62 @@
+"""The command line: Hydra's, with every mistake told in one line. Imports nothing heavy before a run starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from rankward.config import register, run_config
+from rankward.config.overrides import numbered_groups, quoted
+
+HERE = Path(__file__).parent
+# The wheel carries the configs inside the package, a checkout has them at its top.
+CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"
+
+
+_failures: list[Exception] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
+def app(cfg: DictConfig) -> float:
+    """Check the config, then train."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra_config = HydraConfig.get()
+    try:
+        config = run_config(cfg)
+        from rankward.training.main import run
+
+        return run(cfg, config, Path(hydra_config.runtime.output_dir))
+    except Exception as error:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            raise  # the sweep goes on, and tells at its end
+        _failures.append(error)  # raised past Hydra, which would print lines of its own
+        return float("nan")
+
+
+def main() -> None:
+    """The console script `rankward`: exit code 0, or 2 for bad input, 1 for a failure, 130 when interrupted."""
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
+    groups = numbered_groups(CONFIG_FOLDER)
+    sys.argv[1:] = [quoted(argument, groups) for argument in sys.argv[1:]]
+    try:
+        app()
+        if _failures:
+            raise _failures.pop()
+    except KeyboardInterrupt as error:
+        print(f"rankward: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:  # the one place where everything ends
+        if os.environ.get("RANKWARD_TRACEBACK") == "1":
+            raise
+        from rankward.config.report import explain
+
+        line, code = explain(error, CONFIG_FOLDER)
+        print(f"rankward: {line}", file=sys.stderr)
+        sys.exit(code)

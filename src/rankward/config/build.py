@@ -1,0 +1,47 @@
+"""From a group's node to the object that its `_target_` names."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import get_object
+
+from rankward.config.errors import ConfigError, nearest
+
+RESERVED = ("_target_", "name")
+
+
+def setting(node: Any, key: str, default: Any = None) -> Any:
+    """A key of a group's node, be it a schema's dataclass or the plain mapping of a user's own YAML."""
+    return node.get(key, default) if isinstance(node, Mapping) else getattr(node, key, default)
+
+
+def build(group: str, node: Any, **more: Any) -> Any:
+    """Call the node's `_target_` with the node's keys, and with those of `more` that it takes.
+
+    Raises:
+        ConfigError: no such class or function, or keys that it does not take.
+    """
+    keys = dict(node) if isinstance(node, Mapping) else dataclasses.asdict(node)
+    target = keys.get("_target_", "???")
+    try:
+        factory = get_object(target)
+    except Exception as error:  # hydra raises whatever importing the module raises
+        raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
+    parameters = inspect.signature(factory).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    arguments = {key: value for key, value in keys.items() if key not in RESERVED}
+    for key in arguments:
+        if key not in parameters and not open_ended:
+            known = [name for name in parameters if name not in more]
+            raise ConfigError(f"{group}.{key}", arguments[key], f"one of {', '.join(known)}", nearest(key, known))
+    offered = {key: value for key, value in more.items() if key in parameters}
+    try:
+        return factory(**arguments, **offered)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(group, target, f"arguments that fit it ({error})") from error

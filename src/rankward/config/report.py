@@ -1,0 +1,108 @@
+"""Hydra's and OmegaConf's errors as one line: the key, the value, what is allowed, the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from rankward.config.errors import ConfigError, DataError, SweepError, nearest
+
+HIDDEN = ("_target_", "hydra", "name")
+TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
+
+
+def explain(error: BaseException, config_folder: Path) -> tuple[str, int]:
+    """The line to print and the exit code: 2 for bad input, 1 for a failure."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    for link in chain:
+        if isinstance(link, SweepError):
+            return "\nrankward: ".join(link.lines), link.code
+        if isinstance(link, ConfigError | DataError):
+            return _one_line(str(link)), 2
+    text = "\n".join(str(link) for link in chain)
+    for link in reversed(chain):
+        if isinstance(link, OmegaConfBaseException):
+            return _of_omegaconf(link, text, config_folder), 2
+    if isinstance(error, HydraException):
+        return _of_hydra(text, config_folder), 2
+    if isinstance(error, OSError):
+        return _one_line(str(error)), 1
+    return f"{type(error).__name__}: {_one_line(str(error))}; {TRACEBACK}", 1
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _groups(config_folder: Path) -> dict[str, list[str]]:
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(config_folder.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+
+
+def _of_hydra(text: str, config_folder: Path) -> str:
+    groups = _groups(config_folder)
+    choice = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    if choice:
+        group, name = choice.groups()
+        known = groups.get(group, re.findall(r"^\t(\S+)$", text, re.MULTILINE))
+        extra = "; depth.layers=N takes any depth" if group == "depth" else ""
+        return f"{group}: {name!r} is not a choice; choose from {', '.join(known)}{extra}{nearest(name, known)}"
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        return _unknown_key(key.group(1), text, groups, config_folder)
+    return _one_line(text.split("Available options")[0].split("See https")[0].replace("Set the environment", ""))
+
+
+def _of_omegaconf(error: OmegaConfBaseException, text: str, config_folder: Path) -> str:
+    key = str(getattr(error, "full_key", None) or "")
+    if isinstance(error, ConfigKeyError | AttributeError):
+        return _unknown_key(key, text, _groups(config_folder), config_folder)
+    reason = _one_line(str(getattr(error, "msg", None) or error)).split(" full_key:")[0]
+    if isinstance(error, ValidationError):
+        value = re.search(r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+)", reason)
+        if value:
+            return f"{key}: {value.group(1)!r} is not allowed; expected {_kind(value.group(2))}"
+    return f"{key}: {reason}" if key else reason
+
+
+def _kind(name: str) -> str:
+    return {"Float": "a number", "Integer": "an integer", "Boolean": "true or false"}.get(name, name)
+
+
+def _unknown_key(key: str, text: str, groups: dict[str, list[str]], config_folder: Path) -> str:
+    """A key that no config has: what its group has instead, and the nearest."""
+    parent, _, last = key.rpartition(".")
+    siblings = _keys(parent, text, groups, config_folder)
+    if not siblings:
+        return f"{key}: no such key"
+    full = [f"{parent}.{name}" if parent else name for name in siblings]
+    where = f"{parent} has {', '.join(siblings)}" if parent else f"there are {', '.join(siblings)}"
+    return f"{key}: no such key; {where}{nearest(key, full)}"
+
+
+def _keys(parent: str, text: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:
+    from rankward.config.schema import RunConfig
+
+    if not parent:
+        own = [name for name in RunConfig.__dataclass_fields__ if name not in groups]
+        return sorted({*own, *groups})
+    group = parent.split(".")[0]
+    if group in groups:
+        names: set[str] = set()
+        for choice in groups[group]:
+            loaded = OmegaConf.load(config_folder / group / f"{choice}.yaml")
+            if isinstance(loaded, DictConfig):
+                names |= {str(name) for name in loaded}
+        return sorted(names - {"defaults", *HIDDEN})
+    field = RunConfig.__dataclass_fields__.get(group)
+    nested = field.default_factory() if field is not None and callable(field.default_factory) else None  # type: ignore[misc]
+    return sorted(getattr(nested, "__dataclass_fields__", {}))

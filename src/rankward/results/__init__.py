@@ -1,0 +1,38 @@
+"""The output contract: written whole, read back, gathered."""
+
+from rankward.results.files import (
+    CHECKPOINT,
+    COMPLETE,
+    FIGURES,
+    WANDB,
+    ResultsError,
+    is_complete,
+    read_config,
+    read_factors,
+    read_overrides,
+    read_summary,
+    read_trace,
+    run_folders,
+    write_run,
+    write_whole,
+)
+from rankward.results.sweep import gather, write_runs
+
+__all__ = [
+    "CHECKPOINT",
+    "COMPLETE",
+    "FIGURES",
+    "WANDB",
+    "ResultsError",
+    "gather",
+    "is_complete",
+    "read_config",
+    "read_factors",
+    "read_overrides",
+    "read_summary",
+    "read_trace",
+    "run_folders",
+    "write_run",
+    "write_runs",
+    "write_whole",
+]

@@ -1,0 +1,176 @@
+"""Which jobs a multirun has: Hydra's grammar, and in YAML unions of grids with paired values.
+
+    hydra:
+      sweeper:
+        grids:
+          - depth: [2, 3]                                        # a grid: the product of its axes
+            lr.eta, init.scale: [[6e-3, 1e-5], [3e-3, 1e-6]]     # one axis of paired values
+          - depth: 4                                             # and, after it, another
+            init: gaussian,balanced                              # Hydra's own sweep grammar
+
+A key given on the command line takes the place of that key in the grids.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from rankward.cli import CONFIG_FOLDER
+from rankward.config import ConfigError, DataError, RunConfig, run_config
+from rankward.config.errors import SweepError
+from rankward.config.overrides import numbered_groups, quoted
+from rankward.config.report import explain
+
+Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
+
+
+class GridSearch:
+    """What `hydra/sweeper=grid` does, apart from being a plugin.
+
+    Args:
+        params: axes crossed with every grid, as in Hydra's basic sweeper.
+        grids: a union of grids; none is one empty grid.
+        max_batch_size: jobs handed to the launcher at once; None for all.
+    """
+
+    def __init__(self, params: Mapping[str, Any], grids: Sequence[Any], max_batch_size: int | None) -> None:
+        self.params = params
+        self.grids = list(grids) or [{}]
+        self.max_batch_size = max_batch_size
+
+    def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        """Take what Hydra hands to a sweeper."""
+        self.context = hydra_context
+        self.config = config
+        self.parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Check every job, then launch them.
+
+        Raises:
+            SweepError: jobs that cannot run, each told; nothing has been written.
+        """
+        jobs = self.jobs(arguments)
+        self._check(jobs)
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        returns = []
+        failed: list[str] = []
+        size = self.max_batch_size or max(1, len(jobs))
+        for first in range(0, len(jobs), size):
+            batch = self.launcher.launch(jobs[first : first + size], initial_job_idx=first)
+            failed += [self._told(first + i, job) for i, job in enumerate(batch) if job.status == JobStatus.FAILED]
+            returns.append(batch)
+        if failed:
+            raise SweepError(failed, code=1)
+        return returns
+
+    def _told(self, number: int, job: JobReturn) -> str:
+        line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print
+        return f"job {number} ({' '.join(job.overrides or [])}): {line}"
+
+    def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
+        """The overrides of every job, in order: grid after grid, the last axis varying fastest."""
+        given = self._axes(arguments)
+        params = self._axes([f"{key}={_text(value)}" for key, value in self.params.items() if key not in given])
+        groups = numbered_groups(CONFIG_FOLDER)
+        jobs: list[list[str]] = []
+        for index, grid in enumerate(self.grids):
+            axes = [_without(axis, given.keys()) for axis in self._grid(index, grid)]
+            own = {key for axis in axes for choice in axis for key, _ in choice}
+            crossed = [axis for key, axis in (params | given).items() if key not in own]
+            for choice in itertools.product(*(axis for axis in [*crossed, *axes] if axis)):
+                jobs.append([quoted(f"{key}={value}", groups) for part in choice for key, value in part])
+        return jobs
+
+    def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
+        axes: dict[str, Axis] = {}
+        for override in self.parser.parse_overrides(list(overrides)):
+            key = override.get_key_element()
+            if override.is_sweep_override():
+                if not override.is_discrete_sweep():
+                    raise ConfigError(key, override.input_line, "a list, choice(...) or range(...): an interval has no end")
+                values = [str(value) for value in override.sweep_string_iterator()]
+            else:
+                values = [override.get_value_element_as_str()]
+            axes[key] = [[(key, value)] for value in values]
+        return axes
+
+    def _grid(self, index: int, grid: Any) -> list[Axis]:
+        name = f"hydra.sweeper.grids[{index}]"
+        if OmegaConf.is_config(grid):
+            grid = OmegaConf.to_container(grid, resolve=True)
+        if not isinstance(grid, Mapping):
+            raise ConfigError(name, grid, "a mapping from override keys to values")
+        axes: list[Axis] = []
+        for key, values in grid.items():
+            keys = [part.strip() for part in str(key).split(",")]
+            if len(keys) == 1:
+                sweep = ",".join(map(_text, values)) if isinstance(values, list) else _text(values)
+                axes += self._axes([f"{key}={sweep}"]).values()
+                continue
+            if not isinstance(values, list) or any(not isinstance(v, list) or len(v) != len(keys) for v in values):
+                raise ConfigError(f"{name}.{key}", values, f"a list of lists of {len(keys)} values, one a key")
+            axes.append([list(zip(keys, map(_text, choice), strict=True)) for choice in values])
+        return axes
+
+    def _check(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Compose and check every job before the first starts."""
+        wrong: list[str] = []
+        runs: list[tuple[int, RunConfig]] = []
+
+        def tell(number: int, error: Exception) -> None:
+            wrong.append(f"job {number} ({' '.join(jobs[number])}): {explain(error, CONFIG_FOLDER)[0]}")
+
+        for number, job in enumerate(jobs):
+            try:
+                runs.append((number, checked(self.context.config_loader.load_sweep_config(self.config, list(job)))))
+            except Exception as error:  # whatever composing meets is the user's to read
+                tell(number, error)
+        if not wrong:  # only now what imports torch: observations are read, and a start is drawn
+            from rankward.training.ensemble import Ensemble
+
+            for number, run in runs:
+                try:
+                    Ensemble.of([run])
+                except (ConfigError, DataError) as error:
+                    tell(number, error)
+        if wrong:
+            raise SweepError(wrong)
+
+
+def checked(config: DictConfig) -> RunConfig:
+    """The checked run of a composed config that still holds Hydra's own part."""
+    own = config.copy()
+    with open_dict(own):
+        del own["hydra"]
+    return run_config(own)
+
+
+def _without(axis: Axis, keys: Iterable[str]) -> Axis:
+    """An axis less the keys that the command line has set; what is left of pairs stands once."""
+    left = [[(key, value) for key, value in choice if key not in set(keys)] for choice in axis]
+    return [choice for i, choice in enumerate(left) if choice and choice not in left[:i]]
+
+
+def _text(value: Any) -> str:
+    """A YAML value as the command line would have it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
+    return str(value)

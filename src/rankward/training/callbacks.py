@@ -1,0 +1,112 @@
+"""Lightning callbacks: checkpoints, the progress bar, rows to the loggers, and an orderly end when interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from tqdm import tqdm
+
+from rankward.dynamics import Status
+from rankward.training.loggers import RunLog
+from rankward.training.module import EnsembleModule
+
+
+class Checkpoints(pl.Callback):
+    """Saves the ensemble's state to one file every `seconds` of training, and when it is interrupted.
+
+    Args:
+        path: of the checkpoint, replaced each time.
+        seconds: None for saving on interruption only.
+        config_hash: of the runs; a checkpoint goes on only with the config that wrote it.
+    """
+
+    def __init__(self, path: Path, seconds: float | None, config_hash: str) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.config_hash = config_hash
+        self.last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        due = self.seconds is not None and time.monotonic() - self.last >= self.seconds
+        if pl_module.interrupted or (due and pl_module.running):
+            trainer.save_checkpoint(self.path)
+            self.last = time.monotonic()
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config_hash"] = self.config_hash
+
+
+class LogRows(pl.Callback):
+    """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on."""
+
+    def __init__(self, log: RunLog) -> None:
+        self.run_log = log
+        self.logged = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        for chunk in pl_module.trace[self.logged :]:
+            self.run_log.rows(chunk)
+        self.logged = len(pl_module.trace)
+
+
+class ProgressLine(pl.Callback):
+    """Iterations a second, runs done, the median loss of what still runs, and the longest it can take; quiet when piped."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        limit = int(pl_module.ensemble.problem.max_iterations.sum())
+        self.bar = tqdm(
+            total=limit,
+            initial=int(pl_module.progress.iteration.sum()),
+            unit="it",
+            unit_scale=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {bar} {rate_fmt} {postfix} at most {remaining} left",
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: EnsembleModule, *_: Any) -> None:  # type: ignore[override]
+        if self.bar.disable:
+            return
+        progress = pl_module.progress
+        done = int((progress.status != Status.RUNNING).sum())
+        losses = pl_module.trace[-1]["loss"] if pl_module.trace else np.array([np.nan])
+        self.bar.set_description(f"{done}/{len(progress.status)} runs")
+        self.bar.set_postfix(loss=f"{np.median(losses[-len(progress.status) :]):.2e}")
+        self.bar.update(int(progress.iteration.sum()) - self.bar.n)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+@contextlib.contextmanager
+def orderly_end(module: EnsembleModule) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end training after the current chunk; a second Ctrl-C ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def interrupt(number: int, frame: Any) -> None:
+        module.interrupted = True
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

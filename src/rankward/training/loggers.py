@@ -1,0 +1,119 @@
+"""Loggers of a run, through Lightning's: opened with the config, fed rows of the trace, closed with the status."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytorch_lightning.loggers import Logger
+
+from rankward.config import RunConfig, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class LogTarget:
+    """Where a run's loggers write.
+
+    Args:
+        folder: the run's own.
+        shared: where its W&B run lies: the sweep's folder, or the run's.
+        group: the W&B group of a sweep.
+        name: the run's name on charts.
+        config: the resolved config.
+    """
+
+    folder: Path
+    shared: Path
+    group: str | None
+    name: str
+    config: dict[str, Any]
+
+
+class RunLog:
+    """One run's loggers. Use it in a `with` or close it in a `finally`: a run of W&B's must not stay open."""
+
+    def __init__(self, run: RunConfig, target: LogTarget) -> None:
+        self.loggers: list[Logger] = [_open(name, node, run, target) for name, node in run.logger.items()]
+        self.config = target.config
+        for logger in self.loggers:
+            if _wandb(logger) is None:
+                logger.log_hyperparams(target.config)
+
+    def rows(self, trace: Mapping[str, np.ndarray]) -> None:
+        """Log every row of a trace; its iteration is the step of loggers that have one."""
+        columns = {name: column.tolist() for name, column in trace.items() if name != "run"}
+        names = list(columns)
+        for values in zip(*columns.values(), strict=True):
+            row = dict(zip(names, values, strict=True))
+            for logger in self.loggers:
+                run = _wandb(logger)
+                if run is not None:
+                    run.log(row)
+                else:
+                    logger.log_metrics({key: row[key] for key in row if key != "iteration"}, step=row["iteration"])
+
+    def close(self, summary: Mapping[str, Any], *, failed: bool) -> None:
+        """Finish every logger; W&B gets the summary and a non-zero exit code where the run failed."""
+        for logger in self.loggers:
+            run = _wandb(logger)
+            if run is not None:
+                run.summary.update({**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}})
+                run.finish(exit_code=1 if failed else 0)
+            else:
+                logger.finalize("failed" if failed else "success")
+
+
+def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:
+    if name == "wandb":
+        return _open_wandb(node, run, target)
+    if name == "tensorboard":
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(save_dir=target.folder, name="tensorboard", version="")
+    if name == "csv":
+        from pytorch_lightning.loggers import CSVLogger
+
+        return CSVLogger(save_dir=target.folder, name="csv", version="", flush_logs_every_n_steps=10**6)
+    from rankward.config import build
+
+    built: Logger = build(f"logger.{name}", node, save_dir=target.folder)
+    return built
+
+
+def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+    target.shared.mkdir(parents=True, exist_ok=True)
+    experiment = wandb.init(
+        project=setting(node, "project"),
+        group=setting(node, "group") or target.group,
+        name=target.name,
+        tags=[*setting(node, "tags", []), *_tags(run)],
+        job_type="run",
+        dir=target.shared,
+        config=target.config,
+        mode="offline" if setting(node, "offline", True) else "online",
+        reinit="create_new",
+        settings=wandb.Settings(
+            silent=True, console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True, save_code=False
+        ),
+    )
+    experiment.define_metric("iteration")
+    experiment.define_metric("*", step_metric="iteration")
+    return WandbLogger(experiment=experiment)
+
+
+def _tags(run: RunConfig) -> list[str]:
+    names = {group: setting(getattr(run, group), "name") for group in ("factorization", "init", "observations")}
+    return [f"depth={setting(run.depth, 'layers')}", *(f"{group}={name}" for group, name in names.items())]
+
+
+def _wandb(logger: Logger) -> Any:
+    """The W&B run behind a logger, or None: asked by name, so that wandb is not imported for others."""
+    return getattr(logger, "_experiment", None) if type(logger).__name__ == "WandbLogger" else None

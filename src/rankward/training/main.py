@@ -1,0 +1,77 @@
+"""One Hydra job: from its composed config to results in its folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from rankward import results
+from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.training.loggers import LogTarget
+from rankward.training.train import RunResult, train
+
+
+def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
+    """Train one run in `folder`, or keep what stands complete there; its last loss.
+
+    Raises:
+        KeyboardInterrupt: training was interrupted; what was done is saved.
+    """
+    target = log_target(cfg, config, folder)
+    digest = config_hash(target.config)
+    kept = _kept(folder, digest)
+    if kept is not None:
+        _say(f"{folder}: complete, kept")
+        return float(kept["metrics"]["loss"])
+    outcome = train([config], [target], _resume_from(config, folder))[0]
+    _say(_line(config, outcome))
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt(f"interrupted; go on with ckpt_path={folder / results.CHECKPOINT}")
+    return float(outcome.summary["metrics"]["loss"])
+
+
+def log_target(cfg: DictConfig, config: RunConfig, folder: Path) -> LogTarget:
+    """Where the job's results and loggers go; a sweep's W&B runs lie together under the sweep's folder."""
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    plain = {str(key): value for key, value in resolved.items()}
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    name = f"depth {setting(config.depth, 'layers')}, {setting(config.init, 'name')}, seed {config.seed}"
+    if hydra is None or hydra.mode != RunMode.MULTIRUN:
+        return LogTarget(folder, folder, None, name, plain)
+    sweep = Path(hydra.sweep.dir)
+    return LogTarget(folder, sweep, sweep.name, f"{hydra.job.num}: {name}", plain)
+
+
+def _kept(folder: Path, digest: str) -> dict[str, dict[str, float]] | None:
+    """The summary of a complete run of this config in the folder, or None; refuses a folder of another's."""
+    if not results.is_complete(folder):
+        return None
+    summary = results.read_summary(folder)
+    if summary.get("config_hash") != digest:
+        raise ConfigError("hydra.run.dir", str(folder), "a folder that does not hold the results of another config")
+    return summary
+
+
+def _resume_from(config: RunConfig, folder: Path) -> Path | None:
+    if config.ckpt_path is not None:
+        return Path(config.ckpt_path)
+    checkpoint = folder / results.CHECKPOINT
+    return checkpoint if checkpoint.is_file() else None
+
+
+def _line(config: RunConfig, outcome: RunResult) -> str:
+    summary = outcome.summary
+    return (
+        f"{outcome.folder}: depth {setting(config.depth, 'layers')}, {setting(config.init, 'name')}: "
+        f"{outcome.status} after {summary['iterations']:,} iterations, loss {summary['metrics'].get('loss', float('nan')):.3g} "
+        f"({summary['seconds']:.2f} s, {summary['engine']})"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)

@@ -1,0 +1,139 @@
+"""The ensemble as a LightningModule: one training step is a chunk of many iterations of every run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from rankward.config import build
+from rankward.dynamics import Problem, Progress, Rows, Status
+from rankward.metrics import TraceMetric, measure
+from rankward.training.ensemble import Ensemble
+
+CHUNK_SECONDS = 0.25  # how long an interruption may wait; results do not depend on where chunks end
+
+
+class EnsembleModule(pl.LightningModule):
+    """Deep factorizations of many runs, trained by an engine; factors [runs, *shape] are its parameters.
+
+    Args:
+        ensemble: the runs.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.ensemble = ensemble
+        self.engine = ensemble.engine()
+        self.factors = nn.ParameterList([nn.Parameter(f.clone(), requires_grad=False) for f in ensemble.factors])
+        for name, value in Progress.start(len(ensemble.runs)).state_dict().items():
+            self.register_buffer(f"progress_{name}", value)
+        for name in ("operator", "values", "eta"):
+            self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
+        self.metrics = nn.ModuleDict(_metrics(ensemble))
+        self.length = ensemble.schedule.stride
+        self.trace: list[dict[str, np.ndarray]] = []
+        self.interrupted = False
+
+    @property
+    def progress(self) -> Progress:
+        """How far each run is; the tensors are the module's own buffers."""
+        return Progress(
+            self.progress_iteration, self.progress_status, self.progress_next_record, self.progress_lowest_loss
+        )
+
+    @property
+    def problem(self) -> Problem:
+        """The ensemble's problem on the module's device."""
+        fixed = self.ensemble.problem
+        return Problem(
+            self.problem_operator, self.problem_values, self.problem_eta, fixed.stop_loss, fixed.max_iterations
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether a run still goes on and nobody has asked to stop."""
+        return not self.interrupted and bool((self.progress_status == Status.RUNNING).any())
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Advance every run by a chunk, and measure what was recorded."""
+        if not self.running:
+            return
+        started = time.perf_counter()
+        rows = self.engine.advance(list(self.factors), self.problem, self.progress, self.length)
+        seconds = time.perf_counter() - started
+        if len(rows.run):
+            self.trace.append(self._measured(rows))
+        stride = self.ensemble.schedule.stride
+        wanted = self.length * min(8.0, CHUNK_SECONDS / max(seconds, 1e-6))
+        self.length = max(stride, int(wanted) // stride * stride)
+
+    def _measured(self, rows: Rows) -> dict[str, np.ndarray]:
+        truth = self.ensemble.ground_truth()
+        columns = measure(
+            {name: metric for name, metric in self.metrics.items() if isinstance(metric, TraceMetric)},
+            [factor.cpu() for factor in rows.factors],
+            loss=rows.loss,
+            iteration=rows.iteration,
+            ground_truth=None if truth is None else truth[rows.run],
+        )
+        named = {"run": rows.run, "iteration": rows.iteration, "loss": rows.loss, **columns}
+        return {name: column.cpu().numpy() for name, column in named.items()}
+
+    def configure_optimizers(self) -> None:
+        """None: the engine makes the steps."""
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """Chunk numbers for as long as a run goes on."""
+        return DataLoader(_Chunks(self), batch_size=None)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the trace so far beside factors and progress."""
+        merged = merge(self.trace)
+        checkpoint["trace"] = {name: torch.from_numpy(column) for name, column in merged.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the trace of the run that is resumed."""
+        trace = {name: column.numpy() for name, column in checkpoint["trace"].items()}
+        self.trace = [trace] if trace else []
+
+
+class _Chunks(IterableDataset[int]):
+    def __init__(self, module: EnsembleModule) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[int]:
+        chunk = 0
+        while self.module.running:
+            yield chunk
+            chunk += 1
+
+
+def merge(traces: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Traces of several chunks as one, chunk after chunk."""
+    if not traces:
+        return {}
+    return {name: np.concatenate([trace[name] for trace in traces]) for name in traces[0]}
+
+
+def final_products(module: EnsembleModule) -> list[Tensor]:
+    """Each run's product, from its final factors."""
+    with torch.no_grad():
+        factors = [factor.detach().cpu() for factor in module.factors]
+        return [
+            module.ensemble.factorization.product([factor[run] for factor in factors])
+            for run in range(len(module.ensemble.runs))
+        ]
+
+
+def _metrics(ensemble: Ensemble) -> dict[str, TraceMetric]:
+    node = ensemble.runs[0].metrics
+    columns = node["columns"] if isinstance(node, dict) else node.columns
+    return {name: build(f"metrics.columns.{name}", settings) for name, settings in columns.items()}

@@ -1,0 +1,174 @@
+"""Train runs side by side and leave the output contract in each run's folder."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+import rankward
+from rankward import results
+from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.dynamics import Status
+from rankward.training.callbacks import Checkpoints, LogRows, ProgressLine, orderly_end
+from rankward.training.ensemble import Ensemble
+from rankward.training.loggers import LogTarget, RunLog
+from rankward.training.module import EnsembleModule, final_products, merge
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of one run: its folder and the summary that stands there."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        return str(self.summary["status"])
+
+
+def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Path | None = None) -> list[RunResult]:
+    """Train runs that share shapes, dtype and engine as one ensemble, and write each one's results.
+
+    A run that diverges is marked and stops alone. After Ctrl-C every unfinished run is written with status
+    `interrupted`, and a checkpoint in the first folder holds what `ckpt_path` needs to go on.
+
+    Args:
+        runs: at least one.
+        targets: each run's folder, config and W&B group.
+        ckpt_path: a checkpoint of the same ensemble to go on from, to the same bits.
+
+    Raises:
+        ConfigError: runs that cannot share an ensemble or cannot start, or a checkpoint of another config.
+        DataError: observations that cannot be used.
+        ResultsError: a folder that cannot be written.
+    """
+    _check_device(runs[0])
+    ensemble = Ensemble.of(runs)
+    module = EnsembleModule(ensemble)
+    digest = config_hash({str(i): target.config for i, target in enumerate(targets)}) if len(targets) > 1 else (
+        config_hash(targets[0].config)
+    )  # fmt: skip
+    resumed = None if ckpt_path is None else _checkpoint(ckpt_path, digest)
+    checkpoint = targets[0].folder / results.CHECKPOINT
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    logs: list[RunLog] = []
+    closed = False
+    started = time.perf_counter()
+    try:
+        if len(runs) == 1:
+            logs = [RunLog(runs[0], targets[0])]
+        trainer = _trainer(runs[0], logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digest))
+        with orderly_end(module), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
+            trainer.fit(module, ckpt_path=resumed, weights_only=True)
+        seconds = time.perf_counter() - started
+        outcomes = _write(module, targets, seconds, digest if len(runs) == 1 else None)
+        for index, outcome in enumerate(outcomes):
+            log = logs[index] if logs else RunLog(runs[index], targets[index])
+            if not logs:
+                log.rows(_of_run(merge(module.trace), index))
+            log.close(outcome.summary, failed=outcome.status in ("diverged", "interrupted"))
+        closed = True
+    finally:
+        if not closed:
+            for log in logs:
+                log.close({"status": "failed"}, failed=True)
+    if not module.interrupted:
+        checkpoint.unlink(missing_ok=True)
+    return outcomes
+
+
+def _check_device(run: RunConfig) -> None:
+    if setting(run.trainer, "accelerator") == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("trainer", "gpu", "cpu or auto: no CUDA device is to be seen here")
+
+
+def _checkpoint(path: Path, digest: str) -> Path:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        written = content.get("config_hash")
+    except Exception as error:  # a torn file raises whatever the unpickler met
+        raise ConfigError("ckpt_path", str(path), f"a checkpoint of Rankward's ({type(error).__name__})") from error
+    if written != digest:
+        raise ConfigError("ckpt_path", str(path), f"a checkpoint of this config ({digest}, not {written})")
+    return path
+
+
+def _trainer(run: RunConfig, logs: list[RunLog], checkpoints: Checkpoints) -> pl.Trainer:
+    for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return pl.Trainer(
+        accelerator=setting(run.trainer, "accelerator", "cpu"),
+        devices=1,
+        max_epochs=1,
+        logger=[logger for log in logs for logger in log.loggers] or False,
+        # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
+        callbacks=[*(LogRows(log) for log in logs), checkpoints, ProgressLine()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _of_run(trace: dict[str, np.ndarray], run: int) -> dict[str, np.ndarray]:
+    mine = trace["run"] == run
+    return {name: column[mine] for name, column in trace.items() if name != "run"}
+
+
+def _write(
+    module: EnsembleModule, targets: Sequence[LogTarget], seconds: float, digest: str | None
+) -> list[RunResult]:
+    trace = merge(module.trace)
+    products = final_products(module)
+    outcomes = []
+    for index, target in enumerate(targets):
+        mine = _of_run(trace, index)
+        status = Status(int(module.progress.status[index]))
+        status = Status.INTERRUPTED if status == Status.RUNNING else status
+        measurement = module.ensemble.measurements[index]
+        arrays = {
+            **{f"initial.{i}": f[index].numpy() for i, f in enumerate(module.ensemble.factors)},
+            **{f"final.{i}": f[index].detach().cpu().numpy() for i, f in enumerate(module.factors)},
+            "product": products[index].numpy(),
+            **measurement.arrays(),
+        }
+        if measurement.ground_truth is not None:
+            arrays["ground_truth"] = measurement.ground_truth
+        summary = {
+            "status": status.name.lower(),
+            "iterations": int(module.progress.iteration[index]),
+            "seconds": seconds,
+            "engine": module.engine.name,
+            "device": str(module.device),
+            "dtype": module.ensemble.runs[index].dtype,
+            "config_hash": digest or config_hash(target.config),
+            "versions": versions(),
+            "metrics": {name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)},
+        }
+        results.write_run(target.folder, trace=mine, factors=arrays, summary=summary)
+        outcomes.append(RunResult(target.folder, summary))
+    return outcomes
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's bits may depend on."""
+    return {
+        "rankward": rankward.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pl.__version__,
+        "numpy": np.__version__,
+    }
