@@ -1,0 +1,50 @@
+"""One look for all figures, and how they are saved: PNG and SVG, whole, the same bytes for the same data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib.figure import Figure
+
+from rankward import results
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
+BOUND = "0.35"
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.4",
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "xtick.color": "0.3",
+    "ytick.color": "0.3",
+    "svg.hashsalt": "rankward",
+    "svg.fonttype": "none",
+}
+
+
+def save(figure: Figure, sweep: Path, name: str) -> list[Path]:
+    """Write `figures/<name>.png` and `.svg` under a sweep."""
+    paths = []
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        path = sweep / results.FIGURES / f"{name}.{kind}"
+
+        def write(temporary: Path, kind: str = kind, metadata: dict[str, None] = metadata) -> None:
+            figure.savefig(temporary, format=kind, dpi=170, metadata=metadata)
+
+        results.write_whole(path, write)
+        paths.append(path)
+    return paths
