@@ -8,8 +8,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import polars as pl
 from matplotlib import colors
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from rankward import results
 from rankward.figures import style
@@ -27,6 +29,7 @@ class Curve:
     loss: np.ndarray
     entry: np.ndarray
     iteration: np.ndarray
+    kept: np.ndarray  # where the determinant still has the sign it started with, so that the bound applies
     values: tuple[float, float, float]  # b_12, b_21, b_22
 
 
@@ -42,15 +45,18 @@ def draw(sweep: Path) -> list[Path]:
     depths = sorted({curve.depth for curve in curves})
     with plt.rc_context(style.RC):
         figure, axes = plt.subplots(
-            1, len(depths), figsize=(3.5 * len(depths) + 0.9, 3.6), sharex=True, sharey=True, squeeze=False, layout="constrained"
-        )
+            1, len(depths), figsize=(3.5 * len(depths) + 0.9, 3.6),
+            sharex=True, sharey=True, squeeze=False, layout="constrained",
+        )  # fmt: skip
         last = max(float(curve.iteration[-1]) for curve in curves)
         scale = colors.LogNorm(vmin=100, vmax=max(last, 1000))
         for axis, depth in zip(axes[0], depths, strict=True):
             _panel(axis, [curve for curve in curves if curve.depth == depth], scale)
             axis.set_title(f"depth {depth}")
-        axes[0][0].invert_xaxis()
+        losses = np.concatenate([curve.loss for curve in curves])
+        axes[0][0].set_xlim(1.5 * losses.max(), 0.6 * losses.min())
         axes[0][0].set_ylabel("absolute value of the unobserved entry")
+        figure.legend(handles=_key(), loc="outside lower center", ncols=2)
         bar = figure.colorbar(plt.cm.ScalarMappable(scale, COLORMAP), ax=axes, pad=0.01, aspect=28)
         bar.set_label("iteration")
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -79,8 +85,17 @@ def _curve(folder: Path) -> Curve | None:
         loss=loss[shown],
         entry=entry[shown],
         iteration=iteration[shown],
+        kept=_sign_kept(trace)[shown],
         values=(float(b[row, 1 - col]), float(b[1 - row, col]), float(b[1 - row, 1 - col])),
     )
+
+
+def _sign_kept(trace: pl.DataFrame) -> np.ndarray:
+    """Whether the determinant has not yet changed its sign, row by row; a trace without that metric says yes."""
+    if "determinant/sign" not in trace.columns:
+        return np.ones(len(trace), dtype=bool)
+    sign = trace["determinant/sign"].to_numpy()
+    return np.logical_and.accumulate(sign == sign[0])
 
 
 def _label(config: dict[str, Any]) -> str:
@@ -105,23 +120,35 @@ def _panel(axis: Axes, curves: list[Curve], scale: colors.LogNorm) -> None:
     for b in {curve.values for curve in curves}:
         losses = np.geomspace(min(c.loss.min() for c in curves), 0.5 * min(abs(b[0]), abs(b[1])) ** 2 * 0.999, 300)
         bound = robustness_bound(losses, *b)
-        label = "what the determinant's sign alone forces"
         axis.fill_between(losses, np.full_like(bound, 1e-6), bound, color="0.5", alpha=0.10, linewidth=0, zorder=0)
-        axis.plot(losses, bound, color=style.BOUND, linewidth=1.0, linestyle=(0, (4, 2)), label=label, zorder=1)
+        axis.plot(losses, bound, color=style.BOUND, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
     for number, curve in enumerate(curves):
         picked = _thinned(curve, offset=number / max(1, len(curves)))
         axis.plot(curve.loss, curve.entry, color="0.75", linewidth=0.6, zorder=2)
-        axis.scatter(
-            curve.loss[picked], curve.entry[picked], c=curve.iteration[picked].clip(min=1), cmap=COLORMAP, norm=scale,
-            marker=style.MARKERS[number % len(style.MARKERS)], s=17, linewidths=0.4, edgecolors="white", zorder=3 + number,
-        )  # fmt: skip
+        marker = style.MARKERS[number % len(style.MARKERS)]
+        for rows, hollow in ((picked[curve.kept[picked]], False), (picked[~curve.kept[picked]], True)):
+            shades = COLORMAP(scale(curve.iteration[rows].clip(min=1)))
+            axis.scatter(
+                curve.loss[rows], curve.entry[rows], marker=marker, s=17, zorder=3 + number,
+                facecolors="white" if hollow else shades, edgecolors=shades if hollow else "white",
+                linewidths=0.9 if hollow else 0.4,
+            )  # fmt: skip
         axis.plot(
-            [], [], marker=style.MARKERS[number % len(style.MARKERS)], color="0.45", linestyle="none", markersize=4.5,
-            label=curve.label,
+            [], [], marker=marker, color="0.45", linestyle="none", markersize=4.5, label=curve.label
         )  # fmt: skip
     axis.set_ylim(bottom=max(1e-4, 0.3 * min(float(np.quantile(c.entry, 0.02)) for c in curves)))
     axis.set_xlabel("loss")
     axis.legend(loc="upper left", handlelength=1.6, labelspacing=0.35, borderaxespad=0.2)
+
+
+def _key() -> list[Line2D]:
+    """What the panels share: the bound, and what a hollow marker means."""
+    return [
+        Line2D([], [], color=style.BOUND, linewidth=1.0, linestyle=(0, (4, 2)),
+               label="what the determinant's sign alone forces: no filled marker beneath"),
+        Line2D([], [], color="0.45", marker="o", markerfacecolor="white", linestyle="none", markersize=4.5,
+               label="hollow: the determinant has changed its sign on the way"),
+    ]  # fmt: skip
 
 
 def _thinned(curve: Curve, offset: float, markers: int = 26) -> np.ndarray:
