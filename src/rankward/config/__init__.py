@@ -5,4 +5,14 @@ from rankward.config.errors import ConfigError, DataError, nearest
 from rankward.config.registry import config_hash, register, run_config
 from rankward.config.schema import RunConfig
 
-__all__ = ["ConfigError", "DataError", "RunConfig", "build", "config_hash", "nearest", "register", "run_config", "setting"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "RunConfig",
+    "build",
+    "config_hash",
+    "nearest",
+    "register",
+    "run_config",
+    "setting",
+]

@@ -36,7 +36,7 @@ NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer")
 
 
 def register() -> None:
-    """Store every schema under the group `hydra/rankward`, which Hydra's help leaves out; a YAML names its own in its defaults list."""
+    """Store every schema under `hydra/rankward`, which Hydra's help leaves out; a YAML's defaults name its own."""
     store = ConfigStore.instance()
     for name, node in SCHEMAS.items():
         store.store(group="hydra/rankward", name=name, node=node, provider="rankward")

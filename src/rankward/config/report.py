@@ -80,7 +80,7 @@ def _kind(name: str) -> str:
 
 def _unknown_key(key: str, text: str, groups: dict[str, list[str]], config_folder: Path) -> str:
     """A key that no config has: what its group has instead, and the nearest."""
-    parent, _, last = key.rpartition(".")
+    parent = key.rpartition(".")[0]
     siblings = _keys(parent, text, groups, config_folder)
     if not siblings:
         return f"{key}: no such key"

@@ -174,7 +174,9 @@ class RandomMatrix(Observations):
     def _check_count(self) -> None:
         entries = math.prod(self.dims)
         if not 1 <= self.count <= entries:
-            raise ConfigError("observations.count", self.count, f"an integer from 1 to {entries}, the number of entries")
+            raise ConfigError(
+                "observations.count", self.count, f"an integer from 1 to {entries}, the number of entries"
+            )
 
 
 @dataclass
@@ -312,10 +314,17 @@ class RunConfig:
         layers = setting(self.depth, "layers", 1)
         hidden = setting(self.factorization, "hidden")
         if isinstance(hidden, list) and len(hidden) != layers - 1:
-            raise ConfigError("factorization.hidden", hidden, f"{layers - 1} sizes, one less than depth.layers={layers}")
+            raise ConfigError(
+                "factorization.hidden", hidden, f"{layers - 1} sizes, one less than depth.layers={layers}"
+            )
         dims = setting(self.observations, "dims")
         sign = setting(self.init, "determinant", "any")
-        if setting(self.factorization, "name") == "matrix" and sign != "any" and dims is not None and dims[0] != dims[1]:
+        if (
+            setting(self.factorization, "name") == "matrix"
+            and sign != "any"
+            and dims is not None
+            and dims[0] != dims[1]
+        ):
             raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
         if setting(self.init, "name") == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

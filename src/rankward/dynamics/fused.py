@@ -82,7 +82,7 @@ class FusedEngine:
         )
 
 
-class _blas_on_one_thread:  # noqa: N801 - reads as the context it is
+class _blas_on_one_thread:
     """BLAS on one thread each: its bits depend on how many share a product."""
 
     def __init__(self, needed: bool) -> None:

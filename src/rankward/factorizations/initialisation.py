@@ -54,7 +54,9 @@ class Initialisation(ABC):
             raise ConfigError("init.determinant", self.determinant, f"any: a {rows}x{cols} product has no determinant")
         if min(sizes) < rows:
             raise ConfigError(
-                "init.determinant", self.determinant, f"any: hidden size {min(sizes)} < {rows} makes the determinant zero"
+                "init.determinant",
+                self.determinant,
+                f"any: hidden size {min(sizes)} < {rows} makes the determinant zero",
             )
 
 
@@ -114,9 +116,7 @@ class Orthogonal(Initialisation):
 
     def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
         layers = len(sizes) - 1
-        return [
-            self.scale ** (1 / layers) * _semi_orthogonal(sizes[i + 1], sizes[i], random) for i in range(layers)
-        ]
+        return [self.scale ** (1 / layers) * _semi_orthogonal(sizes[i + 1], sizes[i], random) for i in range(layers)]
 
 
 def _sign(factors: list[np.ndarray]) -> float:

@@ -28,7 +28,7 @@ class TraceMetric(Metric):
         self.add_state("measured", default=[], dist_reduce_fx="cat")
 
     def compute(self) -> Tensor:
-        """Values of every matrix seen since the last reset: [runs, ...], float64 (torchmetrics squeezes a single one)."""
+        """Values of every matrix since the last reset: [runs, ...], float64; torchmetrics squeezes a single one."""
         return self.gathered()
 
     def gathered(self) -> Tensor:

@@ -13,7 +13,9 @@ from rankward.metrics.functional.singular_values import product_matrix, singular
 BLOCK_BYTES = 2**21  # of products: a block and what is made of it stay in cache
 
 
-def measure(metrics: Mapping[str, TraceMetric], factors: Sequence[Tensor], **context: Tensor | None) -> dict[str, Tensor]:
+def measure(
+    metrics: Mapping[str, TraceMetric], factors: Sequence[Tensor], **context: Tensor | None
+) -> dict[str, Tensor]:
     """Every metric's columns for recorded factors.
 
     Args:
@@ -55,5 +57,3 @@ def _arguments(name: str, metric: TraceMetric, context: Mapping[str, Tensor | No
         if not given and parameters[key].default is inspect.Parameter.empty:
             raise TypeError(f"metrics.columns.{name}: needs {key!r}; this run offers {', '.join(sorted(known))}")
     return names
-
-

@@ -17,8 +17,8 @@ class NuclearNorm(SpectralMetric):
     """The sum of singular values, column `norm/nuclear`.
 
     Example:
-        >>> NuclearNorm()(torch.eye(2)[None]).tolist()
-        [2.0]
+        >>> NuclearNorm()(torch.eye(2)[None]).item()
+        2.0
     """
 
     def measure(self, singular_values: Tensor) -> Tensor:
@@ -49,7 +49,9 @@ class SpectralNorm(SpectralMetric):
 
 
 class SchattenNorm(SpectralMetric):
-    """Schatten-p (quasi-)norms for several p in (0, inf], columns `norm/schatten_<p>`; `compute` is [runs, ..., len(p)].
+    """Schatten-p (quasi-)norms for several p in (0, inf], columns `norm/schatten_<p>`.
+
+    `compute` is [runs, ..., len(p)].
 
     Raises:
         ValueError: a p that is not above 0.

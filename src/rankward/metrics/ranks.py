@@ -15,8 +15,8 @@ class EffectiveRank(SpectralMetric):
 
     Example:
         >>> import torch
-        >>> EffectiveRank()(torch.diag(torch.tensor([1.0, 0.0]))[None]).tolist()
-        [1.0]
+        >>> EffectiveRank()(torch.diag(torch.tensor([1.0, 0.0]))[None]).item()
+        1.0
     """
 
     def measure(self, singular_values: Tensor) -> Tensor:

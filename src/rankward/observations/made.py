@@ -38,7 +38,7 @@ def dimensions(dims: Sequence[int]) -> EntryMask:
         >>> dimensions((3, 4)).values.tolist()
         [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
     """
-    values = np.eye(*dims)
+    values = np.eye(dims[0], dims[1])
     values[:2, :2] = [[0.0, 1.0], [1.0, 0.0]]
     mask = np.ones(tuple(dims), dtype=bool)
     mask[0, 0] = False

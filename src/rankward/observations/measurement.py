@@ -33,7 +33,9 @@ class EntryMask:
 
     def __post_init__(self) -> None:
         if self.mask.shape != self.values.shape:
-            raise DataError(f"observations: mask is {_shape(self.mask)}, values are {_shape(self.values)}; shapes must agree")
+            raise DataError(
+                f"observations: mask is {_shape(self.mask)}, values are {_shape(self.values)}; shapes must agree"
+            )
         if not self.mask.any():
             raise DataError("observations: no entry is observed; at least one is needed")
         if not np.isfinite(self.values[self.mask]).all():

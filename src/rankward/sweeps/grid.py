@@ -101,7 +101,9 @@ class GridSearch:
             key = override.get_key_element()
             if override.is_sweep_override():
                 if not override.is_discrete_sweep():
-                    raise ConfigError(key, override.input_line, "a list, choice(...) or range(...): an interval has no end")
+                    raise ConfigError(
+                        key, override.input_line, "a list, choice(...) or range(...): an interval has no end"
+                    )
                 values = [str(value) for value in override.sweep_string_iterator()]
             else:
                 values = [override.get_value_element_as_str()]

@@ -59,7 +59,7 @@ class LogRows(pl.Callback):
 
 
 class ProgressLine(pl.Callback):
-    """Iterations a second, runs done, the median loss of what still runs, and the longest it can take; quiet when piped."""
+    """Iterations a second, runs done, the median of the last losses, the longest it can take; quiet when piped."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         limit = int(pl_module.ensemble.problem.max_iterations.sum())
@@ -101,7 +101,7 @@ def orderly_end(module: EnsembleModule) -> Iterator[None]:
 
     def interrupt(number: int, frame: Any) -> None:
         module.interrupted = True
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, interrupt)

@@ -61,7 +61,9 @@ class RunLog:
         for logger in self.loggers:
             run = _wandb(logger)
             if run is not None:
-                run.summary.update({**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}})
+                run.summary.update(
+                    {**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}}
+                )
                 run.finish(exit_code=1 if failed else 0)
             else:
                 logger.finalize("failed" if failed else "success")

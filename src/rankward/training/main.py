@@ -66,9 +66,10 @@ def _resume_from(config: RunConfig, folder: Path) -> Path | None:
 
 def _line(config: RunConfig, outcome: RunResult) -> str:
     summary = outcome.summary
+    loss = summary["metrics"].get("loss", float("nan"))
     return (
         f"{outcome.folder}: depth {setting(config.depth, 'layers')}, {setting(config.init, 'name')}: "
-        f"{outcome.status} after {summary['iterations']:,} iterations, loss {summary['metrics'].get('loss', float('nan')):.3g} "
+        f"{outcome.status} after {summary['iterations']:,} iterations, loss {loss:.3g} "
         f"({summary['seconds']:.2f} s, {summary['engine']})"
     )
 

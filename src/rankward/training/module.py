@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from rankward.config import build
-from rankward.dynamics import Problem, Progress, Rows, Status
+from rankward.dynamics import Problem, Progress, Rows
 from rankward.metrics import TraceMetric, measure
 from rankward.training.ensemble import Ensemble
 
@@ -26,6 +26,14 @@ class EnsembleModule(pl.LightningModule):
     Args:
         ensemble: the runs.
     """
+
+    progress_iteration: Tensor
+    progress_status: Tensor
+    progress_next_record: Tensor
+    progress_lowest_loss: Tensor
+    problem_operator: Tensor
+    problem_values: Tensor
+    problem_eta: Tensor
 
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
@@ -60,7 +68,7 @@ class EnsembleModule(pl.LightningModule):
     @property
     def running(self) -> bool:
         """Whether a run still goes on and nobody has asked to stop."""
-        return not self.interrupted and bool((self.progress_status == Status.RUNNING).any())
+        return not self.interrupted and len(self.progress.running) > 0
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Advance every run by a chunk, and measure what was recorded."""

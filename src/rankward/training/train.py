@@ -128,9 +128,7 @@ def _of_run(trace: dict[str, np.ndarray], run: int) -> dict[str, np.ndarray]:
     return {name: column[mine] for name, column in trace.items() if name != "run"}
 
 
-def _write(
-    module: EnsembleModule, targets: Sequence[LogTarget], seconds: float, digest: str | None
-) -> list[RunResult]:
+def _write(module: EnsembleModule, targets: Sequence[LogTarget], seconds: float, digest: str | None) -> list[RunResult]:
     trace = merge(module.trace)
     products = final_products(module)
     outcomes = []
@@ -156,7 +154,9 @@ def _write(
             "dtype": module.ensemble.runs[index].dtype,
             "config_hash": digest or config_hash(target.config),
             "versions": versions(),
-            "metrics": {name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)},
+            "metrics": {
+                name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)
+            },
         }
         results.write_run(target.folder, trace=mine, factors=arrays, summary=summary)
         outcomes.append(RunResult(target.folder, summary))

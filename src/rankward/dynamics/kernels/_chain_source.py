@@ -1,5 +1,4 @@
 # Text, not a module: gradient descent on a chain of matrices of any depth and sizes, below one of the `multiply` texts.
-# ruff: noqa: F821
 # mypy: ignore-errors
 
 

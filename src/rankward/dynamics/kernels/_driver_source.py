@@ -1,5 +1,4 @@
 # Text, not a module: pasted below `advance` and `losses` (and LANES, load, store) when a kernel is written.
-# ruff: noqa: F821
 # mypy: ignore-errors
 
 RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2, 3
@@ -8,7 +7,8 @@ RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2, 3
 @numba.njit(cache=True, nogil=True)
 def drive(
     queue, order, sizes, factors, mask, values, eta, stop_loss, max_iterations, iteration, status, next_record,
-    lowest_loss, length, stride, every, iteration_ratio, loss_ratio, rows_iteration, rows_loss, rows_factors, rows_count,
+    lowest_loss, length, stride, every, iteration_ratio, loss_ratio,
+    rows_iteration, rows_loss, rows_factors, rows_count,
 ):  # fmt: skip
     """Advance every run that `queue` hands out by `length` iterations, or to its stop, or until its rows are full.
 

@@ -1,5 +1,4 @@
 # Text, not a module: matrix products of one run through BLAS, for matrices that no longer fit in registers or cache.
-# ruff: noqa: F821
 # mypy: ignore-errors
 
 

@@ -1,5 +1,4 @@
 # Text, not a module: matrix products of LANES runs at once, in blocks of 3x2 results held in registers.
-# ruff: noqa: F821
 # mypy: ignore-errors
 
 

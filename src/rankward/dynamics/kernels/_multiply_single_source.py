@@ -1,6 +1,5 @@
 # Text, not a module: matrix products of one run, columns side by side in registers.
 # Every result is the same ordered sum as in the text for LANES runs, so its bits are the same.
-# ruff: noqa: F821
 # mypy: ignore-errors
 
 

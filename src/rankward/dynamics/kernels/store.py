@@ -111,7 +111,7 @@ def _imported(name: str, text: str) -> Kernel:
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(text)
-        os.replace(file.name, path)  # two processes may write at once; either text is the right one
+        Path(file.name).replace(path)  # two processes may write at once; either text is the right one
     module_name = f"rankward_kernel_{_version()}_{name}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None

@@ -6,7 +6,6 @@ The same text serves eight runs of a vector register on a processor and, with ot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 Names = list[list[str]]
 
@@ -76,9 +75,7 @@ def _step(sizes: Sequence[int], factors: list[Names]) -> list[str]:
             lines += new
             new, signal = _product(f"b{layer}", _transposed(factors[layer]), signal)
             lines += new
-        updates += [
-            f"{w} = {w} - eta * {g}" for w, g in zip(_flat(factors[layer]), _flat(gradient), strict=True)
-        ]
+        updates += [f"{w} = {w} - eta * {g}" for w, g in zip(_flat(factors[layer]), _flat(gradient), strict=True)]
     return lines + updates
 
 
@@ -116,5 +113,4 @@ def source(sizes: Sequence[int]) -> str:
         indented(loads[:-1] + residual_lines),
         indented([f"store(loss, 0, {squares})", "for lane in range(LANES):", "    loss[lane] *= 0.5"]),
     )
-    assert len(weights) == sum(prod(pair) for pair in zip(sizes, sizes[1:], strict=False))
     return "\n".join(text) + "\n"

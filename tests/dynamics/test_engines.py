@@ -1,0 +1,210 @@
+"""The engines against each other, against plain NumPy, and against themselves in other company."""
+
+import numpy as np
+import pytest
+import torch
+
+from rankward.config import ConfigError
+from rankward.dynamics import FusedEngine, Problem, Progress, ReferenceEngine, Schedule, Status, choose_engine
+from rankward.dynamics.kernels import store
+from rankward.factorizations import LinearFactorization, MatrixFactorization
+from rankward.factorizations.initialisation import Gaussian
+from rankward.observations import random_matrix
+
+SHAPES = [(2, 2), (2, 2, 2), (2, 2, 2, 2), (2,) * 6, (3, 2, 4), (5, 5, 5, 5), (6, 7, 8, 4), (18, 17, 19), (66, 5, 65)]
+
+
+def ensemble(sizes, runs, dtype=torch.float64, max_iterations=1000, stop_loss=0.0, scale=0.3, eta=(1e-3, 5e-3)):
+    factorization = MatrixFactorization((sizes[-1], sizes[0]), len(sizes) - 1, list(sizes[1:-1]))
+    starts = [factorization.start(Gaussian(scale), seed) for seed in range(runs)]
+    factors = [torch.stack(layer).to(dtype) for layer in zip(*starts, strict=True)]
+    entries = sizes[-1] * sizes[0]
+    seen = [random_matrix((sizes[-1], sizes[0]), 1, max(1, entries * 2 // 3), seed=s) for s in range(runs)]
+    problem = Problem(
+        torch.from_numpy(np.stack([o.mask for o in seen])).to(dtype),
+        torch.from_numpy(np.stack([o.values for o in seen])).to(dtype),
+        torch.linspace(*eta, runs, dtype=dtype),
+        torch.full((runs,), stop_loss, dtype=torch.float64),
+        torch.full((runs,), max_iterations),
+    )
+    return factorization, factors, problem
+
+
+def picked(factors, problem, at):
+    at = torch.as_tensor(at)
+    return [f[at].clone() for f in factors], Problem(
+        problem.operator[at], problem.values[at], problem.eta[at], problem.stop_loss[at], problem.max_iterations[at]
+    )
+
+
+def trained(engine, factors, problem, length=10_000):
+    """Final factors, progress and every row, by run."""
+    factors = [factor.clone() for factor in factors]
+    progress = Progress.start(problem.runs)
+    rows = {run: [] for run in range(problem.runs)}
+    while len(progress.running):
+        chunk = engine.advance(factors, problem, progress, length)
+        for i, run in enumerate(chunk.run.tolist()):
+            rows[run].append(
+                (int(chunk.iteration[i]), float(chunk.loss[i]), *[f[i].numpy().tobytes() for f in chunk.factors])
+            )
+    return factors, progress, rows
+
+
+def by_hand(factors, mask, values, eta, iterations):
+    """Equation 2's gradient, written out once more in NumPy, of one run."""
+    factors = [f.numpy().copy() for f in factors]
+    for _ in range(iterations):
+        below = [np.eye(factors[0].shape[1])]
+        for factor in factors:
+            below.append(factor @ below[-1])
+        error = mask.numpy() * (below[-1] - values.numpy())
+        above, gradients = np.eye(factors[-1].shape[0]), []
+        for layer in reversed(range(len(factors))):
+            gradients.insert(0, above.T @ error @ below[layer].T)
+            above = above @ factors[layer]
+        factors = [f - float(eta) * g for f, g in zip(factors, gradients, strict=True)]
+    return factors
+
+
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_fused_agrees_with_autograd_and_numpy(sizes):
+    runs = 3
+    factorization, factors, problem = ensemble(sizes, runs)
+    schedule = Schedule()
+    slow, _, slow_rows = trained(ReferenceEngine(factorization, schedule), factors, problem)
+    fast, _, fast_rows = trained(FusedEngine(sizes, schedule), factors, problem)
+    for a, b in zip(slow, fast, strict=True):
+        assert ((a - b).flatten(1).norm(dim=1) <= 1e-10 * a.flatten(1).norm(dim=1)).all()
+    for run in range(runs):
+        assert [row[0] for row in slow_rows[run]] == [row[0] for row in fast_rows[run]]
+        np.testing.assert_allclose([r[1] for r in slow_rows[run]], [r[1] for r in fast_rows[run]], rtol=1e-9)
+    hand = by_hand([f[1] for f in factors], problem.operator[1], problem.values[1], problem.eta[1], 1000)
+    for a, b in zip(hand, fast, strict=True):
+        assert np.linalg.norm(a - b[1].numpy()) <= 1e-10 * np.linalg.norm(a)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (5, 5, 5, 5), (18, 17, 19), (66, 5, 65)])
+def test_bits_depend_on_neither_company_nor_threads_nor_chunks(sizes, dtype):
+    runs = 37 if max(sizes) < 10 else 9
+    factorization, factors, problem = ensemble(sizes, runs, dtype, max_iterations=620, stop_loss=0.3, eta=(1e-4, 2e-2))
+    schedule = Schedule()
+    whole = trained(FusedEngine(sizes, schedule, threads=2), factors, problem)
+    assert len(set(whole[1].iteration.tolist())) > 1  # they stop at different times, so lanes change hands
+    for threads, length in ((1, 10_000), (2, 150), (3, 50)):
+        again = trained(FusedEngine(sizes, schedule, threads), factors, problem, length)
+        assert all(torch.equal(a, b) for a, b in zip(whole[0], again[0], strict=True))
+        assert again[2] == whole[2]
+    for run in (0, 5, runs - 1):
+        alone = trained(FusedEngine(sizes, schedule), *picked(factors, problem, [run]))
+        assert all(torch.equal(a[run], b[0]) for a, b in zip(whole[0], alone[0], strict=True))
+        assert alone[2][0] == whole[2][run]
+    reference = ReferenceEngine(factorization, schedule)
+    some = trained(reference, *picked(factors, problem, [0, 3, 1]))
+    single = trained(reference, *picked(factors, problem, [3]), 50)
+    assert single[2][0] == some[2][1]
+
+
+def test_a_run_that_diverges_stops_alone():
+    sizes = (2, 2, 2, 2)
+    _, factors, problem = ensemble(sizes, 20, max_iterations=2000)
+    calm = trained(FusedEngine(sizes, Schedule()), factors, problem)
+    problem.eta[7] = 50.0
+    factors[0][7] *= 10
+    wild = trained(FusedEngine(sizes, Schedule()), factors, problem)
+    assert wild[1].status[7] == Status.DIVERGED and wild[1].iteration[7] == 50
+    others = [run for run in range(20) if run != 7]
+    assert (wild[1].status[others] == Status.MAX_ITERATIONS).all()
+    assert all(torch.equal(a[others], b[others]) for a, b in zip(calm[0], wild[0], strict=True))
+    slow = trained(ReferenceEngine(MatrixFactorization((2, 2), 3), Schedule()), *picked(factors, problem, [7]))
+    assert slow[1].status[0] == Status.DIVERGED and slow[1].iteration[0] == 50
+    assert not np.isfinite(slow[2][0][-1][1])
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+def test_stops_differ_from_run_to_run(engine):
+    sizes = (2, 2)
+    factorization, factors, problem = ensemble(sizes, 4, eta=(0.05, 0.05))
+    problem.max_iterations[:] = torch.tensor([130, 50, 2000, 1])
+    problem.stop_loss[:] = torch.tensor([0.0, 0.0, 1e-6, 1e9], dtype=torch.float64)
+    _, progress, rows = trained(choose_engine(engine, factorization, Schedule(), mask=True), factors, problem)
+    assert progress.status.tolist() == [2, 2, 1, 1]
+    assert progress.iteration[[0, 1, 3]].tolist() == [130, 50, 0]
+    assert progress.iteration[2] % 50 == 0 and rows[2][-1][1] < 1e-6 <= rows[2][-2][1]
+    for run in range(4):
+        assert rows[run][0][0] == 0 and rows[run][-1][0] == progress.iteration[run]
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Schedule(stride=50, every=100), [0, 100, 200, 300, 320]),
+        (Schedule(stride=1, every=1), list(range(321))),
+        (Schedule(stride=50, loss_ratio=0.0, iteration_ratio=2.0), [0, 50, 100, 200, 320]),
+    ],
+)
+def test_rows_are_those_of_the_schedule(engine, schedule, expected):
+    factorization, factors, problem = ensemble((2, 2, 2), 2, max_iterations=320)
+    _, _, rows = trained(choose_engine(engine, factorization, schedule, mask=True), factors, problem, 100)
+    assert [row[0] for row in rows[1]] == expected
+
+
+def test_the_logarithmic_schedule_leaves_hundreds_of_rows():
+    schedule, iteration, rows = Schedule(), 0, 1
+    while iteration < 5_000_000:
+        iteration, rows = schedule.after(iteration), rows + 1
+    assert 200 < rows < 1000
+
+
+def test_linear_ends_at_the_observations():
+    factorization = LinearFactorization((2, 2))
+    factors = [torch.zeros(1, 2, 2, dtype=torch.float64)]
+    mask = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
+    values = torch.tensor([[[0.0, 1.0], [-2.0, 0.5]]], dtype=torch.float64)
+    one = torch.ones(1, dtype=torch.float64)
+    problem = Problem(mask, values, 0.1 * one, 1e-20 * one, torch.tensor([10_000]))
+    final, _, _ = trained(choose_engine("auto", factorization, Schedule(), mask=True), factors, problem)
+    torch.testing.assert_close(final[0], values, atol=1e-9, rtol=0)
+
+
+def test_sensing_with_one_hot_matrices_is_the_masked_loss():
+    factorization, factors, problem = ensemble((3, 2, 2), 2, max_iterations=300)
+    masked = trained(ReferenceEngine(factorization, Schedule()), factors, problem)
+    seen = torch.nonzero(problem.operator[0].flatten()).flatten()
+    at = [0]
+    one_hot = torch.eye(6, dtype=torch.float64)[seen].reshape(1, -1, 2, 3)
+    sensed = Problem(
+        one_hot,
+        problem.values[0].flatten()[seen][None],
+        problem.eta[at],
+        problem.stop_loss[at],
+        problem.max_iterations[at],
+    )
+    measured = trained(choose_engine("auto", factorization, Schedule(), mask=False), [f[at] for f in factors], sensed)
+    for a, b in zip(masked[0], measured[0], strict=True):
+        torch.testing.assert_close(a[:1], b, rtol=1e-12, atol=0)
+
+
+def test_engines_are_chosen_by_what_they_can():
+    chain, schedule = MatrixFactorization((2, 2), 2), Schedule()
+    assert choose_engine("auto", chain, schedule, mask=True).name == "fused"
+    assert choose_engine("auto", chain, schedule, mask=False).name == "reference"
+    assert choose_engine("auto", chain, schedule, mask=True, accelerator="gpu").name == "reference"
+    assert choose_engine("reference", chain, schedule, mask=True).name == "reference"
+    for more in ({"mask": False}, {"mask": True, "accelerator": "gpu"}):
+        with pytest.raises(ConfigError, match="engine"):
+            choose_engine("fused", chain, schedule, **more)
+
+
+def test_kernels_survive_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("RANKWARD_CACHE", str(blocked))
+    store.cache_folder.cache_clear()
+    try:
+        assert store.cache_folder().is_dir()
+        assert not store.cache_folder().is_relative_to(blocked)
+    finally:
+        store.cache_folder.cache_clear()

@@ -1,0 +1,104 @@
+"""Observations from files, whole, torn and foreign."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rankward.config import DataError
+from rankward.observations import EntryMask, Sensing, from_file
+
+AUTHORS = Path(__file__).parents[3] / "shared" / "data" / "completion_2x2_w_1_1_0.pt"
+
+
+@pytest.mark.skipif(not AUTHORS.is_file(), reason="the authors' data is not here")
+def test_the_authors_file_is_equation_6():
+    made = from_file(str(AUTHORS))
+    assert isinstance(made, EntryMask)
+    assert made.mask.tolist() == [[False, True], [True, True]]
+    assert made.values.tolist() == [[0, 1], [1, 0]]
+    assert made.ground_truth is not None
+
+
+def test_csv_with_and_without_a_header(tmp_path):
+    lines = "0,1,2.5\n2,0,-1\n"
+    for text in (lines, "row,column,value\n" + lines):
+        (tmp_path / "seen.csv").write_text(text)
+        made = from_file(str(tmp_path / "seen.csv"))
+        assert made.values.tolist() == [[0, 2.5], [0, 0], [-1, 0]]
+    assert from_file(str(tmp_path / "seen.csv"), count=1).count == 1
+
+
+def test_npz_mask_and_values(tmp_path):
+    path = tmp_path / "seen.npz"
+    np.savez(path, mask=np.array([[1, 0], [1, 1]]), values=np.arange(4.0).reshape(2, 2))
+    assert from_file(str(path)).values.tolist() == [[0, 0], [2, 3]]
+    assert from_file(str(path), count=2).mask.tolist() == [[True, False], [True, False]]
+
+
+def test_pt_sensing_matrices(tmp_path):
+    path = tmp_path / "seen.pt"
+    torch.save({"A": torch.ones(2, 2, 3), "y": torch.tensor([1.0, 2.0])}, path)
+    made = from_file(str(path))
+    assert isinstance(made, Sensing) and made.count == 2
+
+
+def told(path, words, **more):
+    with pytest.raises(DataError, match=words) as caught:
+        from_file(str(path), **more)
+    assert "observations.path" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_unknown_and_empty(tmp_path):
+    told(tmp_path / "none.pt", "not a file")
+    (tmp_path / "seen.txt").write_text("")
+    told(tmp_path / "seen.txt", "unknown ending")
+    (tmp_path / "seen.csv").write_text("row,column,value\n")
+    told(tmp_path / "seen.csv", "no observation")
+
+
+@pytest.mark.parametrize("ending", ["pt", "npz"])
+def test_torn(tmp_path, ending):
+    path = tmp_path / f"seen.{ending}"
+    if ending == "pt":
+        torch.save({"A": torch.ones(50, 2, 3), "y": torch.ones(50)}, path)
+    else:
+        np.savez(path, mask=np.ones((9, 9)), values=np.ones((9, 9)))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    told(path, "torn|not a file of plain")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path(self.target),))
+
+
+def test_a_foreign_pickle_is_never_executed(tmp_path):
+    bomb = Bomb()
+    bomb.target = str(tmp_path / "executed")
+    torch.save({"A": bomb, "y": torch.ones(1)}, tmp_path / "bomb.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(bomb))
+    np.savez(tmp_path / "bomb.npz", mask=np.array([bomb], dtype=object), values=np.ones(1))
+    for name in ("bomb.pt", "plain.pt", "bomb.npz"):
+        told(tmp_path / name, "pickle|torn|plain")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_shapes_counts_and_keys(tmp_path):
+    path = tmp_path / "seen.npz"
+    np.savez(path, mask=np.ones((2, 2)), values=np.ones((2, 3)))
+    told(path, "agree")
+    np.savez(path, mask=np.zeros((2, 2)), values=np.ones((2, 2)))
+    told(path, "no entry")
+    np.savez(path, something=np.ones(2))
+    told(path, "something")
+    np.savez(path, mask=np.ones((2, 2)), values=np.ones((2, 2)))
+    told(path, "observations.count: 5", count=5)
+
+
+@pytest.mark.parametrize("line", ["0,1", "0,x,1", "0.5,1,1", "-1,0,1", "0,0,1\n0,0,2"])
+def test_csv_lines_that_cannot_be_used(tmp_path, line):
+    (tmp_path / "seen.csv").write_text("0,2,1\n" + line + "\n")
+    told(tmp_path / "seen.csv", "line 2|integer|below 0|twice")
