@@ -28,16 +28,17 @@ def factors(rows, sizes=(2, 2, 2, 2), seed=0):
     ]
 
 
-@pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (2, 2), (4, 3, 3), (1, 2, 5)])
+@pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (2, 2), (4, 3, 3), (1, 2, 5), (5, 5, 5), (7, 3, 10)])
 def test_bits_do_not_depend_on_the_batch(sizes):
     rows = 100_003 if sizes == (2, 2, 2, 2) else 400
     everything = factors(rows, sizes)
     truth = torch.randn(rows, sizes[-1], sizes[0], dtype=torch.float64)
-    whole = measure(configured(), everything, ground_truth=truth)
+    metrics = {**configured(), "more": SchattenNorm(p=[0.3, 3])}
+    whole = measure(metrics, everything, ground_truth=truth)
     assert "error/reconstruction" in whole
     for count in (1, 2, 7, 33, 200):
         at = torch.randperm(rows, generator=torch.Generator().manual_seed(count))[:count]
-        part = measure(configured(), [f[at] for f in everything], ground_truth=truth[at])
+        part = measure(metrics, [f[at] for f in everything], ground_truth=truth[at])
         for name, column in whole.items():
             assert torch.equal(part[name].nan_to_num(-7), column[at].nan_to_num(-7)), name
 
@@ -99,3 +100,13 @@ def test_reconstruction_needs_no_ground_truth():
 
 def test_no_rows_at_all():
     assert measure({"n": NuclearNorm()}, [f[:0] for f in factors(2)])["norm/nuclear"].shape == (0,)
+
+
+def test_two_metrics_cannot_fill_one_column():
+    with pytest.raises(ValueError, match=r"metrics\.columns\.b: column 'norm/nuclear'"):
+        measure({"a": NuclearNorm(), "b": NuclearNorm()}, factors(2))
+
+
+def test_columns_do_not_depend_on_values():
+    bad = [f * float("nan") for f in factors(3)]
+    assert measure(configured(), bad).keys() == measure(configured(), factors(3)).keys()

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.utils import get_object
 
-from rankward.config.errors import ConfigError, nearest
+from rankward.config.errors import ConfigError, DataError, nearest
 
 RESERVED = ("_target_", "name")
 
@@ -41,7 +41,7 @@ def build(group: str, node: Any, **more: Any) -> Any:
     offered = {key: value for key, value in more.items() if key in parameters}
     try:
         return factory(**arguments, **offered)
-    except ConfigError:
+    except (ConfigError, DataError):
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(group, target, f"arguments that fit it ({error})") from error

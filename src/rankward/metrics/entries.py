@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
@@ -59,12 +58,14 @@ class ProductEntries(TraceMetric):
 class DeterminantSign(TraceMetric):
     """1, 0 or -1, column `determinant/sign`; no column where the product is not square."""
 
+    square = True
+
     def update(self, product: Tensor) -> None:
+        self.square = product.shape[-2] == product.shape[-1]
         self.measured.append(entries.determinant_sign(product))
 
     def columns(self) -> dict[str, Tensor]:
-        sign = self.gathered()
-        return {} if torch.isnan(sign).all() else {"determinant/sign": sign}
+        return {"determinant/sign": self.gathered()} if self.square else {}
 
 
 class Unbalancedness(TraceMetric):

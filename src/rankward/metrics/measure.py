@@ -28,6 +28,7 @@ def measure(
 
     Raises:
         TypeError: a metric that asks for something that is not there.
+        ValueError: two metrics that fill the same column.
     """
     wanted = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
     rows = len(factors[0])
@@ -42,8 +43,11 @@ def measure(
         for name, metric in metrics.items():
             metric.update(**{key: offered[key] for key in wanted[name] if key in offered})
     columns: dict[str, Tensor] = {}
-    for metric in metrics.values():
-        columns |= metric.columns()
+    for name, metric in metrics.items():
+        filled = metric.columns()
+        if doubled := sorted(filled.keys() & columns.keys()):
+            raise ValueError(f"metrics.columns.{name}: column {doubled[0]!r} is filled by another metric already")
+        columns |= filled
         metric.reset()
     return columns
 

@@ -20,9 +20,9 @@ class CheckFirst(Callback):
 
         try:
             run = checked(config)
-            from rankward.training.ensemble import Ensemble
+            from rankward.training.train import check
 
-            Ensemble.of([run]).engine()
+            check(run)
         except Exception as error:
             if os.environ.get("RANKWARD_TRACEBACK") == "1":
                 raise

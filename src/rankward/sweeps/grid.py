@@ -142,11 +142,11 @@ class GridSearch:
             except Exception as error:  # whatever composing meets is the user's to read
                 tell(number, error)
         if not wrong:  # only now what imports torch: observations are read, and a start is drawn
-            from rankward.training.ensemble import Ensemble
+            from rankward.training.train import check
 
             for number, run in runs:
                 try:
-                    Ensemble.of([run])
+                    check(run)
                 except (ConfigError, DataError) as error:
                     tell(number, error)
         if wrong:

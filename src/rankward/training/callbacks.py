@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +89,29 @@ class ProgressLine(pl.Callback):
             self.bar.close()
 
 
-@contextlib.contextmanager
-def orderly_end(module: EnsembleModule) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end training after the current chunk; a second Ctrl-C ends it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+class OrderlyEnd(pl.Callback):
+    """Ctrl-C and SIGTERM end training after the current chunk; a second one ends it at once.
 
-    def interrupt(number: int, frame: Any) -> None:
-        module.interrupted = True
-        signal.signal(number, before[signal.Signals(number)])
+    Installed when training starts, since Lightning sets handlers of its own just before.
+    """
 
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread is told of signals
+
+        def interrupt(number: int, frame: Any) -> None:
+            pl_module.interrupted = True
+            signal.signal(number, signal.SIG_DFL)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, interrupt)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        while self.before:
+            signal.signal(*self.before.popitem())
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)

@@ -45,6 +45,8 @@ class Ensemble:
             ConfigError: runs that cannot share an ensemble (shapes, dtype, engine, schedule), or one that cannot start.
             DataError: observations that cannot be used.
         """
+        if setting(runs[0].trainer, "accelerator") == "gpu" and not torch.cuda.is_available():
+            raise ConfigError("trainer", "gpu", "cpu or auto: no CUDA device is to be seen here")
         measurements = [build("observations", run.observations) for run in runs]
         factorizations = [
             build("factorization", run.factorization, dims=m.dims, layers=setting(run.depth, "layers", 1))

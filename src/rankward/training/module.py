@@ -103,7 +103,8 @@ class EnsembleModule(pl.LightningModule):
         return DataLoader(_Chunks(self), batch_size=None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the trace so far beside factors and progress."""
+        """Keep the trace so far beside factors and progress; drop Lightning's count of chunks, which says nothing."""
+        checkpoint.pop("loops", None)
         merged = merge(self.trace)
         checkpoint["trace"] = {name: torch.from_numpy(column) for name, column in merged.items()}
 

@@ -19,7 +19,7 @@ import rankward
 from rankward import results
 from rankward.config import ConfigError, RunConfig, config_hash, setting
 from rankward.dynamics import Status
-from rankward.training.callbacks import Checkpoints, LogRows, ProgressLine, orderly_end
+from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.ensemble import Ensemble
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products, merge
@@ -53,9 +53,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
         DataError: observations that cannot be used.
         ResultsError: a folder that cannot be written.
     """
-    _check_device(runs[0])
-    ensemble = Ensemble.of(runs)
-    module = EnsembleModule(ensemble)
+    module = EnsembleModule(Ensemble.of(runs))
     digest = config_hash({str(i): target.config for i, target in enumerate(targets)}) if len(targets) > 1 else (
         config_hash(targets[0].config)
     )  # fmt: skip
@@ -70,7 +68,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
         if len(runs) == 1:
             logs = [RunLog(runs[0], targets[0])]
         trainer = _trainer(runs[0], logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digest))
-        with orderly_end(module), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
         seconds = time.perf_counter() - started
@@ -90,9 +88,16 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     return outcomes
 
 
-def _check_device(run: RunConfig) -> None:
-    if setting(run.trainer, "accelerator") == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("trainer", "gpu", "cpu or auto: no CUDA device is to be seen here")
+def check(run: RunConfig) -> None:
+    """Do all that a run does before its first step, and write nothing.
+
+    Raises:
+        ConfigError: a run that cannot start.
+        DataError: observations that cannot be used.
+    """
+    EnsembleModule(Ensemble.of([run]))
+    if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
+        raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
 
 
 def _checkpoint(path: Path, digest: str) -> Path:
@@ -115,7 +120,7 @@ def _trainer(run: RunConfig, logs: list[RunLog], checkpoints: Checkpoints) -> pl
         max_epochs=1,
         logger=[logger for log in logs for logger in log.loggers] or False,
         # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
-        callbacks=[*(LogRows(log) for log in logs), checkpoints, ProgressLine()],
+        callbacks=[OrderlyEnd(), *(LogRows(log) for log in logs), checkpoints, ProgressLine()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,4 +1,4 @@
-"""Products, determinants and singular values whose bits do not depend on what else is in the batch."""
+"""Singular values and products whose bits do not depend on what else is in the batch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from rankward.metrics.functional.strict import (
-    exponent,
-    nan_unless_finite,
-    root_of_squares,
-    times_two_to,
-    two_product,
-    two_sum,
-    two_to,
-)
 
 
 def strict_matmul(left: Float[Tensor, "*batch n k"], right: Float[Tensor, "*batch k m"]) -> Float[Tensor, "*batch n m"]:
@@ -32,98 +22,95 @@ def strict_matmul(left: Float[Tensor, "*batch n k"], right: Float[Tensor, "*batc
     return result
 
 
-def runs_innermost(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*batch rows cols"]:
-    """The same values, laid out entry by entry in memory: elementwise work on small matrices is ten times as fast."""
-    *lead, rows, cols = matrix.shape
-    return matrix.reshape(-1, rows * cols).T.contiguous().T.reshape(*lead, rows, cols)
-
-
 def product_matrix(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tensor, "*batch rows cols"]:
-    """W = W_L ... W_1 (Equation 3) in float64.
-
-    Args:
-        factors: W_1, ..., W_L; layer l is [runs, ..., d_l, d_(l-1)].
-
-    Raises:
-        ValueError: no factors.
-
-    Example:
-        >>> product_matrix([torch.ones(3, 2), 2 * torch.ones(1, 3)]).tolist()
-        [[6.0, 6.0]]
-    """
-    if not factors:
-        raise ValueError("factors: expected at least one")
-    result = runs_innermost(factors[0].double())
+    """W = W_L ... W_1 (Equation 3) in float64; `factors[0]` is W_1 and layer l is [..., d_l, d_(l-1)]."""
+    result = factors[0].double()
     for factor in factors[1:]:
-        result = strict_matmul(runs_innermost(factor.double()), result)
+        result = strict_matmul(factor.double(), result)
     return result
 
 
-def determinant_2x2(matrix: Float[Tensor, "*batch 2 2"]) -> tuple[Tensor, Tensor]:
-    """ad - bc to full relative accuracy and with its exact sign, as (m, e) for m 2^e, so that nothing under- or overflows.
+def determinant_2x2(matrix: Float[Tensor, "*batch 2 2"]) -> Float[Tensor, "*batch"]:
+    """ad - bc to full relative accuracy: products and difference are split into rounding and error (Dekker, Knuth).
 
-    Both products are split into their rounding and its error, so that what cancels is exact. NaN or infinity gives an
-    m that is NaN or infinite.
-
-    Example:
-        >>> m, e = determinant_2x2(torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64))
-        >>> (m * 2.0**e).item()
-        1.0
+    Entries must be scaled to at most 1, so that nothing overflows; products below 1e-290 may underflow.
     """
-    entries = matrix.reshape(-1, 4).T.contiguous()  # a, b, c, d
-    powers = exponent(entries)
-    mantissas = entries * two_to(-powers)
-    products, errors = two_product(mantissas[:2], mantissas[2:].flip(0))  # ad and bc
-    powers = (powers[:2] + powers[2:].flip(0)).masked_fill(products == 0, -2044)  # a zero must not set the scale
-    top = torch.maximum(powers[0], powers[1])
-    shifts = two_to((powers - top).clamp(min=-1022))
-    (ad, bc), (ad_error, bc_error) = products * shifts, errors * shifts
-    difference, rounded_off = two_sum(ad, -bc)
-    error, error_rounded_off = two_sum(ad_error, -bc_error)
-    lead = matrix.shape[:-2]
-    return ((difference + error) + (rounded_off + error_rounded_off)).reshape(lead), top.reshape(lead)
+    a, b, c, d = (matrix[..., i, j].contiguous() for i in (0, 1) for j in (0, 1))
+    first, first_error = _two_product(a, d)
+    second, second_error = _two_product(b, c)
+    error = first_error - second_error
+    part = error - first_error
+    lost = (first_error - (error - part)) - (second_error + part)
+    return ((first - second) + error) + lost
 
 
 def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*batch least"]:
     """Singular values in descending order, float64, for any leading axes.
 
-    Vectors and 2x2 matrices by closed form, to full relative accuracy even where sigma_2/sigma_1 is 1e-14 (or 1e-300);
-    others by LAPACK, accurate relative to sigma_1. A matrix with NaN or infinity has NaN singular values.
+    Vectors and 2x2 matrices by closed form, to full relative accuracy even where sigma_2/sigma_1 is 1e-14; others by
+    LAPACK, accurate relative to sigma_1. A matrix with NaN or infinity has NaN singular values.
 
     Example:
         >>> singular_values(torch.tensor([[0.0, 1e-12], [1.0, 0.0]], dtype=torch.float64)).tolist()
         [1.0, 1e-12]
     """
-    *lead, rows, cols = matrix.shape
+    rows, cols = matrix.shape[-2:]
+    lead = matrix.shape[:-2]
     flat = matrix.reshape(-1, rows, cols).double()
     if min(rows, cols) == 1:
-        values = root_of_squares(flat.reshape(len(flat), rows * cols))[:, None]
+        scaled, exponent = _scaled(flat)
+        values = torch.ldexp(_root_of_squares(scaled.reshape(len(flat), -1)), exponent)[:, None]
     elif (rows, cols) == (2, 2):
-        values = _closed_form_2x2(flat)
+        values = _singular_values_2x2(flat)
     else:
-        values = _lapack(flat)
+        finite = torch.isfinite(flat).all(-1).all(-1)
+        values = torch.full((len(flat), min(rows, cols)), torch.nan, dtype=torch.float64, device=flat.device)
+        if finite.any():
+            # Zeros up to multiples of 8: LAPACK's bits depend on how a matrix is aligned in memory.
+            padded = torch.nn.functional.pad(flat[finite], (0, -cols % 8, 0, -rows % 8))
+            values[finite] = torch.linalg.svdvals(padded)[:, : min(rows, cols)]
     return values.reshape(*lead, min(rows, cols))
 
 
-def _closed_form_2x2(flat: Tensor) -> Tensor:
-    entries = flat.reshape(-1, 4).T.contiguous()
-    peak = exponent(entries).amax(0)
-    a, b, c, d = entries * two_to(-peak)
-    largest = 0.5 * (_hypot(a + d, b - c) + _hypot(a - d, b + c))  # a sum of what rotates and what reflects
-    determinant, power = determinant_2x2(flat)
-    smallest = determinant.abs() / torch.where(largest > 0, largest, 1.0)
-    largest = largest * two_to(peak)
-    smallest = torch.minimum(times_two_to(smallest, power - peak), largest)
-    return (torch.stack([largest, smallest]) + nan_unless_finite(entries.T)).T
+def _singular_values_2x2(flat: Tensor) -> Tensor:
+    scaled, exponent = _scaled(flat)
+    a, b, c, d = (scaled[:, i, j].contiguous() for i in (0, 1) for j in (0, 1))
+    largest = 0.5 * (_hypot(a + d, b - c) + _hypot(a - d, b + c))
+    smallest = determinant_2x2(scaled).abs() / torch.where(largest > 0, largest, 1.0)
+    smallest = torch.where(torch.isfinite(largest), torch.minimum(smallest, largest), torch.nan)
+    return torch.stack([torch.ldexp(largest, exponent), torch.ldexp(smallest, exponent)], dim=-1)
 
 
-def _lapack(flat: Tensor) -> Tensor:
-    rows, cols = flat.shape[-2:]
-    finite = nan_unless_finite(flat.flatten(-2))
-    # Zero rows and columns up to a multiple of 64 bytes: LAPACK's bits depend on where a matrix begins in memory.
-    padded = torch.nn.functional.pad(flat.nan_to_num(0.0, 0.0, 0.0), (0, -cols % 8, 0, -rows % 8))
-    return torch.linalg.svdvals(padded)[:, : min(rows, cols)] + finite[:, None]
+def _scaled(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices divided by a power of two (so exactly) to a largest entry between 1/2 and 1; and the exponent."""
+    peak = flat.abs().amax((-2, -1))
+    exponent = torch.frexp(torch.where(torch.isfinite(peak) & (peak > 0), peak, 1.0)).exponent.to(torch.int32)
+    scaled = torch.ldexp(
+        torch.ldexp(flat, (-exponent // 2)[:, None, None]), (-exponent - -exponent // 2)[:, None, None]
+    )
+    return torch.where(torch.isfinite(peak)[:, None, None], scaled, torch.nan), exponent
 
 
 def _hypot(x: Tensor, y: Tensor) -> Tensor:
     return torch.sqrt(x * x + y * y)
+
+
+def _root_of_squares(entries: Tensor) -> Tensor:
+    total = entries[:, 0] * entries[:, 0]
+    for k in range(1, entries.shape[1]):
+        total = total + entries[:, k] * entries[:, k]
+    return torch.sqrt(total)
+
+
+def _two_product(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x*y rounded, and the error of that rounding, exactly (Dekker's product, Veltkamp's splitting)."""
+    product = x * y
+    x_high, x_low = _split(x)
+    y_high, y_low = _split(y)
+    return product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low
+
+
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    shifted = x * 134217729.0  # 2^27 + 1
+    high = shifted - (shifted - x)
+    return high, x - high

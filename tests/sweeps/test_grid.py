@@ -1,0 +1,117 @@
+"""Which jobs a sweep has, and that none starts before all are checked."""
+
+import itertools
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from rankward import results
+from rankward.config import ConfigError
+from rankward.sweeps.grid import GridSearch
+
+
+def jobs(grids, *arguments, params=None):
+    search = GridSearch(params or {}, grids, None)
+    search.parser = OverridesParser.create()
+    return search.jobs(list(arguments))
+
+
+def test_a_plain_sweep_is_hydras():
+    assert jobs([], "a=1,2", "b=x,y", "c=3") == [[f"a={a}", f"b={b}", "c=3"] for a, b in itertools.product("12", "xy")]
+
+
+def test_pairs_and_unions():
+    grids = [
+        {"n": [2, 3], "lr.eta, init.scale": [[1e-3, 1], [2e-3, 2]]},
+        {"n": 4, "init": "gaussian,balanced"},
+    ]
+    assert jobs(grids) == [
+        ["n=2", "lr.eta=0.001", "init.scale=1"],
+        ["n=2", "lr.eta=0.002", "init.scale=2"],
+        ["n=3", "lr.eta=0.001", "init.scale=1"],
+        ["n=3", "lr.eta=0.002", "init.scale=2"],
+        ["n=4", "init=gaussian"],
+        ["n=4", "init=balanced"],
+    ]
+
+
+def test_the_command_line_crosses_and_replaces():
+    grids = [{"n": [2, 3], "lr.eta, init.scale": [[1, 10], [2, 20], [3, 10]]}]
+    assert jobs(grids, "seed=range(0,2)", "n=5") == [
+        [f"seed={s}", "n=5", f"lr.eta={e}", f"init.scale={i}"]
+        for s, (e, i) in itertools.product((0, 1), ((1, 10), (2, 20), (3, 10)))
+    ]
+    assert jobs(grids, "lr.eta=7") == [
+        ["lr.eta=7", f"n={n}", f"init.scale={i}"] for n, i in itertools.product((2, 3), (10, 20))
+    ]
+
+
+def test_params_are_crossed_too():
+    assert jobs([{"n": [1, 2]}], params={"m": "5,6"}) == [[f"m={m}", f"n={n}"] for m in (5, 6) for n in (1, 2)]
+
+
+def test_group_choices_that_are_numbers_are_quoted():
+    assert jobs([{"depth": [2, 3]}]) == [["depth='2'"], ["depth='3'"]]
+    assert jobs([], "depth=range(2,4)") == [["depth='2'"], ["depth='3'"]]
+
+
+@pytest.mark.parametrize(
+    ("grids", "key"),
+    [
+        ([{"a, b": [[1, 2], [3]]}], r"grids\[0\]\.a, b"),
+        ([{}, {"a, b": "1,2"}], r"grids\[1\]\.a, b"),
+        (["depth"], r"grids\[0\]"),
+    ],
+)
+def test_grids_that_make_no_sense_are_named(grids, key):
+    with pytest.raises(ConfigError, match=key):
+        jobs(grids)
+
+
+def test_an_interval_has_no_end():
+    with pytest.raises(ConfigError, match=r"lr\.eta"):
+        jobs([], "lr.eta=interval(0,1)")
+
+
+def rankward(*arguments, cwd):
+    command = [sys.executable, "-m", "rankward", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_every_job_is_checked_before_the_first_starts(tmp_path):
+    done = rankward("-m", "logger=none", "lr.eta=0.1,-1,nan", "observations.b_12=1,0", cwd=tmp_path)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert [line.split(" (")[0] for line in lines] == [f"rankward: job {n}" for n in (1, 2, 3, 4, 5)]
+    assert "lr.eta: -1.0" in lines[1] and "observations.b_12: 0.0" in lines[0]
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_sweep_leaves_a_table_and_goes_on_where_it_stands(tmp_path):
+    sweep = ["-m", "logger=none", "depth=1,2", "lr.eta=0.05,1e3", "init.scale=0.1", "hydra.sweep.dir=sweep"]
+    done = rankward(*sweep, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "table:" in done.stdout
+    folders = results.run_folders(tmp_path / "sweep")
+    assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
+    table = pl.read_parquet(tmp_path / "sweep" / "runs.parquet")
+    assert table["depth.layers"].to_list() == [1, 1, 2, 2] and table["lr.eta"].to_list() == [0.05, 1e3] * 2
+    assert table["status"].to_list() == ["converged", "diverged"] * 2
+    (tmp_path / "sweep" / "2" / "summary.json").write_text("torn")
+    again = rankward(*sweep, cwd=tmp_path)
+    assert again.returncode == 0 and again.stdout.count("kept") == 3
+    assert results.is_complete(tmp_path / "sweep" / "2")
+
+
+def test_a_job_that_fails_spares_the_others(tmp_path):
+    sweep = ["-m", "logger=none", "max_iterations=50", "hydra.sweep.dir=sweep"]
+    assert rankward(*sweep, "lr.eta=0.1,0.2,0.3", cwd=tmp_path).returncode == 0
+    (tmp_path / "sweep" / "2" / "summary.json").unlink()
+    done = rankward(*sweep, "lr.eta=0.1,0.25,0.3", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "job 1 (" in last and "lr.eta=0.25): hydra.run.dir" in last
+    assert results.is_complete(tmp_path / "sweep" / "2")

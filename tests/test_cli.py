@@ -1,0 +1,159 @@
+"""The real command line in a subprocess: results, errors in one line, interruption, speed of refusal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rankward import results
+
+RANKWARD = [sys.executable, "-m", "rankward"]
+QUICK = ["logger=none", "depth=2", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "hydra.run.dir=out"]
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **environment}
+    return subprocess.run([*RANKWARD, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+
+
+REFUSED = [
+    ("depth=0", "depth: '0' is not a choice; choose from 1, 2, 3, 4, 5, 6; depth.layers=N"),
+    ("depth.layers=0", "depth.layers: 0 is not allowed; expected an integer of at least 1"),
+    ("lr.eta=-1", "lr.eta: -1.0 is not allowed; expected a positive finite number"),
+    ("lr.eta=nan", "lr.eta: nan is not allowed"),
+    ("lr.eta=fast", "lr.eta: 'fast' is not allowed; expected a number"),
+    ("init.scale=nan", "init.scale: nan is not allowed"),
+    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
+    ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
+    ("lr.etta=1", "lr.etta: no such key; lr has eta (did you mean 'lr.eta'?)"),
+    ("dept=3", "(did you mean 'depth'?)"),
+    ("record.evry=3", "(did you mean 'record.every'?)"),
+    ("record.every=30", "record.every: 30 is not allowed; expected a multiple of check_every=50"),
+    ("dtype=float16", "dtype: 'float16' is not allowed; expected one of float64, float32"),
+    ("seed=1.5", "seed: '1.5' is not allowed; expected an integer"),
+    ("logger=wandbb", "(did you mean 'wandb'?)"),
+    ("experiment=figure9", "experiment: 'figure9' is not a choice; choose from figure1"),
+    ("lr.eta=[1", "[1"),
+    ("trainer=gpu", "trainer: 'gpu' is not allowed; expected cpu or auto"),
+    ("observations.unobserved=[0,2]", "observations.unobserved: [0, 2] is not allowed"),
+    ("observations=file observations.path=none.csv", "observations.path: 'none.csv' is not a file"),
+    ("observations=random_matrix observations.count=101", "observations.count: 101 is not allowed; expected an integer from 1 to 100"),
+    ("observations=dimensions observations.dims=[3,4] init.determinant=positive", "a 3x4 product has no determinant"),
+    ("factorization.hidden=[2] depth=3", "factorization.hidden: [2] is not allowed; expected 2 sizes"),
+    ("factorization.hidden=1 init=balanced", "hidden sizes of at least 2"),
+    ("observations=sensing engine=fused", "engine: 'fused' is not allowed; expected auto or reference"),
+    ("metrics.columns.schatten.p=[0]", "p: 0 is not allowed"),
+    ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[arguments for arguments, _ in REFUSED])
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words):
+    if arguments == "trainer=gpu":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+    done = run("logger=none", *arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and words in done.stderr
+    assert done.stdout == ""
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_traceback_is_there_for_who_wants_it(tmp_path):
+    done = run("lr.eta=-1", cwd=tmp_path, RANKWARD_TRACEBACK="1")
+    assert done.returncode != 0 and "Traceback" in done.stderr
+
+
+def test_refusal_help_and_config_import_nothing_heavy(tmp_path):
+    heavy = (
+        "import sys; from rankward import cli; sys.argv = ['rankward', {}]\ntry: cli.main()\nexcept SystemExit: pass\n"
+    )
+    heavy += "bad = {{'torch', 'numba', 'pytorch_lightning', 'polars', 'matplotlib', 'wandb'}} & set(sys.modules)\nassert not bad, bad"
+    for arguments in ("'--help'", "'--cfg', 'job'", "'lr.etta=1'", "'init=guassian'", "'lr.eta=-1'"):
+        done = subprocess.run(
+            [sys.executable, "-c", heavy.format(arguments)], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_help_names_the_groups(tmp_path):
+    text = run("--help", cwd=tmp_path).stdout
+    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, gaussian, identity, orthogonal", "rankward -m"):
+        assert group in text
+
+
+def test_a_run_and_the_same_command_again(tmp_path):
+    first = run(*QUICK, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "converged" in first.stdout and results.is_complete(tmp_path / "out")
+    written = (tmp_path / "out" / "summary.json").stat().st_mtime_ns
+    again = run(*QUICK, cwd=tmp_path)
+    assert again.returncode == 0 and "kept" in again.stdout
+    assert (tmp_path / "out" / "summary.json").stat().st_mtime_ns == written
+    other = run(*QUICK, "seed=9", cwd=tmp_path)
+    assert other.returncode == 2 and "hydra.run.dir" in other.stderr
+
+
+def test_the_authors_seed_zero_is_a_seed(tmp_path):
+    for seed in ("0", "1"):
+        run(*QUICK[:-1], f"seed={seed}", f"hydra.run.dir=out{seed}", cwd=tmp_path)
+    first, second = (results.read_factors(tmp_path / f"out{seed}")["initial.0"] for seed in "01")
+    assert not first.equal(second)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_saves_what_was_done(tmp_path, number):
+    long = ["logger=none", "lr.eta=1e-9", "max_iterations=4000000000", "stop_loss=0", "hydra.run.dir=out"]
+    with subprocess.Popen([*RANKWARD, *long], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "rankward.log").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(6)  # imports, and a few chunks
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr is not None
+        assert len(process.stderr.read().splitlines()) == 1
+    summary = results.read_summary(tmp_path / "out")
+    assert summary["status"] == "interrupted" and summary["iterations"] > 0
+    assert (tmp_path / "out" / results.CHECKPOINT).is_file()
+    assert not results.is_complete(tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "out").write_text("a file where a folder should be")
+    done = run(*QUICK, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "out" in done.stderr
+
+
+def test_a_config_of_ones_own(tmp_path):
+    """A user's observation set and metric: one file and one YAML each, nothing edited."""
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "from rankward.metrics import TraceMetric\n"
+        "from rankward.observations import EntryMask\n"
+        "def corner(size):\n"
+        "    mask = np.zeros((size, size), dtype=bool); mask[0, 0] = True\n"
+        "    return EntryMask(mask, mask * 2.0)\n"
+        "class Trace(TraceMetric):\n"
+        "    def update(self, product): self.measured.append(product.diagonal(dim1=-2, dim2=-1).sum(-1))\n"
+        "    def columns(self): return {'mine/trace': self.gathered()}\n"
+    )
+    for group, text in (
+        ("observations/corner", "name: corner\n_target_: mine.corner\nsize: 3\n"),
+        ("metrics/trace", "name: trace\ncolumns:\n  trace: {_target_: mine.Trace}\n"),
+    ):
+        path = tmp_path / "conf" / f"{group}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    mine = ["--config-dir", "conf", "observations=corner", "metrics=trace", "max_iterations=100", "init.scale=0.1"]
+    done = run(*mine, "logger=none", "hydra.run.dir=out", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    trace = results.read_trace(tmp_path / "out")
+    assert trace.columns == ["iteration", "loss", "mine/trace"]
+    assert results.read_factors(tmp_path / "out")["product"].shape == (3, 3)

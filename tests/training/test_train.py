@@ -1,0 +1,237 @@
+"""Training end to end in this process: the contract, resuming, company, interruption, loggers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from runs import trained
+
+from rankward import results
+from rankward.config import ConfigError, DataError
+from rankward.training import callbacks
+from rankward.training.module import EnsembleModule
+
+QUICK = ["depth='2'", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "init.determinant=positive"]
+LONG = ["depth='3'", "init=balanced", "init.determinant=positive", "max_iterations=200000"]
+
+
+def contents(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "trace.parquet").read_bytes(), (folder / "factors.safetensors").read_bytes()
+
+
+def test_the_output_contract(tmp_path):
+    (outcome,) = trained(tmp_path, QUICK)
+    summary, trace = results.read_summary(tmp_path / "0"), results.read_trace(tmp_path / "0")
+    factors = results.read_factors(tmp_path / "0")
+    assert outcome.status == summary["status"] == "converged" and results.is_complete(tmp_path / "0")
+    assert trace.columns[:2] == ["iteration", "loss"]
+    assert trace["iteration"][0] == 0 and trace["iteration"][-1] == summary["iterations"]
+    assert (trace["iteration"].to_numpy() % 50 == 0).all() and (np.diff(trace["iteration"].to_numpy()) > 0).all()
+    assert trace["loss"][-1] < 1e-4 <= trace["loss"][-2]
+    for name, value in summary["metrics"].items():
+        assert value == trace[name][-1], name
+    assert {"engine", "device", "dtype", "config_hash", "versions", "seconds"} <= summary.keys()
+    assert set(factors) == {
+        *(f"{when}.{layer}" for when in ("initial", "final") for layer in (0, 1)),
+        "product", "observations.mask", "observations.values",
+    }  # fmt: skip
+    product = factors["final.1"] @ factors["final.0"]
+    torch.testing.assert_close(factors["product"], product, rtol=1e-14, atol=0)
+    mask, values = factors["observations.mask"], factors["observations.values"]
+    assert 0.5 * ((product - values)[mask] ** 2).sum().item() == pytest.approx(trace["loss"][-1], rel=1e-10)
+    assert trace["entry/0_0"][-1] == pytest.approx(product[0, 0].item(), rel=1e-12)
+
+
+def test_replaying_the_run_from_its_files(tmp_path):
+    trained(tmp_path, QUICK)
+    factors, summary = results.read_factors(tmp_path / "0"), results.read_summary(tmp_path / "0")
+    w_1, w_2 = factors["initial.0"].numpy(), factors["initial.1"].numpy()
+    mask, values = factors["observations.mask"].numpy(), factors["observations.values"].numpy()
+    for _ in range(summary["iterations"]):
+        error = mask * (w_2 @ w_1 - values)
+        w_1, w_2 = w_1 - 0.05 * w_2.T @ error, w_2 - 0.05 * error @ w_1.T
+    np.testing.assert_allclose(w_2, factors["final.1"].numpy(), rtol=1e-9)
+
+
+def test_alone_and_in_company_the_same_bytes(tmp_path):
+    jobs = [[*QUICK, f"seed={seed}", f"lr.eta={0.02 + 0.01 * seed}"] for seed in range(12)]
+    trained(tmp_path / "together", *jobs)
+    for seed in (0, 7):
+        trained(tmp_path / f"alone{seed}", jobs[seed])
+        assert contents(tmp_path / f"alone{seed}" / "0") == contents(tmp_path / "together" / str(seed))
+
+
+def test_runs_that_cannot_share_an_ensemble_are_told(tmp_path):
+    with pytest.raises(ConfigError, match="dtype"):
+        trained(tmp_path, QUICK, [*QUICK, "dtype=float32"])
+    with pytest.raises(ConfigError, match="factorization"):
+        trained(tmp_path, QUICK, [*QUICK, "depth='3'"])
+
+
+def interrupted_after(monkeypatch, chunks):
+    """Ask for an end after so many chunks, as a signal would."""
+    step = EnsembleModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        step(self, batch, batch_idx)
+        self.interrupted = batch_idx + 1 >= chunks
+
+    monkeypatch.setattr(EnsembleModule, "training_step", training_step)
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, chunks):
+    trained(tmp_path / "whole", LONG)
+    with monkeypatch.context() as patched:
+        interrupted_after(patched, chunks)
+        (outcome,) = trained(tmp_path / "parts", LONG)
+    assert outcome.status == "interrupted" and not results.is_complete(tmp_path / "parts" / "0")
+    assert 0 < outcome.summary["iterations"] < 200_000
+    checkpoint = tmp_path / "parts" / "0" / results.CHECKPOINT
+    (again,) = trained(tmp_path / "parts", LONG, ckpt_path=checkpoint)
+    assert again.status == "max_iterations"
+    assert contents(tmp_path / "parts" / "0") == contents(tmp_path / "whole" / "0")
+    assert not checkpoint.exists()
+
+
+def test_an_ensemble_resumes_too(tmp_path, monkeypatch):
+    jobs = [[*LONG, f"seed={seed}", f"max_iterations={seed * 30_000 + 100}"] for seed in range(4)]
+    trained(tmp_path / "whole", *jobs)
+    with monkeypatch.context() as patched:
+        interrupted_after(patched, 4)
+        outcomes = trained(tmp_path / "parts", *jobs)
+    assert {o.status for o in outcomes} == {"max_iterations", "interrupted"}
+    trained(tmp_path / "parts", *jobs, ckpt_path=tmp_path / "parts" / "0" / results.CHECKPOINT)
+    for i in range(4):
+        assert contents(tmp_path / "parts" / str(i)) == contents(tmp_path / "whole" / str(i))
+
+
+def test_a_checkpoint_of_another_config_or_a_torn_one_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        interrupted_after(patched, 1)
+        trained(tmp_path, LONG)
+    checkpoint = tmp_path / "0" / results.CHECKPOINT
+    with pytest.raises(ConfigError, match="ckpt_path"):
+        trained(tmp_path / "other", [*LONG, "seed=1"], ckpt_path=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="ckpt_path"):
+        trained(tmp_path / "torn", LONG, ckpt_path=checkpoint)
+
+
+def test_checkpoints_come_in_time(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(callbacks.pl.Trainer, "save_checkpoint", lambda self, path: saved.append(path))
+    trained(tmp_path, [*LONG, "checkpoint.seconds=1e-9"])
+    assert len(saved) >= 1
+
+
+def test_a_diverged_run_is_marked_and_leaves_its_neighbours(tmp_path):
+    outcomes = trained(tmp_path, QUICK, [*QUICK, "lr.eta=1e3", "init.scale=10"], [*QUICK, "seed=5"])
+    assert [o.status for o in outcomes] == ["converged", "diverged", "converged"]
+    trace = results.read_trace(tmp_path / "1")
+    assert trace["iteration"][-1] == outcomes[1].summary["iterations"] == 50
+    assert not np.isfinite(trace["loss"][-1]) and np.isnan(trace["rank/effective"][-1])
+    assert results.is_complete(tmp_path / "1")
+
+
+def test_engines_tell_the_same_story(tmp_path):
+    short = [*QUICK, "max_iterations=500"]
+    trained(tmp_path, short)
+    trained(tmp_path / "reference", [*short, "engine=reference"])
+    fused, reference = results.read_trace(tmp_path / "0"), results.read_trace(tmp_path / "reference" / "0")
+    assert fused.columns == reference.columns and results.read_summary(tmp_path / "0")["engine"] == "fused"
+    for name in fused.columns:
+        np.testing.assert_allclose(fused[name].to_numpy(), reference[name].to_numpy(), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("depth", "eta", "scale", "low", "high"),
+    [("3", 6e-3, 1e-5, 70.4, 71.0), ("4", 3e-3, 1e-3, 70.4, 71.0), ("2", 6e-3, 1e-5, 7.4, 9.0)],
+)
+def test_figure_1_ends_where_the_paper_says(tmp_path, depth, eta, scale, low, high):
+    job = [f"depth='{depth}'", f"lr.eta={eta}", f"init.scale={scale}", "init=balanced", "init.determinant=positive"]
+    (outcome,) = trained(tmp_path, job)
+    assert outcome.status == "converged"
+    assert low < abs(outcome.summary["metrics"]["entry/0_0"]) < high
+
+
+def test_other_problems_run(tmp_path):
+    for name, more in (
+        ("dimensions", ["observations.dims=[4,6]"]),
+        ("random_matrix", ["observations.dims=[5,4]", "observations.count=15"]),
+        ("sensing", []),
+        ("perturbed", []),
+        ("repositioned", []),
+    ):
+        job = [f"observations={name}", *more, "max_iterations=100", "init.scale=0.1"]
+        (outcome,) = trained(tmp_path / name, job)
+        assert outcome.status == "max_iterations"
+        assert outcome.summary["engine"] == ("reference" if name == "sensing" else "fused")
+    assert "error/reconstruction" in results.read_trace(tmp_path / "random_matrix" / "0").columns
+    assert "ground_truth" in results.read_factors(tmp_path / "sensing" / "0")
+
+
+def test_observations_that_cannot_be_used_stop_before_anything_is_written(tmp_path):
+    with pytest.raises(DataError, match=r"observations\.path"):
+        trained(tmp_path, ["observations=file", "observations.path=nowhere.csv"])
+    assert not (tmp_path / "0").exists()
+
+
+def inspected(folder: Path) -> list[dict]:
+    """Records of an offline W&B run, as W&B's own reader prints them."""
+    (file,) = folder.glob("*.wandb")
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
+    return [
+        json.loads(line)
+        for line in subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
+    ]
+
+
+def test_a_wandb_run_holds_the_trace(tmp_path):
+    trained(tmp_path, [*QUICK, "logger.wandb.tags=[mine]"], logger="wandb")
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    records = inspected(run)
+    history = [record["history"]["item"] for record in records if record["type"] == "history"]
+    trace = results.read_trace(tmp_path / "0")
+    assert len(history) == len(trace)
+    for name in trace.columns:
+        np.testing.assert_array_equal([row[name] for row in history], trace[name].to_numpy())
+    (start,) = [record["run"] for record in records if record["type"] == "run"][:1]
+    assert start["run_group"] == "sweep" and "mine" in start["tags"] and "depth=2" in start["tags"]
+    assert start["config"]["update"]["lr"] == {"name": "constant", "eta": 0.05}
+    axes = [record["metric"] for record in records if record["type"] == "metric"]
+    assert any(axis.get("glob_name") == "*" and axis.get("step_metric") == "iteration" for axis in axes)
+    summaries = [record["summary"]["update"] for record in records if record["type"] == "summary"]
+    assert any(update.get("status") == "converged" for update in summaries)
+    assert [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"] == [0]
+
+
+def test_wandb_runs_of_an_ensemble_do_not_mix(tmp_path):
+    jobs = [[*QUICK, "seed=1"], [*QUICK, "lr.eta=1e3", "init.scale=10"]]
+    outcomes = trained(tmp_path, *jobs, logger="wandb")
+    ends = {}
+    for run in (tmp_path / "wandb").glob("offline-run-*"):
+        records = inspected(run)
+        name = next(record["run"]["display_name"] for record in records if record["type"] == "run")
+        history = [record["history"]["item"]["iteration"] for record in records if record["type"] == "history"]
+        code = next(record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit")
+        ends[name] = (history[-1], code)
+    assert ends == {"run 0": (outcomes[0].summary["iterations"], 0), "run 1": (50, 1)}
+
+
+def test_csv_and_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trained(tmp_path, QUICK, logger="[csv,tensorboard]")
+    trace = results.read_trace(tmp_path / "0")
+    logged = pl.read_csv(tmp_path / "0" / "csv" / "metrics.csv")
+    np.testing.assert_allclose(logged["norm/nuclear"].to_numpy(), trace["norm/nuclear"].to_numpy(), rtol=1e-6)
+    events = EventAccumulator(str(tmp_path / "0" / "tensorboard"))
+    events.Reload()
+    scalars = events.Scalars("loss")
+    assert [event.step for event in scalars] == trace["iteration"].to_list()
