@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule, flatten, unflatten
 
+LANES_WIDEST = 55  # beyond, eight runs' factors and products leave a megabyte of cache
 ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
 
 
@@ -29,7 +30,7 @@ class FusedEngine:
     def __init__(self, chain: Sequence[int], schedule: Schedule, threads: int | None = None) -> None:
         self.chain = tuple(chain)
         self.schedule = schedule
-        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1
+        self.threads = threads or _cores()
         self.shapes = [(above, below) for below, above in zip(self.chain, self.chain[1:], strict=False)]
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
@@ -45,7 +46,9 @@ class FusedEngine:
         flat = flatten([factor.detach() for factor in factors]).numpy()
         runs, parameters = len(running), flat.shape[1]
         threads = max(1, min(self.threads, runs))
-        alone = -(-runs // threads) <= max(1, max(self.chain) // 10)
+        # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
+        widest = max(self.chain)
+        alone = -(-runs // threads) <= max(1, widest // 10) or widest > LANES_WIDEST
         drive = store.kernel(self.chain, flat.dtype.name, alone and store.family(self.chain) == "strict")
 
         capacity = max(1, min(length // self.schedule.stride + 2, 512, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
@@ -80,6 +83,11 @@ class FusedEngine:
             torch.from_numpy(rows_loss[kept]),
             unflatten(torch.from_numpy(rows_factors[kept]), self.shapes),
         )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _blas_on_one_thread:

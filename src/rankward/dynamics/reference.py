@@ -79,9 +79,10 @@ class ReferenceEngine:
         seen = int(progress.next_record[run]) > 0  # this iteration has been looked at, in the chunk before
         while True:
             value = loss(self.factorization.product(weights), operator, values)
+            here = value.item()
             if not seen and (iteration % self.schedule.stride == 0 or iteration == limit):
-                if self._look(run, iteration, float(value), problem, progress):
-                    yield run, iteration, float(value), [weight.detach().clone() for weight in weights]
+                if self._look(run, iteration, here, problem, progress):
+                    yield run, iteration, here, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
             gradients = torch.autograd.grad(value, weights)

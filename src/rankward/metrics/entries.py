@@ -30,6 +30,7 @@ class ProductEntries(TraceMetric):
     """Entries of the product, columns `entry/<row>_<column>` from 0: all, or the top left block of at most `largest`.
 
     Example:
+        >>> import torch
         >>> metric = ProductEntries()
         >>> metric.update(torch.tensor([[[1.0, 2.0]]]))
         >>> {name: value.tolist() for name, value in metric.columns().items()}

@@ -23,7 +23,7 @@ from rankward.dynamics.kernels import straight
 
 HERE = Path(__file__).parent
 STRAIGHT_LIMIT = 400  # multiplications; about a second of compile time
-LANES_LIMIT = 64  # largest dimension for which strict lanes lead BLAS run by run
+STRICT_LIMIT = 64  # largest dimension for which ordered sums lead BLAS
 WIDTH = {"float64": 8, "float32": 16}  # runs in one 512-bit register
 
 Kernel = Callable[..., None]
@@ -38,7 +38,7 @@ def family(sizes: Sequence[int]) -> str:
     """
     if straight.multiplications(sizes) <= STRAIGHT_LIMIT:
         return "straight"
-    return "strict" if max(sizes) <= LANES_LIMIT else "blas"
+    return "strict" if max(sizes) <= STRICT_LIMIT else "blas"
 
 
 @functools.cache

@@ -1,0 +1,147 @@
+"""Rankward's engine against its peers, in one run: nanoseconds a run-iteration, and ratios.
+
+python -m benchmarks.engine            everything, about two minutes
+python -m benchmarks.engine --quick    fewer repetitions
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+
+from benchmarks import peers
+from rankward.dynamics import FusedEngine, Problem, Progress, ReferenceEngine, Schedule
+from rankward.factorizations import MatrixFactorization
+from rankward.metrics import measure
+
+QUICK = "--quick" in sys.argv
+
+
+def rankward_call(p: dict[str, np.ndarray], threads: int | None, stop_loss: float = 0.0, engine: str = "fused"):  # type: ignore[no-untyped-def]
+    """A function of the number of iterations that trains the peers' problem, stops and records included."""
+    batch, layers, dims, _ = p["factors"].shape
+    starts = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(layers)]
+    chain = (dims,) * (layers + 1)
+    chosen = (
+        FusedEngine(chain, Schedule(), threads)
+        if engine == "fused"
+        else ReferenceEngine(MatrixFactorization((dims, dims), layers), Schedule())
+    )
+
+    def call(iterations: int) -> list[torch.Tensor]:
+        fixed = Problem(
+            torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
+            torch.full((batch,), stop_loss, dtype=torch.float64), torch.full((batch,), iterations),
+        )  # fmt: skip
+        factors, progress = [s.clone() for s in starts], Progress.start(batch)
+        while len(progress.running):
+            chosen.advance(factors, fixed, progress, iterations // 50 * 50)
+        return factors
+
+    return call
+
+
+def agreement() -> None:
+    p = peers.problem(4, 3, 2)
+    ours = torch.stack(rankward_call(p, 1)(1000), dim=1).numpy()
+    print(
+        f"after 1000 iterations, relative distance to the autograd loop: {_distance(ours[0], peers.autograd_loop(p, 1000)):.1e}"
+    )
+    print(f"                                        and to JAX: {_distance(ours, peers.jax_descent(p, 1000)):.1e}\n")
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def batches() -> None:
+    print("ns a run-iteration, depth 3, 2x2, float64")
+    print(f"{'runs':>6} {'1 thread':>9} {'2 threads':>9} {'JAX':>9} {'JAX / ours':>11} {'autograd':>9}")
+    for batch, iterations in ((1, 500_000), (8, 200_000), (64, 100_000), (1000, 10_000), (10_000, 2_000)):
+        p = peers.problem(batch, 3, 2)
+        one = peers.nanoseconds(rankward_call(p, 1), iterations, batch)
+        two = peers.nanoseconds(rankward_call(p, 2), iterations, batch)
+        jax = peers.nanoseconds(lambda n, p=p: peers.jax_descent(p, n), max(1000, iterations // 20), batch)
+        loop = f"{peers.nanoseconds(lambda n, p=p: peers.autograd_loop(p, n), 1000, 1):9.0f}" if batch == 1 else ""
+        print(f"{batch:6} {one:9.2f} {two:9.2f} {jax:9.1f} {jax / min(one, two):11.1f} {loop}")
+
+
+def refill() -> None:
+    """Learning rates over a decade, so that runs stop at different times: time a useful run-iteration."""
+    p = peers.problem(1000, 3, 2)
+    p["eta"] = np.geomspace(1e-3, 1e-2, 1000)
+    starts = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(3)]
+    fixed = Problem(
+        torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
+        torch.full((1000,), 1e-4, dtype=torch.float64), torch.full((1000,), 200_000),
+    )  # fmt: skip
+    for threads in (1, 2):
+        factors, progress = [s.clone() for s in starts], Progress.start(1000)
+        engine = FusedEngine((2,) * 4, Schedule(), threads)
+        start = time.perf_counter()
+        while len(progress.running):
+            engine.advance(factors, fixed, progress, 200_000)
+        seconds = time.perf_counter() - start
+        useful = int(progress.iteration.sum())
+        spread = progress.iteration.double().quantile(torch.tensor([0.1, 0.9], dtype=torch.float64)).tolist()
+        print(f"stops that differ ({spread[0]:.0f} to {spread[1]:.0f} iterations), {threads} thread(s): "
+              f"{seconds / useful * 1e9:.2f} ns a useful run-iteration")  # fmt: skip
+
+
+def sizes() -> None:
+    print("\nmicroseconds a run-iteration, depth 3, float64, one thread")
+    print(f"{'d':>4} {'64 runs':>9} {'1 run':>9} {'autograd engine':>16}")
+    for dims in (2, 3, 5, 10, 20, 50, 64, 80, 100):
+        row = []
+        for batch in (64 if dims <= 64 else 4, 1):
+            p = peers.problem(batch, 3, dims)
+            row.append(peers.nanoseconds(rankward_call(p, 1), max(100, 100 * (20_000 // dims**3)), batch) / 1e3)
+        p = peers.problem(1, 3, dims)
+        slow = peers.nanoseconds(rankward_call(p, 1, engine="reference"), 200, 1) / 1e3
+        print(f"{dims:4} {row[0]:9.3f} {row[1]:9.3f} {slow:16.1f}")
+
+
+def metrics() -> None:
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    from rankward.cli import CONFIG_FOLDER
+
+    columns = OmegaConf.load(CONFIG_FOLDER / "metrics" / "matrix.yaml").columns
+    made = {n: get_class(c._target_)(**{k: v for k, v in c.items() if k != "_target_"}) for n, c in columns.items()}
+    factors = [torch.randn(3_000_000, 2, 2, dtype=torch.float64) for _ in range(3)]
+    measure(made, factors)  # memory that is touched for the first time costs more than the arithmetic on some machines
+    start = time.perf_counter()
+    measure(made, factors)
+    print(f"\nall metrics of 3,000,000 products 2x2: {time.perf_counter() - start:.2f} s")
+
+
+def commands() -> None:
+    print("\nwhole commands, seconds")
+    with tempfile.TemporaryDirectory() as folder:
+        for arguments in (["--help"], ["--cfg", "job"], ["lr.etta=1"], ["depth=2", "init.scale=1e-2", "logger=none"],
+                          ["-m", "experiment=figure1"]):  # fmt: skip
+            times = []
+            for _ in range(1 if QUICK else 3):
+                start = time.perf_counter()
+                subprocess.run([sys.executable, "-m", "rankward", *arguments], cwd=folder, capture_output=True)
+                times.append(time.perf_counter() - start)
+            print(f"  rankward {' '.join(arguments):45} {np.median(times):6.2f}")
+        print("  import torch, pytorch_lightning alone:", end="")
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch, pytorch_lightning"], cwd=folder)
+        print(f"{time.perf_counter() - start:24.2f}")
+
+
+if __name__ == "__main__":
+    agreement()
+    batches()
+    refill()
+    sizes()
+    metrics()
+    commands()
