@@ -49,10 +49,9 @@ def rankward_call(p: dict[str, np.ndarray], threads: int | None, stop_loss: floa
 def agreement() -> None:
     p = peers.problem(4, 3, 2)
     ours = torch.stack(rankward_call(p, 1)(1000), dim=1).numpy()
-    print(
-        f"after 1000 iterations, relative distance to the autograd loop: {_distance(ours[0], peers.autograd_loop(p, 1000)):.1e}"
-    )
-    print(f"                                        and to JAX: {_distance(ours, peers.jax_descent(p, 1000)):.1e}\n")
+    print("after 1000 iterations, relative distance to")
+    print(f"  the autograd loop {_distance(ours[0], peers.autograd_loop(p, 1000)):.1e}")
+    print(f"  JAX               {_distance(ours, peers.jax_descent(p, 1000)):.1e}\n")
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
