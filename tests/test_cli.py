@@ -1,6 +1,7 @@
 """The real command line in a subprocess: results, errors in one line, interruption, speed of refusal."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -122,6 +123,50 @@ def test_an_interruption_saves_what_was_done(tmp_path, number):
     assert summary["status"] == "interrupted" and summary["iterations"] > 0
     assert (tmp_path / "out" / results.CHECKPOINT).is_file()
     assert not results.is_complete(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
+    """SIGKILL in imports, in training and in between; the same command goes on each time."""
+    rng = random.Random(0)
+    long = ["logger=none", "lr.eta=1e-9", "max_iterations=300000000", "stop_loss=0", "checkpoint.seconds=0.2"]
+    assert run(*long, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
+    kills, resumed = 0, 0
+    for _ in range(20):
+        command = [*RANKWARD, *long, "hydra.run.dir=killed"]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                process.wait(timeout=rng.uniform(5, 8) if kills < 6 else 60)
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                resumed += (tmp_path / "killed" / results.CHECKPOINT).exists()
+    assert kills >= 1 and resumed >= 1 and results.is_complete(tmp_path / "killed")
+    for file in ("trace.parquet", "factors.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        done = run(
+            *QUICK[:-1],
+            "stop_loss=0",
+            "max_iterations=40000",
+            "record.every=50",
+            "hydra.run.dir=disk/out",
+            cwd=tmp_path,
+        )
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert "No space left" in done.stderr and "disk/out" in done.stderr
+        assert not results.is_complete(disk / "out")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

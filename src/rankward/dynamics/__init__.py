@@ -34,7 +34,7 @@ def choose_engine(
     accelerator: str = "cpu",
     threads: int | None = None,
 ) -> Engine:
-    """The engine named `wanted`, or for `auto` the fastest that supports the run.
+    """The engine named `wanted`, or for `auto` the fastest that supports the run (compiled, unless a GPU is asked for).
 
     Raises:
         ConfigError: `fused` wanted where it cannot run: sensing matrices, another factorization than a chain, a GPU.

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-import rankward
 from rankward import results
 from rankward.config import ConfigError, RunConfig, config_hash, setting
-from rankward.dynamics import Status
+from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.ensemble import Ensemble
 from rankward.training.loggers import LogTarget, RunLog
@@ -67,7 +67,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     try:
         if len(runs) == 1:
             logs = [RunLog(runs[0], targets[0])]
-        trainer = _trainer(runs[0], logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digest))
+        trainer = _trainer(runs[0], module.engine, logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digest))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
@@ -111,11 +111,19 @@ def _checkpoint(path: Path, digest: str) -> Path:
     return path
 
 
-def _trainer(run: RunConfig, logs: list[RunLog], checkpoints: Checkpoints) -> pl.Trainer:
+def _accelerator(run: RunConfig, engine: Engine) -> str:
+    """`auto` means the processor for the compiled engine, and for the other a CUDA device where there is one."""
+    wanted: str = setting(run.trainer, "accelerator", "cpu")
+    if wanted != "auto":
+        return wanted
+    return "gpu" if engine.name == "reference" and torch.cuda.is_available() else "cpu"
+
+
+def _trainer(run: RunConfig, engine: Engine, logs: list[RunLog], checkpoints: Checkpoints) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return pl.Trainer(
-        accelerator=setting(run.trainer, "accelerator", "cpu"),
+        accelerator=_accelerator(run, engine),
         devices=1,
         max_epochs=1,
         logger=[logger for log in logs for logger in log.loggers] or False,
@@ -170,10 +178,5 @@ def _write(module: EnsembleModule, targets: Sequence[LogTarget], seconds: float,
 
 def versions() -> dict[str, str]:
     """Versions of what a run's bits may depend on."""
-    return {
-        "rankward": rankward.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": pl.__version__,
-        "numpy": np.__version__,
-    }
+    packages = ("rankward", "torch", "pytorch_lightning", "numpy", "numba")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

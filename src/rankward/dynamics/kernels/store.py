@@ -119,9 +119,3 @@ def _imported(name: str, text: str) -> Kernel:
     sys.modules[module_name] = module
     spec.loader.exec_module(module)
     return module.drive  # type: ignore[no-any-return]
-
-
-def is_cached(sizes: tuple[int, ...], dtype: str, single: bool) -> bool:
-    """Whether the kernel has been compiled on this machine before (its first call then takes no seconds)."""
-    drive: Any = kernel(sizes, dtype, single)
-    return any((Path(drive._cache.cache_path)).glob(f"{Path(drive.py_func.__code__.co_filename).stem}.drive-*.nbi"))
