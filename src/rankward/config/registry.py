@@ -10,25 +10,25 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from rankward.config import schema
+from rankward.config import groups, schema
 from rankward.config.errors import ConfigError
 
 SCHEMAS: dict[str, type] = {
     "run": schema.RunConfig,
-    "factorization": schema.Factorization,
-    "matrix_factorization": schema.MatrixFactorization,
-    "depth": schema.Depth,
-    "constant_rate": schema.ConstantRate,
-    "init": schema.Init,
-    "two_by_two": schema.TwoByTwo,
-    "dimensions": schema.Dimensions,
-    "random_matrix": schema.RandomMatrix,
-    "sensing": schema.Sensing,
-    "observations_file": schema.File,
-    "metrics": schema.Metrics,
-    "wandb": schema.WandbLogger,
-    "file_logger": schema.FileLogger,
-    "trainer": schema.Trainer,
+    "factorization": groups.Factorization,
+    "matrix_factorization": groups.MatrixFactorization,
+    "depth": groups.Depth,
+    "constant_rate": groups.ConstantRate,
+    "init": groups.Init,
+    "two_by_two": groups.TwoByTwo,
+    "dimensions": groups.Dimensions,
+    "random_matrix": groups.RandomMatrix,
+    "sensing": groups.Sensing,
+    "observations_file": groups.File,
+    "metrics": groups.Metrics,
+    "wandb": groups.WandbLogger,
+    "file_logger": groups.FileLogger,
+    "trainer": groups.Trainer,
 }
 
 # Where a run may be repeated with another value and still be the same run.

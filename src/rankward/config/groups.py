@@ -1,0 +1,224 @@
+"""One dataclass a choice of a config group, checked when it is built. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from rankward.config.checks import at_least, finite, matrix_dims, one_of, positive
+from rankward.config.errors import ConfigError
+
+DETERMINANTS = ("any", "positive", "negative")
+
+# ---------------------------------------------------------------- factorization and depth
+
+
+@dataclass
+class Factorization:
+    """What is trained."""
+
+    name: str = MISSING
+    _target_: str = MISSING
+
+
+@dataclass
+class MatrixFactorization(Factorization):
+    """Equation 3: W = W_L ... W_1. `hidden` is one size for all hidden layers, a list of L-1, or null: min(d, d')."""
+
+    hidden: Any = None
+
+    def __post_init__(self) -> None:
+        sizes = self.hidden if isinstance(self.hidden, list) else [] if self.hidden is None else [self.hidden]
+        if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
+            raise ConfigError("factorization.hidden", self.hidden, "null, an integer of at least 1, or a list of them")
+
+
+@dataclass
+class Depth:
+    """Number of factors L of Equation 3."""
+
+    name: Any = MISSING
+    layers: int = MISSING
+
+    def __post_init__(self) -> None:
+        at_least("depth.layers", self.layers, 1)
+
+
+# ---------------------------------------------------------------- learning rate
+
+
+@dataclass
+class ConstantRate:
+    """Gradient descent with a fixed step (Equation 4, discretised)."""
+
+    name: str = MISSING
+    eta: float = MISSING
+
+    def __post_init__(self) -> None:
+        positive("lr.eta", self.eta)
+
+
+# ---------------------------------------------------------------- initialisation
+
+
+@dataclass
+class Init:
+    """Where the factors start. `scale` and `determinant` are explained beside each choice in `conf/init/`."""
+
+    name: str = MISSING
+    _target_: str = MISSING
+    scale: float = MISSING
+    determinant: str = "any"
+
+    def __post_init__(self) -> None:
+        positive("init.scale", self.scale)
+        one_of("init.determinant", self.determinant, DETERMINANTS)
+
+
+# ---------------------------------------------------------------- observations
+
+
+@dataclass
+class Observations:
+    """Which entries are seen, and their values."""
+
+    name: str = MISSING
+    _target_: str = MISSING
+
+
+@dataclass
+class TwoByTwo(Observations):
+    """Equation 6 and its relatives: three observed entries of a 2x2 matrix."""
+
+    b_12: float = 1.0
+    b_21: float = 1.0
+    b_22: float = 0.0
+    unobserved: list[int] = field(default_factory=lambda: [0, 0])
+
+    def __post_init__(self) -> None:
+        for key in ("b_12", "b_21", "b_22"):
+            finite(f"observations.{key}", getattr(self, key))
+        for key in ("b_12", "b_21"):
+            if getattr(self, key) == 0:
+                raise ConfigError(f"observations.{key}", getattr(self, key), "a number other than 0 (Theorem 2)")
+        if len(self.unobserved) != 2 or not set(self.unobserved) <= {0, 1}:
+            raise ConfigError("observations.unobserved", list(self.unobserved), "a row and a column, each 0 or 1")
+
+
+@dataclass
+class Dimensions(Observations):
+    """Appendix E: ones at (1,2), (2,1) and (i,i) for i >= 3, zeros elsewhere, all observed but (1,1)."""
+
+    dims: list[int] = MISSING
+
+    def __post_init__(self) -> None:
+        matrix_dims("observations.dims", self.dims, least=2)
+
+
+@dataclass
+class RandomMatrix(Observations):
+    """`count` entries, drawn without replacement, of a random ground truth of the given rank."""
+
+    dims: list[int] = MISSING
+    rank: int = MISSING
+    count: int = MISSING
+    noise: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        matrix_dims("observations.dims", self.dims)
+        least = min(self.dims)
+        if not 1 <= self.rank <= least:
+            raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {least}, the smaller dimension")
+        self._check_count()
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise ConfigError("observations.noise", self.noise, "a finite number of at least 0")
+        at_least("observations.seed", self.seed, 0)
+
+    def _check_count(self) -> None:
+        entries = math.prod(self.dims)
+        if not 1 <= self.count <= entries:
+            raise ConfigError(
+                "observations.count", self.count, f"an integer from 1 to {entries}, the number of entries"
+            )
+
+
+@dataclass
+class Sensing(RandomMatrix):
+    """`count` Gaussian measurements <A_i, W> of a random ground truth of the given rank."""
+
+    def _check_count(self) -> None:
+        at_least("observations.count", self.count, 1)
+
+
+@dataclass
+class File(Observations):
+    """Observations from a file; `count` keeps the first n of its order, null keeps all."""
+
+    path: str = MISSING
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count is not None:
+            at_least("observations.count", self.count, 1)
+
+
+# ---------------------------------------------------------------- metrics, loggers, trainer
+
+
+@dataclass
+class Metrics:
+    """Columns of the trace: each value under `columns` is a torchmetrics class and its arguments."""
+
+    name: str = MISSING
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class WandbLogger:
+    """Weights & Biases; offline until `logger.wandb.offline=false`."""
+
+    name: str = MISSING
+    project: str = "rankward"
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    offline: bool = True
+
+
+@dataclass
+class FileLogger:
+    """A logger that writes files into the run's folder (TensorBoard, CSV)."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Trainer:
+    """Which device the ensemble lives on, through Lightning."""
+
+    name: str = MISSING
+    accelerator: str = MISSING
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            at_least("trainer.threads", self.threads, 1)
+
+
+@dataclass
+class Record:
+    """Which iterations leave a row; `every` null means the logarithmic schedule of `conf/config.yaml`."""
+
+    every: int | None = None
+    iteration_ratio: float = 1.02
+    loss_ratio: float = 0.95
+
+
+@dataclass
+class Checkpoint:
+    """How often a run's state is saved, in seconds; null saves on interruption only."""
+
+    seconds: float | None = 60.0
