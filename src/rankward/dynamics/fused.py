@@ -31,6 +31,7 @@ class FusedEngine:
         self.chain = tuple(chain)
         self.schedule = schedule
         self.threads = threads or _cores()
+        self._room: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.shapes = [(above, below) for below, above in zip(self.chain, self.chain[1:], strict=False)]
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
@@ -51,10 +52,8 @@ class FusedEngine:
         alone = -(-runs // threads) <= max(1, widest // 10) or widest > LANES_WIDEST
         drive = store.kernel(self.chain, flat.dtype.name, alone and store.family(self.chain) == "strict")
 
-        capacity = max(1, min(length // self.schedule.stride + 2, 512, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
-        rows_iteration = np.empty((runs, capacity), np.int64)
-        rows_loss = np.empty((runs, capacity))
-        rows_factors = np.empty((runs, capacity, parameters), flat.dtype)
+        capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
+        rows_iteration, rows_loss, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
         entries = int(np.prod(problem.values.shape[1:]))
         arguments = (
@@ -83,6 +82,13 @@ class FusedEngine:
             torch.from_numpy(rows_loss[kept]),
             unflatten(torch.from_numpy(rows_factors[kept]), self.shapes),
         )
+
+    def _rows(self, runs: int, capacity: int, parameters: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+        """Room for rows, kept from chunk to chunk: touching fresh memory takes longer than filling it."""
+        shape = (runs, capacity, parameters)
+        if self._room is None or self._room[2].shape != shape or self._room[2].dtype != dtype:
+            self._room = (np.empty(shape[:2], np.int64), np.empty(shape[:2]), np.empty(shape, dtype))
+        return self._room
 
 
 def _cores() -> int:
