@@ -31,6 +31,12 @@ def test_csv_with_and_without_a_header(tmp_path):
     assert from_file(str(tmp_path / "seen.csv"), count=1).count == 1
 
 
+def test_csv_of_a_given_size(tmp_path):
+    (tmp_path / "seen.csv").write_text("0,1,2.5\n2,0,-1\n")
+    assert from_file(str(tmp_path / "seen.csv"), dims=[4, 5]).dims == (4, 5)
+    told(tmp_path / "seen.csv", r"entry \(2, 0\) lies outside of a 2x2", dims=[2, 2])
+
+
 def test_npz_mask_and_values(tmp_path):
     path = tmp_path / "seen.npz"
     np.savez(path, mask=np.array([[1, 0], [1, 1]]), values=np.arange(4.0).reshape(2, 2))

@@ -211,6 +211,19 @@ def test_a_wandb_run_holds_the_trace(tmp_path):
     assert [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"] == [0]
 
 
+def test_a_resumed_wandb_run_is_whole_and_not_doubled(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        interrupted_after(patched, 2)
+        trained(tmp_path, LONG, logger="wandb")
+    (first,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert next(r["exit"]["exit_code"] for r in inspected(first) if r["type"] == "exit") == 1
+    trained(tmp_path, LONG, logger="wandb", ckpt_path=tmp_path / "0" / results.CHECKPOINT)
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    logged = [r["history"]["item"]["iteration"] for r in inspected(run) if r["type"] == "history"]
+    assert logged == results.read_trace(tmp_path / "0")["iteration"].to_list()
+    assert run.name.split("-")[-1] == first.name.split("-")[-1]
+
+
 def test_wandb_runs_of_an_ensemble_do_not_mix(tmp_path):
     jobs = [[*QUICK, "seed=1"], [*QUICK, "lr.eta=1e3", "init.scale=10"]]
     outcomes = trained(tmp_path, *jobs, logger="wandb")

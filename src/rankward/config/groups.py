@@ -156,14 +156,17 @@ class Sensing(RandomMatrix):
 
 @dataclass
 class File(Observations):
-    """Observations from a file; `count` keeps the first n of its order, null keeps all."""
+    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is for `.csv`."""
 
     path: str = MISSING
     count: int | None = None
+    dims: list[int] | None = None
 
     def __post_init__(self) -> None:
         if self.count is not None:
             at_least("observations.count", self.count, 1)
+        if self.dims is not None:
+            matrix_dims("observations.dims", self.dims)
 
 
 # ---------------------------------------------------------------- metrics, loggers, trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,28 @@ from rankward.config import DataError
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 
 
-def from_file(path: str, count: int | None = None) -> Measurement:
+def from_file(path: str, count: int | None = None, dims: Sequence[int] | None = None) -> Measurement:
     """Observations from `path`; `count` keeps the first n of the file's order.
 
     `.pt` and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), or
-    `mask` and `values` [d, d'] (`ground_truth`). `.csv` holds lines `row,column,value`, counted from 0; a matrix is as
-    large as its largest row and column. Sensing matrices that each pick one entry become an entry mask.
+    `mask` and `values` [d, d'] (`ground_truth`). `.csv` holds lines `row,column,value`, counted from 0; `dims` is
+    its matrix's size, by default as large as its largest row and column, and for other files a check. Sensing matrices
+    that each pick one entry become an entry mask.
 
     Raises:
         DataError: a file that is missing, torn, of another kind, or whose observations cannot be used.
     """
     file = Path(path).expanduser()
-    readers = {".pt": _read_pt, ".npz": _read_npz, ".csv": _read_csv}
-    if file.suffix not in readers:
+    readers = {".pt": _read_pt, ".npz": _read_npz}
+    if file.suffix not in (*readers, ".csv"):
         raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .csv")
     if not file.is_file():
         raise DataError(f"observations.path: {path!r} is not a file")
     try:
-        return readers[file.suffix](file, count)
+        read = _read_csv(file, count, dims) if file.suffix == ".csv" else readers[file.suffix](file, count)
+        if dims is not None and read.dims != tuple(dims):
+            raise DataError(f"observations.dims: {list(dims)} is not the file's {list(read.dims)}")
+        return read
     except DataError as error:
         raise DataError(f"observations.path: {path!r}: {error}") from error
 
@@ -62,7 +66,7 @@ def _read_npz(file: Path, count: int | None) -> Measurement:
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
 
 
-def _read_csv(file: Path, count: int | None) -> Measurement:
+def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Measurement:
     triplets: list[tuple[int, int, float]] = []
     try:
         with file.open(newline="") as lines:
@@ -83,9 +87,13 @@ def _read_csv(file: Path, count: int | None) -> Measurement:
     rows, cols = (np.array([t[axis] for t in triplets]) for axis in (0, 1))
     if rows.min() < 0 or cols.min() < 0:
         raise DataError("a row or column is below 0")
-    dims = (int(rows.max()) + 1, int(cols.max()) + 1)
+    size = (int(rows.max()) + 1, int(cols.max()) + 1) if dims is None else (int(dims[0]), int(dims[1]))
+    outside = np.flatnonzero((rows >= size[0]) | (cols >= size[1]))
+    if outside.size:
+        at = outside[0]
+        raise DataError(f"entry ({rows[at]}, {cols[at]}) lies outside of a {size[0]}x{size[1]} matrix")
     kept = slice(_first(count, len(triplets)))
-    return entry_mask(dims, (rows * dims[1] + cols)[kept], np.array([t[2] for t in triplets])[kept])
+    return entry_mask(size, (rows * size[1] + cols)[kept], np.array([t[2] for t in triplets])[kept])
 
 
 def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
-from rankward.config import RunConfig, setting
+from rankward.config import RunConfig, config_hash, setting
+from rankward.results import WANDB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +95,12 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
     target.shared.mkdir(parents=True, exist_ok=True)
+    identity = hashlib.sha256(f"{target.folder.resolve()} {config_hash(target.config)}".encode()).hexdigest()[:12]
+    for stale in target.shared.glob(f"{WANDB}/offline-run-*-{identity}"):
+        shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
     experiment = wandb.init(
         project=setting(node, "project"),
+        id=identity,
         group=setting(node, "group") or target.group,
         name=target.name,
         tags=[*setting(node, "tags", []), *_tags(run)],

@@ -47,6 +47,7 @@ class EnsembleModule(pl.LightningModule):
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
         self.metrics = nn.ModuleDict(_metrics(ensemble))
         self.length = ensemble.schedule.stride
+        self.ground_truth = ensemble.ground_truth()
         self.trace: list[dict[str, np.ndarray]] = []
         self.interrupted = False
 
@@ -84,13 +85,12 @@ class EnsembleModule(pl.LightningModule):
         self.length = max(stride, int(wanted) // stride * stride)
 
     def _measured(self, rows: Rows) -> dict[str, np.ndarray]:
-        truth = self.ensemble.ground_truth()
         columns = measure(
             {name: metric for name, metric in self.metrics.items() if isinstance(metric, TraceMetric)},
             [factor.cpu() for factor in rows.factors],
             loss=rows.loss,
             iteration=rows.iteration,
-            ground_truth=None if truth is None else truth[rows.run],
+            ground_truth=None if self.ground_truth is None else self.ground_truth[rows.run],
         )
         named = {"run": rows.run, "iteration": rows.iteration, "loss": rows.loss, **columns}
         return {name: column.cpu().numpy() for name, column in named.items()}
