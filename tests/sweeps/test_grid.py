@@ -115,3 +115,17 @@ def test_a_job_that_fails_spares_the_others(tmp_path):
     last = done.stderr.splitlines()[-1]
     assert "job 1 (" in last and "lr.eta=0.25): hydra.run.dir" in last
     assert results.is_complete(tmp_path / "sweep" / "2")
+    assert "table:" in done.stdout  # what there is, is gathered
+
+
+def test_a_figure_that_is_not_there_is_told_before_the_sweep(tmp_path):
+    done = rankward("-m", "logger=none", "lr.eta=0.1,0.2", "figures=[figure7]", cwd=tmp_path)
+    assert done.returncode == 2 and "did you mean 'figure1'?" in done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_failure_in_one_line(tmp_path):
+    one = ["observations=dimensions", "max_iterations=50", "init.scale=0.1", "figures=[figure1]"]
+    done = rankward("-m", "logger=none", "lr.eta=0.1,0.2", *one, cwd=tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "no finished 2x2 run" in done.stderr

@@ -28,7 +28,7 @@ def explain(error: BaseException, config_folder: Path) -> tuple[str, int]:
     text = "\n".join(str(link) for link in chain)
     for link in reversed(chain):
         if isinstance(link, OmegaConfBaseException):
-            return _of_omegaconf(link, text, config_folder), 2
+            return _of_omegaconf(link, config_folder), 2
     if isinstance(error, HydraException):
         return _of_hydra(text, config_folder), 2
     if isinstance(error, OSError):
@@ -58,14 +58,14 @@ def _of_hydra(text: str, config_folder: Path) -> str:
         return f"{group}: {name!r} is not a choice; choose from {', '.join(known)}{extra}{nearest(name, known)}"
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
-        return _unknown_key(key.group(1), text, groups, config_folder)
-    return _one_line(text.split("Available options")[0].split("See https")[0].replace("Set the environment", ""))
+        return _unknown_key(key.group(1), groups, config_folder)
+    return _one_line(text.split("Available options")[0].split("See https")[0])
 
 
-def _of_omegaconf(error: OmegaConfBaseException, text: str, config_folder: Path) -> str:
+def _of_omegaconf(error: OmegaConfBaseException, config_folder: Path) -> str:
     key = str(getattr(error, "full_key", None) or "")
     if isinstance(error, ConfigKeyError | AttributeError):
-        return _unknown_key(key, text, _groups(config_folder), config_folder)
+        return _unknown_key(key, _groups(config_folder), config_folder)
     reason = _one_line(str(getattr(error, "msg", None) or error)).split(" full_key:")[0]
     if isinstance(error, ValidationError):
         value = re.search(r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+)", reason)
@@ -78,10 +78,10 @@ def _kind(name: str) -> str:
     return {"Float": "a number", "Integer": "an integer", "Boolean": "true or false"}.get(name, name)
 
 
-def _unknown_key(key: str, text: str, groups: dict[str, list[str]], config_folder: Path) -> str:
+def _unknown_key(key: str, groups: dict[str, list[str]], config_folder: Path) -> str:
     """A key that no config has: what its group has instead, and the nearest."""
     parent = key.rpartition(".")[0]
-    siblings = _keys(parent, text, groups, config_folder)
+    siblings = _keys(parent, groups, config_folder)
     if not siblings:
         return f"{key}: no such key"
     full = [f"{parent}.{name}" if parent else name for name in siblings]
@@ -89,7 +89,7 @@ def _unknown_key(key: str, text: str, groups: dict[str, list[str]], config_folde
     return f"{key}: no such key; {where}{nearest(key, full)}"
 
 
-def _keys(parent: str, text: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:
+def _keys(parent: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:
     from rankward.config.schema import RunConfig
 
     if not parent:

@@ -14,6 +14,16 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "style")
 
 
+def check_name(name: str) -> None:
+    """Refuse a figure that is not there.
+
+    Raises:
+        ConfigError: naming the nearest.
+    """
+    if name not in names():
+        raise ConfigError("figures", name, "one of " + ", ".join(names()), nearest(name, names()))
+
+
 def draw(name: str, sweep: Path) -> list[Path]:
     """Draw a figure of a sweep into its `figures/` folder, and return the pictures' paths.
 
@@ -21,7 +31,6 @@ def draw(name: str, sweep: Path) -> list[Path]:
         ConfigError: no such figure.
         ResultsError: results that cannot be read, or pictures that cannot be written.
     """
-    if name not in names():
-        raise ConfigError("figures", name, "one of " + ", ".join(names()), nearest(name, names()))
+    check_name(name)
     paths: list[Path] = importlib.import_module(f"rankward.figures.{name}").draw(sweep)
     return paths

@@ -28,6 +28,8 @@ from rankward.config import ConfigError, DataError, RunConfig, run_config
 from rankward.config.errors import SweepError
 from rankward.config.overrides import numbered_groups, quoted
 from rankward.config.report import explain
+from rankward.figures import check_name
+from rankward.sweeps.finish import finish
 
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
 
@@ -56,10 +58,10 @@ class GridSearch:
         )
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Check every job, then launch them.
+        """Check every job, launch them, and gather what they leave, failures or not.
 
         Raises:
-            SweepError: jobs that cannot run, each told; nothing has been written.
+            SweepError: jobs that cannot run, before anything is written; or jobs that failed, after all others.
         """
         jobs = self.jobs(arguments)
         self._check(jobs)
@@ -73,6 +75,10 @@ class GridSearch:
             batch = self.launcher.launch(jobs[first : first + size], initial_job_idx=first)
             failed += [self._told(first + i, job) for i, job in enumerate(batch) if job.status == JobStatus.FAILED]
             returns.append(batch)
+        try:
+            finish(folder, self.config.get("figures", []))
+        except OSError as error:
+            failed.append(explain(error, CONFIG_FOLDER)[0])
         if failed:
             raise SweepError(failed, code=1)
         return returns
@@ -130,6 +136,8 @@ class GridSearch:
 
     def _check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job before the first starts."""
+        for name in self.config.get("figures", []):
+            check_name(name)
         wrong: list[str] = []
         runs: list[tuple[int, RunConfig]] = []
 

@@ -54,9 +54,8 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
         ResultsError: a folder that cannot be written.
     """
     module = EnsembleModule(Ensemble.of(runs))
-    digest = config_hash({str(i): target.config for i, target in enumerate(targets)}) if len(targets) > 1 else (
-        config_hash(targets[0].config)
-    )  # fmt: skip
+    digests = [config_hash(target.config) for target in targets]
+    digest = digests[0] if len(runs) == 1 else config_hash({"runs": digests})
     resumed = None if ckpt_path is None else _checkpoint(ckpt_path, digest)
     checkpoint = targets[0].folder / results.CHECKPOINT
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +71,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
         seconds = time.perf_counter() - started
-        outcomes = _write(module, targets, seconds, digest if len(runs) == 1 else None)
+        outcomes = _write(module, targets, digests, seconds)
         for index, outcome in enumerate(outcomes):
             log = logs[index] if logs else RunLog(runs[index], targets[index])
             if not logs:
@@ -141,7 +140,9 @@ def _of_run(trace: dict[str, np.ndarray], run: int) -> dict[str, np.ndarray]:
     return {name: column[mine] for name, column in trace.items() if name != "run"}
 
 
-def _write(module: EnsembleModule, targets: Sequence[LogTarget], seconds: float, digest: str | None) -> list[RunResult]:
+def _write(
+    module: EnsembleModule, targets: Sequence[LogTarget], digests: Sequence[str], seconds: float
+) -> list[RunResult]:
     trace = merge(module.trace)
     products = final_products(module)
     outcomes = []
@@ -165,7 +166,7 @@ def _write(module: EnsembleModule, targets: Sequence[LogTarget], seconds: float,
             "engine": module.engine.name,
             "device": str(module.device),
             "dtype": module.ensemble.runs[index].dtype,
-            "config_hash": digest or config_hash(target.config),
+            "config_hash": digests[index],
             "versions": versions(),
             "metrics": {
                 name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)
