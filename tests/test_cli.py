@@ -12,7 +12,7 @@ import pytest
 
 from rankward import results
 
-RANKWARD = [sys.executable, "-m", "rankward"]
+RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script
 QUICK = ["logger=none", "depth=2", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "hydra.run.dir=out"]
 
 
@@ -197,8 +197,10 @@ def test_a_config_of_ones_own(tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text(text)
     mine = ["--config-dir", "conf", "observations=corner", "metrics=trace", "max_iterations=100", "init.scale=0.1"]
-    done = run(*mine, "logger=none", "hydra.run.dir=out", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    done = run(*mine, "logger=none", "hydra.run.dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     trace = results.read_trace(tmp_path / "out")
     assert trace.columns == ["iteration", "loss", "mine/trace"]
     assert results.read_factors(tmp_path / "out")["product"].shape == (3, 3)
+    wrong = run(*mine, "metrics.columns.trace._target_=mine.Trade", cwd=tmp_path)
+    assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1 and "mine.Trade" in wrong.stderr

@@ -43,6 +43,7 @@ def main() -> None:
     """The console script `rankward`: exit code 0, or 2 for bad input, 1 for a failure, 130 when interrupted."""
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
+    sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
     groups = numbered_groups(CONFIG_FOLDER)
     sys.argv[1:] = [quoted(argument, groups) for argument in sys.argv[1:]]
     try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
-
-from hydra.utils import get_object
 
 from rankward.config.errors import ConfigError, DataError, nearest
 
@@ -28,8 +27,8 @@ def build(group: str, node: Any, **more: Any) -> Any:
     keys = dict(node) if isinstance(node, Mapping) else dataclasses.asdict(node)
     target = keys.get("_target_", "???")
     try:
-        factory = get_object(target)
-    except Exception as error:  # hydra raises whatever importing the module raises
+        factory = pkgutil.resolve_name(target)
+    except Exception as error:  # whatever importing a user's module raises
         raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
     parameters = inspect.signature(factory).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
