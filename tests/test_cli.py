@@ -107,16 +107,27 @@ def test_the_authors_seed_zero_is_a_seed(tmp_path):
     assert not first.equal(second)
 
 
+def started(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([*RANKWARD, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def trains_on(process: subprocess.Popen[str], checkpoint: Path) -> bool:
+    """Wait until the process has saved a checkpoint of its own; False where it ended before."""
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    while process.poll() is None:
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+            return True
+        time.sleep(0.01)
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_saves_what_was_done(tmp_path, number):
-    long = ["logger=none", "lr.eta=1e-9", "max_iterations=4000000000", "stop_loss=0", "hydra.run.dir=out"]
-    with subprocess.Popen([*RANKWARD, *long], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "out" / "rankward.log").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(6)  # imports, and a few chunks
+    endless = ["logger=none", "lr.eta=1e-9", "max_iterations=4000000000000", "stop_loss=0", "checkpoint.seconds=0.1"]
+    with started([*endless, "hydra.run.dir=out"], tmp_path) as process:
+        assert trains_on(process, tmp_path / "out" / results.CHECKPOINT)
         process.send_signal(number)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=60) == 130
         assert process.stderr is not None
         assert len(process.stderr.read().splitlines()) == 1
     summary = results.read_summary(tmp_path / "out")
@@ -127,22 +138,23 @@ def test_an_interruption_saves_what_was_done(tmp_path, number):
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
-    """SIGKILL in imports, in training and in between; the same command goes on each time."""
+    """SIGKILL before training, and at random after a checkpoint; the same command goes on each time."""
     rng = random.Random(0)
-    long = ["logger=none", "lr.eta=1e-9", "max_iterations=300000000", "stop_loss=0", "checkpoint.seconds=0.2"]
+    long = ["logger=none", "lr.eta=1e-9", "max_iterations=600000000", "stop_loss=0", "checkpoint.seconds=0.2"]
     assert run(*long, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
-    kills, resumed = 0, 0
-    for _ in range(20):
-        command = [*RANKWARD, *long, "hydra.run.dir=killed"]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            try:
-                process.wait(timeout=rng.uniform(5, 8) if kills < 6 else 60)
-                break
-            except subprocess.TimeoutExpired:
+    with started([*long, "hydra.run.dir=killed"], tmp_path) as process:
+        time.sleep(1)
+        process.kill()
+    kills = 0
+    for _ in range(5):
+        with started([*long, "hydra.run.dir=killed"], tmp_path) as process:
+            if trains_on(process, tmp_path / "killed" / results.CHECKPOINT):
+                time.sleep(rng.uniform(0, 0.5))
                 process.kill()
                 kills += 1
-                resumed += (tmp_path / "killed" / results.CHECKPOINT).exists()
-    assert kills >= 1 and resumed >= 1 and results.is_complete(tmp_path / "killed")
+    assert kills >= 2
+    run(*long, "hydra.run.dir=killed", cwd=tmp_path)
+    assert results.is_complete(tmp_path / "killed")
     for file in ("trace.parquet", "factors.safetensors"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
