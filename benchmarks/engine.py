@@ -15,35 +15,35 @@ import numpy as np
 import torch
 
 from benchmarks import peers
-from rankward.dynamics import FusedEngine, Problem, Progress, ReferenceEngine, Schedule
+from rankward.dynamics import Engine, FusedEngine, Problem, Progress, Schedule, choose_engine
 from rankward.factorizations import MatrixFactorization
 from rankward.metrics import measure
 
 QUICK = "--quick" in sys.argv
 
 
-def rankward_call(p: dict[str, np.ndarray], threads: int | None, stop_loss: float = 0.0, engine: str = "fused"):  # type: ignore[no-untyped-def]
-    """A function of the number of iterations that trains the peers' problem, stops and records included."""
-    batch, layers, dims, _ = p["factors"].shape
-    starts = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(layers)]
-    chain = (dims,) * (layers + 1)
-    chosen = (
-        FusedEngine(chain, Schedule(), threads)
-        if engine == "fused"
-        else ReferenceEngine(MatrixFactorization((dims, dims), layers), Schedule())
-    )
+def train(
+    engine: Engine, p: dict[str, np.ndarray], limit: int, stop_loss: float
+) -> tuple[list[torch.Tensor], Progress]:
+    """Final factors and progress of the peers' problem; stops and records included."""
+    batch, layers = p["factors"].shape[:2]
+    factors = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(layers)]
+    fixed = Problem(
+        torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
+        torch.full((batch,), stop_loss, dtype=torch.float64), torch.full((batch,), limit),
+    )  # fmt: skip
+    progress = Progress.start(batch)
+    while len(progress.running):
+        engine.advance(factors, fixed, progress, limit // 50 * 50)
+    return factors, progress
 
-    def call(iterations: int) -> list[torch.Tensor]:
-        fixed = Problem(
-            torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
-            torch.full((batch,), stop_loss, dtype=torch.float64), torch.full((batch,), iterations),
-        )  # fmt: skip
-        factors, progress = [s.clone() for s in starts], Progress.start(batch)
-        while len(progress.running):
-            chosen.advance(factors, fixed, progress, iterations // 50 * 50)
-        return factors
 
-    return call
+def rankward_call(p: dict[str, np.ndarray], threads: int | None, engine: str = "fused"):  # type: ignore[no-untyped-def]
+    """A function of the number of iterations that trains the peers' problem without an early stop."""
+    _, layers, dims, _ = p["factors"].shape
+    factorization = MatrixFactorization((dims, dims), layers)
+    chosen = choose_engine(engine, factorization, Schedule(), mask=True, threads=threads)
+    return lambda iterations: train(chosen, p, iterations, stop_loss=0.0)[0]
 
 
 def agreement() -> None:
@@ -80,17 +80,10 @@ def refill() -> None:
     """Learning rates over a decade, so that runs stop at different times: time a useful run-iteration."""
     p = peers.problem(1000, 3, 2, scale=0.02)
     p["eta"] = np.geomspace(1e-3, 1e-2, 1000)
-    starts = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(3)]
-    fixed = Problem(
-        torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
-        torch.full((1000,), 1e-4, dtype=torch.float64), torch.full((1000,), 200_000),
-    )  # fmt: skip
     for threads in (1, 2):
-        factors, progress = [s.clone() for s in starts], Progress.start(1000)
         engine = FusedEngine((2,) * 4, Schedule(), threads)
         start = time.perf_counter()
-        while len(progress.running):
-            engine.advance(factors, fixed, progress, 200_000)
+        _, progress = train(engine, p, 200_000, stop_loss=1e-4)
         seconds = time.perf_counter() - start
         useful = int(progress.iteration.sum())
         spread = progress.iteration.double().quantile(torch.tensor([0.1, 0.9], dtype=torch.float64)).tolist()

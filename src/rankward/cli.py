@@ -56,8 +56,13 @@ def main() -> None:
     except Exception as error:  # the one place where everything ends
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
-        from rankward.config.report import explain
+        sys.exit(tell(error))
 
-        line, code = explain(error, CONFIG_FOLDER)
-        print(f"rankward: {line}", file=sys.stderr)
-        sys.exit(code)
+
+def tell(error: Exception) -> int:
+    """Print an error's line and return its exit code."""
+    from rankward.config.report import explain
+
+    line, code = explain(error, CONFIG_FOLDER)
+    print(f"rankward: {line}", file=sys.stderr)
+    return code

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from rankward.config import groups, schema
@@ -43,16 +43,19 @@ def register() -> None:
 
 
 def run_config(cfg: DictConfig) -> schema.RunConfig:
-    """A composed Hydra config as checked dataclasses.
+    """A composed Hydra config, with or without Hydra's own part, as checked dataclasses.
 
     Raises:
         ConfigError: a value that is missing, out of range, or at odds with another group.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    own = cfg.copy()
+    with open_dict(own):
+        own.pop("hydra", None)
+    missing = sorted(OmegaConf.missing_keys(own))
     if missing:
         raise ConfigError(missing[0], "???", "a value: this choice has no default")
     try:
-        run = OmegaConf.to_object(cfg)
+        run = OmegaConf.to_object(own)
     except MissingMandatoryValue as error:
         raise ConfigError(str(error.full_key), "???", "a value") from error
     assert isinstance(run, schema.RunConfig)

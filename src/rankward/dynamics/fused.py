@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ class FusedEngine:
         # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
         widest = max(self.chain)
         alone = -(-runs // threads) <= max(1, widest // 10) or widest > LANES_WIDEST
-        drive = store.kernel(self.chain, flat.dtype.name, alone and store.family(self.chain) == "strict")
+        family = store.family(self.chain)
+        drive = store.kernel(self.chain, flat.dtype.name, alone and family == "strict")
 
         capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
         rows_iteration, rows_loss, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
@@ -65,7 +67,7 @@ class FusedEngine:
             self.schedule.iteration_ratio, self.schedule.loss_ratio,
             rows_iteration, rows_loss, rows_factors, rows_count,
         )  # fmt: skip
-        with _blas_on_one_thread(store.family(self.chain) == "blas"):
+        with _one_blas_thread(family == "blas"):
             if threads == 1:
                 drive(*arguments)
             else:
@@ -96,18 +98,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _blas_on_one_thread:
-    """BLAS on one thread each: its bits depend on how many share a product."""
+def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:
+    """BLAS on one thread each, where it is used: its bits depend on how many share a product."""
+    if not needed:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
 
-    def __init__(self, needed: bool) -> None:
-        self.needed = needed
-
-    def __enter__(self) -> None:
-        if self.needed:
-            from threadpoolctl import threadpool_limits
-
-            self.limits = threadpool_limits(1, user_api="blas")
-
-    def __exit__(self, *_: object) -> None:
-        if self.needed:
-            self.limits.restore_original_limits()
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits

@@ -121,7 +121,7 @@ def _panel(axis: Axes, curves: list[Curve], scale: colors.LogNorm) -> None:
         losses = np.geomspace(min(c.loss.min() for c in curves), 0.5 * min(abs(b[0]), abs(b[1])) ** 2 * 0.999, 300)
         bound = robustness_bound(losses, *b)
         axis.fill_between(losses, np.full_like(bound, 1e-6), bound, color="0.5", alpha=0.10, linewidth=0, zorder=0)
-        axis.plot(losses, bound, color=style.BOUND, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
+        axis.plot(losses, bound, **style.BOUND, zorder=1)
     for number, curve in enumerate(curves):
         picked = _thinned(curve, offset=number / max(1, len(curves)))
         axis.plot(curve.loss, curve.entry, color="0.75", linewidth=0.6, zorder=2)
@@ -144,8 +144,7 @@ def _panel(axis: Axes, curves: list[Curve], scale: colors.LogNorm) -> None:
 def _key() -> list[Line2D]:
     """What the panels share: the bound, and what a hollow marker means."""
     return [
-        Line2D([], [], color=style.BOUND, linewidth=1.0, linestyle=(0, (4, 2)),
-               label="what the determinant's sign alone forces: no filled marker beneath"),
+        Line2D([], [], **style.BOUND, label="what the determinant's sign alone forces: no filled marker beneath"),
         Line2D([], [], color="0.45", marker="o", markerfacecolor="white", linestyle="none", markersize=4.5,
                label="hollow: the determinant has changed its sign on the way"),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rankward import results
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
-BOUND = "0.35"
+BOUND: Any = {"color": "0.35", "linewidth": 1.0, "linestyle": (0, (4, 2))}
 
 RC: Any = {
     "font.family": "DejaVu Sans",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankward.metrics.base import SpectralMetric, stacked_columns
-from rankward.metrics.functional.norms import schatten_norm_from_singular_values
+from rankward.metrics.functional.norms import check_p, schatten_norm_from_singular_values
 
 
 class NuclearNorm(SpectralMetric):
@@ -67,8 +67,7 @@ class SchattenNorm(SpectralMetric):
         super().__init__(**kwargs)
         self.p = tuple(p)
         for each in self.p:
-            if not each > 0:
-                raise ValueError(f"p: {each} is not allowed; expected a number in (0, inf]")
+            check_p(each)
 
     def measure(self, singular_values: Tensor) -> Tensor:
         return torch.stack([schatten_norm_from_singular_values(singular_values, p) for p in self.p], dim=-1)

@@ -45,8 +45,7 @@ class NumericalRank(SpectralMetric):
 
     def __init__(self, rtol: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 <= rtol < 1:
-            raise ValueError(f"rtol: {rtol} is not allowed; expected a number from 0 to below 1")
+        ranks.check_rtol(rtol)
         self.rtol = rtol
 
     def measure(self, singular_values: Tensor) -> Tensor:
@@ -65,8 +64,7 @@ class DistanceToInfimalRank(SpectralMetric):
 
     def __init__(self, rank: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if rank < 0:
-            raise ValueError(f"rank: {rank} is not allowed; expected an integer of at least 0")
+        ranks.check_rank(rank)
         self.rank = rank
 
     def measure(self, singular_values: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from rankward.results.files import (
     CHECKPOINT,
-    COMPLETE,
     FIGURES,
     WANDB,
     ResultsError,
@@ -20,7 +19,6 @@ from rankward.results.sweep import gather, write_runs
 
 __all__ = [
     "CHECKPOINT",
-    "COMPLETE",
     "FIGURES",
     "WANDB",
     "ResultsError",

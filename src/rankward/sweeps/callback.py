@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from typing import Any
 
@@ -16,19 +15,16 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
-        from rankward.sweeps.grid import checked
+        from rankward.config import run_config
 
         try:
-            run = checked(config)
+            run = run_config(config)
             from rankward.training.train import check
 
             check(run)
         except Exception as error:
             if os.environ.get("RANKWARD_TRACEBACK") == "1":
                 traceback.print_exc()
-            from rankward.cli import CONFIG_FOLDER
-            from rankward.config.report import explain
+            from rankward.cli import tell
 
-            line, code = explain(error, CONFIG_FOLDER)
-            print(f"rankward: {line}", file=sys.stderr)
-            raise SystemExit(code) from None  # Hydra turns any other exception of a callback into a warning
+            raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning

@@ -21,7 +21,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from rankward.cli import CONFIG_FOLDER
 from rankward.config import ConfigError, DataError, RunConfig, run_config
@@ -146,7 +146,7 @@ class GridSearch:
 
         for number, job in enumerate(jobs):
             try:
-                runs.append((number, checked(self.context.config_loader.load_sweep_config(self.config, list(job)))))
+                runs.append((number, run_config(self.context.config_loader.load_sweep_config(self.config, list(job)))))
             except Exception as error:  # whatever composing meets is the user's to read
                 tell(number, error)
         if not wrong:  # only now what imports torch: observations are read, and a start is drawn
@@ -159,14 +159,6 @@ class GridSearch:
                     tell(number, error)
         if wrong:
             raise SweepError(wrong)
-
-
-def checked(config: DictConfig) -> RunConfig:
-    """The checked run of a composed config that still holds Hydra's own part."""
-    own = config.copy()
-    with open_dict(own):
-        del own["hydra"]
-    return run_config(own)
 
 
 def _without(axis: Axis, keys: Iterable[str]) -> Axis:

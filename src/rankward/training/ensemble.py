@@ -58,7 +58,6 @@ class Ensemble:
             factorization.start(build("init", run.init), run.seed)
             for run, factorization in zip(runs, factorizations, strict=True)
         ]
-        masks = all(isinstance(m, EntryMask) for m in measurements)
         operators = [m.mask if isinstance(m, EntryMask) else m.matrices for m in measurements]
         problem = Problem(
             operator=torch.from_numpy(np.stack(operators)).to(dtype),
@@ -67,7 +66,6 @@ class Ensemble:
             stop_loss=torch.tensor([run.stop_loss for run in runs], dtype=torch.float64),
             max_iterations=torch.tensor([run.max_iterations for run in runs]),
         )
-        assert problem.is_mask == masks
         record = runs[0].record
         schedule = Schedule(runs[0].check_every, record.every or 0, record.iteration_ratio, record.loss_ratio)
         factors = [torch.stack(layer).to(dtype).contiguous() for layer in zip(*starts, strict=True)]

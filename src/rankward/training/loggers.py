@@ -35,13 +35,17 @@ class LogTarget:
     name: str
     config: dict[str, Any]
 
+    @property
+    def digest(self) -> str:
+        """The config's hash."""
+        return config_hash(self.config)
+
 
 class RunLog:
     """One run's loggers. Use it in a `with` or close it in a `finally`: a run of W&B's must not stay open."""
 
     def __init__(self, run: RunConfig, target: LogTarget) -> None:
         self.loggers: list[Logger] = [_open(name, node, run, target) for name, node in run.logger.items()]
-        self.config = target.config
         for logger in self.loggers:
             if _wandb(logger) is None:
                 logger.log_hyperparams(target.config)
@@ -95,7 +99,7 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
     target.shared.mkdir(parents=True, exist_ok=True)
-    identity = hashlib.sha256(f"{target.folder.resolve()} {config_hash(target.config)}".encode()).hexdigest()[:12]
+    identity = hashlib.sha256(f"{target.folder.resolve()} {target.digest}".encode()).hexdigest()[:12]
     for stale in target.shared.glob(f"{WANDB}/offline-run-*-{identity}"):
         shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
     experiment = wandb.init(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.config import ConfigError, RunConfig, setting
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
 
@@ -22,13 +21,12 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
         KeyboardInterrupt: training was interrupted; what was done is saved.
     """
     target = log_target(cfg, config, folder)
-    digest = config_hash(target.config)
-    kept = _kept(folder, digest)
+    kept = _kept(folder, target.digest)
     if kept is not None:
-        _say(f"{folder}: complete, kept")
+        print(f"{folder}: complete, kept", flush=True)
         return float(kept["metrics"]["loss"])
     outcome = train([config], [target], _resume_from(config, folder))[0]
-    _say(_line(config, outcome))
+    print(_line(config, outcome), flush=True)
     if outcome.status == "interrupted":
         raise KeyboardInterrupt(f"interrupted; go on with ckpt_path={folder / results.CHECKPOINT}")
     return float(outcome.summary["metrics"]["loss"])
@@ -72,7 +70,3 @@ def _line(config: RunConfig, outcome: RunResult) -> str:
         f"{outcome.status} after {summary['iterations']:,} iterations, loss {loss:.3g} "
         f"({summary['seconds']:.2f} s, {summary['engine']})"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stdout, flush=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from rankward.config import build
+from rankward.config import build, setting
 from rankward.dynamics import Problem, Progress, Rows
 from rankward.metrics import TraceMetric, measure
 from rankward.training.ensemble import Ensemble
@@ -143,6 +143,5 @@ def final_products(module: EnsembleModule) -> list[Tensor]:
 
 
 def _metrics(ensemble: Ensemble) -> dict[str, TraceMetric]:
-    node = ensemble.runs[0].metrics
-    columns = node["columns"] if isinstance(node, dict) else node.columns
-    return {name: build(f"metrics.columns.{name}", settings) for name, settings in columns.items()}
+    columns = setting(ensemble.runs[0].metrics, "columns")
+    return {name: build(f"metrics.columns.{name}", node) for name, node in columns.items()}

@@ -54,34 +54,31 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
         ResultsError: a folder that cannot be written.
     """
     module = EnsembleModule(Ensemble.of(runs))
-    digests = [config_hash(target.config) for target in targets]
-    digest = digests[0] if len(runs) == 1 else config_hash({"runs": digests})
+    digest = targets[0].digest if len(runs) == 1 else config_hash({"runs": [target.digest for target in targets]})
     resumed = None if ckpt_path is None else _checkpoint(ckpt_path, digest)
     checkpoint = targets[0].folder / results.CHECKPOINT
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
-    logs: list[RunLog] = []
-    closed = False
+    logs: list[RunLog] = []  # those that are open
     started = time.perf_counter()
     try:
         if len(runs) == 1:
-            logs = [RunLog(runs[0], targets[0])]
+            logs.append(RunLog(runs[0], targets[0]))
         trainer = _trainer(runs[0], module.engine, logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digest))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        seconds = time.perf_counter() - started
-        outcomes = _write(module, targets, digests, seconds)
+        trace = merge(module.trace)
+        outcomes = _write(module, trace, targets, time.perf_counter() - started)
         for index, outcome in enumerate(outcomes):
-            log = logs[index] if logs else RunLog(runs[index], targets[index])
-            if not logs:
-                log.rows(_of_run(merge(module.trace), index))
-            log.close(outcome.summary, failed=outcome.status in ("diverged", "interrupted"))
-        closed = True
+            if len(runs) > 1:
+                logs.append(RunLog(runs[index], targets[index]))
+                logs[0].rows(_of_run(trace, index))
+            logs[0].close(outcome.summary, failed=outcome.status in ("diverged", "interrupted"))
+            logs.pop()
     finally:
-        if not closed:
-            for log in logs:
-                log.close({"status": "failed"}, failed=True)
+        for log in logs:
+            log.close({"status": "failed"}, failed=True)
     if not module.interrupted:
         checkpoint.unlink(missing_ok=True)
     return outcomes
@@ -141,9 +138,8 @@ def _of_run(trace: dict[str, np.ndarray], run: int) -> dict[str, np.ndarray]:
 
 
 def _write(
-    module: EnsembleModule, targets: Sequence[LogTarget], digests: Sequence[str], seconds: float
+    module: EnsembleModule, trace: dict[str, np.ndarray], targets: Sequence[LogTarget], seconds: float
 ) -> list[RunResult]:
-    trace = merge(module.trace)
     products = final_products(module)
     outcomes = []
     for index, target in enumerate(targets):
@@ -166,7 +162,7 @@ def _write(
             "engine": module.engine.name,
             "device": str(module.device),
             "dtype": module.ensemble.runs[index].dtype,
-            "config_hash": digests[index],
+            "config_hash": target.digest,
             "versions": versions(),
             "metrics": {
                 name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)

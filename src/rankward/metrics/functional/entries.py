@@ -10,7 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankward.metrics.functional.norms import ordered_sum
-from rankward.metrics.functional.singular_values import _scaled, determinant_2x2, singular_values, strict_matmul
+from rankward.metrics.functional.singular_values import (
+    determinant_2x2,
+    scaled_by_power_of_two,
+    singular_values,
+    strict_matmul,
+)
 
 
 def determinant_sign(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*batch"]:
@@ -25,7 +30,7 @@ def determinant_sign(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor,
     flat = matrix.reshape(-1, rows, cols).double()
     sign = torch.full((len(flat),), torch.nan, dtype=torch.float64, device=flat.device)
     if rows == cols == 2:
-        sign = torch.sign(determinant_2x2(_scaled(flat)[0]))
+        sign = torch.sign(determinant_2x2(scaled_by_power_of_two(flat)[0]))
         sign = torch.where(torch.isfinite(flat).all(-1).all(-1), sign, torch.nan)
     elif rows == cols:
         finite = torch.isfinite(flat).all(-1).all(-1)

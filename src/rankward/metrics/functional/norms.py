@@ -19,6 +19,12 @@ def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     return total
 
 
+def check_p(p: float) -> None:
+    """Refuse, by a ValueError, a p that no Schatten (quasi-)norm has."""
+    if not p > 0:
+        raise ValueError(f"p: {p} is not allowed; expected a number in (0, inf]")
+
+
 def schatten_norm_from_singular_values(values: Float[Tensor, "*batch n"], p: float) -> Float[Tensor, "*batch"]:
     """(sum sigma_r^p)^(1/p), for p in (0, inf]; below p = 1 a quasi-norm. `values` descend.
 
@@ -27,8 +33,7 @@ def schatten_norm_from_singular_values(values: Float[Tensor, "*batch n"], p: flo
     Raises:
         ValueError: p that is not above 0.
     """
-    if not p > 0:
-        raise ValueError(f"p: {p} is not allowed; expected a number in (0, inf]")
+    check_p(p)
     largest = values[..., 0]
     if math.isinf(p):
         return largest.clone()

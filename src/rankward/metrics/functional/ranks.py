@@ -10,6 +10,18 @@ from rankward.metrics.functional.norms import ordered_sum, schatten_norm_from_si
 from rankward.metrics.functional.singular_values import singular_values
 
 
+def check_rtol(rtol: float) -> None:
+    """Refuse, by a ValueError, a relative tolerance outside of [0, 1)."""
+    if not 0 <= rtol < 1:
+        raise ValueError(f"rtol: {rtol} is not allowed; expected a number from 0 to below 1")
+
+
+def check_rank(rank: int) -> None:
+    """Refuse, by a ValueError, a rank below 0."""
+    if rank < 0:
+        raise ValueError(f"rank: {rank} is not allowed; expected an integer of at least 0")
+
+
 def effective_rank_from_singular_values(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """exp of the entropy (nats) of sigma_r / sum sigma; see `effective_rank`."""
     shares = (values / ordered_sum(values)[..., None]).contiguous()  # 0/0 of a zero matrix: NaN
@@ -46,8 +58,7 @@ def stable_rank(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*ba
 
 def numerical_rank_from_singular_values(values: Float[Tensor, "*batch n"], rtol: float) -> Float[Tensor, "*batch"]:
     """How many singular values exceed rtol * sigma_1; see `numerical_rank`."""
-    if not 0 <= rtol < 1:
-        raise ValueError(f"rtol: {rtol} is not allowed; expected a number from 0 to below 1")
+    check_rtol(rtol)
     count = ordered_sum((values > rtol * values[..., :1]).double())
     return torch.where(torch.isnan(values[..., 0]), torch.nan, count)
 
@@ -67,8 +78,7 @@ def numerical_rank(matrix: Float[Tensor, "*batch rows cols"], rtol: float = 1e-3
 
 def distance_to_rank_from_singular_values(values: Float[Tensor, "*batch n"], rank: int) -> Float[Tensor, "*batch"]:
     """The Frobenius norm of the singular values beyond `rank`; see `distance_to_infimal_rank`."""
-    if rank < 0:
-        raise ValueError(f"rank: {rank} is not allowed; expected an integer of at least 0")
+    check_rank(rank)
     if rank >= values.shape[-1]:
         return torch.where(torch.isnan(values[..., 0]), torch.nan, 0.0)
     return schatten_norm_from_singular_values(values[..., rank:].contiguous(), 2)

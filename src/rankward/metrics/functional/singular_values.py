@@ -58,7 +58,7 @@ def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, 
     lead = matrix.shape[:-2]
     flat = matrix.reshape(-1, rows, cols).double()
     if min(rows, cols) == 1:
-        scaled, exponent = _scaled(flat)
+        scaled, exponent = scaled_by_power_of_two(flat)
         values = torch.ldexp(_root_of_squares(scaled.reshape(len(flat), -1)), exponent)[:, None]
     elif (rows, cols) == (2, 2):
         values = _singular_values_2x2(flat)
@@ -73,7 +73,7 @@ def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, 
 
 
 def _singular_values_2x2(flat: Tensor) -> Tensor:
-    scaled, exponent = _scaled(flat)
+    scaled, exponent = scaled_by_power_of_two(flat)
     a, b, c, d = (scaled[:, i, j].contiguous() for i in (0, 1) for j in (0, 1))
     largest = 0.5 * (_hypot(a + d, b - c) + _hypot(a - d, b + c))
     smallest = determinant_2x2(scaled).abs() / torch.where(largest > 0, largest, 1.0)
@@ -81,7 +81,7 @@ def _singular_values_2x2(flat: Tensor) -> Tensor:
     return torch.stack([torch.ldexp(largest, exponent), torch.ldexp(smallest, exponent)], dim=-1)
 
 
-def _scaled(flat: Tensor) -> tuple[Tensor, Tensor]:
+def scaled_by_power_of_two(flat: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices divided by a power of two (so exactly) to a largest entry between 1/2 and 1; and the exponent."""
     peak = flat.abs().amax((-2, -1))
     exponent = torch.frexp(torch.where(torch.isfinite(peak) & (peak > 0), peak, 1.0)).exponent.to(torch.int32)
