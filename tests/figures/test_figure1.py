@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from rankward import results
 from rankward.config import ConfigError
-from rankward.figures import draw, figure1, names
+from rankward.figures import _runs, draw, figure1, names
 from rankward.theory import robustness_bound
 
 
@@ -29,27 +30,81 @@ def test_it_draws_both_pictures_the_same_way_twice(sweep):
     first = [path.read_bytes() for path in draw("figure1", sweep)]
     assert first == [path.read_bytes() for path in draw("figure1", sweep)]
     assert first[0].startswith(b"\x89PNG") and b"<svg" in first[1]
-    svg = first[1].decode()
+    svg = first[1].decode()  # text is drawn as paths, and stands beside them in comments
     for text in ("depth 2", "depth 3", "depth 4", "lr: 5e-2, init: 1e-3 (b)", "what the determinant"):
         assert text in svg
 
 
 def test_its_curves_are_the_traces(sweep):
     folder = results.run_folders(sweep)[1]
-    curve, trace = figure1._curve(folder), results.read_trace(folder)
+    curve, trace = _runs.curve(folder), results.read_trace(folder)
     np.testing.assert_array_equal(curve.entry[-1], abs(trace["entry/0_0"][-1]))
     assert curve.depth == 2 and curve.values == (1.0, 1.0, 0.0)
 
 
-def test_no_run_that_keeps_its_sign_is_below_the_bound(sweep):
+def test_no_run_of_the_forcing_sign_is_below_the_bound(sweep):
     seen = 0
     for folder in results.run_folders(sweep):
-        curve = figure1._curve(folder)
-        bound = robustness_bound(curve.loss[curve.kept])
+        curve = _runs.curve(folder)
+        bound = robustness_bound(curve.loss[curve.forced])
         applies = np.isfinite(bound)
         seen += applies.sum()
-        assert (curve.entry[curve.kept][applies] >= bound[applies] * (1 - 1e-9)).all()
+        assert (curve.entry[curve.forced][applies] >= bound[applies] * (1 - 1e-9)).all()
     assert seen > 50
+
+
+def made(folder, product, b=(1.0, 1.0, 0.0), turned=False, **config):
+    """A finished run whose trace is the given product matrices, by hand."""
+    values, mask = np.array([[0.0, b[0]], [b[1], b[2]]]), np.array([[False, True], [True, True]])
+    if turned:  # unobserved entry at (0, 1): columns swapped
+        product, values, mask = product[..., ::-1], values[:, ::-1], mask[:, ::-1]
+    loss = 0.5 * (mask * (product - values) ** 2).sum((1, 2))
+    trace = {"iteration": 50 * np.arange(len(product)), "loss": loss}
+    trace |= {f"entry/{i}_{j}": product[:, i, j] for i in (0, 1) for j in (0, 1)}
+    factors = {"observations.mask": mask.copy(), "observations.values": values.copy()}
+    results.write_run(folder, trace=trace, factors=factors, summary={"status": config.pop("status", "converged")})
+    (folder / ".hydra").mkdir()
+    whole = {
+        "depth": {"layers": 2},
+        "lr": {"eta": 0.1},
+        "init": {"name": "gaussian", "scale": 1e-3},
+        "seed": 0,
+    } | config
+    OmegaConf.save(OmegaConf.create(whole), folder / ".hydra" / "config.yaml")
+    return _runs.curve(folder)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("b", [(1.0, 1.0, 0.0), (-2.0, 0.5, 0.1)])
+def test_the_bound_is_claimed_where_the_sign_forces_it_and_nowhere_else(tmp_path, b, turned):
+    """Of any matrices: repositioned, perturbed, of either sign. A third of those of the other sign lie beneath."""
+    rng = np.random.default_rng(0)
+    product = np.array([[0.0, b[0]], [b[1], b[2]]]) + 0.1 * rng.standard_normal((500, 2, 2))
+    product[:, 0, 0] = 40 * rng.standard_normal(500)
+    curve = made(tmp_path / "0", product, b, turned)
+    below = curve.entry < robustness_bound(curve.loss, *b)
+    assert curve.values == b and 50 < curve.forced.sum() < 450
+    assert not below[curve.forced].any() and below[~curve.forced].sum() > 20
+
+
+def test_runs_of_one_label_are_told_apart(tmp_path):
+    product = np.tile(np.eye(2)[::-1] + 0.1, (3, 1, 1))
+    for name, seed in (("0", 0), ("1", 1), ("2", 1)):
+        made(tmp_path / name, product, seed=seed)
+    labels = [c.label for c in _runs.curves(tmp_path)[0]]
+    start = "lr: 1e-1, init: 1e-3"
+    assert labels == [f"{start}, seed 0", f"{start}, seed 1, run 1", f"{start}, seed 1, run 2"]
+
+
+def test_diverged_and_torn_runs_are_told(sweep, tmp_path):
+    copy = shutil.copytree(sweep, tmp_path / "copy")
+    (copy / "0" / "summary.json").write_text('{"status": "conv')
+    (copy / "1" / "summary.json").write_text('{"status": "diverged"}')
+    (copy / "2" / "trace.parquet").write_bytes(b"PAR1")
+    told = _runs.curves(copy)[1]
+    assert told[:2] == ["0: not finished", "1: diverged"]
+    assert told[2].startswith("2: cannot read ")
+    assert len(draw("figure1", copy)) == 2
 
 
 def test_runs_that_are_missing_are_left_out(sweep, tmp_path):

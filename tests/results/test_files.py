@@ -2,10 +2,13 @@
 
 import errno
 import json
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from rankward import results
 
@@ -86,7 +89,9 @@ def test_a_full_disk(tmp_path):
     if mounted.returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        with pytest.raises(results.ResultsError, match=r"cannot write .*factors\.safetensors: .*[Nn]o space left"):
+        with pytest.raises(
+            results.ResultsError, match=r"cannot write .*factors\.safetensors: No space left on device$"
+        ):
             results.write_run(
                 disk / "run",
                 trace=TRACE,
@@ -94,7 +99,7 @@ def test_a_full_disk(tmp_path):
                 summary=SUMMARY,
             )
         assert not results.is_complete(disk / "run")
-        assert [path.name for path in (disk / "run").iterdir()] == ["trace.parquet"]
+        assert not list((disk / "run").iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -111,3 +116,113 @@ def test_jobs_come_in_their_order(tmp_path):
     assert table["lr.eta"].to_list() == [0.1] * 5
     with pytest.raises(results.ResultsError, match="no runs"):
         results.gather(tmp_path / "nowhere")
+
+
+def job(sweep, name, config="seed: 0\n", overrides="- seed=0\n"):
+    (sweep / name / ".hydra").mkdir(parents=True)
+    (sweep / name / ".hydra" / "config.yaml").write_text(config)
+    (sweep / name / ".hydra" / "overrides.yaml").write_text(overrides)
+    return sweep / name
+
+
+def test_a_failed_rewrite_leaves_the_old_run_whole(tmp_path):
+    write(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TypeError, match="object"):
+        results.write_run(tmp_path, trace=TRACE, factors={}, summary={"status": object()})
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "summary.json").mkdir()  # cannot be renamed upon
+    with pytest.raises(results.ResultsError):
+        write(tmp_path)
+    for name in ("trace.parquet", "factors.safetensors"):
+        assert (tmp_path / name).read_bytes() == before[name]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_old_summary_never_vouches_for_new_files(tmp_path, monkeypatch):
+    write(tmp_path)
+    done = []
+    real = os.replace
+
+    def second_fails(source, target):
+        done.append(target)
+        if len(done) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(results.ResultsError, match=r"factors\.safetensors: Input/output error"):
+        write(tmp_path)
+    assert not results.is_complete(tmp_path)
+
+
+def test_an_interruption_leaves_no_temporary_file(tmp_path):
+    def interrupted(path):
+        path.write_text("half of")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        results.write_whole(tmp_path / "file", interrupted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_have_the_permissions_that_the_user_asks_for(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_columns_and_types_of_the_contract(tmp_path):
+    trace = {"norm/b": np.float32([1, 2]), "loss": np.float32([1, 2]), "norm/a": [0, 1], "iteration": np.int32([0, 50])}
+    results.write_run(tmp_path, trace=trace, factors={"a": torch.ones(2, 3).T, "b": np.float64(1)}, summary=SUMMARY)
+    read = results.read_trace(tmp_path)
+    assert read.columns == ["iteration", "loss", "norm/b", "norm/a"]
+    assert [str(kind) for kind in read.dtypes] == ["Int64", "Float64", "Float64", "Float64"]
+    assert results.read_factors(tmp_path)["a"].shape == (3, 2) and results.read_arrays(tmp_path)["b"].shape == ()
+    assert np.isnan(results.read_summary(tmp_path)["metrics"]["loss"])
+
+
+def test_a_folder_named_like_a_pattern(tmp_path):
+    write(tmp_path / "dims=[3,3]*")
+    assert len(results.read_trace(tmp_path / "dims=[3,3]*")) == 2
+
+
+def test_one_torn_job_does_not_hide_the_others(tmp_path):
+    job(tmp_path, "0", config="seed: [1,\n")
+    (job(tmp_path, "1") / ".hydra" / "overrides.yaml").unlink()
+    write(job(tmp_path, "2", "seed: 0\nengine: auto\nlr: {eta: 1}\nfactorization: {hidden: [2, 2]}\n"))
+    write(job(tmp_path, "3", "seed: 1\nlr: {eta: 0.5}\nfactorization: {hidden: 2}\n"))
+    (tmp_path / "3" / "trace.parquet").unlink()
+    table = results.gather(tmp_path)
+    assert table["job"].to_list() == [0, 1, 2, 3]
+    assert table["status"].to_list() == ["missing", "missing", "converged", "missing"]
+    assert table["lr.eta"].to_list() == [None, None, 1.0, 0.5]
+    assert table["factorization.hidden"].to_list() == [None, None, "[2, 2]", "2"]
+    assert "engine" not in table.columns  # the one asked for is not the one that ran
+    first = results.write_runs(tmp_path).read_bytes()
+    assert results.write_runs(tmp_path).read_bytes() == first
+
+
+def test_named_jobs_come_in_the_order_of_their_numbers(tmp_path):
+    for name in ("run10", "run9", "run1"):
+        job(tmp_path, name)
+    assert [folder.name for folder in results.run_folders(tmp_path)] == ["run1", "run9", "run10"]
+    assert results.gather(tmp_path)["job"].to_list() == [None] * 3
+
+
+def test_a_config_reads_as_omegaconf_reads_it(tmp_path):
+    from omegaconf import OmegaConf
+
+    text = OmegaConf.to_yaml(
+        OmegaConf.create({"a": 1e-05, "b": "1e-5", "c": None, "d": "${a}", "e": [True, "no"], "f": 3})
+    )
+    folder = job(tmp_path, "0", text)
+    assert results.read_config(folder) == {"a": 1e-05, "b": "1e-5", "c": None, "d": 1e-05, "e": [True, "no"], "f": 3}
+
+
+def test_importing_it_is_light():
+    code = "import sys, rankward.results; print([m for m in ('numpy', 'polars', 'torch', 'safetensors') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

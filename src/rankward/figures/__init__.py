@@ -11,7 +11,7 @@ from rankward.config import ConfigError, nearest
 
 def names() -> list[str]:
     """Figures that can be drawn."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "style")
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "style" and not m.name.startswith("_"))
 
 
 def check_name(name: str) -> None:

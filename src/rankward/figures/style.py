@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib.figure import Figure
 
 from rankward import results
@@ -33,7 +29,7 @@ RC: Any = {
     "xtick.color": "0.3",
     "ytick.color": "0.3",
     "svg.hashsalt": "rankward",
-    "svg.fonttype": "none",
+    "svg.fonttype": "path",  # looks the same where the font is not installed
 }
 
 
@@ -44,7 +40,7 @@ def save(figure: Figure, sweep: Path, name: str) -> list[Path]:
         path = sweep / results.FIGURES / f"{name}.{kind}"
 
         def write(temporary: Path, kind: str = kind, metadata: dict[str, None] = metadata) -> None:
-            figure.savefig(temporary, format=kind, dpi=170, metadata=metadata)
+            figure.savefig(temporary, format=kind, dpi=200, metadata=metadata)
 
         results.write_whole(path, write)
         paths.append(path)

@@ -4,8 +4,8 @@ from rankward.results.files import (
     CHECKPOINT,
     FIGURES,
     WANDB,
-    ResultsError,
     is_complete,
+    read_arrays,
     read_config,
     read_factors,
     read_overrides,
@@ -13,9 +13,9 @@ from rankward.results.files import (
     read_trace,
     run_folders,
     write_run,
-    write_whole,
 )
 from rankward.results.sweep import gather, write_runs
+from rankward.results.whole import ResultsError, write_whole
 
 __all__ = [
     "CHECKPOINT",
@@ -24,6 +24,7 @@ __all__ = [
     "ResultsError",
     "gather",
     "is_complete",
+    "read_arrays",
     "read_config",
     "read_factors",
     "read_overrides",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rankward.results.whole import ResultsError, failure, write_together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,70 +22,68 @@ CHECKPOINT = "checkpoint.ckpt"
 COMPLETE = ("converged", "max_iterations", "diverged")
 
 
-class ResultsError(OSError):
-    """A result that cannot be written or read; one line that names the path and the reason."""
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, then rename it: a reader finds the whole file or none.
-
-    Raises:
-        ResultsError: the folder cannot be written, or the disk is full. Nothing is left behind.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except Exception as error:  # writers wrap a full disk in errors of their own
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        if isinstance(error, OSError) or "No space left" in str(error) or "os error" in str(error):
-            raise ResultsError(f"cannot write {path}: {reason}") from error
-        raise
-
-
 def write_run(
     folder: Path,
     *,
     trace: Mapping[str, np.ndarray],
-    factors: Mapping[str, np.ndarray],
+    factors: Mapping[str, np.ndarray | torch.Tensor],
     summary: Mapping[str, Any],
 ) -> None:
     """Write one run's trace, factors and, last, its summary: where `summary.json` stands, the run is complete.
 
+    The bytes of trace and factors depend on their values alone (and on the version of polars, which parquet names).
+
     Args:
-        folder: the run's own.
-        trace: columns of equal length, in the order in which they are to stand; `iteration` and `loss` first.
-        factors: arrays by name (`initial.0`, `final.0`, `product`, ...), without a runs axis.
-        summary: what `summary.json` holds; NaN and infinity stand there as NaN and Infinity, which Python's json reads.
+        folder: the run's own; made where it is missing.
+        trace: columns of equal length; `iteration` is stored first (int64), then `loss`, then the others as given
+            (float64, NaN allowed).
+        factors: arrays by name (`initial.0`, `final.0`, `product`, ...), without a runs axis, of any dtype.
+        summary: what `summary.json` holds. NaN and infinity stand there as the literals NaN and Infinity: strict JSON
+            has no such numbers, but Python's json reads these back as floats, which text or null would not be.
 
     Raises:
-        ResultsError: the folder cannot be written, or the disk is full.
+        ResultsError: the folder cannot be written, or the disk is full; results that stood there stand unchanged.
+        KeyError: a trace without `iteration` or `loss`.
+        TypeError: a summary with a value that JSON cannot hold.
     """
     import numpy as np
     import polars as pl
     from safetensors.numpy import save_file
 
-    frame = pl.DataFrame({name: pl.Series(name, np.ascontiguousarray(values)) for name, values in trace.items()})
-    arrays = {name: np.ascontiguousarray(factors[name]) for name in sorted(factors)}
-    write_whole(folder / TRACE, lambda path: frame.write_parquet(path, compression="zstd", statistics=False))
-    write_whole(folder / FACTORS, lambda path: save_file(arrays, path))
-    text = json.dumps(summary, indent=2, default=_plain) + "\n"
-    write_whole(folder / SUMMARY, lambda path: path.write_text(text))
+    columns = {"iteration": trace["iteration"], "loss": trace["loss"], **trace}
+    frame = pl.DataFrame(
+        {name: np.ascontiguousarray(v, np.int64 if name == "iteration" else np.float64) for name, v in columns.items()}
+    )
+    arrays = {name: _array(factors[name]) for name in sorted(factors)}
+    text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
+    write_together(
+        {
+            folder / TRACE: lambda path: write_table(frame, path),
+            folder / FACTORS: lambda path: save_file(arrays, path),
+            folder / SUMMARY: lambda path: path.write_text(text),
+        }
+    )
+
+
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Parquet whose bytes depend on the table alone."""
+    with path.open("wb") as file:  # an own handle, so that a full disk is an OSError
+        frame.write_parquet(file, compression="zstd", compression_level=3, statistics=False)
+
+
+def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    import numpy as np
+
+    plain = values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    return np.array(plain, order="C")  # not `ascontiguousarray`, which makes a number an array of one
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
-    return str(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a summary cannot hold a {type(value).__name__}: {value!r}")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -93,65 +92,117 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Raises:
         ResultsError: no summary, or a torn one.
     """
+    path = folder / SUMMARY
     try:
-        summary = json.loads((folder / SUMMARY).read_text())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultsError(f"cannot read {folder / SUMMARY}: {error}") from error
+        summary = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise failure("read", path, error) from error
     if not isinstance(summary, dict):
-        raise ResultsError(f"cannot read {folder / SUMMARY}: not a summary")
+        raise ResultsError(f"cannot read {path}: not a summary")
     return summary
 
 
 def read_trace(folder: Path) -> pl.DataFrame:
-    """The run's trace: a row per recorded iteration."""
+    """The run's trace: a row per recorded iteration.
+
+    Raises:
+        ResultsError: no trace, or a torn one.
+    """
     import polars as pl
 
+    path = folder / TRACE
     try:
-        return pl.read_parquet(folder / TRACE)
+        return pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ResultsError(f"cannot read {folder / TRACE}: {error}") from error
+        raise failure("read", path, error) from error
+
+
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """The run's factors, product and observations as NumPy arrays, without importing torch.
+
+    Raises:
+        ResultsError: no factors, or torn ones.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / FACTORS
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise failure("read", path, error) from error
 
 
 def read_factors(folder: Path) -> dict[str, torch.Tensor]:
-    """The run's factors, product and observations."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """The run's factors, product and observations.
 
-    try:
-        return dict(load_file(folder / FACTORS))
-    except (OSError, SafetensorError) as error:
-        raise ResultsError(f"cannot read {folder / FACTORS}: {error}") from error
+    Raises:
+        ResultsError: no factors, or torn ones.
+    """
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in read_arrays(folder).items()}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The run's resolved config, as Hydra left it."""
-    from omegaconf import OmegaConf
+    """The run's resolved config, as Hydra left it.
 
-    config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
+    Raises:
+        ResultsError: no config, or a torn one.
+    """
+    config = _yaml(folder / CONFIG)
+    if not isinstance(config, dict):
+        raise ResultsError(f"cannot read {folder / CONFIG}: not a config")
+    return config
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """The overrides that made the run."""
-    from omegaconf import OmegaConf
+    """The overrides that made the run.
 
-    return [str(override) for override in OmegaConf.load(folder / OVERRIDES)]
+    Raises:
+        ResultsError: no list of overrides, or a torn one.
+    """
+    overrides = _yaml(folder / OVERRIDES)
+    if not isinstance(overrides, list):
+        raise ResultsError(f"cannot read {folder / OVERRIDES}: not a list of overrides")
+    return [str(override) for override in overrides]
+
+
+def _yaml(path: Path) -> Any:
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        text = path.read_text()
+        # libyaml is twenty times as fast as OmegaConf's loader, and reads what OmegaConf has written the same.
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return OmegaConf.to_container(OmegaConf.create(content), resolve=True) if "${" in text else content
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise failure("read", path, error) from error
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the run's three files stand, whatever its status."""
+    return all((folder / name).is_file() for name in (TRACE, FACTORS, SUMMARY))
 
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder holds a finished run, whole."""
     try:
-        summary = read_summary(folder)
+        return is_whole(folder) and read_summary(folder).get("status") in COMPLETE
     except ResultsError:
         return False
-    return summary.get("status") in COMPLETE and (folder / TRACE).is_file() and (folder / FACTORS).is_file()
 
 
 def run_folders(sweep: Path) -> list[Path]:
-    """A sweep's run folders, complete or not, in the order of the jobs."""
+    """A sweep's run folders, complete or not, in the order of the jobs: numbers in their names count as numbers."""
     found = [path.parent.parent for path in sweep.glob(f"*/{CONFIG}")]
-    return sorted(found, key=lambda path: (not path.name.isdigit(), int(path.name) if path.name.isdigit() else 0, path))
+    return sorted(found, key=lambda path: [(not t.isdigit(), int(t) if t.isdigit() else 0, t) for t in _parts(path)])
+
+
+def _parts(path: Path) -> list[str]:
+    return [text for text in re.split(r"([0-9]+)", path.name) if text]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

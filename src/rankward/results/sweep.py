@@ -6,40 +6,72 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.results import files
+from rankward.results.whole import ResultsError, write_whole
 
 if TYPE_CHECKING:
     import polars as pl
 
 LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures")
+MISSING = "missing"  # the status of a run whose three files do not all stand
 
 
 def gather(sweep: Path) -> pl.DataFrame:
-    """One row a run, in job order: overrides, resolved group keys, and the summary (`status` missing where torn).
+    """One row a run, in job order: `job`, `run` (the folder), `overrides`, resolved group keys, and the summary.
+
+    Group keys are named as on the command line (`depth.layers`, `lr.eta`, `init.name`, `seed`), metrics as in the
+    trace. `job` is null where the folder's name is not a number. `engine` is the one that ran. A run that is torn or
+    has not begun has status `missing`, and nulls for what it did not leave.
 
     Raises:
         ResultsError: no run in the folder.
     """
+    rows = [_row(folder) for folder in files.run_folders(sweep)]
+    if not rows:
+        raise ResultsError(f"cannot read {sweep}: no runs there")
+    return _table(rows)
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"job": int(folder.name) if folder.name.isdigit() else None, "run": folder.name}
+    try:
+        row["overrides"] = " ".join(files.read_overrides(folder))
+        config = files.flat(files.read_config(folder))
+    except ResultsError:
+        config = {}  # torn while Hydra wrote it; the run is missing as well
+    summary: dict[str, Any]
+    try:
+        summary = files.read_summary(folder) if files.is_whole(folder) else {"status": MISSING}
+    except ResultsError:
+        summary = {"status": MISSING}
+    metrics = summary.pop("metrics", {})
+    config = {key: value for key, value in config.items() if not key.startswith(LEFT_OUT) and "_target_" not in key}
+    config.pop("engine", None)  # as asked for; the summary has the one that ran
+    return row | config | files.flat(summary) | metrics
+
+
+def _table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Columns of one type each: numbers, truth values, or text where runs differ in kind."""
     import polars as pl
 
-    rows: list[dict[str, Any]] = []
-    for folder in files.run_folders(sweep):
-        config = files.flat(files.read_config(folder))
-        row: dict[str, Any] = {"run": folder.name, "overrides": " ".join(files.read_overrides(folder))}
-        row |= {k: v for k, v in config.items() if not k.startswith(LEFT_OUT) and not k.endswith("_target_")}
-        try:
-            summary = files.read_summary(folder)
-        except files.ResultsError:
-            summary = {"status": "missing", "metrics": {}}
-        row |= files.flat({key: value for key, value in summary.items() if key != "metrics"})
-        rows.append(row | summary.get("metrics", {}))
-    if not rows:
-        raise files.ResultsError(f"cannot read {sweep}: no runs there")
-    return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    columns: dict[str, pl.Series] = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        values = [row.get(name) for row in rows]
+        kinds = {type(value) for value in values if value is not None}
+        if kinds == {int, float}:
+            values = [None if value is None else float(value) for value in values]
+        elif len(kinds) > 1:
+            values = [None if value is None else str(value) for value in values]
+        columns[name] = pl.Series(name, values)
+    return pl.DataFrame(columns)
 
 
 def write_runs(sweep: Path) -> Path:
-    """Write `runs.parquet` of a sweep and return its path."""
+    """Write `runs.parquet` of a sweep and return its path.
+
+    Raises:
+        ResultsError: no run in the folder, or a table that cannot be written.
+    """
     path = sweep / files.RUNS
     frame = gather(sweep)
-    files.write_whole(path, lambda temporary: frame.write_parquet(temporary))
+    write_whole(path, lambda temporary: files.write_table(frame, temporary))
     return path

@@ -1,0 +1,68 @@
+"""Files written whole or not at all, alone or several that belong together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+Writer = Callable[[Path], object]  # fills the file at a path
+
+
+class ResultsError(OSError):
+    """A result that cannot be written or read; one line that names the path and the reason."""
+
+
+def write_whole(path: Path, write: Writer) -> None:
+    """Write a file under a temporary name, then rename it: a reader finds the whole file or none.
+
+    Raises:
+        ResultsError: the folder cannot be written, or the disk is full. Nothing is left behind.
+    """
+    write_together({path: write})
+
+
+def write_together(writers: Mapping[Path, Writer]) -> None:
+    """Write files that belong together; the last one vouches for the others.
+
+    All are written under temporary names before the first is renamed, so that a full disk leaves what stood there. An
+    old last file goes before the others are replaced: it never vouches for files that are not its own.
+
+    Raises:
+        ResultsError: a folder cannot be written, or the disk is full. No temporary file is left behind.
+    """
+    staged: dict[Path, Path] = {}
+    path = last = list(writers)[-1]
+    try:
+        for path, write in writers.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+            staged[path] = temporary
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        if len(writers) > 1:
+            last.unlink(missing_ok=True)
+        for path, temporary in staged.items():
+            os.replace(temporary, path)  # noqa: PTH105 - one call for tests to break
+    except Exception as error:  # libraries wrap a full disk in errors of their own
+        if isinstance(error, OSError) or "os error" in str(error):
+            raise failure("write", path, error) from error
+        raise
+    finally:  # an interruption cleans up as well; what was renamed is no longer there to remove
+        for temporary in staged.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def failure(verb: str, path: Path, error: BaseException) -> ResultsError:
+    """One line: what could not be done to which path, and the operating system's reason where it gave one."""
+    wrapped = re.search(r"os error (\d+)", str(error))  # as Rust libraries tell it
+    number = int(wrapped[1]) if wrapped else getattr(error, "errno", None)
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    result = ResultsError(f"cannot {verb} {path}: {os.strerror(number) if number else first_line}")
+    result.errno = number
+    return result
