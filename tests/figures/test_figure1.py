@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from rankward import results
 from rankward.config import ConfigError
-from rankward.figures import _runs, draw, figure1, names
+from rankward.figures import _runs, draw, names
 from rankward.theory import robustness_bound
 
 

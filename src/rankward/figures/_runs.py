@@ -11,7 +11,6 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from rankward import results
-from rankward.theory import robustness_bound
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,7 @@ class Curve:
     run: str
     depth: int
     label: str
-    init: str
-    scale: float
-    eta: float
     seed: int
-    status: str
     loss: Float[np.ndarray, " rows"]
     entry: Float[np.ndarray, " rows"]
     iteration: Int[np.ndarray, " rows"]
@@ -62,8 +57,7 @@ def curve(folder: Path) -> Curve:
     """
     if not results.is_complete(folder):
         raise LeftOut("not finished")
-    status = str(results.read_summary(folder)["status"])
-    if status == "diverged":
+    if results.read_summary(folder)["status"] == "diverged":
         raise LeftOut("diverged")
     arrays, trace, config = results.read_arrays(folder), results.read_trace(folder), results.read_config(folder)
     mask, b = arrays.get("observations.mask"), arrays["observations.values"]
@@ -83,11 +77,7 @@ def curve(folder: Path) -> Curve:
         run=folder.name,
         depth=int(config["depth"]["layers"]),
         label=_label(init, rate),
-        init=str(init.get("name", "")),
-        scale=float(init.get("scale", np.nan)),
-        eta=float(rate.get("eta", np.nan)),
         seed=int(config["seed"]),
-        status=status,
         loss=loss[shown],
         entry=entry[shown],
         iteration=trace["iteration"].to_numpy()[shown],

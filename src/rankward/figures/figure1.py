@@ -101,7 +101,9 @@ def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
 
 def _key(shown: list[Curve]) -> list[Line2D]:
     """What the panels share: the bound, and what a hollow marker means."""
-    handles = [Line2D([], [], label="what the determinant's sign alone forces: no filled marker beneath", **style.BOUND)]
+    handles = [
+        Line2D([], [], label="what the determinant's sign alone forces: no filled marker beneath", **style.BOUND)
+    ]
     if not all(c.forced.all() for c in shown):
         text = "hollow: the determinant has the other sign, or none"
         handles.append(
