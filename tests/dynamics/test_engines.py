@@ -7,7 +7,7 @@ import torch
 from rankward.config import ConfigError
 from rankward.dynamics import FusedEngine, Problem, Progress, ReferenceEngine, Schedule, Status, choose_engine
 from rankward.dynamics.kernels import store
-from rankward.factorizations import LinearFactorization, MatrixFactorization
+from rankward.factorizations import Chain, LinearFactorization, MatrixFactorization
 from rankward.factorizations.initialisation import Gaussian
 from rankward.observations import random_matrix
 
@@ -26,6 +26,7 @@ def ensemble(sizes, runs, dtype=torch.float64, max_iterations=1000, stop_loss=0.
         torch.linspace(*eta, runs, dtype=dtype),
         torch.full((runs,), stop_loss, dtype=torch.float64),
         torch.full((runs,), max_iterations),
+        torch.ones(runs, dtype=torch.float64),
     )
     return factorization, factors, problem
 
@@ -33,7 +34,10 @@ def ensemble(sizes, runs, dtype=torch.float64, max_iterations=1000, stop_loss=0.
 def picked(factors, problem, at):
     at = torch.as_tensor(at)
     return [f[at].clone() for f in factors], Problem(
-        problem.operator[at], problem.values[at], problem.eta[at], problem.stop_loss[at], problem.max_iterations[at]
+        *(
+            getattr(problem, name)[at]
+            for name in ("operator", "values", "eta", "stop_loss", "max_iterations", "loss_scale")
+        )
     )
 
 
@@ -73,7 +77,7 @@ def test_fused_agrees_with_autograd_and_numpy(sizes):
     factorization, factors, problem = ensemble(sizes, runs)
     schedule = Schedule()
     slow, _, slow_rows = trained(ReferenceEngine(factorization, schedule), factors, problem)
-    fast, _, fast_rows = trained(FusedEngine(sizes, schedule), factors, problem)
+    fast, _, fast_rows = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
     for a, b in zip(slow, fast, strict=True):
         assert ((a - b).flatten(1).norm(dim=1) <= 1e-10 * a.flatten(1).norm(dim=1)).all()
     for run in range(runs):
@@ -90,14 +94,14 @@ def test_bits_depend_on_neither_company_nor_threads_nor_chunks(sizes, dtype):
     runs = 37 if max(sizes) < 10 else 9
     factorization, factors, problem = ensemble(sizes, runs, dtype, max_iterations=620, stop_loss=0.3, eta=(1e-4, 2e-2))
     schedule = Schedule()
-    whole = trained(FusedEngine(sizes, schedule, threads=2), factors, problem)
+    whole = trained(FusedEngine(Chain(sizes), schedule, threads=2), factors, problem)
     assert len(set(whole[1].iteration.tolist())) > 1  # they stop at different times, so lanes change hands
     for threads, length in ((1, 10_000), (2, 150), (3, 50)):
-        again = trained(FusedEngine(sizes, schedule, threads), factors, problem, length)
+        again = trained(FusedEngine(Chain(sizes), schedule, threads), factors, problem, length)
         assert all(torch.equal(a, b) for a, b in zip(whole[0], again[0], strict=True))
         assert again[2] == whole[2]
     for run in (0, 5, runs - 1):
-        alone = trained(FusedEngine(sizes, schedule), *picked(factors, problem, [run]))
+        alone = trained(FusedEngine(Chain(sizes), schedule), *picked(factors, problem, [run]))
         assert all(torch.equal(a[run], b[0]) for a, b in zip(whole[0], alone[0], strict=True))
         assert alone[2][0] == whole[2][run]
     reference = ReferenceEngine(factorization, schedule)
@@ -109,10 +113,10 @@ def test_bits_depend_on_neither_company_nor_threads_nor_chunks(sizes, dtype):
 def test_a_run_that_diverges_stops_alone():
     sizes = (2, 2, 2, 2)
     _, factors, problem = ensemble(sizes, 20, max_iterations=2000)
-    calm = trained(FusedEngine(sizes, Schedule()), factors, problem)
+    calm = trained(FusedEngine(Chain(sizes), Schedule()), factors, problem)
     problem.eta[7] = 50.0
     factors[0][7] *= 10
-    wild = trained(FusedEngine(sizes, Schedule()), factors, problem)
+    wild = trained(FusedEngine(Chain(sizes), Schedule()), factors, problem)
     assert wild[1].status[7] == Status.DIVERGED and wild[1].iteration[7] == 50
     others = [run for run in range(20) if run != 7]
     assert (wild[1].status[others] == Status.MAX_ITERATIONS).all()
@@ -164,7 +168,7 @@ def test_linear_ends_at_the_observations():
     mask = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
     values = torch.tensor([[[0.0, 1.0], [-2.0, 0.5]]], dtype=torch.float64)
     one = torch.ones(1, dtype=torch.float64)
-    problem = Problem(mask, values, 0.1 * one, 1e-20 * one, torch.tensor([10_000]))
+    problem = Problem(mask, values, 0.1 * one, 1e-20 * one, torch.tensor([10_000]), one)
     final, _, _ = trained(choose_engine("auto", factorization, Schedule(), mask=True), factors, problem)
     torch.testing.assert_close(final[0], values, atol=1e-9, rtol=0)
 
@@ -181,6 +185,7 @@ def test_sensing_with_one_hot_matrices_is_the_masked_loss():
         problem.eta[at],
         problem.stop_loss[at],
         problem.max_iterations[at],
+        problem.loss_scale[at],
     )
     measured = trained(choose_engine("auto", factorization, Schedule(), mask=False), [f[at] for f in factors], sensed)
     for a, b in zip(masked[0], measured[0], strict=True):

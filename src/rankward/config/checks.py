@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 from rankward.config.errors import ConfigError, nearest
 
@@ -35,3 +36,20 @@ def matrix_dims(key: str, dims: list[int], least: int = 1) -> None:
     """Two sizes of a matrix."""
     if len(dims) != 2 or min(dims) < least:
         raise ConfigError(key, list(dims), f"two integers of at least {least}")
+
+
+def tensor_dims(key: str, dims: list[int]) -> None:
+    """Two or more sizes."""
+    if len(dims) < 2 or min(dims) < 1:
+        raise ConfigError(key, list(dims), "two or more integers of at least 1")
+
+
+def fits_memory(key: str, value: object, needed: float) -> None:
+    """No more bytes than this machine has."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if needed > there:
+        raise ConfigError(
+            key,
+            value,
+            f"less than the {needed / 2**30:,.1f} GiB it needs: this machine has {there / 2**30:.1f} GiB",
+        )

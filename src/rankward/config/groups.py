@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rankward.config.checks import at_least, finite, matrix_dims, one_of, positive
+from rankward.config.checks import at_least, finite, fits_memory, matrix_dims, one_of, positive, tensor_dims
 from rankward.config.errors import ConfigError
 
 DETERMINANTS = ("any", "positive", "negative")
@@ -37,6 +37,17 @@ class MatrixFactorization(Factorization):
 
 
 @dataclass
+class TensorFactorization(Factorization):
+    """Equation 11: a sum of `components` outer products; null: the product of all dimensions but the largest."""
+
+    components: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.components is not None:
+            at_least("factorization.components", self.components, 1)
+
+
+@dataclass
 class Depth:
     """Number of factors L of Equation 3."""
 
@@ -59,6 +70,20 @@ class ConstantRate:
 
     def __post_init__(self) -> None:
         positive("lr.eta", self.eta)
+
+
+@dataclass
+class AdaptiveRate(ConstantRate):
+    """Steps of eta / (sqrt(gamma) + eps), gamma the bias-corrected running mean of the gradient's square norm."""
+
+    beta: float = MISSING
+    eps: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.beta < 1:
+            raise ConfigError("lr.beta", self.beta, "a number from 0 to below 1")
+        positive("lr.eps", self.eps)
 
 
 # ---------------------------------------------------------------- initialisation
@@ -119,8 +144,8 @@ class Dimensions(Observations):
 
 
 @dataclass
-class RandomMatrix(Observations):
-    """`count` entries, drawn without replacement, of a random ground truth of the given rank."""
+class RandomTruth(Observations):
+    """`count` observations of a random ground truth of the given rank, with noise of that standard deviation added."""
 
     dims: list[int] = MISSING
     rank: int = MISSING
@@ -129,14 +154,20 @@ class RandomMatrix(Observations):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        matrix_dims("observations.dims", self.dims)
-        least = min(self.dims)
-        if not 1 <= self.rank <= least:
-            raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {least}, the smaller dimension")
+        self._check_dims()
+        largest = math.prod(self.dims) // max(self.dims)
+        if not 1 <= self.rank <= largest:
+            raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {largest}, {self._limit()}")
         self._check_count()
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ConfigError("observations.noise", self.noise, "a finite number of at least 0")
         at_least("observations.seed", self.seed, 0)
+
+    def _check_dims(self) -> None:
+        matrix_dims("observations.dims", self.dims)
+
+    def _limit(self) -> str:
+        return "the smaller dimension"
 
     def _check_count(self) -> None:
         entries = math.prod(self.dims)
@@ -147,7 +178,20 @@ class RandomMatrix(Observations):
 
 
 @dataclass
-class Sensing(RandomMatrix):
+class RandomTensor(RandomTruth):
+    """`count` entries, drawn without replacement, of a sum of `rank` random outer products (Section 4.2)."""
+
+    def _check_dims(self) -> None:
+        tensor_dims("observations.dims", self.dims)
+        # The truth, the draw, noise, values and the product, of eight bytes an entry, and masks.
+        fits_memory("observations.dims", self.dims, 64 * math.prod(self.dims))
+
+    def _limit(self) -> str:
+        return "the product of all dimensions but the largest"
+
+
+@dataclass
+class Sensing(RandomTruth):
     """`count` Gaussian measurements <A_i, W> of a random ground truth of the given rank."""
 
     def _check_count(self) -> None:
@@ -166,7 +210,7 @@ class File(Observations):
         if self.count is not None:
             at_least("observations.count", self.count, 1)
         if self.dims is not None:
-            matrix_dims("observations.dims", self.dims)
+            tensor_dims("observations.dims", self.dims)
 
 
 # ---------------------------------------------------------------- metrics, loggers, trainer

@@ -81,12 +81,24 @@ def _kind(name: str) -> str:
 def _unknown_key(key: str, groups: dict[str, list[str]], config_folder: Path) -> str:
     """A key that no config has: what its group has instead, and the nearest."""
     parent = key.rpartition(".")[0]
+    having = _choices_with(key, groups, config_folder)
+    if having:
+        return f"{key}: no such key for this choice of {parent}; {', '.join(having)} has it"
     siblings = _keys(parent, groups, config_folder)
     if not siblings:
         return f"{key}: no such key"
     full = [f"{parent}.{name}" if parent else name for name in siblings]
     where = f"{parent} has {', '.join(siblings)}" if parent else f"there are {', '.join(siblings)}"
     return f"{key}: no such key; {where}{nearest(key, full)}"
+
+
+def _choices_with(key: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:
+    """The choices of a key's group that do have it."""
+    group, _, name = key.partition(".")
+    files = {choice: config_folder / group / f"{choice}.yaml" for choice in groups.get(group, [])}
+    return [
+        choice for choice, file in files.items() if name and OmegaConf.select(OmegaConf.load(file), name) is not None
+    ]
 
 
 def _keys(parent: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:

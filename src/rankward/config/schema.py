@@ -6,18 +6,38 @@ Nothing heavy is imported here: a wrong setting is told in a fraction of a secon
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import MISSING
 
 from rankward.config.build import setting
-from rankward.config.checks import at_least, one_of, positive
+from rankward.config.checks import at_least, fits_memory, one_of, positive
 from rankward.config.errors import ConfigError
 from rankward.config.groups import Checkpoint, Record
 
 DTYPES = ("float64", "float32")
 ENGINES = ("auto", "reference", "fused")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """When a run is looked at, and when it stops: the loss below `stop_loss` at `stop_checks` looks in a row."""
+
+    check_every: int
+    stop_checks: int
+    stop_loss: float
+    max_iterations: int
+
+
+MATRICES = Protocol(check_every=50, stop_checks=1, stop_loss=1e-4, max_iterations=5_000_000)
+TENSORS = Protocol(check_every=100, stop_checks=3, stop_loss=1e-6, max_iterations=1_000_000)
+
+
+def check_multiple(every: int, stride: int) -> None:
+    """Refuse a distance between rows at which the loss is not looked at."""
+    if every % stride:
+        raise ConfigError("record.every", every, f"a multiple of check_every={stride}, or null")
 
 
 @dataclass
@@ -38,9 +58,10 @@ class RunConfig:
     seed: int = 0
     dtype: str = "float64"
     engine: str = "auto"
-    max_iterations: int = 5_000_000
-    stop_loss: float = 1e-4
-    check_every: int = 50
+    max_iterations: int | None = None
+    stop_loss: float | None = None
+    stop_checks: int | None = None
+    check_every: int | None = None
     record: Record = field(default_factory=Record)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     ckpt_path: str | None = None
@@ -50,19 +71,33 @@ class RunConfig:
         at_least("seed", self.seed, 0)
         one_of("dtype", self.dtype, DTYPES)
         one_of("engine", self.engine, ENGINES)
-        at_least("max_iterations", self.max_iterations, 1)
-        at_least("check_every", self.check_every, 1)
-        if not (math.isfinite(self.stop_loss) and self.stop_loss >= 0):
+        for key in ("max_iterations", "stop_checks", "check_every"):
+            if getattr(self, key) is not None:
+                at_least(key, getattr(self, key), 1)
+        if self.stop_loss is not None and not (math.isfinite(self.stop_loss) and self.stop_loss >= 0):
             raise ConfigError("stop_loss", self.stop_loss, "a finite number of at least 0")
         self._check_record()
         if self.checkpoint.seconds is not None:
             positive("checkpoint.seconds", self.checkpoint.seconds)
         self._check_groups()
 
+    def protocol(self, mean_loss: bool) -> Protocol:
+        """The paper's protocol for matrices, or for tensors (whose loss is a mean), where the config is silent.
+
+        Raises:
+            ConfigError: `record.every` that is no multiple of the looks' distance.
+        """
+        own = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
+        whole = replace(TENSORS if mean_loss else MATRICES, **own)
+        if self.record.every is not None:
+            check_multiple(self.record.every, whole.check_every)
+        return whole
+
     def _check_record(self) -> None:
-        every = self.record.every
-        if every is not None and (every < 1 or every % self.check_every):
-            raise ConfigError("record.every", every, f"a multiple of check_every={self.check_every}, or null")
+        if self.record.every is not None:
+            at_least("record.every", self.record.every, 1)
+            if self.check_every is not None:
+                check_multiple(self.record.every, self.check_every)
         if not (math.isfinite(self.record.iteration_ratio) and self.record.iteration_ratio > 1):
             raise ConfigError("record.iteration_ratio", self.record.iteration_ratio, "a finite number above 1")
         if not 0 <= self.record.loss_ratio < 1:
@@ -81,8 +116,12 @@ class RunConfig:
             setting(self.factorization, "name") == "matrix"
             and sign != "any"
             and dims is not None
+            and len(dims) == 2
             and dims[0] != dims[1]
         ):
             raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
+        if setting(self.factorization, "name") == "tensor" and dims is not None:
+            components = setting(self.factorization, "components") or math.prod(dims) // max(dims)
+            fits_memory("factorization.components", components, 32 * components * sum(dims))
         if setting(self.init, "name") == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from rankward.config import ConfigError
 from rankward.dynamics.fused import FusedEngine
 from rankward.dynamics.reference import ReferenceEngine
-from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status, flatten, unflatten
+from rankward.dynamics.state import Adaptive, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
 
 Engine = ReferenceEngine | FusedEngine
 
 __all__ = [
+    "Adaptive",
     "Engine",
     "FusedEngine",
     "Problem",
@@ -20,8 +21,6 @@ __all__ = [
     "Schedule",
     "Status",
     "choose_engine",
-    "flatten",
-    "unflatten",
 ]
 
 
@@ -37,14 +36,14 @@ def choose_engine(
     """The engine named `wanted`, or for `auto` the fastest that supports the run (compiled, unless a GPU is asked for).
 
     Raises:
-        ConfigError: `fused` wanted where it cannot run: sensing matrices, another factorization than a chain, a GPU.
+        ConfigError: `fused` wanted where it cannot run: sensing matrices, factors of unknown structure, a GPU.
     """
     if wanted == "reference":
         return ReferenceEngine(factorization, schedule)
-    chain = factorization.chain
-    if chain is None or not mask or accelerator == "gpu":
+    structure = factorization.structure
+    if structure is None or not mask or accelerator == "gpu":
         if wanted == "auto":
             return ReferenceEngine(factorization, schedule)
         missing = "sensing matrices" if not mask else "a GPU" if accelerator == "gpu" else "this factorization"
         raise ConfigError("engine", wanted, f"auto or reference: the compiled engine does not run {missing}")
-    return FusedEngine(chain, schedule, threads)
+    return FusedEngine(structure, schedule, threads)

@@ -1,9 +1,7 @@
-"""The compiled engine: chains of matrices and entry masks, eight or sixteen runs to a register, a queue behind them."""
+"""The compiled engine: chains of matrices, eight or sixteen runs to a register, and CP factors, one run a thread."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankward.dynamics.state import Problem, Progress, Rows, Schedule, flatten, unflatten
+from rankward.dynamics.layouts import layout_of
+from rankward.dynamics.state import Problem, Progress, Rows, Schedule
+from rankward.factorizations.base import Chain, Components
+from rankward.threads import cores
 
-LANES_WIDEST = 55  # beyond, eight runs' factors and products leave a megabyte of cache
 ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
 
 
@@ -21,53 +21,47 @@ class FusedEngine:
     """Advances an ensemble in compiled code; the same bits for any company, thread count and chunk length.
 
     Args:
-        chain: d_0, d_1, ..., d_L of the matrices.
+        structure: what the factors are: a chain of matrices, or components of a CP factorization.
         schedule: which iterations are looked at and recorded.
         threads: None for one a core.
     """
 
     name = "fused"
 
-    def __init__(self, chain: Sequence[int], schedule: Schedule, threads: int | None = None) -> None:
-        self.chain = tuple(chain)
+    def __init__(self, structure: Chain | Components, schedule: Schedule, threads: int | None = None) -> None:
+        self.structure = structure
         self.schedule = schedule
-        self.threads = threads or _cores()
+        self.threads = threads or cores()
         self._room: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self.shapes = [(above, below) for below, above in zip(self.chain, self.chain[1:], strict=False)]
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
 
         Args:
-            factors: [runs, d_l, d_(l-1)] each, on the CPU.
+            factors: [runs, *shape] each, on the CPU.
             length: a multiple of the schedule's stride.
         """
-        from rankward.dynamics.kernels import store
-
+        layout = layout_of(self.structure, [tuple(f.shape[1:]) for f in factors], problem.eta.numpy().dtype.name)
         running = progress.running.numpy()
-        flat = flatten([factor.detach() for factor in factors]).numpy()
+        flat = layout.packed([factor.detach().numpy() for factor in factors])
         runs, parameters = len(running), flat.shape[1]
         threads = max(1, min(self.threads, runs))
-        # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
-        widest = max(self.chain)
-        alone = -(-runs // threads) <= max(1, widest // 10) or widest > LANES_WIDEST
-        family = store.family(self.chain)
-        drive = store.kernel(self.chain, flat.dtype.name, alone and family == "strict")
+        drive = layout.kernel(-(-runs // threads), problem.adaptive is not None)
 
         capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
         rows_iteration, rows_loss, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
-        entries = int(np.prod(problem.values.shape[1:]))
+        rates = _rates(problem, progress)
         arguments = (
-            np.zeros(1, np.int64), running, np.array(self.chain), flat,
-            problem.operator.reshape(-1, entries).numpy(), problem.values.reshape(-1, entries).numpy(),
-            problem.eta.numpy(), problem.stop_loss.numpy(), problem.max_iterations.numpy(),
-            progress.iteration.numpy(), progress.status.numpy(), progress.next_record.numpy(),
-            progress.lowest_loss.numpy(), length, self.schedule.stride, self.schedule.every,
-            self.schedule.iteration_ratio, self.schedule.loss_ratio,
+            np.zeros(1, np.int64), running, layout.sizes, flat,
+            layout.entries(problem.operator.numpy()), layout.entries(problem.values.numpy()),
+            rates, problem.loss_scale.numpy(), problem.stop_loss.numpy(), self.schedule.stop_checks,
+            problem.max_iterations.numpy(), progress.iteration.numpy(), progress.status.numpy(),
+            progress.below.numpy(), progress.next_record.numpy(), progress.lowest_loss.numpy(),
+            length, self.schedule.stride, self.schedule.every, self.schedule.iteration_ratio, self.schedule.loss_ratio,
             rows_iteration, rows_loss, rows_factors, rows_count,
         )  # fmt: skip
-        with _one_blas_thread(family == "blas"):
+        with _one_blas_thread(layout.uses_blas):
             if threads == 1:
                 drive(*arguments)
             else:
@@ -75,14 +69,16 @@ class FusedEngine:
                     for done in [pool.submit(drive, *arguments) for _ in range(threads)]:
                         done.result()
         with torch.no_grad():
-            for factor, advanced in zip(factors, unflatten(torch.from_numpy(flat), self.shapes), strict=True):
-                factor.copy_(advanced)
+            for factor, advanced in zip(factors, layout.unpacked(flat), strict=True):
+                factor.copy_(torch.from_numpy(advanced))
+        progress.mean_square.copy_(torch.from_numpy(rates[:, 5]))
+        progress.weight.copy_(torch.from_numpy(rates[:, 6]))
         kept = np.arange(capacity) < rows_count[:, None]
         return Rows(
             torch.from_numpy(np.repeat(running, rows_count)),
             torch.from_numpy(rows_iteration[kept]),
             torch.from_numpy(rows_loss[kept]),
-            unflatten(torch.from_numpy(rows_factors[kept]), self.shapes),
+            [torch.from_numpy(rows) for rows in layout.unpacked(rows_factors[kept])],
         )
 
     def _rows(self, runs: int, capacity: int, parameters: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
@@ -93,9 +89,16 @@ class FusedEngine:
         return self._room
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _rates(problem: Problem, progress: Progress) -> np.ndarray:
+    """[runs, 7] in the runs' dtype: eta, scale, beta, 1 - beta, eps, and what an adaptive rate remembers."""
+    eta = problem.eta.numpy()
+    zeros = np.zeros_like(eta)
+    beta, eps = (zeros, zeros)
+    if problem.adaptive is not None:
+        beta, eps = problem.adaptive.beta.numpy(), problem.adaptive.eps.numpy()
+    memory = progress.mean_square.numpy(), progress.weight.numpy()
+    columns = eta, problem.loss_scale.numpy(), beta, 1 - beta, eps, *memory
+    return np.stack([column.astype(eta.dtype) for column in columns], axis=1)
 
 
 def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:

@@ -7,7 +7,7 @@ One run at a time and one thread keep its bits the same alone and in company.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -73,31 +73,34 @@ class ReferenceEngine:
     def _advance_run(
         self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int
     ) -> Iterator[tuple[int, int, float, list[Tensor]]]:
-        operator, values, eta = problem.operator[run], problem.values[run], problem.eta[run]
+        operator, values, scale = problem.operator[run], problem.values[run], problem.loss_scale[run]
         iteration, limit = int(progress.iteration[run]), int(problem.max_iterations[run])
         end = min(iteration + length, limit)
         seen = int(progress.next_record[run]) > 0  # this iteration has been looked at, in the chunk before
         while True:
-            value = loss(self.factorization.product(weights), operator, values)
-            here = value.item()
+            half_sum = loss(self.factorization.product(weights), operator, values)
+            here = half_sum.item() * float(scale)
             if not seen and (iteration % self.schedule.stride == 0 or iteration == limit):
                 if self._look(run, iteration, here, problem, progress):
                     yield run, iteration, here, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
-            gradients = torch.autograd.grad(value, weights)
+            gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights)
             with torch.no_grad():
+                step = _step_size(run, gradients, problem, progress)
                 for weight, gradient in zip(weights, gradients, strict=True):
-                    weight -= eta * gradient
+                    weight -= step * gradient
             iteration += 1
             seen = False
         progress.iteration[run] = iteration
 
     def _look(self, run: int, iteration: int, value: float, problem: Problem, progress: Progress) -> bool:
         """Set the run's status; whether this iteration is recorded."""
+        low = value < float(problem.stop_loss[run])
+        progress.below[run] = int(progress.below[run]) + 1 if low else 0
         if not value < float("inf"):
             progress.status[run] = Status.DIVERGED
-        elif value < problem.stop_loss[run]:
+        elif low and progress.below[run] >= self.schedule.stop_checks:
             progress.status[run] = Status.CONVERGED
         elif iteration >= problem.max_iterations[run]:
             progress.status[run] = Status.MAX_ITERATIONS
@@ -109,6 +112,19 @@ class ReferenceEngine:
         if recorded:
             progress.lowest_loss[run] = min(float(progress.lowest_loss[run]), value)
         return recorded
+
+
+def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress: Progress) -> Tensor:
+    """The run's learning rate for this gradient; an adaptive one keeps what it remembers in `progress`."""
+    eta = problem.eta[run]
+    if problem.adaptive is None:
+        return eta
+    beta, eps = problem.adaptive.beta[run], problem.adaptive.eps[run]
+    square = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum()
+    mean = beta * progress.mean_square[run].to(eta.dtype) + (1 - beta) * square
+    weight = beta * progress.weight[run].to(eta.dtype) + (1 - beta)
+    progress.mean_square[run], progress.weight[run] = mean, weight
+    return eta / (torch.sqrt(mean / weight) + eps)
 
 
 @contextlib.contextmanager

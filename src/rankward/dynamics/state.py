@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from math import prod
 
 import torch
 from jaxtyping import Float, Int
@@ -30,12 +28,14 @@ class Schedule:
         stride: iterations between two looks at the stop.
         every: iterations between rows, a multiple of `stride`; 0 for the logarithmic schedule: a row each time the
             iteration has grown by `iteration_ratio`, or the loss has fallen to `loss_ratio` of the last row's lowest.
+        stop_checks: looks in a row at which the loss must be below the stop.
     """
 
     stride: int = 50
     every: int = 0
     iteration_ratio: float = 1.02
     loss_ratio: float = 0.95
+    stop_checks: int = 1
 
     def after(self, iteration: int) -> int:
         """The iteration of the next row that is due, after one at `iteration`.
@@ -52,12 +52,19 @@ class Schedule:
 
 @dataclass
 class Progress:
-    """How far each run of an ensemble is: all that a checkpoint holds besides the factors. Every field is [runs]."""
+    """How far each run of an ensemble is: all that a checkpoint holds besides the factors. Every field is [runs].
+
+    `below` counts the looks in a row that found the loss below the stop. `mean_square` is an adaptive rate's running
+    mean of the gradient's square norm, `weight` the sum of that mean's weights, which corrects its bias.
+    """
 
     iteration: Int[Tensor, " runs"]
     status: Int[Tensor, " runs"]
     next_record: Int[Tensor, " runs"]
     lowest_loss: Float[Tensor, " runs"]
+    below: Int[Tensor, " runs"]
+    mean_square: Float[Tensor, " runs"]
+    weight: Float[Tensor, " runs"]
 
     @classmethod
     def start(cls, runs: int) -> Progress:
@@ -66,6 +73,9 @@ class Progress:
             torch.zeros(runs, dtype=torch.int8),
             torch.zeros(runs, dtype=torch.int64),
             torch.full((runs,), torch.inf, dtype=torch.float64),
+            torch.zeros(runs, dtype=torch.int64),
+            torch.zeros(runs, dtype=torch.float64),
+            torch.zeros(runs, dtype=torch.float64),
         )
 
     @property
@@ -78,6 +88,18 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Adaptive:
+    """An adaptive rate's beta and eps, [runs] each, in the runs' dtype (Section 4.2).
+
+    With g the gradient over all parameters of a run, gamma_t = beta gamma_(t-1) + (1 - beta) |g|^2, and the step is
+    eta / (sqrt(gamma_t / (1 - beta^t)) + eps).
+    """
+
+    beta: Float[Tensor, " runs"]
+    eps: Float[Tensor, " runs"]
+
+
+@dataclass(frozen=True)
 class Problem:
     """What stays fixed of an ensemble: observations, learning rates and stops, runs axis first.
 
@@ -86,6 +108,8 @@ class Problem:
         values: [runs, *dims] observed values (zero elsewhere), or [runs, n].
         eta: [runs] learning rates.
         stop_loss, max_iterations: [runs].
+        loss_scale: [runs] float64, what Equation 1's half sum is multiplied by: 1, or for a mean 2 / observed entries.
+        adaptive: None for a fixed step.
     """
 
     operator: Tensor
@@ -93,6 +117,8 @@ class Problem:
     eta: Float[Tensor, " runs"]
     stop_loss: Float[Tensor, " runs"]
     max_iterations: Int[Tensor, " runs"]
+    loss_scale: Float[Tensor, " runs"]
+    adaptive: Adaptive | None = None
 
     @property
     def is_mask(self) -> bool:
@@ -110,7 +136,7 @@ class Rows:
     Args:
         run: [rows] index of the run in the ensemble.
         iteration: [rows].
-        loss: [rows] float64, Equation 1 at that iteration, before the next step.
+        loss: [rows] float64, at that iteration, before the next step.
         factors: one [rows, *shape] a factor, in the runs' dtype.
     """
 
@@ -118,19 +144,3 @@ class Rows:
     iteration: Int[Tensor, " rows"]
     loss: Float[Tensor, " rows"]
     factors: list[Tensor]
-
-
-def flatten(factors: Sequence[Tensor]) -> Float[Tensor, "runs parameters"]:
-    """Factors side by side, one row a run.
-
-    Example:
-        >>> flatten([torch.zeros(7, 2, 3), torch.zeros(7, 4, 2)]).shape
-        torch.Size([7, 14])
-    """
-    return torch.cat([factor.reshape(len(factor), -1) for factor in factors], dim=1).contiguous()
-
-
-def unflatten(flat: Float[Tensor, "*rows parameters"], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    """The inverse of `flatten`, for any leading axes."""
-    parts = flat.split([prod(shape) for shape in shapes], dim=-1)
-    return [part.reshape(*flat.shape[:-1], *shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from rankward.factorizations.initialisation import Initialisation
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A product of matrices W_L ... W_1; `sizes` are d_0, d_1, ..., d_L, layer l is [d_l, d_(l-1)]."""
+
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Components:
+    """A sum of outer products (Equation 11): mode n's factor is [dims[n], components]."""
+
+    dims: tuple[int, ...]
+    components: int
 
 
 class Factorization(ABC):
@@ -31,6 +47,11 @@ class Factorization(ABC):
         """The matrix or tensor that the factors stand for, differentiable; any leading axes."""
 
     @property
-    def chain(self) -> tuple[int, ...] | None:
-        """d_0, d_1, ..., d_L where the product is a chain of matrices (the compiled engine trains these), else None."""
+    def structure(self) -> Chain | Components | None:
+        """What the compiled engine can train; None for anything else."""
         return None
+
+    @property
+    def mean_loss(self) -> bool:
+        """Whether the loss is the mean over observed entries (tensors), not Equation 1's half sum (matrices)."""
+        return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
-from rankward.factorizations.base import Factorization
+from rankward.factorizations.base import Chain, Factorization
 from rankward.factorizations.initialisation import Initialisation
 
 
@@ -27,8 +28,12 @@ class LinearFactorization(Factorization):
         return [self.dims]
 
     @property
-    def chain(self) -> tuple[int, ...] | None:
-        return (self.dims[1], self.dims[0]) if len(self.dims) == 2 else None
+    def structure(self) -> Chain:
+        return Chain((prod(self.dims), 1))
+
+    @property
+    def mean_loss(self) -> bool:
+        return len(self.dims) != 2
 
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:
         return [torch.zeros(self.dims, dtype=torch.float64)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from rankward.config import ConfigError
-from rankward.factorizations.base import Factorization
+from rankward.factorizations.base import Chain, Factorization
 from rankward.factorizations.initialisation import Initialisation
 
 
@@ -42,8 +42,8 @@ class MatrixFactorization(Factorization):
         return [(above, below) for below, above in zip(self.sizes, self.sizes[1:], strict=False)]
 
     @property
-    def chain(self) -> tuple[int, ...]:
-        return self.sizes
+    def structure(self) -> Chain:
+        return Chain(self.sizes)
 
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:
         return init.draw(self.sizes, seed)

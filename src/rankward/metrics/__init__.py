@@ -11,12 +11,23 @@ from rankward.metrics.entries import (
 from rankward.metrics.measure import measure
 from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
+from rankward.metrics.tensors import (
+    ComponentNorms,
+    CPRank,
+    MatricizationEffectiveRank,
+    MultilinearRank,
+    TensorNorm,
+)
 
 __all__ = [
+    "CPRank",
+    "ComponentNorms",
     "DeterminantSign",
     "DistanceToInfimalRank",
     "EffectiveRank",
     "FrobeniusNorm",
+    "MatricizationEffectiveRank",
+    "MultilinearRank",
     "NuclearNorm",
     "NumericalRank",
     "ProductEntries",
@@ -26,6 +37,7 @@ __all__ = [
     "SpectralMetric",
     "SpectralNorm",
     "StableRank",
+    "TensorNorm",
     "TraceMetric",
     "Unbalancedness",
     "measure",

@@ -16,11 +16,18 @@ from rankward.metrics.functional.singular_values import singular_values as _sing
 class TraceMetric(Metric):
     """A torchmetrics metric with a value for each matrix: `compute` returns all updates' values, runs axis first.
 
-    A new one implements `update` (which names what it needs: product, singular_values, factors, loss, ground_truth,
-    mask, values, iteration) and `columns`.
+    A new one implements `update` (which names what it needs: product, singular_values, matricization_values, factors,
+    loss, ground_truth, iteration) and `columns`.
+
+    Attributes:
+        kind: `matrix`, `tensor` (any order, from CP factors), or `any`: what it can measure.
+        last_row_only: too dear for every row; measured of a run's last one, for the whole ensemble at once, and NaN
+            elsewhere.
     """
 
     full_state_update = False
+    kind = "any"
+    last_row_only = False
     measured: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
@@ -39,9 +46,15 @@ class TraceMetric(Metric):
     def columns(self) -> dict[str, Tensor]:
         """The computed values under the names of the trace's columns."""
 
+    def notes(self) -> dict[str, str]:
+        """What the summary should say of how columns are to be read, by name."""
+        return {}
+
 
 class SpectralMetric(TraceMetric):
     """A metric of the singular values; they are computed from the product where they are not given."""
+
+    kind = "matrix"
 
     def update(self, product: Tensor, singular_values: Tensor | None = None) -> None:
         """Measure each matrix of `product` [runs, ..., d, d']."""

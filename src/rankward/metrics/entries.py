@@ -37,6 +37,8 @@ class ProductEntries(TraceMetric):
         {'entry/0_0': [1.0], 'entry/0_1': [2.0]}
     """
 
+    kind = "matrix"
+
     def __init__(self, largest: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if largest < 1:
@@ -59,6 +61,7 @@ class ProductEntries(TraceMetric):
 class DeterminantSign(TraceMetric):
     """1, 0 or -1, column `determinant/sign`; no column where the product is not square."""
 
+    kind = "matrix"
     square = True
 
     def update(self, product: Tensor) -> None:
@@ -75,6 +78,8 @@ class Unbalancedness(TraceMetric):
     `update` takes the factors W_1, ..., W_L, layer l [runs, ..., d_l, d_(l-1)].
     """
 
+    kind = "matrix"
+
     def update(self, factors: Sequence[Tensor]) -> None:
         self.measured.append(entries.unbalancedness(factors))
 
@@ -84,6 +89,8 @@ class Unbalancedness(TraceMetric):
 
 class ReconstructionError(TraceMetric):
     """The Frobenius distance from the ground truth, column `error/reconstruction`; no column where there is none.
+
+    `update` takes matrices or tensors, [runs, *dims] both.
 
     Args:
         relative: divide by the ground truth's norm.
@@ -95,7 +102,8 @@ class ReconstructionError(TraceMetric):
 
     def update(self, product: Tensor, ground_truth: Tensor | None = None) -> None:
         if ground_truth is not None:
-            self.measured.append(entries.reconstruction_error(product, ground_truth, self.relative))
+            flat, truth = product.flatten(1)[:, None], ground_truth.flatten(1)[:, None]
+            self.measured.append(entries.reconstruction_error(flat, truth, self.relative))
 
     def columns(self) -> dict[str, Tensor]:
         return {"error/reconstruction": self.gathered()} if self.measured else {}

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 from torch import Tensor
 
 from rankward.metrics.base import TraceMetric
+from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import product_matrix, singular_values
 
 BLOCK_BYTES = 2**21  # of products: a block and what is made of it stay in cache
 
+# What several metrics share, made of the product where one of them asks for it.
+DERIVED: dict[str, Callable[[Tensor], object]] = {
+    "singular_values": singular_values,
+    "matricization_values": matricization_singular_values,
+}
+
 
 def measure(
-    metrics: Mapping[str, TraceMetric], factors: Sequence[Tensor], **context: Tensor | None
+    metrics: Mapping[str, TraceMetric],
+    factors: Sequence[Tensor],
+    product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
+    **context: Tensor | None,
 ) -> dict[str, Tensor]:
     """Every metric's columns for recorded factors.
 
     Args:
-        metrics: by name; each gets those of product, singular_values, factors and `context` that its `update` names.
-        factors: W_1, ..., W_L, [rows, d_l, d_(l-1)] each.
-        context: more tensors with a rows axis (loss, ground_truth, mask, values, iteration), or None.
+        metrics: by name; each gets those of product, singular_values, matricization_values, factors and `context` that
+            its `update` names.
+        factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
+        product: from factors to the matrix or tensor that they stand for, [rows, *dims] float64.
+        context: more tensors with a rows axis (loss, ground_truth, iteration), or None.
 
     Returns:
         [rows] float64 each.
@@ -31,15 +44,18 @@ def measure(
         ValueError: two metrics that fill the same column.
     """
     wanted = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
+    asked = {key for keys in wanted.values() for key in keys}
     rows = len(factors[0])
-    entries = factors[-1].shape[-2] * factors[0].shape[-1]
-    block = max(1, BLOCK_BYTES // (8 * entries))
+    block = max(1, BLOCK_BYTES // (8 * prod(product([factor[:1] for factor in factors]).shape[1:])))
     for start in range(0, max(rows, 1), block):
         here = slice(start, start + block)
         part = [factor[here] for factor in factors]
-        product = product_matrix(part).contiguous()
+        whole = product(part).contiguous()
         offered: dict[str, object] = {name: value[here] for name, value in context.items() if value is not None}
-        offered |= {"product": product, "factors": part, "singular_values": singular_values(product)}
+        offered |= {"product": whole, "factors": part}
+        for name, derive in DERIVED.items():
+            if name in asked:
+                offered[name] = derive(whole)
         for name, metric in metrics.items():
             metric.update(**{key: offered[key] for key in wanted[name] if key in offered})
     columns: dict[str, Tensor] = {}
@@ -53,7 +69,7 @@ def measure(
 
 
 def _arguments(name: str, metric: TraceMetric, context: Mapping[str, Tensor | None]) -> list[str]:
-    known = {"product", "singular_values", "factors", *context}
+    known = {"product", "factors", *DERIVED, *context}
     parameters = inspect.signature(type(metric).update).parameters
     names = [key for key in parameters if key != "self"]
     for key in names:

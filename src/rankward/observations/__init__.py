@@ -1,7 +1,7 @@
 """Which entries are seen and their values."""
 
 from rankward.observations.files import from_file
-from rankward.observations.made import dimensions, random_matrix, sensing, two_by_two
+from rankward.observations.made import dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "entry_mask",
     "from_file",
     "random_matrix",
+    "random_tensor",
     "sensing",
     "two_by_two",
 ]

@@ -17,10 +17,11 @@ from rankward.observations.measurement import EntryMask, Measurement, Sensing, e
 def from_file(path: str, count: int | None = None, dims: Sequence[int] | None = None) -> Measurement:
     """Observations from `path`; `count` keeps the first n of the file's order.
 
-    `.pt` and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), or
-    `mask` and `values` [d, d'] (`ground_truth`). `.csv` holds lines `row,column,value`, counted from 0; `dims` is
-    its matrix's size, by default as large as its largest row and column, and for other files a check. Sensing matrices
-    that each pick one entry become an entry mask.
+    `.pt` and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a
+    `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
+    number of axes (`ground_truth`). `.csv` holds lines `row,column,value` (for tensors more indices), counted from 0;
+    `dims` is its size, by default as large as its largest indices, and for other files a check. Sensing matrices that
+    each pick one entry become an entry mask.
 
     Raises:
         DataError: a file that is missing, torn, of another kind, or whose observations cannot be used.
@@ -67,33 +68,42 @@ def _read_npz(file: Path, count: int | None) -> Measurement:
 
 
 def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Measurement:
-    triplets: list[tuple[int, int, float]] = []
+    lines: list[list[str]] = []
     try:
-        with file.open(newline="") as lines:
-            for number, fields in enumerate(csv.reader(lines), start=1):
+        with file.open(newline="") as text:
+            for number, fields in enumerate(csv.reader(text), start=1):
                 if not fields or (number == 1 and not _is_number(fields[0])):
                     continue
-                if len(fields) != 3 or not all(map(_is_number, fields)):
-                    raise DataError(f"line {number} is not `row,column,value`: {','.join(fields)}")
-                triplets.append((int(fields[0]), int(fields[1]), float(fields[2])))
+                axes = len(lines[0]) - 1 if lines else len(fields) - 1
+                if axes < 2 or len(fields) != axes + 1 or not all(map(_is_number, fields)):
+                    wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
+                    raise DataError(f"line {number} is not `{wanted}`: {','.join(fields)}")
+                lines.append(fields)
+        indices = [np.array([int(line[axis]) for line in lines]) for axis in range(len(lines[0]) - 1 if lines else 0)]
     except UnicodeDecodeError as error:
         raise DataError("is not a text file") from error
     except ValueError as error:
         if isinstance(error, DataError):
             raise
         raise DataError("a row or column is not an integer") from error
-    if not triplets:
+    if not lines:
         raise DataError("no observation; at least one is needed")
-    rows, cols = (np.array([t[axis] for t in triplets]) for axis in (0, 1))
-    if rows.min() < 0 or cols.min() < 0:
+    if min(index.min() for index in indices) < 0:
         raise DataError("a row or column is below 0")
-    size = (int(rows.max()) + 1, int(cols.max()) + 1) if dims is None else (int(dims[0]), int(dims[1]))
-    outside = np.flatnonzero((rows >= size[0]) | (cols >= size[1]))
+    size = tuple(int(index.max()) + 1 for index in indices) if dims is None else tuple(dims)
+    if len(size) != len(indices):
+        raise DataError(f"observations.dims: {list(size)} has not the {len(indices)} axes of the file's lines")
+    outside = np.flatnonzero(np.any([index >= dim for index, dim in zip(indices, size, strict=True)], axis=0))
     if outside.size:
-        at = outside[0]
-        raise DataError(f"entry ({rows[at]}, {cols[at]}) lies outside of a {size[0]}x{size[1]} matrix")
-    kept = slice(_first(count, len(triplets)))
-    return entry_mask(size, (rows * size[1] + cols)[kept], np.array([t[2] for t in triplets])[kept])
+        at = ", ".join(str(index[outside[0]]) for index in indices)
+        raise DataError(f"entry ({at}) lies outside of a {'x'.join(map(str, size))} {_kind(size)}")
+    kept = slice(_first(count, len(lines)))
+    places = np.ravel_multi_index(indices, size)[kept]
+    return entry_mask(size, places, np.array([float(line[-1]) for line in lines])[kept])
+
+
+def _kind(size: Sequence[int]) -> str:
+    return "matrix" if len(size) == 2 else "tensor"
 
 
 def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
@@ -110,12 +120,16 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
         truth = array("target_matrix") if "target_matrix" in arrays else None
         kept = slice(_first(count, len(values)))
         return Sensing(matrices[kept], values[kept], truth).simplified()
+    if {"target_tensor", "train_indices_order"} <= arrays.keys():
+        truth, order = array("target_tensor"), array("train_indices_order").reshape(-1).astype(np.int64)
+        places = order[: _first(count, len(order))]
+        return entry_mask(truth.shape, places, truth.reshape(-1).take(places, mode="clip"), truth)
     if {"mask", "values"} <= arrays.keys():
         mask, values = array("mask") != 0, array("values")
         if mask.shape != values.shape:
             raise DataError(f"`mask` has shape {mask.shape}, `values` {values.shape}; they must agree")
-        if mask.ndim != 2:
-            raise DataError(f"`mask` has shape {mask.shape}; expected [d, d']")
+        if mask.ndim < 2:
+            raise DataError(f"`mask` has shape {mask.shape}; expected two or more axes")
         seen = np.flatnonzero(mask)
         mask.reshape(-1)[seen[_first(count, len(seen)) :]] = False
         return EntryMask(mask, values, array("ground_truth") if "ground_truth" in arrays else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -52,6 +53,15 @@ def ground_truth(dims: Sequence[int], rank: int, seed: int) -> np.ndarray:
     return np.asarray(product / np.sqrt(np.mean(product**2)))
 
 
+def tensor_ground_truth(dims: Sequence[int], rank: int, seed: int) -> np.ndarray:
+    """A sum of `rank` outer products of standard normal vectors, scaled to Frobenius norm 1 (Section 4.2)."""
+    draw = generator(seed, "ground truth")
+    truth = np.zeros(tuple(dims))
+    for _ in range(rank):
+        truth += reduce(np.multiply.outer, [draw.standard_normal(dim) for dim in dims])
+    return np.asarray(truth / np.linalg.norm(truth))
+
+
 def random_matrix(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed: int = 0) -> EntryMask:
     """`count` entries of a random rank-`rank` ground truth, drawn without replacement, with normal noise added.
 
@@ -62,7 +72,22 @@ def random_matrix(dims: Sequence[int], rank: int, count: int, noise: float = 0.0
         >>> bool((large.mask >= small.mask).all()), large.count
         (True, 9)
     """
-    truth = ground_truth(dims, rank, seed)
+    return _revealed(ground_truth(dims, rank, seed), count, noise, seed)
+
+
+def random_tensor(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed: int = 0) -> EntryMask:
+    """`count` entries of a random tensor of Frobenius norm 1, a sum of `rank` outer products (Equation 12).
+
+    Example:
+        >>> observed = random_tensor((3, 4, 5), rank=2, count=10)
+        >>> observed.count, round(float(np.linalg.norm(observed.ground_truth)), 12)
+        (10, 1.0)
+    """
+    return _revealed(tensor_ground_truth(dims, rank, seed), count, noise, seed)
+
+
+def _revealed(truth: np.ndarray, count: int, noise: float, seed: int) -> EntryMask:
+    """The first `count` entries in the seed's random order."""
     places = generator(seed, "observed places").permutation(truth.size)
     errors = noise * generator(seed, "noise").standard_normal(truth.size)
     mask = np.zeros(truth.size, dtype=bool)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, setting
-from rankward.dynamics import Engine, Problem, Schedule, choose_engine
+from rankward.dynamics import Adaptive, Engine, Problem, Schedule, choose_engine
 from rankward.factorizations import Factorization
+from rankward.metrics import TraceMetric
 from rankward.observations import EntryMask, Measurement
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -58,16 +59,22 @@ class Ensemble:
             factorization.start(build("init", run.init), run.seed)
             for run, factorization in zip(runs, factorizations, strict=True)
         ]
+        mean = factorizations[0].mean_loss
         operators = [m.mask if isinstance(m, EntryMask) else m.matrices for m in measurements]
+        stops = [run.protocol(mean) for run in runs]
         problem = Problem(
             operator=torch.from_numpy(np.stack(operators)).to(dtype),
             values=torch.from_numpy(np.stack([m.values for m in measurements])).to(dtype),
             eta=torch.tensor([setting(run.lr, "eta") for run in runs], dtype=dtype),
-            stop_loss=torch.tensor([run.stop_loss for run in runs], dtype=torch.float64),
-            max_iterations=torch.tensor([run.max_iterations for run in runs]),
+            stop_loss=torch.tensor([stop.stop_loss for stop in stops], dtype=torch.float64),
+            max_iterations=torch.tensor([stop.max_iterations for stop in stops]),
+            loss_scale=torch.tensor([2 / m.count if mean else 1.0 for m in measurements], dtype=torch.float64),
+            adaptive=_adaptive(runs, dtype),
         )
-        record = runs[0].record
-        schedule = Schedule(runs[0].check_every, record.every or 0, record.iteration_ratio, record.loss_ratio)
+        record, stop = runs[0].record, stops[0]
+        schedule = Schedule(
+            stop.check_every, record.every or 0, record.iteration_ratio, record.loss_ratio, stop.stop_checks
+        )
         factors = [torch.stack(layer).to(dtype).contiguous() for layer in zip(*starts, strict=True)]
         return cls(runs, factorizations[0], factors, problem, measurements, schedule)
 
@@ -83,10 +90,42 @@ class Ensemble:
             threads=setting(run.trainer, "threads"),
         )
 
+    def metrics(self) -> dict[str, TraceMetric]:
+        """The metrics that the runs ask for, by name.
+
+        Raises:
+            ConfigError: one that cannot measure what this factorization makes.
+        """
+        node = self.runs[0].metrics
+        kind = "tensor" if self.factorization.mean_loss else "matrix"
+        made: dict[str, TraceMetric] = {}
+        for name, column in setting(node, "columns").items():
+            metric = build(f"metrics.columns.{name}", column)
+            if metric.kind not in ("any", kind):
+                dims = "x".join(map(str, self.measurements[0].dims))
+                raise ConfigError(
+                    "metrics",
+                    setting(node, "name"),
+                    f"{kind}, for a {dims} {self.factorization_name} run: column {name!r} is of a {metric.kind}",
+                )
+            made[name] = metric
+        return made
+
+    @property
+    def factorization_name(self) -> str:
+        """The choice made in the group `factorization`."""
+        return str(setting(self.runs[0].factorization, "name"))
+
     def ground_truth(self) -> Tensor | None:
         """[runs, *dims] float64, or None where any run has none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
         return torch.from_numpy(np.stack(truths)) if len(truths) == len(self.measurements) else None
+
+
+def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
+    if setting(runs[0].lr, "beta") is None:
+        return None
+    return Adaptive(*(torch.tensor([setting(run.lr, key) for run in runs], dtype=dtype) for key in ("beta", "eps")))
 
 
 def _check_alike(
@@ -99,7 +138,9 @@ def _check_alike(
             "observations": (type(measurement), measurement.arrays()["observations.values"].shape),
             "dtype": run.dtype,
             "engine": run.engine,
+            "lr": setting(run.lr, "beta") is None,
             "check_every": run.check_every,
+            "stop_checks": run.stop_checks,
             "record": run.record,
             "metrics": run.metrics,
         }

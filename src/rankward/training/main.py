@@ -38,11 +38,18 @@ def log_target(cfg: DictConfig, config: RunConfig, folder: Path) -> LogTarget:
     assert isinstance(resolved, dict)
     plain = {str(key): value for key, value in resolved.items()}
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    name = f"depth {setting(config.depth, 'layers')}, {setting(config.init, 'name')}, seed {config.seed}"
+    name = f"{describe(config)}, seed {config.seed}"
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
         return LogTarget(folder, folder, None, name, plain)
     sweep = Path(hydra.sweep.dir)
     return LogTarget(folder, sweep, sweep.name, f"{hydra.job.num}: {name}", plain)
+
+
+def describe(config: RunConfig) -> str:
+    """What a run is, in a few words."""
+    kind = setting(config.factorization, "name")
+    what = f"depth {setting(config.depth, 'layers')}" if kind == "matrix" else kind
+    return what if kind == "linear" else f"{what}, {setting(config.init, 'name')}"
 
 
 def _kept(folder: Path, digest: str) -> dict[str, dict[str, float]] | None:
@@ -66,7 +73,6 @@ def _line(config: RunConfig, outcome: RunResult) -> str:
     summary = outcome.summary
     loss = summary["metrics"].get("loss", float("nan"))
     return (
-        f"{outcome.folder}: depth {setting(config.depth, 'layers')}, {setting(config.init, 'name')}: "
-        f"{outcome.status} after {summary['iterations']:,} iterations, loss {loss:.3g} "
-        f"({summary['seconds']:.2f} s, {summary['engine']})"
+        f"{outcome.folder}: {describe(config)}: {outcome.status} after {summary['iterations']:,} iterations, "
+        f"loss {loss:.3g} ({summary['seconds']:.2f} s, {summary['engine']})"
     )

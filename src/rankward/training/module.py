@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from rankward.config import build, setting
-from rankward.dynamics import Problem, Progress, Rows
+from rankward.dynamics import Problem, Progress, Rows, Status
+from rankward.dynamics.products import product_of
 from rankward.metrics import TraceMetric, measure
 from rankward.training.ensemble import Ensemble
 
@@ -31,6 +32,9 @@ class EnsembleModule(pl.LightningModule):
     progress_status: Tensor
     progress_next_record: Tensor
     progress_lowest_loss: Tensor
+    progress_below: Tensor
+    progress_mean_square: Tensor
+    progress_weight: Tensor
     problem_operator: Tensor
     problem_values: Tensor
     problem_eta: Tensor
@@ -45,7 +49,8 @@ class EnsembleModule(pl.LightningModule):
             self.register_buffer(f"progress_{name}", value)
         for name in ("operator", "values", "eta"):
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
-        self.metrics = nn.ModuleDict(_metrics(ensemble))
+        self.metrics = nn.ModuleDict(ensemble.metrics())
+        self.product = product_of(ensemble.factorization)
         self.length = ensemble.schedule.stride
         self.ground_truth = ensemble.ground_truth()
         self.trace: list[dict[str, np.ndarray]] = []
@@ -54,16 +59,13 @@ class EnsembleModule(pl.LightningModule):
     @property
     def progress(self) -> Progress:
         """How far each run is; the tensors are the module's own buffers."""
-        return Progress(
-            self.progress_iteration, self.progress_status, self.progress_next_record, self.progress_lowest_loss
-        )
+        return Progress(**{field.name: getattr(self, f"progress_{field.name}") for field in fields(Progress)})
 
     @property
     def problem(self) -> Problem:
         """The ensemble's problem on the module's device."""
-        fixed = self.ensemble.problem
-        return Problem(
-            self.problem_operator, self.problem_values, self.problem_eta, fixed.stop_loss, fixed.max_iterations
+        return replace(
+            self.ensemble.problem, operator=self.problem_operator, values=self.problem_values, eta=self.problem_eta
         )
 
     @property
@@ -86,14 +88,37 @@ class EnsembleModule(pl.LightningModule):
 
     def _measured(self, rows: Rows) -> dict[str, np.ndarray]:
         columns = measure(
-            {name: metric for name, metric in self.metrics.items() if isinstance(metric, TraceMetric)},
+            {name: metric for name, metric in self._metrics().items() if not metric.last_row_only},
             [factor.cpu() for factor in rows.factors],
+            self.product,
             loss=rows.loss,
             iteration=rows.iteration,
             ground_truth=None if self.ground_truth is None else self.ground_truth[rows.run],
         )
         named = {"run": rows.run, "iteration": rows.iteration, "loss": rows.loss, **columns}
         return {name: column.cpu().numpy() for name, column in named.items()}
+
+    def _metrics(self) -> dict[str, TraceMetric]:
+        return {name: metric for name, metric in self.metrics.items() if isinstance(metric, TraceMetric)}
+
+    def whole_trace(self) -> dict[str, np.ndarray]:
+        """Every row so far, chunk after chunk, with what is measured of finished runs' last rows alone (else NaN)."""
+        trace = merge(self.trace)
+        last = {name: metric for name, metric in self._metrics().items() if metric.last_row_only}
+        done = torch.nonzero(self.progress.status != Status.RUNNING).flatten()
+        if not (trace and last and len(done)):
+            return trace
+        columns = measure(
+            last,
+            [factor.detach().cpu()[done] for factor in self.factors],
+            self.product,
+            ground_truth=None if self.ground_truth is None else self.ground_truth[done],
+        )
+        rows = np.array([np.flatnonzero(trace["run"] == run)[-1] for run in done.tolist()])
+        for name, values in columns.items():
+            trace[name] = np.full(len(trace["run"]), np.nan)
+            trace[name][rows] = values.numpy()
+        return trace
 
     def configure_optimizers(self) -> None:
         """None: the engine makes the steps."""
@@ -132,16 +157,7 @@ def merge(traces: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([trace[name] for trace in traces]) for name in traces[0]}
 
 
-def final_products(module: EnsembleModule) -> list[Tensor]:
-    """Each run's product, from its final factors."""
-    with torch.no_grad():
-        factors = [factor.detach().cpu() for factor in module.factors]
-        return [
-            module.ensemble.factorization.product([factor[run] for factor in factors])
-            for run in range(len(module.ensemble.runs))
-        ]
-
-
-def _metrics(ensemble: Ensemble) -> dict[str, TraceMetric]:
-    columns = setting(ensemble.runs[0].metrics, "columns")
-    return {name: build(f"metrics.columns.{name}", node) for name, node in columns.items()}
+def final_products(module: EnsembleModule) -> Tensor:
+    """Each run's product, from its final factors, in the runs' dtype."""
+    factors = [factor.detach().cpu() for factor in module.factors]
+    return module.product(factors).to(factors[0].dtype)

@@ -22,7 +22,7 @@ from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.ensemble import Ensemble
 from rankward.training.loggers import LogTarget, RunLog
-from rankward.training.module import EnsembleModule, final_products, merge
+from rankward.training.module import EnsembleModule, final_products
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        trace = merge(module.trace)
+        trace = module.whole_trace()
         outcomes = _write(module, trace, targets, time.perf_counter() - started)
         for index, outcome in enumerate(outcomes):
             if len(runs) > 1:
@@ -141,6 +141,7 @@ def _write(
     module: EnsembleModule, trace: dict[str, np.ndarray], targets: Sequence[LogTarget], seconds: float
 ) -> list[RunResult]:
     products = final_products(module)
+    notes = {name: note for metric in module.ensemble.metrics().values() for name, note in metric.notes().items()}
     outcomes = []
     for index, target in enumerate(targets):
         mine = _of_run(trace, index)
@@ -164,6 +165,8 @@ def _write(
             "dtype": module.ensemble.runs[index].dtype,
             "config_hash": target.digest,
             "versions": versions(),
+            "stop": _stop(module, index),
+            "notes": notes,
             "metrics": {
                 name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)
             },
@@ -171,6 +174,17 @@ def _write(
         results.write_run(target.folder, trace=mine, factors=arrays, summary=summary)
         outcomes.append(RunResult(target.folder, summary))
     return outcomes
+
+
+def _stop(module: EnsembleModule, run: int) -> dict[str, float]:
+    """The stop that the run had, where its config left that to the paper."""
+    schedule, problem = module.ensemble.schedule, module.ensemble.problem
+    return {
+        "loss": float(problem.stop_loss[run]),
+        "checks": schedule.stop_checks,
+        "check_every": schedule.stride,
+        "max_iterations": int(problem.max_iterations[run]),
+    }
 
 
 def versions() -> dict[str, str]:

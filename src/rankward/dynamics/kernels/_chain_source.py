@@ -4,15 +4,15 @@
 
 @numba.njit(cache=True, nogil=True)
 def scratch_size(sizes):
-    """Elements a lane for the partial products, two back-propagated signals, one gradient and one transpose."""
+    """Elements a lane for the partial products, two back-propagated signals, one transpose and the gradients."""
     layers = sizes.size - 1
     widest = 0
     total = 0
     for layer in range(layers):
-        total += sizes[layer + 1] * sizes[0]
+        total += sizes[layer + 1] * (sizes[0] + sizes[layer])
         widest = max(widest, sizes[layer])
     widest = max(widest, sizes[layers])
-    return total + 2 * widest * sizes[0] + 2 * widest * widest
+    return total + 2 * widest * sizes[0] + widest * widest
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,9 +71,9 @@ def advance(state, scratch, sizes, steps):
     widest = max(widest, rows)
     spare = partials
     other = spare + widest * width
-    gradient = other + widest * width
-    transpose = gradient + widest * widest
-    eta = load(state, (weights + 2 * rows * width) * LANES)
+    transpose = other + widest * width
+    gradients = transpose + widest * widest
+    rates = weights + 2 * rows * width
     for _ in range(steps):
         partial = residual(state, scratch, sizes)
         signal = partial
@@ -84,13 +84,18 @@ def advance(state, scratch, sizes, steps):
             at -= sizes[layer + 1] * below
             partial -= below * width
             # The gradient W_L..W_{l+1}' E (W_{l-1}..W_1)', then the signal W_l' E for the layer beneath.
-            multiply_transposed(scratch, gradient, signal, partial, sizes[layer + 1], below, width, transpose)
+            multiply_transposed(scratch, gradients + at, signal, partial, sizes[layer + 1], below, width, transpose)
             multiply(scratch, target, state, at, 1, below, scratch, signal, below, width, sizes[layer + 1])
-            for i in range(sizes[layer + 1] * below):
-                step = eta * load(scratch, (gradient + i) * LANES)
-                store(state, (at + i) * LANES, load(state, (at + i) * LANES) - step)
             signal = target
             target = other if target == spare else spare
         for i in range(sizes[1] * width):
-            step = eta * load(scratch, (signal + i) * LANES)
+            store(scratch, (gradients + i) * LANES, load(scratch, (signal + i) * LANES))
+        square = load(scratch, gradients * LANES) * load(scratch, gradients * LANES)
+        if ADAPTIVE:
+            for i in range(1, weights):
+                slope = load(scratch, (gradients + i) * LANES)
+                square = square + slope * slope
+        eta = step_size(state, rates, square)
+        for i in range(weights):
+            step = eta * load(scratch, (gradients + i) * LANES)
             store(state, i * LANES, load(state, i * LANES) - step)

@@ -6,8 +6,8 @@ RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2, 3
 
 @numba.njit(cache=True, nogil=True)
 def drive(
-    queue, order, sizes, factors, mask, values, eta, stop_loss, max_iterations, iteration, status, next_record,
-    lowest_loss, length, stride, every, iteration_ratio, loss_ratio,
+    queue, order, sizes, factors, mask, values, rates, loss_scale, stop_loss, stop_checks, max_iterations, iteration,
+    status, below, next_record, lowest_loss, length, stride, every, iteration_ratio, loss_ratio,
     rows_iteration, rows_loss, rows_factors, rows_count,
 ):  # fmt: skip
     """Advance every run that `queue` hands out by `length` iterations, or to its stop, or until its rows are full.
@@ -19,10 +19,10 @@ def drive(
     capacity = rows_iteration.shape[1]
     mask_at = parameters * LANES
     values_at = mask_at + entries * LANES
-    eta_at = values_at + entries * LANES
-    state = np.zeros(eta_at + LANES, factors.dtype)
+    rates_at = values_at + entries * LANES
+    state = aligned(rates_at + rates.shape[1] * LANES, factors.dtype)
     loss = np.zeros(LANES, factors.dtype)
-    scratch = np.zeros(scratch_size(sizes) * LANES, factors.dtype)
+    scratch = aligned(scratch_size(sizes) * LANES, factors.dtype)
 
     ticket = np.full(LANES, -1)
     now = np.zeros(LANES, np.int64)
@@ -48,7 +48,8 @@ def drive(
                     for i in range(entries):
                         state[mask_at + i * LANES + lane] = mask[run, i]
                         state[values_at + i * LANES + lane] = values[run, i]
-                    state[eta_at + lane] = eta[run]
+                    for i in range(rates.shape[1]):
+                        state[rates_at + i * LANES + lane] = rates[run, i]
                     now[lane] = iteration[run]
                     until[lane] = now[lane] + length
                     # A run that has not left its first row is looked at before its first step.
@@ -72,10 +73,11 @@ def drive(
             if steps[lane] > 0:
                 continue
             run = order[ticket[lane]]
-            here = np.float64(loss[lane])
+            here = np.float64(loss[lane]) * loss_scale[run]
+            below[run] = below[run] + 1 if here < stop_loss[run] else 0
             if not here < np.inf:
                 status[run] = DIVERGED
-            elif here < stop_loss[run]:
+            elif here < stop_loss[run] and below[run] >= stop_checks:
                 status[run] = CONVERGED
             elif now[lane] >= max_iterations[run]:
                 status[run] = MAX_ITERATIONS
@@ -97,6 +99,8 @@ def drive(
             if status[run] != RUNNING or now[lane] >= until[lane] or rows_count[ticket[lane]] == capacity:
                 for i in range(parameters):
                     factors[run, i] = state[i * LANES + lane]
+                for i in range(rates.shape[1]):  # what an adaptive rate remembers is among them
+                    rates[run, i] = state[rates_at + i * LANES + lane]
                 iteration[run] = now[lane]
                 vacant[lane] = True
                 active -= 1

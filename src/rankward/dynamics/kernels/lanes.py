@@ -54,6 +54,27 @@ def _arithmetic(symbol: Callable[..., Any], instruction: str) -> None:
 _arithmetic(operator.add, "fadd")
 _arithmetic(operator.sub, "fsub")
 _arithmetic(operator.mul, "fmul")
+_arithmetic(operator.truediv, "fdiv")
+
+
+@intrinsic
+def root(typingctx: Any, value: Any) -> Any:
+    """The IEEE square root of a float or of each lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type]), args)
+
+    return value(value), codegen
+
+
+@intrinsic
+def quotient(typingctx: Any, value: Any, by: Any) -> Any:
+    """IEEE division of floats or lane by lane; by zero gives an infinity or NaN, where Python would raise."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return value(value, value), codegen
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
@@ -125,3 +146,34 @@ def _make_spread(width: int) -> Any:
 
 
 spread8, spread16 = _make_spread(8), _make_spread(16)
+
+
+def _make_sums(width: int) -> Any:
+    @intrinsic
+    def sums(typingctx: Any, vectors: Any) -> Any:
+        if not isinstance(vectors, types.UniTuple) or vectors.count != width:
+            return None
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            level = cgutils.unpack_tuple(builder, args[0], width)
+            step = 1
+            while step < width:
+                level = [_fold(builder, level[i], level[i + 1], step, width) for i in range(0, len(level), 2)]
+                step *= 2
+            return level[0]
+
+        return vectors.dtype(vectors), codegen
+
+    return sums
+
+
+def _fold(builder: Any, even: Any, odd: Any, step: int, width: int) -> Any:
+    """Lanes l and l ^ step added: of `even` where that bit of l is 0, of `odd` where it is 1."""
+    index = ir.VectorType(ir.IntType(32), width)
+    here = [lane + (width if lane & step else 0) for lane in range(width)]
+    there = [(lane ^ step) + (width if lane & step else 0) for lane in range(width)]
+    return builder.fadd(*(builder.shuffle_vector(even, odd, ir.Constant(index, mask)) for mask in (here, there)))
+
+
+# Of `width` values, the vector of their sums over lanes, each by the same tree: lane l sums value l.
+sums8, sums16 = _make_sums(8), _make_sums(16)

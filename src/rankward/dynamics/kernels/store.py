@@ -19,7 +19,7 @@ import llvmlite
 import numba
 import platformdirs
 
-from rankward.dynamics.kernels import straight
+from rankward.dynamics.kernels import straight, tiles
 
 HERE = Path(__file__).parent
 STRAIGHT_LIMIT = 400  # multiplications; about a second of compile time
@@ -42,7 +42,7 @@ def family(sizes: Sequence[int]) -> str:
 
 
 @functools.cache
-def kernel(sizes: tuple[int, ...], dtype: str, single: bool) -> Kernel:
+def chain_kernel(sizes: tuple[int, ...], dtype: str, single: bool, adaptive: bool) -> Kernel:
     """The compiled `drive` for a chain of matrices; `single` asks for the text that serves one run at a time.
 
     Both texts of the strict family give the same bits; the straight one needs no twin, the BLAS one has no lanes.
@@ -51,15 +51,26 @@ def kernel(sizes: tuple[int, ...], dtype: str, single: bool) -> Kernel:
     name, text = kind, ""
     if kind == "straight":
         name = f"straight_{'_'.join(map(str, sizes))}"
-        text = _lanes(WIDTH[dtype]) + straight.source(sizes)
+        text = _lanes(WIDTH[dtype]) + _shared(adaptive) + straight.source(sizes, adaptive)
     elif kind == "strict" and not single:
-        text = _lanes(WIDTH[dtype]) + _read("_multiply_lanes_source.py") + _read("_chain_source.py")
+        text = _lanes(WIDTH[dtype]) + _shared(adaptive) + _read("_multiply_lanes_source.py") + _read("_chain_source.py")
     elif kind == "strict":
-        text = _lanes(1) + _wide(WIDTH[dtype]) + _read("_multiply_single_source.py") + _read("_chain_source.py")
+        text = _lanes(1) + _wide(WIDTH[dtype]) + _shared(adaptive)
+        text += _read("_multiply_single_source.py") + _read("_chain_source.py")
     else:
-        text = _lanes(1) + _read("_multiply_blas_source.py") + _read("_chain_source.py")
-    suffix = "_single" if single and kind == "strict" else ""
-    return _imported(f"{name}{suffix}_{dtype}", text + _read("_driver_source.py"))
+        text = _lanes(1) + _shared(adaptive) + _read("_multiply_blas_source.py") + _read("_chain_source.py")
+    suffix = ("_single" if single and kind == "strict" else "") + ("_adaptive" if adaptive else "")
+    drive: Kernel = _imported(f"{name}{suffix}_{dtype}", text + _read("_driver_source.py")).drive
+    return drive
+
+
+@functools.cache
+def cp_kernels(vectors: int, dtype: str, adaptive: bool) -> Any:
+    """Compiled `drive` and `tensors` for CP factors of any order and sizes, so many vectors of components a chunk."""
+    width = WIDTH[dtype]
+    text = _lanes(1) + _wide(width) + f"from rankward.dynamics.kernels.lanes import sums{width}\n" + _shared(adaptive)
+    text += "\n\n" + tiles.source(vectors, width) + _read("_cp_source.py") + _read("_driver_source.py")
+    return _imported(f"cp_{vectors}{'_adaptive' if adaptive else ''}_{dtype}", text)
 
 
 def _read(name: str) -> str:
@@ -69,10 +80,14 @@ def _read(name: str) -> str:
 def _lanes(width: int) -> str:
     return (
         "import numba\nimport numpy as np\n\n"
-        "from rankward.dynamics.kernels.lanes import draw\n"
+        "from rankward.dynamics.kernels.lanes import draw, quotient, root\n"
         f"from rankward.dynamics.kernels.lanes import load{width} as load, store{width} as store\n\n"
         f"LANES = {width}\n"
     )
+
+
+def _shared(adaptive: bool) -> str:
+    return f"\nADAPTIVE = {adaptive}\n" + _read("_shared_source.py")
 
 
 def _wide(width: int) -> str:
@@ -106,7 +121,7 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="rankward-"))
 
 
-def _imported(name: str, text: str) -> Kernel:
+def _imported(name: str, text: str) -> Any:
     path = cache_folder() / f"{name}.py"
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
@@ -118,4 +133,4 @@ def _imported(name: str, text: str) -> Kernel:
     module: Any = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     spec.loader.exec_module(module)
-    return module.drive  # type: ignore[no-any-return]
+    return module

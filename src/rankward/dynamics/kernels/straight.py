@@ -64,10 +64,11 @@ def _residual(sizes: Sequence[int], factors: list[Names]) -> tuple[list[str], li
     return lines, partial, residual
 
 
-def _step(sizes: Sequence[int], factors: list[Names]) -> list[str]:
+def _step(sizes: Sequence[int], factors: list[Names], adaptive: bool) -> list[str]:
     """Lines of one gradient step on Equation 2, by back-propagation of the residual through the chain."""
     lines, partial, signal = _residual(sizes, factors)
     updates: list[str] = []
+    slopes: list[str] = []
     for layer in reversed(range(len(factors))):
         gradient = signal
         if layer > 0:
@@ -75,20 +76,23 @@ def _step(sizes: Sequence[int], factors: list[Names]) -> list[str]:
             lines += new
             new, signal = _product(f"b{layer}", _transposed(factors[layer]), signal)
             lines += new
-        updates += [f"{w} = {w} - eta * {g}" for w, g in zip(_flat(factors[layer]), _flat(gradient), strict=True)]
-    return lines + updates
+        updates += [f"{w} = {w} - step * {g}" for w, g in zip(_flat(factors[layer]), _flat(gradient), strict=True)]
+        slopes += _flat(gradient)
+    square = " + ".join(f"{g} * {g}" for g in slopes) if adaptive else slopes[0]
+    return [*lines, f"step = step_size(state, rates, {square})", *updates]
 
 
-def source(sizes: Sequence[int]) -> str:
+def source(sizes: Sequence[int], adaptive: bool) -> str:
     """The functions `advance`, `losses` and `scratch_size` that the driver's text calls.
 
     Args:
         sizes: d_0, d_1, ..., d_L, where layer l is [d_l, d_(l-1)].
+        adaptive: whether steps need the gradient's norm.
     """
     factors = _factors(sizes)
     weights = [name for matrix in factors for name in _flat(matrix)]
     entries = range(sizes[0] * sizes[-1])
-    fields = [*weights, *(f"m{i}" for i in entries), *(f"y{i}" for i in entries), "eta"]
+    fields = [*weights, *(f"m{i}" for i in entries), *(f"y{i}" for i in entries)]
     loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
     stores = [f"store(state, {index} * LANES, {name})" for index, name in enumerate(weights)]
     residual_lines, _, residual = _residual(sizes, factors)
@@ -103,14 +107,14 @@ def source(sizes: Sequence[int]) -> str:
     text = function("scratch_size(sizes)", ["    return 0"])
     text += function(
         "advance(state, scratch, sizes, steps)",
-        indented(loads),
+        indented([*loads, f"rates = {len(fields)}"]),
         ["    for _ in range(steps):"],
-        indented(_step(sizes, factors), 8),
+        indented(_step(sizes, factors, adaptive), 8),
         indented(stores),
     )
     text += function(
         "losses(state, scratch, sizes, loss)",
-        indented(loads[:-1] + residual_lines),
+        indented(loads + residual_lines),
         indented([f"store(loss, 0, {squares})", "for lane in range(LANES):", "    loss[lane] *= 0.5"]),
     )
     return "\n".join(text) + "\n"

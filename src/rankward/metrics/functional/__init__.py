@@ -1,15 +1,33 @@
 """Pure functions over any leading axes, float64 inside; one matrix gives the same bits alone and in a batch."""
 
+from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
 from rankward.metrics.functional.entries import determinant_sign, reconstruction_error, unbalancedness
+from rankward.metrics.functional.matricizations import (
+    cp_weights,
+    effective_ranks,
+    matricization,
+    matricization_singular_values,
+    mode_groups,
+    multilinear_rank,
+)
 from rankward.metrics.functional.norms import frobenius_norm, nuclear_norm, schatten_norm, spectral_norm
 from rankward.metrics.functional.ranks import distance_to_infimal_rank, effective_rank, numerical_rank, stable_rank
 from rankward.metrics.functional.singular_values import product_matrix, singular_values, strict_matmul
 
 __all__ = [
+    "CPRank",
+    "cp_lower",
+    "cp_rank",
+    "cp_weights",
     "determinant_sign",
     "distance_to_infimal_rank",
     "effective_rank",
+    "effective_ranks",
     "frobenius_norm",
+    "matricization",
+    "matricization_singular_values",
+    "mode_groups",
+    "multilinear_rank",
     "nuclear_norm",
     "numerical_rank",
     "product_matrix",

@@ -12,7 +12,14 @@ from rankward.metrics.functional.singular_values import singular_values
 
 
 def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-    """The sum over the last axis in its order: `torch.sum` may take another order for another batch."""
+    """The sum over the last axis in an order of its own: `torch.sum` may take another order for another batch.
+
+    Long axes are halved (first half plus second) down to 64 terms, which are summed from the first to the last.
+    """
+    while terms.shape[-1] > 64:
+        half = terms.shape[-1] // 2
+        rest = terms[..., 2 * half :]
+        terms = torch.cat([terms[..., :half] + terms[..., half : 2 * half], rest], dim=-1)
     total = terms[..., 0].clone()
     for k in range(1, terms.shape[-1]):
         total += terms[..., k]

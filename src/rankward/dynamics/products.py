@@ -1,0 +1,56 @@
+"""What recorded factors stand for, in float64, with bits that do not depend on what else is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankward.dynamics.cp import Plan
+from rankward.dynamics.kernels import store
+from rankward.factorizations.base import Chain, Components, Factorization
+from rankward.metrics.functional import product_matrix
+from rankward.threads import cores
+
+Product = Callable[[Sequence[Tensor]], Tensor]
+
+
+def product_of(factorization: Factorization) -> Product:
+    """A function from factors [rows, *shape] to their matrices or tensors [rows, *dims], float64.
+
+    Sums run in the same order for any number of rows and threads; a factorization of no known structure is multiplied
+    row by row.
+    """
+    structure = factorization.structure
+    if isinstance(structure, Components):
+        return lambda factors: cp_tensors(structure, factors)
+    if isinstance(structure, Chain):
+        return product_matrix if len(structure.sizes) > 2 else lambda factors: factors[0].double()
+
+    def row_by_row(factors: Sequence[Tensor]) -> Tensor:
+        rows = [factorization.product([f[row].double() for f in factors]) for row in range(len(factors[0]))]
+        return torch.stack(rows) if rows else factorization.product([f.double() for f in factors])
+
+    return row_by_row
+
+
+def cp_tensors(structure: Components, factors: Sequence[Tensor]) -> Tensor:
+    """The tensors [rows, *dims] of CP factors [rows, d_n, R] (Equation 11), float64.
+
+    Example:
+        >>> cp_tensors(Components((2, 2), 1), [torch.ones(3, 2, 1), 2 * torch.ones(3, 2, 1)]).shape
+        torch.Size([3, 2, 2])
+    """
+    plan = Plan(structure.dims, structure.components, "float64")
+    packed = plan.packed([factor.detach().cpu().double().numpy() for factor in factors])
+    tiles = np.empty((len(packed), plan.entries))
+    tensors = store.cp_kernels(plan.vectors, "float64", False).tensors
+    threads = max(1, min(cores(), len(packed)))
+    queue = np.zeros(1, np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(tensors, queue, plan.sizes, packed, tiles) for _ in range(threads)]:
+            done.result()
+    return torch.from_numpy(plan.untiled(tiles))

@@ -1,0 +1,67 @@
+"""CP factorization of a tensor of any order (Section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+
+from rankward.config import ConfigError
+from rankward.factorizations.base import Components, Factorization
+from rankward.factorizations.initialisation import Gaussian, Initialisation
+from rankward.random import generator
+
+MODES = "abcdefghijklmnopqrstuvwxy"
+
+
+class TensorFactorization(Factorization):
+    """The sum over r of the outer products of the factors' columns r (Equation 11); mode n's factor is [d_n, R].
+
+    Args:
+        dims: (d_1, ..., d_N), N at least 2.
+        components: R, or None for the product of all dimensions but the largest, with which every tensor can be made.
+
+    Raises:
+        ConfigError: an order below 2 (or above 25), or no component.
+
+    Example:
+        >>> TensorFactorization((8, 8, 8)).shapes
+        [(8, 64), (8, 64), (8, 64)]
+    """
+
+    def __init__(self, dims: Sequence[int], components: int | None = None) -> None:
+        self.dims = tuple(dims)
+        if not 2 <= len(self.dims) <= len(MODES):
+            raise ConfigError(
+                "factorization", "tensor", f"observations of 2 to {len(MODES)} axes, not {len(self.dims)}"
+            )
+        self.components = prod(self.dims) // max(self.dims) if components is None else components
+        if self.components < 1:
+            raise ConfigError("factorization.components", self.components, "an integer of at least 1, or null")
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [(dim, self.components) for dim in self.dims]
+
+    @property
+    def structure(self) -> Components:
+        return Components(self.dims, self.components)
+
+    @property
+    def mean_loss(self) -> bool:
+        return True
+
+    def start(self, init: Initialisation, seed: int) -> list[Tensor]:
+        """Independent normal entries of standard deviation `init.scale`, as in the paper's Figure 2."""
+        if not isinstance(init, Gaussian):
+            raise ConfigError("init", type(init).__name__.lower(), "gaussian, the start of a tensor factorization")
+        if init.determinant != "any":
+            raise ConfigError("init.determinant", init.determinant, "any: a tensor has no determinant")
+        random = generator(seed, "initial factors")
+        return [torch.from_numpy(init.scale * random.standard_normal(shape)) for shape in self.shapes]
+
+    def product(self, factors: Sequence[Tensor]) -> Tensor:
+        modes = MODES[: len(factors)]
+        return torch.einsum(",".join(f"...{mode}z" for mode in modes) + f"->...{modes}", *factors)

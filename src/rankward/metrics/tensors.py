@@ -1,0 +1,148 @@
+"""Ranks and component norms of tensors as torchmetrics (Section 4.2)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rankward.metrics.base import TraceMetric, stacked_columns
+from rankward.metrics.functional import cp_ranks, matricizations
+from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.ranks import (
+    check_rtol,
+    effective_rank_from_singular_values,
+    numerical_rank_from_singular_values,
+)
+
+Values = Mapping[tuple[int, ...], Tensor]  # of each matricization, by its row modes
+
+
+class TensorNorm(TraceMetric):
+    """The root of the sum of squared entries of tensors [runs, *dims], column `norm/frobenius`."""
+
+    kind = "tensor"
+
+    def update(self, product: Tensor) -> None:
+        flat = product.double().flatten(1)
+        self.measured.append(ordered_sum(flat * flat).sqrt())
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"norm/frobenius": self.gathered()}
+
+
+class ComponentNorms(TraceMetric):
+    """Norms of the `largest` components of CP factors [runs, d_n, R], descending: columns `cp_weight/0`, ..."""
+
+    kind = "tensor"
+
+    def __init__(self, largest: int = 10, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if largest < 1:
+            raise ValueError(f"largest: {largest} is not allowed; expected an integer of at least 1")
+        self.largest = largest
+
+    def update(self, factors: Sequence[Tensor]) -> None:
+        if len(factors) > 1:  # the linear parameterization has no components
+            self.measured.append(matricizations.cp_weights(list(factors))[:, : self.largest])
+
+    def columns(self) -> dict[str, Tensor]:
+        if not self.measured:
+            return {}
+        values = self.gathered()
+        return stacked_columns(values, [f"cp_weight/{r}" for r in range(values.shape[-1])])
+
+
+class MatricizationMetric(TraceMetric):
+    """A number for each of some matricizations of tensors [runs, *dims]."""
+
+    kind = "tensor"
+
+    def update(self, product: Tensor, matricization_values: Values | None = None) -> None:
+        values = matricization_values or matricizations.matricization_singular_values(product)
+        measured = self.of_each(values, product.ndim - 1)
+        self.names = list(measured)
+        self.measured.append(torch.stack(list(measured.values()), dim=-1))
+
+    @abstractmethod
+    def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
+        """Columns from the singular values of every matricization."""
+
+    def columns(self) -> dict[str, Tensor]:
+        return stacked_columns(self.gathered(), self.names)
+
+
+class MultilinearRank(MatricizationMetric):
+    """Numerical rank of each single mode's matricization, columns `rank/multilinear_0`, `rank/multilinear_1`, ...
+
+    Raises:
+        ValueError: rtol outside of [0, 1).
+    """
+
+    def __init__(self, rtol: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_rtol(rtol)
+        self.rtol = rtol
+
+    def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
+        modes = {n: values[(n,)] if (n,) in values else values[(0,)] for n in range(order)}
+        return {f"rank/multilinear_{n}": numerical_rank_from_singular_values(v, self.rtol) for n, v in modes.items()}
+
+
+class MatricizationEffectiveRank(MatricizationMetric):
+    """Effective rank (Definition 1) of every matricization, named by its row modes: `rank/effective_0`, `_0_1`, ..."""
+
+    def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
+        return {
+            f"rank/effective_{'_'.join(map(str, modes))}": effective_rank_from_singular_values(each)
+            for modes, each in values.items()
+        }
+
+
+class CPRank(TraceMetric):
+    """Bounds on the rank within a tolerance: columns `rank/cp_lower`, `rank/cp_upper`, `rank/cp_exact` where they meet.
+
+    Measured of a run's last row, for all runs at once. See `functional.cp_rank`.
+
+    Args:
+        tolerance: a mean squared error over all entries.
+        relative: the tolerance is relative to the tensor's mean square.
+        starts: random starts of each fit.
+        seed: of the random starts.
+
+    Raises:
+        ValueError: a tolerance that is negative or not finite.
+
+    Example:
+        >>> metric = CPRank()
+        >>> metric.update(torch.ones(1, 2, 2, 2))
+        >>> {name: value.item() for name, value in metric.columns().items()}
+        {'rank/cp_lower': 1.0, 'rank/cp_upper': 1.0, 'rank/cp_exact': 1.0}
+    """
+
+    kind = "tensor"
+    last_row_only = True
+
+    def __init__(
+        self, tolerance: float = 1e-6, relative: bool = False, starts: int = 3, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        cp_ranks.check_tolerance(tolerance)
+        self.tolerance, self.relative, self.starts, self.seed = tolerance, relative, starts, seed
+
+    def update(self, product: Tensor) -> None:
+        bounds = cp_ranks.cp_rank(product.double(), self.tolerance, self.relative, self.starts, self.seed)
+        self.measured.append(torch.stack(bounds, dim=-1))
+
+    def columns(self) -> dict[str, Tensor]:
+        return stacked_columns(self.gathered(), ["rank/cp_lower", "rank/cp_upper", "rank/cp_exact"])
+
+    def notes(self) -> dict[str, str]:
+        size = (
+            f"{self.tolerance:g} times the tensor's mean square" if self.relative else f"{self.tolerance:g}, absolute"
+        )
+        zero = "" if self.relative else "; 0 means a tensor within that of zero, whatever its form"
+        return {"rank/cp": f"smallest number of outer products within a mean squared error of {size}{zero}"}
