@@ -44,9 +44,19 @@ def tensor_dims(key: str, dims: list[int]) -> None:
         raise ConfigError(key, list(dims), "two or more integers of at least 1")
 
 
+def machine_memory() -> float:
+    """Bytes of memory that this machine has; infinity where it does not tell.
+
+    Example:
+        >>> machine_memory() > 0
+        True
+    """
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+
+
 def fits_memory(key: str, value: object, needed: float) -> None:
     """No more bytes than this machine has."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    there = machine_memory()
     if needed > there:
         raise ConfigError(
             key,

@@ -86,21 +86,21 @@ class Plan:
             padded[..., : self.components] = factor
             split = padded.reshape(runs, node.rows, self.chunks, self.chunk)
             flat[:, :, node.first : node.first + node.rows] = split.transpose(0, 2, 1, 3)
-        return flat.reshape(runs, -1)
+        return flat.reshape(runs, self.parameters)
 
     def unpacked(self, flat: np.ndarray) -> list[np.ndarray]:
         """The inverse of `packed`."""
         split = flat.reshape(len(flat), self.chunks, self.leaf_rows, self.chunk)
         return [
             np.ascontiguousarray(split[:, :, node.first : node.first + node.rows].transpose(0, 2, 1, 3))
-            .reshape(len(flat), node.rows, -1)[..., : self.components]
+            .reshape(len(flat), node.rows, self.chunks * self.chunk)[..., : self.components]
             for node in self.nodes[: len(self.dims)]
         ]  # fmt: skip
 
     def tiled(self, array: np.ndarray) -> np.ndarray:
         """Entries [runs, *dims] in the order of tiles, zeros between: [runs, entries]."""
         flat = np.zeros((len(array), self.entries), array.dtype)
-        flat[:, self._place] = array.reshape(len(array), -1)
+        flat[:, self._place] = array.reshape(len(array), len(self._place))
         return flat
 
     def untiled(self, flat: np.ndarray) -> np.ndarray:

@@ -15,13 +15,14 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.sweep import gather, write_runs
-from rankward.results.whole import ResultsError, write_whole
+from rankward.results.whole import ResultsError, failure, write_whole
 
 __all__ = [
     "CHECKPOINT",
     "FIGURES",
     "WANDB",
     "ResultsError",
+    "failure",
     "gather",
     "is_complete",
     "read_arrays",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from rankward import results
 
 
-def finish(sweep: Path, figures: Sequence[str]) -> None:
-    """Write `runs.parquet`, draw the figures, and say where they and the W&B runs lie.
+def finish(sweep: Path, figures: Sequence[str], wandb: Any = None) -> None:
+    """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
+
+    Args:
+        sweep: its folder.
+        figures: names of modules in `rankward.figures`.
+        wandb: the config's `logger.wandb`, or None.
 
     Raises:
         ResultsError: a table or picture that cannot be written, or a figure whose runs are all missing.
@@ -17,12 +26,22 @@ def finish(sweep: Path, figures: Sequence[str]) -> None:
     if not results.run_folders(sweep):
         return
     table = results.write_runs(sweep)
+    tables = {"runs": pl.read_parquet(table, glob=False)}
+    pictures: list[Path] = []
     for name in figures:
         from rankward.figures import draw
 
-        for picture in draw(name, sweep):
-            print(f"figure:  {picture}")
+        pictures += draw(name, sweep)
+        curves = getattr(importlib.import_module(f"rankward.figures.{name}"), "curves", None)
+        if curves is not None:
+            tables[name] = curves(sweep)
+    for picture in pictures:
+        print(f"figure:  {picture}")
     print(f"table:   {table}")
-    wandb = sweep / results.WANDB
-    if wandb.is_dir():
-        print(f"W&B:     {wandb}  (upload: wandb sync {wandb}/offline-run-*)")
+    if wandb is not None:
+        from rankward.training.loggers import log_sweep
+
+        log_sweep(wandb, sweep, tables, pictures)
+    folder = sweep / results.WANDB
+    if folder.is_dir():
+        print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")

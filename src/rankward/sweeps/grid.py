@@ -69,23 +69,23 @@ class GridSearch:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         returns = []
-        failed: list[str] = []
+        failed: dict[str, list[int]] = {}  # jobs by what went wrong
         size = self.max_batch_size or max(1, len(jobs))
         for first in range(0, len(jobs), size):
             batch = self.launcher.launch(jobs[first : first + size], initial_job_idx=first)
-            failed += [self._told(first + i, job) for i, job in enumerate(batch) if job.status == JobStatus.FAILED]
+            for number, job in enumerate(batch, start=first):
+                if job.status == JobStatus.FAILED:
+                    line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print
+                    failed.setdefault(line, []).append(number)
             returns.append(batch)
+        lines = [_told(numbers, jobs) + line for line, numbers in failed.items()]
         try:
-            finish(folder, self.config.get("figures", []))
+            finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"))
         except OSError as error:
-            failed.append(explain(error, CONFIG_FOLDER)[0])
-        if failed:
-            raise SweepError(failed, code=1)
+            lines.append(explain(error, CONFIG_FOLDER)[0])
+        if lines:
+            raise SweepError(lines, code=1)
         return returns
-
-    def _told(self, number: int, job: JobReturn) -> str:
-        line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print
-        return f"job {number} ({' '.join(job.overrides or [])}): {line}"
 
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """The overrides of every job, in order: grid after grid, the last axis varying fastest."""
@@ -139,6 +139,7 @@ class GridSearch:
         for name in self.config.get("figures", []):
             check_name(name)
         wrong: list[str] = []
+        batches = getattr(self.launcher, "batches", None)
         runs: list[tuple[int, RunConfig]] = []
 
         def tell(number: int, error: Exception) -> None:
@@ -146,7 +147,10 @@ class GridSearch:
 
         for number, job in enumerate(jobs):
             try:
-                runs.append((number, run_config(self.context.config_loader.load_sweep_config(self.config, list(job)))))
+                composed = self.context.config_loader.load_sweep_config(self.config, list(job))
+                runs.append((number, run_config(composed)))
+                if batches is not None:
+                    batches.composed[tuple(job)] = composed  # composing takes a while, and need not be done twice
             except Exception as error:  # whatever composing meets is the user's to read
                 tell(number, error)
         if not wrong:  # only now what imports torch: observations are read, and a start is drawn
@@ -159,6 +163,14 @@ class GridSearch:
                     tell(number, error)
         if wrong:
             raise SweepError(wrong)
+
+
+def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
+    """Which jobs a line is about: one with its overrides, or many by number."""
+    if len(numbers) == 1:
+        return f"job {numbers[0]} ({' '.join(jobs[numbers[0]])}): "
+    shown = ", ".join(map(str, numbers[:8])) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    return f"jobs {shown}: "
 
 
 def _without(axis: Axis, keys: Iterable[str]) -> Axis:

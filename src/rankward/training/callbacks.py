@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from rankward.dynamics import Status
+from rankward.training.checkpoints import HASHES
 from rankward.training.loggers import RunLog
 from rankward.training.module import EnsembleModule
 
@@ -24,13 +25,13 @@ class Checkpoints(pl.Callback):
     Args:
         path: of the checkpoint, replaced each time.
         seconds: None for saving on interruption only.
-        config_hash: of the runs; a checkpoint goes on only with the config that wrote it.
+        config_hashes: of the runs; a checkpoint goes on only with the configs that wrote it.
     """
 
-    def __init__(self, path: Path, seconds: float | None, config_hash: str) -> None:
+    def __init__(self, path: Path, seconds: float | None, config_hashes: list[str]) -> None:
         self.path = path
         self.seconds = seconds
-        self.config_hash = config_hash
+        self.config_hashes = config_hashes
         self.last = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
@@ -40,7 +41,7 @@ class Checkpoints(pl.Callback):
             self.last = time.monotonic()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config_hash"] = self.config_hash
+        checkpoint[HASHES] = self.config_hashes
 
 
 class LogRows(pl.Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -49,11 +50,9 @@ class Ensemble:
         if setting(runs[0].trainer, "accelerator") == "gpu" and not torch.cuda.is_available():
             raise ConfigError("trainer", "gpu", "cpu or auto: no CUDA device is to be seen here")
         measurements = [build("observations", run.observations) for run in runs]
-        factorizations = [
-            build("factorization", run.factorization, dims=m.dims, layers=setting(run.depth, "layers", 1))
-            for run, m in zip(runs, measurements, strict=True)
-        ]
-        _check_alike(runs, factorizations, measurements)
+        factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
+        if len(runs) > 1:
+            _check_alike(runs)
         dtype = DTYPES[runs[0].dtype]
         starts = [
             factorization.start(build("init", run.init), run.seed)
@@ -128,25 +127,47 @@ def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
     return Adaptive(*(torch.tensor([setting(run.lr, key) for run in runs], dtype=dtype) for key in ("beta", "eps")))
 
 
-def _check_alike(
-    runs: Sequence[RunConfig], factorizations: Sequence[Factorization], measurements: Sequence[Measurement]
-) -> None:
-    def traits(index: int) -> dict[str, object]:
-        run, measurement = runs[index], measurements[index]
-        return {
-            "factorization": (type(factorizations[index]), factorizations[index].shapes),
-            "observations": (type(measurement), measurement.arrays()["observations.values"].shape),
-            "dtype": run.dtype,
-            "engine": run.engine,
-            "lr": setting(run.lr, "beta") is None,
-            "check_every": run.check_every,
-            "stop_checks": run.stop_checks,
-            "record": run.record,
-            "metrics": run.metrics,
-        }
+def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
+    """What the runs of an ensemble have in common, by key; hashable.
 
-    first = traits(0)
-    for index in range(1, len(runs)):
-        for key, value in traits(index).items():
-            if value != first[key]:
-                raise ConfigError(key, value, f"what the ensemble's first run has, {first[key]}")
+    Raises:
+        ConfigError, DataError: as `Ensemble.of`.
+    """
+    measurement = build("observations", run.observations)
+    factorization = _factorization(run, measurement)
+    protocol = run.protocol(factorization.mean_loss)
+    shared = {
+        "factorization": (type(factorization).__name__, tuple(factorization.shapes)),
+        "observations": (type(measurement).__name__, measurement.values.shape),
+        "dtype": run.dtype,
+        "engine": run.engine,
+        "lr": setting(run.lr, "beta") is not None,
+        "check_every": protocol.check_every,
+        "stop_checks": protocol.stop_checks,
+        "record": str(run.record),
+        "metrics": str(run.metrics),
+        "checkpoint": str(run.checkpoint),
+        "trainer": str(run.trainer),
+    }
+    return tuple(shared.items())
+
+
+def bytes_a_run(run: RunConfig) -> int:
+    """About what one run of an ensemble takes: its arrays, copies of them at work, and rows waiting to be measured."""
+    measurement = build("observations", run.observations)
+    factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
+    return 8 * (16 * factors + 8 * prod(measurement.dims) + 100_000)
+
+
+def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
+    layers = setting(run.depth, "layers", 1)
+    made: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
+    return made
+
+
+def _check_alike(runs: Sequence[RunConfig]) -> None:
+    first = traits(runs[0])
+    for run in runs[1:]:
+        for (key, value), (_, expected) in zip(traits(run), first, strict=True):
+            if value != expected:
+                raise ConfigError(key, value, f"what the ensemble's first run has, {expected}")

@@ -6,15 +6,18 @@ import dataclasses
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
 from rankward.config import RunConfig, config_hash, setting
 from rankward.results import WANDB
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,32 +97,73 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:
 
 
 def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
-    import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    logging.getLogger("wandb").setLevel(logging.ERROR)
-    target.shared.mkdir(parents=True, exist_ok=True)
-    identity = hashlib.sha256(f"{target.folder.resolve()} {target.digest}".encode()).hexdigest()[:12]
-    for stale in target.shared.glob(f"{WANDB}/offline-run-*-{identity}"):
-        shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
-    experiment = wandb.init(
-        project=setting(node, "project"),
-        id=identity,
+    experiment = _wandb_run(
+        node,
+        target.shared,
+        identity=f"{target.folder.resolve()} {target.digest}",
         group=setting(node, "group") or target.group,
         name=target.name,
         tags=[*setting(node, "tags", []), *_tags(run)],
         job_type="run",
-        dir=target.shared,
         config=target.config,
+    )
+    experiment.define_metric("iteration")
+    experiment.define_metric("*", step_metric="iteration")
+    return WandbLogger(experiment=experiment)
+
+
+def log_sweep(node: Any, sweep: Path, tables: Mapping[str, pl.DataFrame], figures: Sequence[Path]) -> None:
+    """A run of W&B's for a whole sweep, in its group: tables and pictures.
+
+    Args:
+        node: the config's `logger.wandb`.
+        sweep: its folder.
+        tables: by name.
+        figures: PNG files; others are passed over.
+    """
+    import wandb
+
+    group = setting(node, "group") or sweep.name
+    options = {"group": group, "name": f"{sweep.name}: summary", "job_type": "summary", "config": {"sweep": str(sweep)}}
+    summary = _wandb_run(
+        node, sweep, f"{sweep.resolve()} summary", tags=[*setting(node, "tags", []), "summary"], **options
+    )
+    failed = True
+    try:
+        logged: dict[str, Any] = {
+            f"figure/{path.stem}": wandb.Image(str(path)) for path in figures if path.suffix == ".png"
+        }
+        for name, table in tables.items():
+            rows = [list(row) for row in table.rows()]
+            logged[f"table/{name}"] = wandb.Table(columns=list(table.columns), data=rows, allow_mixed_types=True)
+        summary.log(logged)
+        failed = False
+    finally:
+        summary.finish(exit_code=1 if failed else 0)
+
+
+def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
+    """An open run of W&B's under `folder`, the same for the same identity: what an earlier attempt left is replaced."""
+    import wandb
+
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    for stale in folder.glob(f"{WANDB}/offline-run-*-{name}"):
+        shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
+    return wandb.init(
+        project=setting(node, "project"),
+        id=name,
+        dir=folder,
         mode="offline" if setting(node, "offline", True) else "online",
         reinit="create_new",
         settings=wandb.Settings(
             silent=True, console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True, save_code=False
         ),
+        **options,
     )
-    experiment.define_metric("iteration")
-    experiment.define_metric("*", step_metric="iteration")
-    return WandbLogger(experiment=experiment)
 
 
 def _tags(run: RunConfig) -> list[str]:

@@ -21,12 +21,15 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
         KeyboardInterrupt: training was interrupted; what was done is saved.
     """
     target = log_target(cfg, config, folder)
-    kept = _kept(folder, target.digest)
-    if kept is not None:
-        print(f"{folder}: complete, kept", flush=True)
-        return float(kept["metrics"]["loss"])
+    done = kept(folder, target.digest)
+    if done is not None:
+        return done
     outcome = train([config], [target], _resume_from(config, folder))[0]
-    print(_line(config, outcome), flush=True)
+    if outcome.status != "interrupted" and outcome.error is None:
+        (folder / results.CHECKPOINT).unlink(missing_ok=True)
+    if outcome.error is not None:
+        raise outcome.error
+    print(line(config, outcome), flush=True)
     if outcome.status == "interrupted":
         raise KeyboardInterrupt(f"interrupted; go on with ckpt_path={folder / results.CHECKPOINT}")
     return float(outcome.summary["metrics"]["loss"])
@@ -52,14 +55,19 @@ def describe(config: RunConfig) -> str:
     return what if kind == "linear" else f"{what}, {setting(config.init, 'name')}"
 
 
-def _kept(folder: Path, digest: str) -> dict[str, dict[str, float]] | None:
-    """The summary of a complete run of this config in the folder, or None; refuses a folder of another's."""
+def kept(folder: Path, digest: str) -> float | None:
+    """The last loss of a complete run of this config in the folder, told; None where there is none.
+
+    Raises:
+        ConfigError: the folder holds the results of another config.
+    """
     if not results.is_complete(folder):
         return None
     summary = results.read_summary(folder)
     if summary.get("config_hash") != digest:
         raise ConfigError("hydra.run.dir", str(folder), "a folder that does not hold the results of another config")
-    return summary
+    print(f"{folder}: complete, kept", flush=True)
+    return float(summary["metrics"]["loss"])
 
 
 def _resume_from(config: RunConfig, folder: Path) -> Path | None:
@@ -69,7 +77,8 @@ def _resume_from(config: RunConfig, folder: Path) -> Path | None:
     return checkpoint if checkpoint.is_file() else None
 
 
-def _line(config: RunConfig, outcome: RunResult) -> str:
+def line(config: RunConfig, outcome: RunResult) -> str:
+    """What became of a run, for the terminal."""
     summary = outcome.summary
     loss = summary["metrics"].get("loss", float("nan"))
     return (

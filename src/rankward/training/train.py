@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 import time
@@ -17,9 +18,10 @@ import pytorch_lightning as pl
 import torch
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.config import ConfigError, RunConfig, setting
 from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
+from rankward.training.checkpoints import part_of
 from rankward.training.ensemble import Ensemble
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
@@ -27,10 +29,11 @@ from rankward.training.module import EnsembleModule, final_products
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of one run: its folder and the summary that stands there."""
+    """What became of one run: its folder and its summary; and `error` where the results could not be written."""
 
     folder: Path
     summary: dict[str, Any]
+    error: results.ResultsError | None = None
 
     @property
     def status(self) -> str:
@@ -41,21 +44,21 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     """Train runs that share shapes, dtype and engine as one ensemble, and write each one's results.
 
     A run that diverges is marked and stops alone. After Ctrl-C every unfinished run is written with status
-    `interrupted`, and a checkpoint in the first folder holds what `ckpt_path` needs to go on.
+    `interrupted`, and a checkpoint in the first folder holds what `ckpt_path` needs to go on. A run whose folder cannot
+    be written has an `error` in its result; the others' stand.
 
     Args:
         runs: at least one.
         targets: each run's folder, config and W&B group.
-        ckpt_path: a checkpoint of the same ensemble to go on from, to the same bits.
+        ckpt_path: a checkpoint to go on from, to the same bits, of an ensemble with these runs, alone or among others.
 
     Raises:
         ConfigError: runs that cannot share an ensemble or cannot start, or a checkpoint of another config.
         DataError: observations that cannot be used.
-        ResultsError: a folder that cannot be written.
+        ResultsError: a checkpoint that cannot be written.
     """
     module = EnsembleModule(Ensemble.of(runs))
-    digest = targets[0].digest if len(runs) == 1 else config_hash({"runs": [target.digest for target in targets]})
-    resumed = None if ckpt_path is None else _checkpoint(ckpt_path, digest)
+    digests = [target.digest for target in targets]
     checkpoint = targets[0].folder / results.CHECKPOINT
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
@@ -64,8 +67,10 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     try:
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
-        trainer = _trainer(runs[0], module.engine, logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digest))
-        with warnings.catch_warnings():
+        trainer = _trainer(runs[0], module.engine, logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests))
+        with contextlib.ExitStack() as stack:
+            resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
         trace = module.whole_trace()
@@ -79,7 +84,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
-    if not module.interrupted:
+    if not module.interrupted and checkpoint != ckpt_path:  # other runs may wait for the one that was handed in
         checkpoint.unlink(missing_ok=True)
     return outcomes
 
@@ -94,17 +99,6 @@ def check(run: RunConfig) -> None:
     EnsembleModule(Ensemble.of([run]))
     if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
         raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
-
-
-def _checkpoint(path: Path, digest: str) -> Path:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        written = content.get("config_hash")
-    except Exception as error:  # a torn file raises whatever the unpickler met
-        raise ConfigError("ckpt_path", str(path), f"a checkpoint of Rankward's ({type(error).__name__})") from error
-    if written != digest:
-        raise ConfigError("ckpt_path", str(path), f"a checkpoint of this config ({digest}, not {written})")
-    return path
 
 
 def _accelerator(run: RunConfig, engine: Engine) -> str:
@@ -171,8 +165,12 @@ def _write(
                 name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)
             },
         }
-        results.write_run(target.folder, trace=mine, factors=arrays, summary=summary)
-        outcomes.append(RunResult(target.folder, summary))
+        error = None
+        try:
+            results.write_run(target.folder, trace=mine, factors=arrays, summary=summary)
+        except results.ResultsError as failed:  # the others' folders may be sound
+            error = failed
+        outcomes.append(RunResult(target.folder, summary, error))
     return outcomes
 
 

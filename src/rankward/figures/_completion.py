@@ -1,0 +1,115 @@
+"""Figures 2 and 6: reconstruction error and rank against the number of observations, a column an order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rankward import results
+from rankward.figures import style
+from rankward.figures._runs import short
+
+ERROR, LOWER, UPPER = "error/reconstruction", "rank/cp_lower", "rank/cp_upper"
+COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e")  # of inits; the linear baseline is grey
+INCHES = {"left": 0.75, "right": 0.15, "panel": 3.3, "gap": 0.55}
+HEIGHTS = {"bottom": 0.95, "row": 2.1, "between": 0.25, "top": 0.3}
+
+
+def curves(sweep: Path) -> pl.DataFrame:
+    """A row for each order, method and number of observations: medians and quartiles over trials.
+
+    Diverged and unfinished runs are left out; `trials` says how many are in.
+
+    Raises:
+        ResultsError: no finished run with a reconstruction error and ranks.
+    """
+    table = results.gather(sweep)
+    orders = [name for name in table.columns if name.startswith("rank/multilinear_")]
+    if not {ERROR, LOWER, UPPER, "observations.count"} <= set(table.columns) or not orders:
+        raise results.ResultsError(
+            f"cannot draw {sweep}: no finished tensor run with a ground truth and metrics=tensor"
+        )
+    scale = pl.col("init.scale").map_elements(lambda value: f"tf (init {short(value)})", return_dtype=pl.String)
+    linear = pl.col("factorization.name") == "linear"
+    measured = {"error": pl.col(ERROR), "rank_lower": pl.col(LOWER), "rank_upper": pl.col(UPPER)}
+    statistics = [
+        value.quantile(level, "linear").alias(f"{name}_{label}")
+        for name, value in measured.items()
+        for label, level in (("median", 0.5), ("low", 0.25), ("high", 0.75))
+    ]
+    found = (
+        table.filter(pl.col("status").is_in(["converged", "max_iterations"]) & pl.col(ERROR).is_not_null())
+        .with_columns(
+            order=pl.sum_horizontal(pl.col(name).is_not_null() for name in orders),
+            method=pl.when(linear).then(pl.lit("linear")).otherwise(scale),
+            observations=pl.col("observations.count"),
+        )
+        .group_by("order", "method", "observations")
+        .agg(pl.len().alias("trials"), pl.col("init.scale").first().alias("init"), *statistics)
+    )
+    if found.is_empty():
+        raise results.ResultsError(f"cannot draw {sweep}: no finished tensor run there")
+    found = found.sort("order", pl.col("method") == "linear", -pl.col("init"), "observations")
+    return found.drop("init")
+
+
+def draw_as(name: str, sweep: Path) -> list[Path]:
+    """Draw the curves as `figures/<name>`.
+
+    Raises:
+        ResultsError: no run to draw, or files that cannot be written.
+    """
+    table = curves(sweep)
+    with matplotlib.rc_context(style.RC):
+        return style.save(_figure(table), sweep, name)
+
+
+def _figure(table: pl.DataFrame) -> Figure:
+    orders = table["order"].unique().sort().to_list()
+    i, n = INCHES | HEIGHTS, len(orders)
+    width = i["left"] + n * i["panel"] + (n - 1) * i["gap"] + i["right"]
+    height = i["bottom"] + 2 * i["row"] + i["between"] + i["top"]
+    figure = Figure(figsize=(width, height))
+    box = {"left": i["left"] / width, "right": 1 - i["right"] / width, "wspace": i["gap"] / i["panel"]}
+    box |= {"bottom": i["bottom"] / height, "top": 1 - i["top"] / height, "hspace": i["between"] / i["row"]}
+    axes = figure.subplots(2, n, sharex="col", squeeze=False, gridspec_kw=box)
+    methods = list(dict.fromkeys(table["method"].to_list()))
+    for column, order in enumerate(orders):
+        above, below = axes[0][column], axes[1][column]
+        for number, method in enumerate(methods):
+            rows = table.filter((pl.col("order") == order) & (pl.col("method") == method))
+            if not rows.is_empty():
+                _method(above, below, rows, method, number, len(methods))
+        above.set(yscale="log", title=f"order {order}")
+        below.set(xlabel="number of observations")
+        below.set_ylim(bottom=0)
+        below.yaxis.get_major_locator().set_params(integer=True)
+    axes[0][0].set_ylabel("reconstruction error")
+    axes[1][0].set_ylabel("rank")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), bbox_to_anchor=(0.5, 0.13 / height))
+    text = "medians and quartiles over trials; thin lines: between the rank's lower and upper bound"
+    figure.text(0.5, 0.06 / height, text, ha="center", va="bottom", fontsize=6.5, color="0.4")
+    return figure
+
+
+def _method(above: Axes, below: Axes, rows: pl.DataFrame, method: str, number: int, methods: int) -> None:
+    """One method's medians with quartiles, shifted a little so that bars stand side by side."""
+    color = "0.45" if method == "linear" else COLORS[number % len(COLORS)]
+    seen = rows["observations"].to_numpy()
+    step = np.diff(np.unique(seen)).min() if len(seen) > 1 else 1
+    x = seen + 0.12 * step * (number - (methods - 1) / 2)
+    look: Any = {"color": color, "marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "capsize": 2}
+    look |= {"linewidth": 1.1, "elinewidth": 0.9, "label": method}
+    for axis, name in ((above, "error"), (below, "rank_upper")):
+        middle = rows[f"{name}_median"].to_numpy()
+        bars = [middle - rows[f"{name}_low"].to_numpy(), rows[f"{name}_high"].to_numpy() - middle]
+        axis.errorbar(x, middle, yerr=np.maximum(bars, 0), **look)
+    lower, upper = rows["rank_lower_median"].to_numpy(), rows["rank_upper_median"].to_numpy()
+    below.vlines(x, lower, upper, color=color, linewidth=0.6, alpha=0.6)

@@ -1,0 +1,167 @@
+"""A multirun as a few ensembles: jobs that can share one train side by side, and each leaves what it would alone.
+
+Hydra makes every job's folder as its basic launcher does. Then, instead of training there, the jobs are gathered,
+grouped by what an ensemble shares (shapes, dtype, engine, schedule, metrics), and trained group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from omegaconf import DictConfig, open_dict
+
+from rankward import results
+from rankward.config import ConfigError, RunConfig, run_config
+from rankward.config.checks import machine_memory
+
+GIB = 2**30
+
+
+@dataclass
+class Job:
+    """A job whose folder stands, waiting for its turn.
+
+    Args:
+        number: its place in the launch.
+        config: of its run.
+        target: where its results go.
+        checkpoint: that it goes on from, or None.
+    """
+
+    number: int
+    config: RunConfig
+    target: Any
+    checkpoint: Path | None = None
+
+
+class Batches:
+    """What `hydra/launcher=batched` does, apart from being a plugin.
+
+    Args:
+        memory: GiB that an ensemble may take; None for half of the machine's.
+    """
+
+    def __init__(self, memory: float | None) -> None:
+        if memory is not None and not memory > 0:
+            raise ConfigError("hydra.launcher.memory", memory, "a number of GiB above 0, or null")
+        self.memory = (memory * GIB) if memory is not None else machine_memory() / 2
+
+    def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        """Take what Hydra hands to a launcher."""
+        self.context, self.task_function, self.config = hydra_context, task_function, config
+        self.composed: dict[tuple[str, ...], DictConfig] = {}  # by overrides, where a sweeper has composed them already
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Make every job's folder, train the jobs in groups, and return what became of each, in order.
+
+        Raises:
+            KeyboardInterrupt: training was interrupted; what was done is saved.
+        """
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        returns: list[JobReturn] = []
+        jobs: list[Job] = []
+        for number, overrides in enumerate(job_overrides):
+            returns.append(self._begin(number, initial_job_idx + number, overrides, jobs))
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        self._train(jobs, returns)
+        return returns
+
+    def _begin(self, number: int, index: int, overrides: Sequence[str], jobs: list[Job]) -> JobReturn:
+        """A job's folder and Hydra's files in it; the job joins `jobs` where there is something to train."""
+        loader: ConfigLoader = self.context.config_loader
+        config = self.composed.pop(tuple(overrides), None) or loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = index
+            config.hydra.job.num = index
+
+        def task(cfg: DictConfig) -> float | None:
+            if getattr(self.task_function, "__module__", "") != "rankward.cli":
+                return self.task_function(cfg)  # somebody else's program with this launcher
+            from rankward.training.main import kept, log_target
+
+            run = run_config(cfg)
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            target = log_target(cfg, run, folder)
+            done = kept(folder, target.digest)
+            if done is None:
+                jobs.append(Job(number, run, target))
+            return done
+
+        try:
+            return run_job(
+                hydra_context=self.context,
+                task_function=task,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except OSError as error:  # its folder cannot be made; the others go on
+            failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
+            failed.return_value = results.failure("write", Path(str(error.filename)), error)
+            return failed
+
+    def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
+        if not jobs:
+            return
+        from rankward.training.main import line
+        from rankward.training.train import train
+
+        self._find_checkpoints(jobs)
+        for batch in self._batches(jobs):
+            try:
+                outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint)
+            except Exception as error:  # the group's; the others go on
+                for job in batch:
+                    _fail(returns[job.number], error)
+                continue
+            for job, outcome in zip(batch, outcomes, strict=True):
+                if outcome.error is not None:
+                    _fail(returns[job.number], outcome.error)
+                    continue
+                print(line(job.config, outcome), flush=True)
+                returns[job.number].return_value = float(outcome.summary["metrics"].get("loss", float("nan")))
+            if any(outcome.error is None and outcome.status == "interrupted" for outcome in outcomes):
+                folder = self.config.hydra.sweep.dir
+                raise KeyboardInterrupt(f"interrupted; the same command with hydra.sweep.dir={folder} goes on")
+        for path in {job.checkpoint for job in jobs if job.checkpoint is not None and job.config.ckpt_path is None}:
+            if all(returns[job.number].status != JobStatus.FAILED for job in jobs if job.checkpoint == path):
+                path.unlink(missing_ok=True)
+
+    def _find_checkpoints(self, jobs: Sequence[Job]) -> None:
+        """Checkpoints that an earlier launch left in any of the sweep's folders, for the jobs that they hold."""
+        from rankward.training.checkpoints import digests
+
+        held: dict[str, Path] = {}
+        paths = Path(self.config.hydra.sweep.dir).glob(f"*/{results.CHECKPOINT}")
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime):  # the latest of a run's is the furthest
+            held |= dict.fromkeys(digests(path), path)
+        for job in jobs:
+            job.checkpoint = held.get(job.target.digest)
+            if job.config.ckpt_path is not None:
+                job.checkpoint = Path(job.config.ckpt_path)
+
+    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Groups of jobs that can share an ensemble and go on from the same checkpoint, cut to fit the memory."""
+        from rankward.training.ensemble import bytes_a_run, traits
+
+        groups: dict[object, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault((traits(job.config), job.checkpoint), []).append(job)
+        batches = []
+        for group in groups.values():
+            size = max(1, int(self.memory // bytes_a_run(group[0].config)))
+            batches += [group[first : first + size] for first in range(0, len(group), size)]
+        return batches
+
+
+def _fail(job: JobReturn, error: Exception) -> None:
+    job.status = JobStatus.FAILED
+    job.return_value = error
