@@ -21,6 +21,8 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     return subprocess.run([*RANKWARD, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
 
 
+TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
+
 REFUSED = [
     ("depth=0", "depth: '0' is not a choice; choose from 1, 2, 3, 4, 5, 6; depth.layers=N"),
     ("depth.layers=0", "depth.layers: 0 is not allowed; expected an integer of at least 1"),
@@ -37,7 +39,7 @@ REFUSED = [
     ("dtype=float16", "dtype: 'float16' is not allowed; expected one of float64, float32"),
     ("seed=1.5", "seed: '1.5' is not allowed; expected an integer"),
     ("logger=wandbb", "(did you mean 'wandb'?)"),
-    ("experiment=figure9", "experiment: 'figure9' is not a choice; choose from figure1"),
+    ("experiment=figure9", "experiment: 'figure9' is not a choice; choose from figure1, figure2"),
     ("lr.eta=[1", "[1"),
     ("trainer=gpu", "trainer: 'gpu' is not allowed; expected cpu or auto"),
     ("observations.unobserved=[0,2]", "observations.unobserved: [0, 2] is not allowed"),
@@ -48,6 +50,24 @@ REFUSED = [
     ("factorization.hidden=1 init=balanced", "hidden sizes of at least 2"),
     ("observations=sensing engine=fused", "engine: 'fused' is not allowed; expected auto or reference"),
     ("metrics.columns.schatten.p=[0]", "p: 0 is not allowed"),
+    ("lr.beta=0.5", "lr.beta: no such key for this choice of lr; adaptive has it"),
+    ("lr=adaptive lr.beta=1", "lr.beta: 1.0 is not allowed; expected a number from 0 to below 1"),
+    ("lr=adaptive lr.eps=0", "lr.eps: 0.0 is not allowed"),
+    ("stop_checks=0", "stop_checks: 0 is not allowed; expected an integer of at least 1"),
+    (f"{TENSOR} factorization.components=0", "factorization.components: 0 is not allowed"),
+    (f"{TENSOR} observations.count=513", "observations.count: 513 is not allowed; expected an integer from 1 to 512"),
+    (f"{TENSOR} observations.dims=[8,0,8]", "observations.dims: [8, 0, 8] is not allowed; expected two or more integers"),
+    (f"{TENSOR} observations.dims=[8]", "observations.dims: [8] is not allowed; expected two or more integers"),
+    (f"{TENSOR} observations.rank=65", "observations.rank: 65 is not allowed; expected an integer from 1 to 64, the product"),
+    (f"{TENSOR} observations.dims=[9000,9000,9000]", "less than the 43,451.8 GiB it needs"),
+    (f"{TENSOR} factorization.components=10_000_000_000", "factorization.components: 10000000000 is not allowed; expected less than"),
+    (f"{TENSOR} metrics=matrix", "metrics: 'matrix' is not allowed; expected tensor, for a 8x8x8 tensor run"),
+    ("metrics=tensor", "metrics: 'tensor' is not allowed; expected matrix, for a 2x2 matrix run"),
+    (f"{TENSOR} init=balanced", "init: 'balanced' is not allowed; expected gaussian"),
+    (f"{TENSOR} init.determinant=positive", "init.determinant: 'positive' is not allowed"),
+    (f"{TENSOR} record.every=50", "record.every: 50 is not allowed; expected a multiple of check_every=100"),
+    (f"{TENSOR} metrics.columns.cp_rank.tolerance=-1", "tolerance: -1 is not allowed"),
+    ("observations=tensor_order3 metrics=tensor", "expected another one: the observations have 3 axes"),
     ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
 ]  # fmt: skip
 

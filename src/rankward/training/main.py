@@ -25,8 +25,6 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
     if done is not None:
         return done
     outcome = train([config], [target], _resume_from(config, folder))[0]
-    if outcome.status != "interrupted" and outcome.error is None:
-        (folder / results.CHECKPOINT).unlink(missing_ok=True)
     if outcome.error is not None:
         raise outcome.error
     print(line(config, outcome), flush=True)

@@ -84,7 +84,8 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
-    if not module.interrupted and checkpoint != ckpt_path:  # other runs may wait for the one that was handed in
+    wanted = module.interrupted or resumed != ckpt_path or any(outcome.error for outcome in outcomes)
+    if not wanted:  # by this ensemble, by the other runs of a checkpoint of which it is a part, or after a failed write
         checkpoint.unlink(missing_ok=True)
     return outcomes
 

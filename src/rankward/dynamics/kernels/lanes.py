@@ -62,7 +62,11 @@ def root(typingctx: Any, value: Any) -> Any:
     """The IEEE square root of a float or of each lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type]), args)
+        kind = args[0].type
+        element = kind.element if isinstance(kind, ir.VectorType) else kind
+        suffix = f"v{kind.count}{element.intrinsic_name}" if element is not kind else element.intrinsic_name
+        function = ir.FunctionType(kind, [kind])
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.sqrt.{suffix}"), args)
 
     return value(value), codegen
 
