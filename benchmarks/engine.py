@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import peers
 from rankward.dynamics import Engine, FusedEngine, Problem, Progress, Schedule, choose_engine
-from rankward.factorizations import MatrixFactorization
+from rankward.factorizations import Chain, MatrixFactorization
 from rankward.metrics import measure
 
 QUICK = "--quick" in sys.argv
@@ -31,6 +31,7 @@ def train(
     fixed = Problem(
         torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
         torch.full((batch,), stop_loss, dtype=torch.float64), torch.full((batch,), limit),
+        torch.ones(batch, dtype=torch.float64),
     )  # fmt: skip
     progress = Progress.start(batch)
     while len(progress.running):
@@ -81,7 +82,7 @@ def refill() -> None:
     p = peers.problem(1000, 3, 2, scale=0.02)
     p["eta"] = np.geomspace(1e-3, 1e-2, 1000)
     for threads in (1, 2):
-        engine = FusedEngine((2,) * 4, Schedule(), threads)
+        engine = FusedEngine(Chain((2,) * 4), Schedule(), threads)
         start = time.perf_counter()
         _, progress = train(engine, p, 200_000, stop_loss=1e-4)
         seconds = time.perf_counter() - start

@@ -112,3 +112,19 @@ def test_a_summary_run_of_the_group_has_the_curves_and_the_figure(sweep):
 def test_nothing_to_draw_is_told(tmp_path):
     with pytest.raises(results.ResultsError, match="no runs"):
         draw("figure2", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure6"])
+def test_the_whole_experiment_in_small(tmp_path, name):
+    """Both orders' grids, with tensors of order 3 and a few iterations; every count becomes 20."""
+    command = [
+        sys.executable, "-m", "rankward", "-m", f"experiment={name}", "logger=none", "observations.dims=[3,3,4]",
+        "observations.count=20", "seed=0,1", "max_iterations=100", "hydra.sweep.dir=s",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    assert done.returncode == 0, done.stderr
+    table = results.gather(tmp_path / "s")
+    assert sorted(set(table["observations.name"])) == ["tensor_order3", "tensor_order4"]
+    assert set(table["observations.rank"]) == {1 if name == "figure2" else 3}
+    assert set(table["factorization.name"]) == {"tensor", "linear"} and set(table["init.scale"]) == {1e-2, 1e-3}
+    assert (tmp_path / "s" / "figures" / f"{name}.png").is_file()

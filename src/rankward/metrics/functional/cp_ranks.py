@@ -6,6 +6,7 @@ of outer products that is found to be close enough. Where the two meet, the rank
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+from tqdm import tqdm
 
 from rankward.metrics.functional.matricizations import Modes, matricization, matricization_singular_values
 from rankward.metrics.functional.norms import ordered_sum
@@ -138,7 +140,9 @@ def upper_from_lower(
 
     # BLAS on one thread each: its bits depend on how many share a product.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or cores()) as pool:
-        return torch.tensor(list(pool.map(search, range(len(arrays)))), dtype=torch.float64)
+        found = pool.map(search, range(len(arrays)))
+        shown = tqdm(found, "ranks", len(arrays), unit="tensor", leave=False, disable=not sys.stderr.isatty())
+        return torch.tensor(list(shown), dtype=torch.float64)
 
 
 class _Search:
