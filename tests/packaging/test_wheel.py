@@ -27,4 +27,4 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     printed = call(tmp_path / "empty" / "bin" / "rankward", *sweep)
     assert "figures/figure1.png" in printed and "wandb sync" in printed
     assert (tmp_path / "sweep" / "runs.parquet").is_file()
-    assert len(list((tmp_path / "sweep" / "wandb").glob("offline-run-*"))) == 12 // 2
+    assert len(list((tmp_path / "sweep" / "wandb").glob("offline-run-*"))) == 12 // 2 + 1  # and the summary
