@@ -51,9 +51,11 @@ def run_config(cfg: DictConfig) -> schema.RunConfig:
     Raises:
         ConfigError: a value that is missing, out of range, or at odds with another group.
     """
-    own = cfg.copy()
-    with open_dict(own):
-        own.pop("hydra", None)
+    own = cfg
+    if "hydra" in cfg:
+        own = cfg.copy()
+        with open_dict(own):
+            own.pop("hydra")
     missing = sorted(OmegaConf.missing_keys(own))
     if missing:
         raise ConfigError(missing[0], "???", "a value: this choice has no default")

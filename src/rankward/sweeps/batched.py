@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.checks import machine_memory
+from rankward.sweeps.composing import Composed
 
 GIB = 2**30
 
@@ -55,7 +55,9 @@ class Batches:
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take what Hydra hands to a launcher."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
-        self.composed: dict[tuple[str, ...], DictConfig] = {}  # by overrides, where a sweeper has composed them already
+        self.own_program = getattr(task_function, "__module__", "") == "rankward.cli"
+        # By overrides, where a sweeper has composed and checked the jobs already.
+        self.composed: dict[tuple[str, ...], tuple[Composed, RunConfig]] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Make every job's folder, train the jobs in groups, and return what became of each, in order.
@@ -69,44 +71,79 @@ class Batches:
         returns: list[JobReturn] = []
         jobs: list[Job] = []
         for number, overrides in enumerate(job_overrides):
-            returns.append(self._begin(number, initial_job_idx + number, overrides, jobs))
-            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+            begin = self._begin_fast if tuple(overrides) in self.composed and self._is_plain() else self._begin
+            try:
+                returns.append(begin(number, initial_job_idx + number, list(overrides), jobs))
+            except (OSError, ConfigError) as error:  # a folder that cannot be made or is another's; the others go on
+                failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
+                failed.return_value = _in_one_line(error)
+                returns.append(failed)
         self._train(jobs, returns)
         return returns
 
-    def _begin(self, number: int, index: int, overrides: Sequence[str], jobs: list[Job]) -> JobReturn:
-        """A job's folder and Hydra's files in it; the job joins `jobs` where there is something to train."""
-        loader: ConfigLoader = self.context.config_loader
-        config = self.composed.pop(tuple(overrides), None) or loader.load_sweep_config(self.config, list(overrides))
+    def _is_plain(self) -> bool:
+        """Whether a job's folder, and what Hydra leaves there, are the defaults: then they are made without Hydra."""
+        hydra = self.config.hydra
+        subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+        return (
+            self.own_program
+            and subdir == "${hydra.job.num}"
+            and not hydra.job.chdir
+            and not hydra.job.env_set
+            and hydra.output_subdir == ".hydra"
+            and set(hydra.callbacks or {}) <= {"check_first"}
+        )
+
+    def _begin_fast(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
+        composed, run = self.composed.pop(tuple(overrides))
+        if composed.template is None:
+            return self._begin(number, index, overrides, jobs)
+        folder = Path(self.config.hydra.sweep.dir) / str(index)
+        plain = OmegaConf.to_container(composed.own, resolve=True)
+        files = composed.files(index, folder)
+        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / ".hydra" / name).write_text(text, encoding="utf-8")
+        (folder / f"{self.config.hydra.job.name}.log").touch()
+        made = JobReturn(overrides=overrides, cfg=composed.own, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
+        made.return_value = self._join(number, index, run, folder, plain, jobs)
+        return made
+
+    def _begin(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
+        """A job's folder and Hydra's files in it, by Hydra; the job joins `jobs` where there is something to train."""
+        config = self.context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = index
             config.hydra.job.num = index
 
-        def task(cfg: DictConfig) -> float | None:
-            if getattr(self.task_function, "__module__", "") != "rankward.cli":
+        def task(cfg: DictConfig) -> Any:
+            if not self.own_program:
                 return self.task_function(cfg)  # somebody else's program with this launcher
-            from rankward.training.main import kept, log_target
-
-            run = run_config(cfg)
             folder = Path(HydraConfig.get().runtime.output_dir)
-            target = log_target(cfg, run, folder)
-            done = kept(folder, target.digest)
-            if done is None:
-                jobs.append(Job(number, run, target))
-            return done
+            plain = OmegaConf.to_container(cfg, resolve=True)
+            return self._join(number, index, run_config(cfg), folder, plain, jobs)
 
-        try:
-            return run_job(
-                hydra_context=self.context,
-                task_function=task,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-        except OSError as error:  # its folder cannot be made; the others go on
-            failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
-            failed.return_value = results.failure("write", Path(str(error.filename)), error)
-            return failed
+        made = run_job(
+            hydra_context=self.context,
+            task_function=task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return made
+
+    def _join(self, number: int, index: int, run: RunConfig, folder: Path, plain: Any, jobs: list[Job]) -> float | None:
+        """The last loss of a complete run, kept; or None, and the job waits for its turn."""
+        from rankward.training.loggers import LogTarget
+        from rankward.training.main import describe, kept
+
+        sweep = Path(self.config.hydra.sweep.dir)
+        target = LogTarget(folder, sweep, sweep.name, f"{index}: {describe(run)}, seed {run.seed}", plain)
+        done = kept(folder, target.digest)
+        if done is None:
+            jobs.append(Job(number, run, target))
+        return done
 
     def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
         if not jobs:
@@ -160,6 +197,12 @@ class Batches:
             size = max(1, int(self.memory // bytes_a_run(group[0].config)))
             batches += [group[first : first + size] for first in range(0, len(group), size)]
         return batches
+
+
+def _in_one_line(error: OSError | ConfigError) -> Exception:
+    if isinstance(error, OSError) and not isinstance(error, results.ResultsError) and error.filename is not None:
+        return results.failure("write", Path(str(error.filename)), error)
+    return error
 
 
 def _fail(job: JobReturn, error: Exception) -> None:

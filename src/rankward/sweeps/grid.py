@@ -24,11 +24,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from rankward.cli import CONFIG_FOLDER
-from rankward.config import ConfigError, DataError, RunConfig, run_config
+from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.errors import SweepError
 from rankward.config.overrides import numbered_groups, quoted
 from rankward.config.report import explain
 from rankward.figures import check_name
+from rankward.sweeps.composing import Composed, Composer
 from rankward.sweeps.finish import finish
 
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
@@ -138,31 +139,25 @@ class GridSearch:
         """Compose and check every job before the first starts."""
         for name in self.config.get("figures", []):
             check_name(name)
-        wrong: list[str] = []
-        batches = getattr(self.launcher, "batches", None)
-        runs: list[tuple[int, RunConfig]] = []
-
-        def tell(number: int, error: Exception) -> None:
-            wrong.append(f"job {number} ({' '.join(jobs[number])}): {explain(error, CONFIG_FOLDER)[0]}")
-
+        composer = Composer(self.context.config_loader, self.config)
+        wrong: dict[int, str] = {}
+        runs: list[RunConfig] = []
+        composed: list[Composed] = []
         for number, job in enumerate(jobs):
             try:
-                composed = self.context.config_loader.load_sweep_config(self.config, list(job))
-                runs.append((number, run_config(composed)))
-                if batches is not None:
-                    batches.composed[tuple(job)] = composed  # composing takes a while, and need not be done twice
+                composed.append(composer.compose(job))
+                runs.append(run_config(composed[-1].own))
             except Exception as error:  # whatever composing meets is the user's to read
-                tell(number, error)
-        if not wrong:  # only now what imports torch: observations are read, and a start is drawn
-            from rankward.training.train import check
+                wrong[number] = explain(error, CONFIG_FOLDER)[0]
+        if not wrong:  # only now what imports torch: observations are made, and starts drawn
+            from rankward.training.train import check_all
 
-            for number, run in runs:
-                try:
-                    check(run)
-                except (ConfigError, DataError) as error:
-                    tell(number, error)
+            wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs).items()}
         if wrong:
-            raise SweepError(wrong)
+            raise SweepError([_told([number], jobs) + line for number, line in wrong.items()])
+        batches = getattr(self.launcher, "batches", None)
+        if batches is not None:
+            batches.composed = {tuple(job): (whole, run) for job, whole, run in zip(jobs, composed, runs, strict=True)}
 
 
 def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:

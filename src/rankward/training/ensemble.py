@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,7 +51,7 @@ class Ensemble:
         """
         if setting(runs[0].trainer, "accelerator") == "gpu" and not torch.cuda.is_available():
             raise ConfigError("trainer", "gpu", "cpu or auto: no CUDA device is to be seen here")
-        measurements = [build("observations", run.observations) for run in runs]
+        measurements = [observed(run) for run in runs]
         factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
             _check_alike(runs)
@@ -133,7 +135,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
     Raises:
         ConfigError, DataError: as `Ensemble.of`.
     """
-    measurement = build("observations", run.observations)
+    measurement = observed(run)
     factorization = _factorization(run, measurement)
     protocol = run.protocol(factorization.mean_loss)
     shared = {
@@ -154,9 +156,42 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
 
 def bytes_a_run(run: RunConfig) -> int:
     """About what one run of an ensemble takes: its arrays, copies of them at work, and rows waiting to be measured."""
-    measurement = build("observations", run.observations)
+    measurement = observed(run)
     factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
     return 8 * (16 * factors + 8 * prod(measurement.dims) + 100_000)
+
+
+def observed(run: RunConfig) -> Measurement:
+    """The run's observations; runs that ask for the same share one object.
+
+    Raises:
+        ConfigError, DataError: observations that cannot be made or read.
+    """
+    path = setting(run.observations, "path")
+    state = None
+    if path is not None and Path(path).is_file():
+        found = Path(path).stat()
+        state = found.st_mtime_ns, found.st_size  # a file that has changed is read again
+    return _observed(_Node(run.observations), state)
+
+
+class _Node:
+    """A group's node that stands for its text."""
+
+    def __init__(self, node: object) -> None:
+        self.node, self.text = node, repr(node)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Node) and self.text == other.text
+
+
+@lru_cache(maxsize=1024)
+def _observed(node: _Node, state: object) -> Measurement:
+    made: Measurement = build("observations", node.node)
+    return made
 
 
 def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import platform
 import time
@@ -18,11 +19,11 @@ import pytorch_lightning as pl
 import torch
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig, setting
+from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import part_of
-from rankward.training.ensemble import Ensemble
+from rankward.training.ensemble import Ensemble, traits
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
 
@@ -100,6 +101,28 @@ def check(run: RunConfig) -> None:
     EnsembleModule(Ensemble.of([run]))
     if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
         raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
+
+
+def check_all(runs: Sequence[RunConfig]) -> dict[int, Exception]:
+    """What is wrong with each of many runs, by place: `check` for one of those that differ in seeds and numbers alone.
+
+    Every run's observations are made; starts, metrics and engines of runs that share traits and init are checked once.
+    """
+    wrong: dict[int, Exception] = {}
+    sound: set[object] = set()
+    for place, run in enumerate(runs):
+        try:
+            alike = (traits(run), _kind_of_start(run), str(run.factorization), run.ckpt_path)
+            if alike not in sound:
+                check(run)
+                sound.add(alike)
+        except (ConfigError, DataError) as error:
+            wrong[place] = error
+    return wrong
+
+
+def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
+    return tuple(setting(run.init, name) for name in ("name", "_target_", "determinant"))
 
 
 def _accelerator(run: RunConfig, engine: Engine) -> str:
@@ -186,6 +209,7 @@ def _stop(module: EnsembleModule, run: int) -> dict[str, float]:
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what a run's bits may depend on."""
     packages = ("rankward", "torch", "pytorch_lightning", "numpy", "numba")
