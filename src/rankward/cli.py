@@ -45,6 +45,13 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
     sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
     groups = numbered_groups(CONFIG_FOLDER)
+    if sys.argv[1:2] == ["resume"]:
+        try:
+            sys.argv[1:] = _resumed(sys.argv[2:])
+        except Exception as error:
+            sys.exit(tell(error))
+    if "--dry-run" in sys.argv:
+        sys.argv = [*(argument for argument in sys.argv if argument != "--dry-run"), "hydra.launcher.dry_run=true"]
     sys.argv[1:] = [quoted(argument, groups) for argument in sys.argv[1:]]
     try:
         app()
@@ -57,6 +64,16 @@ def main() -> None:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
         sys.exit(tell(error))
+
+
+def _resumed(arguments: list[str]) -> list[str]:
+    """The command line that made a folder, to go on with it."""
+    from rankward.config import ConfigError
+    from rankward.sweeps.resume import command_of
+
+    if len(arguments) != 1:
+        raise ConfigError("resume", " ".join(arguments), "one folder: rankward resume FOLDER")
+    return command_of(Path(arguments[0]))
 
 
 def tell(error: Exception) -> int:

@@ -53,7 +53,7 @@ def test_the_same_bytes_as_job_by_job(tmp_path):
     assert set(status.to_list()) == {"converged", "diverged"} or "max_iterations" in status.to_list()
 
 
-LONG = ["-m", *TENSOR, "observations.count=8,20,30", "seed=range(0,4)", "stop_loss=0", "max_iterations=60_000"]
+LONG = ["-m", *TENSOR, "observations.count=8,20,30", "seed=range(0,4)", "stop_loss=0", "max_iterations=600_000"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -115,6 +115,7 @@ def test_memory_cuts_an_ensemble_and_changes_nothing(tmp_path):
 
 def test_a_folder_that_cannot_be_made_fails_its_run_alone(tmp_path):
     (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "multirun.yaml").touch()
     (tmp_path / "sweep" / "1").write_text("in the way")
     done = rankward("-m", *TENSOR, "observations.count=20", "seed=0,1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 1 and "job 1 (" in done.stderr and len(done.stderr.splitlines()) == 1

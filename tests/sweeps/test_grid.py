@@ -113,7 +113,7 @@ def test_a_job_that_fails_spares_the_others(tmp_path):
     done = rankward(*sweep, "lr.eta=0.1,0.25,0.3", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert "job 1 (" in last and "lr.eta=0.25): hydra.run.dir" in last
+    assert "job 1 (" in last and "lr.eta=0.25): hydra.sweep.dir" in last
     assert results.is_complete(tmp_path / "sweep" / "2")
     assert "table:" in done.stdout  # what there is, is gathered
 

@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 class BatchedLauncher(Launcher):
     """A multirun's jobs as a few ensembles; see `rankward.sweeps.batched`."""
 
-    def __init__(self, memory: Optional[float]) -> None:
+    def __init__(self, memory: Optional[float], dry_run: bool = False) -> None:
         from rankward.sweeps.batched import Batches
 
         self.batches = Batches(memory)
@@ -30,6 +30,7 @@ class BatchedLauncherConf:
 
     _target_: str = "hydra_plugins.rankward.batched_launcher.BatchedLauncher"
     memory: Optional[float] = None
+    dry_run: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="batched", node=BatchedLauncherConf, provider="rankward")

@@ -1,4 +1,4 @@
-"""hydra/sweeper=grid: found by Hydra at every start, so the work is imported late."""
+"""hydra/sweeper=grid and =refine: found by Hydra at every start, so the work is imported late."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
@@ -8,12 +8,20 @@ from hydra.plugins.sweeper import Sweeper
 
 
 class GridSweeper(Sweeper):
-    """Unions of grids and paired values; see `rankward.sweeps.grid`."""
+    """Unions of grids and paired values, each cell refined where asked; see `rankward.sweeps.grid` and `.refine`."""
 
-    def __init__(self, params: Optional[Dict[str, Any]], grids: List[Any], max_batch_size: Optional[int]) -> None:
+    def __init__(
+        self,
+        params: Optional[Dict[str, Any]],
+        grids: List[Any],
+        max_batch_size: Optional[int],
+        refine: Optional[Dict[str, Any]],
+    ) -> None:
         from rankward.sweeps.grid import GridSearch
+        from rankward.sweeps.refine import Refinement
 
-        self.search = GridSearch(params or {}, grids, max_batch_size)
+        grid = GridSearch(params or {}, grids, max_batch_size)
+        self.search = grid if refine is None else Refinement(grid, **refine)
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Take what Hydra hands to a sweeper."""
@@ -25,6 +33,16 @@ class GridSweeper(Sweeper):
 
 
 @dataclass
+class Refine:
+    """Keys of hydra.sweeper.refine."""
+
+    factors: Dict[str, float] = field(default_factory=lambda: {"lr.eta": 0.5, "init.scale": 0.1})
+    watch: str = "entry/0_0"
+    tolerance: float = 0.02
+    max_rounds: int = 8
+
+
+@dataclass
 class GridSweeperConf:
     """Keys of hydra.sweeper."""
 
@@ -32,6 +50,15 @@ class GridSweeperConf:
     params: Optional[Dict[str, Any]] = None
     grids: List[Any] = field(default_factory=list)
     max_batch_size: Optional[int] = None
+    refine: Optional[Refine] = None
+
+
+@dataclass
+class RefineSweeperConf(GridSweeperConf):
+    """The same with rounds of refinement."""
+
+    refine: Optional[Refine] = field(default_factory=Refine)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="rankward")
+ConfigStore.instance().store(group="hydra/sweeper", name="refine", node=RefineSweeperConf, provider="rankward")

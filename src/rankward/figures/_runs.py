@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,13 @@ class LeftOut(Exception):
     """Why a run is not in the figure."""
 
 
-def curves(sweep: Path) -> tuple[list[Curve], list[str]]:
-    """The runs that can be shown, in job order, and a line for each that cannot."""
+def curves(sweep: Path, only: Collection[str] | None = None) -> tuple[list[Curve], list[str]]:
+    """The runs that can be shown (of the folders `only`), in job order, and a line for each that cannot."""
     shown: list[Curve] = []
     left_out: list[str] = []
     for folder in results.run_folders(sweep):
+        if only is not None and folder.name not in only:
+            continue
         try:
             shown.append(curve(folder))
         except (LeftOut, results.ResultsError) as reason:

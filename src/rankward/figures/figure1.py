@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import matplotlib
@@ -30,12 +31,21 @@ def draw(sweep: Path) -> list[Path]:
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
     """
-    shown, left_out = _runs.curves(sweep)
+    return draw_runs(sweep, "figure1")
+
+
+def draw_runs(sweep: Path, name: str, only: Collection[str] | None = None) -> list[Path]:
+    """Draw all finished 2x2 runs, or those in the folders `only`, as `figures/<name>`.
+
+    Raises:
+        ResultsError: no run to draw, or files that cannot be written.
+    """
+    shown, left_out = _runs.curves(sweep, only)
     if not shown:
         told = "; ".join(["no finished 2x2 run there", *left_out])
-        raise results.ResultsError(f"cannot draw figure1 of {sweep}: {told}")
+        raise results.ResultsError(f"cannot draw {name} of {sweep}: {told}")
     with matplotlib.rc_context(style.RC):
-        return style.save(_figure(shown, left_out), sweep, "figure1")
+        return style.save(_figure(shown, left_out), sweep, name)
 
 
 def _figure(shown: list[Curve], left_out: list[str]) -> Figure:

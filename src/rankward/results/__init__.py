@@ -3,6 +3,7 @@
 from rankward.results.files import (
     CHECKPOINT,
     FIGURES,
+    REFINEMENT,
     WANDB,
     is_complete,
     read_arrays,
@@ -20,6 +21,7 @@ from rankward.results.whole import ResultsError, failure, write_whole
 __all__ = [
     "CHECKPOINT",
     "FIGURES",
+    "REFINEMENT",
     "WANDB",
     "ResultsError",
     "failure",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
-RUNS, FIGURES, WANDB = "runs.parquet", "figures", "wandb"
+RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
 CHECKPOINT = "checkpoint.ckpt"
 COMPLETE = ("converged", "max_iterations", "diverged")
 

@@ -19,8 +19,10 @@ from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.checks import machine_memory
 from rankward.sweeps.composing import Composed
+from rankward.sweeps.folders import refuse_other
 
 GIB = 2**30
+TOLD = 100  # runs of a sweep that are told one by one; of more, the closing table
 
 
 @dataclass
@@ -99,7 +101,8 @@ class Batches:
         if composed.template is None:
             return self._begin(number, index, overrides, jobs)
         folder = Path(self.config.hydra.sweep.dir) / str(index)
-        plain = OmegaConf.to_container(composed.own, resolve=True)
+        plain: Any = OmegaConf.to_container(composed.own, resolve=True)
+        refuse_other(folder, plain)
         files = composed.files(index, folder)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -146,31 +149,54 @@ class Batches:
         return done
 
     def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
-        if not jobs:
-            return
-        from rankward.training.main import line
-        from rankward.training.train import train
-
         self._find_checkpoints(jobs)
+        done = 0
         for batch in self._batches(jobs):
-            try:
-                outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint)
-            except Exception as error:  # the group's; the others go on
-                for job in batch:
-                    _fail(returns[job.number], error)
-                continue
-            for job, outcome in zip(batch, outcomes, strict=True):
-                if outcome.error is not None:
-                    _fail(returns[job.number], outcome.error)
-                    continue
-                print(line(job.config, outcome), flush=True)
-                returns[job.number].return_value = float(outcome.summary["metrics"].get("loss", float("nan")))
-            if any(outcome.error is None and outcome.status == "interrupted" for outcome in outcomes):
-                folder = self.config.hydra.sweep.dir
-                raise KeyboardInterrupt(f"interrupted; the same command with hydra.sweep.dir={folder} goes on")
+            self._train_batch(batch, returns, (len(returns) - len(jobs) + done, len(returns)))
+            done += len(batch)
         for path in {job.checkpoint for job in jobs if job.checkpoint is not None and job.config.ckpt_path is None}:
             if all(returns[job.number].status != JobStatus.FAILED for job in jobs if job.checkpoint == path):
                 path.unlink(missing_ok=True)
+
+    def _train_batch(self, batch: list[Job], returns: list[JobReturn], place: tuple[int, int]) -> None:
+        """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
+
+        Raises:
+            KeyboardInterrupt: training was interrupted; what was done is saved.
+        """
+        from rankward.training.main import line
+        from rankward.training.train import train
+
+        try:
+            outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(returns[batch[0].number], error)
+                return
+            half = len(batch) // 2
+            self._train_batch(batch[:half], returns, place)
+            self._train_batch(batch[half:], returns, place)
+            return
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if outcome.error is not None:
+                _fail(returns[job.number], outcome.error)
+                continue
+            if place[1] <= TOLD:
+                print(line(job.config, outcome), flush=True)
+            returns[job.number].return_value = float(outcome.summary["metrics"].get("loss", float("nan")))
+        if any(outcome.error is None and outcome.status == "interrupted" for outcome in outcomes):
+            raise KeyboardInterrupt(f"interrupted; rankward resume {self.config.hydra.sweep.dir} goes on")
+
+    def plan(self, jobs: Sequence[Sequence[str]]) -> str:
+        """What a launch of these jobs, which a sweeper has composed, would do."""
+        from rankward.sweeps.report import plan
+        from rankward.training.calibrate import longest
+        from rankward.training.ensemble import bytes_a_run
+
+        waiting = [Job(number, self.composed[tuple(job)][1], None) for number, job in enumerate(jobs)]
+        batches = self._batches(waiting)
+        seconds = [longest([job.config for job in batch]) for batch in batches]
+        return plan(batches, [bytes_a_run(batch[0].config) for batch in batches], seconds)
 
     def _find_checkpoints(self, jobs: Sequence[Job]) -> None:
         """Checkpoints that an earlier launch left in any of the sweep's folders, for the jobs that they hold."""

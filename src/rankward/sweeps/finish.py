@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from rankward import results
+from rankward.sweeps.report import closing_table
+
+NONE: Mapping[str, pl.DataFrame] = {}
 
 
-def finish(sweep: Path, figures: Sequence[str], wandb: Any = None) -> None:
+def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping[str, pl.DataFrame] = NONE) -> None:
     """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
 
     Args:
         sweep: its folder.
         figures: names of modules in `rankward.figures`.
         wandb: the config's `logger.wandb`, or None.
+        more: tables for W&B beside that of the runs.
 
     Raises:
         ResultsError: a table or picture that cannot be written, or a figure whose runs are all missing.
@@ -26,7 +30,7 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None) -> None:
     if not results.run_folders(sweep):
         return
     table = results.write_runs(sweep)
-    tables = {"runs": pl.read_parquet(table, glob=False)}
+    tables = {"runs": pl.read_parquet(table, glob=False), **more}
     pictures: list[Path] = []
     for name in figures:
         from rankward.figures import draw
@@ -37,6 +41,7 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None) -> None:
             tables[name] = curves(sweep)
     for picture in pictures:
         print(f"figure:  {picture}")
+    print(closing_table(sweep))
     print(f"table:   {table}")
     if wandb is not None:
         from rankward.training.loggers import log_sweep

@@ -14,23 +14,19 @@ A key given on the command line takes the place of that key in the grids.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
 from rankward.cli import CONFIG_FOLDER
-from rankward.config import ConfigError, RunConfig, run_config
-from rankward.config.errors import SweepError
+from rankward.config import ConfigError
 from rankward.config.overrides import numbered_groups, quoted
-from rankward.config.report import explain
-from rankward.figures import check_name
-from rankward.sweeps.composing import Composed, Composer
-from rankward.sweeps.finish import finish
+from rankward.sweeps.launching import Launching
 
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
 
@@ -51,12 +47,11 @@ class GridSearch:
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take what Hydra hands to a sweeper."""
-        self.context = hydra_context
-        self.config = config
         self.parser = OverridesParser.create(config_loader=hydra_context.config_loader)
-        self.launcher = Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self.launching = Launching(hydra_context, launcher, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Check every job, launch them, and gather what they leave, failures or not.
@@ -65,27 +60,14 @@ class GridSearch:
             SweepError: jobs that cannot run, before anything is written; or jobs that failed, after all others.
         """
         jobs = self.jobs(arguments)
-        self._check(jobs)
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        returns = []
-        failed: dict[str, list[int]] = {}  # jobs by what went wrong
-        size = self.max_batch_size or max(1, len(jobs))
-        for first in range(0, len(jobs), size):
-            batch = self.launcher.launch(jobs[first : first + size], initial_job_idx=first)
-            for number, job in enumerate(batch, start=first):
-                if job.status == JobStatus.FAILED:
-                    line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print
-                    failed.setdefault(line, []).append(number)
-            returns.append(batch)
-        lines = [_told(numbers, jobs) + line for line, numbers in failed.items()]
-        try:
-            finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"))
-        except OSError as error:
-            lines.append(explain(error, CONFIG_FOLDER)[0])
-        if lines:
-            raise SweepError(lines, code=1)
+        self.launching.check(jobs)
+        if self.launching.dry_run:
+            print(self.launching.plan(jobs))
+            return []
+        with self.launching.folder() as folder:
+            size = self.max_batch_size or max(1, len(jobs))
+            returns = [self.launching.launch(jobs[at : at + size]) for at in range(0, len(jobs), size)]
+            self.launching.finish(folder)
         return returns
 
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
@@ -104,6 +86,7 @@ class GridSearch:
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
         axes: dict[str, Axis] = {}
+        overrides = [_spaced(override) for override in overrides]
         for override in self.parser.parse_overrides(list(overrides)):
             key = override.get_key_element()
             if override.is_sweep_override():
@@ -135,43 +118,32 @@ class GridSearch:
             axes.append([list(zip(keys, map(_text, choice), strict=True)) for choice in values])
         return axes
 
-    def _check(self, jobs: Sequence[Sequence[str]]) -> None:
-        """Compose and check every job before the first starts."""
-        for name in self.config.get("figures", []):
-            check_name(name)
-        composer = Composer(self.context.config_loader, self.config)
-        wrong: dict[int, str] = {}
-        runs: list[RunConfig] = []
-        composed: list[Composed] = []
-        for number, job in enumerate(jobs):
-            try:
-                composed.append(composer.compose(job))
-                runs.append(run_config(composed[-1].own))
-            except Exception as error:  # whatever composing meets is the user's to read
-                wrong[number] = explain(error, CONFIG_FOLDER)[0]
-        if not wrong:  # only now what imports torch: observations are made, and starts drawn
-            from rankward.training.train import check_all
-
-            wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs).items()}
-        if wrong:
-            raise SweepError([_told([number], jobs) + line for number, line in wrong.items()])
-        batches = getattr(self.launcher, "batches", None)
-        if batches is not None:
-            batches.composed = {tuple(job): (whole, run) for job, whole, run in zip(jobs, composed, runs, strict=True)}
-
-
-def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
-    """Which jobs a line is about: one with its overrides, or many by number."""
-    if len(numbers) == 1:
-        return f"job {numbers[0]} ({' '.join(jobs[numbers[0]])}): "
-    shown = ", ".join(map(str, numbers[:8])) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
-    return f"jobs {shown}: "
-
 
 def _without(axis: Axis, keys: Iterable[str]) -> Axis:
     """An axis less the keys that the command line has set; what is left of pairs stands once."""
     left = [[(key, value) for key, value in choice if key not in set(keys)] for choice in axis]
     return [choice for i, choice in enumerate(left) if choice and choice not in left[:i]]
+
+
+def _spaced(override: str) -> str:
+    """`key=geomspace(first,last,count)` as the list that it stands for; any other override as it is.
+
+    Example:
+        >>> _spaced("lr.eta=geomspace(1e-3,1e-1,3)"), _spaced("seed=range(0,3)")
+        ('lr.eta=0.001,0.01,0.1', 'seed=range(0,3)')
+    """
+    key, _, value = override.partition("=")
+    found = re.fullmatch(r"geomspace\(([^,]+),([^,]+),([^,]+)\)", value.strip())
+    if found is None:
+        return override
+    try:
+        first, last, count = float(found[1]), float(found[2]), int(found[3])
+        if not (first > 0 and last > 0 and count > 0):
+            raise ValueError
+    except ValueError:
+        raise ConfigError(key, value, "geomspace(first,last,count): two positive numbers and an integer") from None
+    ratio = (last / first) ** (1 / max(1, count - 1))
+    return f"{key}=" + ",".join(f"{first * ratio**i:.6g}" for i in range(count))
 
 
 def _text(value: Any) -> str:

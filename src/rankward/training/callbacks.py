@@ -13,8 +13,9 @@ import numpy as np
 import pytorch_lightning as pl
 from tqdm import tqdm
 
+from rankward import __version__
 from rankward.dynamics import Status
-from rankward.training.checkpoints import HASHES
+from rankward.training.checkpoints import HASHES, VERSION
 from rankward.training.loggers import RunLog
 from rankward.training.module import EnsembleModule
 
@@ -42,6 +43,7 @@ class Checkpoints(pl.Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint[HASHES] = self.config_hashes
+        checkpoint[VERSION] = __version__
 
 
 class LogRows(pl.Callback):
@@ -58,7 +60,15 @@ class LogRows(pl.Callback):
 
 
 class ProgressLine(pl.Callback):
-    """Iterations a second, runs done, the median of the last losses, the longest it can take; quiet when piped."""
+    """Iterations a second, runs done, the median of the last losses, the longest it can take; quiet when piped.
+
+    Args:
+        before: runs of the sweep that were done earlier.
+        total: runs of the sweep.
+    """
+
+    def __init__(self, before: int, total: int) -> None:
+        self.before, self.total = before, total
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         limit = int(pl_module.ensemble.problem.max_iterations.sum())
@@ -78,7 +88,9 @@ class ProgressLine(pl.Callback):
         progress = pl_module.progress
         done = int((progress.status != Status.RUNNING).sum())
         losses = pl_module.trace[-1]["loss"] if pl_module.trace else np.array([np.nan])
-        self.bar.set_description(f"{done}/{len(progress.status)} runs")
+        diverged = int((progress.status == Status.DIVERGED).sum())
+        told = f", {diverged} diverged" if diverged else ""
+        self.bar.set_description(f"{self.before + done}/{self.total} runs{told}")
         self.bar.set_postfix(loss=f"{np.median(losses[-len(progress.status) :]):.2e}")
         self.bar.update(int(progress.iteration.sum()) - self.bar.n)
 

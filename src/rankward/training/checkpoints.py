@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rankward import __version__
 from rankward.config import ConfigError
 
 HASHES = "config_hashes"  # of the runs, in the ensemble's order
+VERSION = "rankward"  # that wrote the checkpoint
 
 
 def digests(path: Path) -> list[str]:
@@ -31,6 +34,10 @@ def part_of(path: Path, wanted: Sequence[str]) -> Iterator[Path]:
     """
     content = _load(path)
     held = list(content[HASHES])
+    if content.get(VERSION) != __version__:
+        print(
+            f"rankward: {path} was written by rankward {content.get(VERSION)}, this is {__version__}", file=sys.stderr
+        )
     if missing := [digest for digest in wanted if digest not in held]:
         raise ConfigError("ckpt_path", str(path), f"a checkpoint of this config ({missing[0]}, not {held[0]})")
     if held == list(wanted):

@@ -159,8 +159,15 @@ def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
         dir=folder,
         mode="offline" if setting(node, "offline", True) else "online",
         reinit="create_new",
-        settings=wandb.Settings(
-            silent=True, console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True, save_code=False
+        settings=wandb.Settings(  # of a thousand short runs, what each collects of the machine would be the cost
+            silent=True,
+            console="off",
+            save_code=False,
+            disable_git=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
         ),
         **options,
     )

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rankward import results
+from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
@@ -64,7 +64,9 @@ def kept(folder: Path, digest: str) -> float | None:
     summary = results.read_summary(folder)
     if summary.get("config_hash") != digest:
         raise ConfigError("hydra.run.dir", str(folder), "a folder that does not hold the results of another config")
-    print(f"{folder}: complete, kept", flush=True)
+    version = summary.get("versions", {}).get("rankward")
+    other = "" if version == __version__ else f" (made by rankward {version}, this is {__version__})"
+    print(f"{folder}: complete, kept{other}", flush=True)
     return float(summary["metrics"]["loss"])
 
 

@@ -41,7 +41,12 @@ class RunResult:
         return str(self.summary["status"])
 
 
-def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Path | None = None) -> list[RunResult]:
+def train(
+    runs: Sequence[RunConfig],
+    targets: Sequence[LogTarget],
+    ckpt_path: Path | None = None,
+    place: tuple[int, int] | None = None,
+) -> list[RunResult]:
     """Train runs that share shapes, dtype and engine as one ensemble, and write each one's results.
 
     A run that diverges is marked and stops alone. After Ctrl-C every unfinished run is written with status
@@ -52,6 +57,7 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
         runs: at least one.
         targets: each run's folder, config and W&B group.
         ckpt_path: a checkpoint to go on from, to the same bits, of an ensemble with these runs, alone or among others.
+        place: how many runs of a sweep are done before these, and how many there are: for the progress bar.
 
     Raises:
         ConfigError: runs that cannot share an ensemble or cannot start, or a checkpoint of another config.
@@ -68,7 +74,8 @@ def train(runs: Sequence[RunConfig], targets: Sequence[LogTarget], ckpt_path: Pa
     try:
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
-        trainer = _trainer(runs[0], module.engine, logs, Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests))
+        kept = Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests)
+        trainer = _trainer(runs[0], module.engine, logs, kept, ProgressLine(*(place or (0, len(runs)))))
         with contextlib.ExitStack() as stack:
             resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
             stack.enter_context(warnings.catch_warnings())
@@ -133,7 +140,9 @@ def _accelerator(run: RunConfig, engine: Engine) -> str:
     return "gpu" if engine.name == "reference" and torch.cuda.is_available() else "cpu"
 
 
-def _trainer(run: RunConfig, engine: Engine, logs: list[RunLog], checkpoints: Checkpoints) -> pl.Trainer:
+def _trainer(
+    run: RunConfig, engine: Engine, logs: list[RunLog], checkpoints: Checkpoints, progress: ProgressLine
+) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return pl.Trainer(
@@ -142,7 +151,7 @@ def _trainer(run: RunConfig, engine: Engine, logs: list[RunLog], checkpoints: Ch
         max_epochs=1,
         logger=[logger for log in logs for logger in log.loggers] or False,
         # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
-        callbacks=[OrderlyEnd(), *(LogRows(log) for log in logs), checkpoints, ProgressLine()],
+        callbacks=[OrderlyEnd(), *(LogRows(log) for log in logs), checkpoints, progress],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,0 +1,75 @@
+"""Curves of a metric against the loss, free of time: runs brought to common losses, medians and quartiles over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Curve = tuple[np.ndarray, np.ndarray]  # loss and value of each row, in the run's order
+
+
+def common_losses(curves: Sequence[Curve], points: int = 100) -> Float[np.ndarray, " points"]:
+    """Losses from the largest to the smallest that every curve has passed, evenly spaced on a log axis.
+
+    Raises:
+        ValueError: no curve, or none with losses in common.
+
+    Example:
+        >>> one = np.array([1.0, 0.1, 0.01]), np.array([1.0, 2.0, 3.0])
+        >>> two = np.array([2.0, 0.05]), np.array([1.0, 5.0])
+        >>> common_losses([one, two], 3).round(3).tolist()
+        [1.0, 0.224, 0.05]
+    """
+    falling = [_falling(loss, value)[0] for loss, value in curves]
+    if not falling or any(not losses.size for losses in falling):
+        raise ValueError("no curve with a positive finite loss")
+    largest, smallest = min(losses[0] for losses in falling), max(losses[-1] for losses in falling)
+    if smallest > largest:
+        raise ValueError("the curves have no losses in common")
+    grid: Float[np.ndarray, " points"] = np.geomspace(largest, smallest, points)
+    return grid
+
+
+def at_losses(loss: np.ndarray, value: np.ndarray, grid: np.ndarray) -> Float[np.ndarray, " points"]:
+    """A curve's value when its loss first falls to each loss of the grid, linear in the loss's logarithm between rows.
+
+    NaN where the curve never gets there.
+
+    Example:
+        >>> at_losses(np.array([1.0, 0.01]), np.array([0.0, 2.0]), np.array([0.1, 0.001])).tolist()
+        [1.0, nan]
+    """
+    losses, values = _falling(loss, value)
+    if not losses.size:
+        return np.full(len(grid), np.nan)
+    first, last = (np.isclose(grid, edge, rtol=1e-12, atol=0) for edge in (losses[0], losses[-1]))
+    found = np.interp(-np.log(grid), -np.log(losses), values, left=np.nan, right=np.nan)
+    return np.select([first, last], [values[0], values[-1]], found)  # which rounding may have put outside
+
+
+def _falling(loss: np.ndarray, value: np.ndarray) -> Curve:
+    """The rows at which the loss is lower than ever before."""
+    sound = np.isfinite(loss) & (loss > 0) & np.isfinite(value)
+    loss, value = loss[sound], value[sound]
+    lower = loss < np.concatenate([[np.inf], np.minimum.accumulate(loss)[:-1]]) if loss.size else sound[:0]
+    return loss[lower], value[lower]
+
+
+def bands(curves: Sequence[Curve], points: int = 100) -> pl.DataFrame:
+    """Median and quartiles of a metric over runs, at losses that all have passed: `loss`, `median`, `low`, `high`.
+
+    Raises:
+        ValueError: as `common_losses`.
+    """
+    import polars as pl
+
+    grid = common_losses(curves, points)
+    values = np.stack([at_losses(loss, value, grid) for loss, value in curves])
+    low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+    return pl.DataFrame({"loss": grid, "median": median, "low": low, "high": high})

@@ -1,0 +1,91 @@
+"""A sweep's folder: its own, nobody else's, and one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rankward import results
+from rankward.config import ConfigError, config_hash
+
+LOCK, SWEEP = ".lock", "multirun.yaml"
+
+
+class Busy(OSError):
+    """A folder that another process is at work on."""
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, or where it stands already the first of `<folder>_2`, `<folder>_3`, ... that does not; made here.
+
+    Two sweeps started in the same second get two folders: making one fails for whoever comes second.
+
+    Example:
+        >>> import tempfile
+        >>> made = [fresh(Path(tempfile.gettempdir()) / f"rankward-doctest-{id(fresh)}") for _ in range(2)]
+        >>> made[1].name == made[0].name + "_2"
+        True
+        >>> [each.rmdir() for each in made]
+        [None, None]
+    """
+    number = 1
+    while True:
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+        candidate.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return candidate
+
+
+def own(folder: Path) -> Path:
+    """A folder that was asked for by name: made, or one that is empty or holds a sweep to go on with.
+
+    Raises:
+        ConfigError: a file of that name, or a folder that holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("hydra.sweep.dir", str(folder), "a folder: this is a file")
+    if folder.is_dir() and not (folder / SWEEP).is_file() and any(path.name != LOCK for path in folder.iterdir()):
+        raise ConfigError("hydra.sweep.dir", str(folder), "a new folder, or one of a sweep: this holds something else")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def refuse_other(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a job's folder in which a run of another config has begun.
+
+    Raises:
+        ConfigError: what stands there would be mixed with what the config makes.
+    """
+    try:
+        there = results.read_config(folder)
+    except results.ResultsError:
+        return  # nothing, or torn by a kill before anything else was written
+    if config_hash(there) != config_hash(config):
+        raise ConfigError("hydra.sweep.dir", str(folder), "a folder that does not hold a run of another config")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the hold ends with the process, however that ends.
+
+    Raises:
+        Busy: another process holds it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(f"{folder} is in use: another process is at work on it") from None
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()

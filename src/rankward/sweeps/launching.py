@@ -1,0 +1,123 @@
+"""From a sweep's jobs to its folder: checked before, launched, and gathered after, whatever failed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from rankward.cli import CONFIG_FOLDER
+from rankward.config import RunConfig, run_config
+from rankward.config.errors import SweepError
+from rankward.config.report import explain
+from rankward.figures import check_name
+from rankward.sweeps.composing import Composed, Composer
+from rankward.sweeps.finish import finish
+from rankward.sweeps.folders import SWEEP, claimed, fresh, own
+
+
+class Launching:
+    """What every sweeper of ours does with jobs.
+
+    Args:
+        context: Hydra's.
+        launcher: of Hydra's or ours.
+        config: the sweep's.
+    """
+
+    def __init__(self, context: Any, launcher: Any, config: DictConfig) -> None:
+        self.launcher, self.config = launcher, config
+        self.composer = Composer(context.config_loader, config)
+        self.batches = getattr(launcher, "batches", None)  # the batched launcher's core, or None with another
+        self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
+        self.jobs: list[list[str]] = []  # launched so far
+        self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
+
+    def check(self, jobs: Sequence[Sequence[str]]) -> list[RunConfig]:
+        """Compose and check every job before the first starts.
+
+        Raises:
+            SweepError: jobs that cannot run, a line each.
+        """
+        for name in self.config.get("figures", []):
+            check_name(name)
+        wrong: dict[int, str] = {}
+        runs: list[RunConfig] = []
+        composed: list[Composed] = []
+        for number, job in enumerate(jobs):
+            try:
+                composed.append(self.composer.compose(job))
+                runs.append(run_config(composed[-1].own))
+            except Exception as error:  # whatever composing meets is the user's to read
+                wrong[number] = explain(error, CONFIG_FOLDER)[0]
+        if not wrong:  # only now what imports torch: observations are made, and starts drawn
+            from rankward.training.train import check_all
+
+            wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs).items()}
+        if wrong:
+            raise SweepError([_told([number], jobs) + line for number, line in wrong.items()])
+        if self.batches is not None:
+            self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
+        return runs
+
+    def plan(self, jobs: Sequence[Sequence[str]]) -> str:
+        """What launching these jobs would do."""
+        return f"{len(jobs)} jobs" if self.batches is None else str(self.batches.plan(jobs))
+
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """The sweep's folder, held for this process; one named on the command line may hold a sweep to go on with.
+
+        Raises:
+            ConfigError, Busy: as `own` and `claimed`.
+        """
+        wanted = Path(self.config.hydra.sweep.dir)
+        named = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
+        folder = own(wanted) if named else fresh(wanted)
+        if folder != wanted:  # another sweep has begun in the same second
+            with read_write(self.config), open_dict(self.config):
+                self.config.hydra.sweep.dir = str(folder)
+                self.config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
+            if self.batches is not None:
+                self.batches.composed.clear()  # they have the other folder in their files
+        with claimed(folder):
+            OmegaConf.save(self.config, folder / SWEEP)
+            yield folder
+
+    def launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
+        """Run jobs, numbered on from those before; failures are kept for the end."""
+        first = len(self.jobs)
+        self.jobs += jobs
+        batch: Sequence[JobReturn] = self.launcher.launch(jobs, initial_job_idx=first)
+        for number, job in enumerate(batch, start=first):
+            if job.status == JobStatus.FAILED:
+                line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print
+                self.failed.setdefault(line, []).append(number)
+        return batch
+
+    def finish(self, folder: Path, tables: Mapping[str, pl.DataFrame] | None = None) -> None:
+        """Gather what the jobs left.
+
+        Raises:
+            SweepError: jobs that failed, or a table or figure that could not be made.
+        """
+        lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
+        try:
+            finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
+        except OSError as error:
+            lines.append(explain(error, CONFIG_FOLDER)[0])
+        if lines:
+            raise SweepError(lines, code=1)
+
+
+def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
+    """Which jobs a line is about: one with its overrides, or many by number."""
+    if len(numbers) == 1:
+        return f"job {numbers[0]} ({' '.join(jobs[numbers[0]])}): "
+    shown = ", ".join(map(str, numbers[:8])) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    return f"jobs {shown}: "

@@ -1,0 +1,100 @@
+"""A sweep in a few lines: what there is to do before it, and what became of it after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from rankward import results
+
+ROWS = 12  # of the closing table at most; all are in runs.parquet
+GIB = 2**30
+APART = ("seed=", "logger=", "hydra.")  # overrides that make no other setting
+
+
+def closing_table(sweep: Path) -> str:
+    """Best, median and spread of the last loss over seeds for each setting, and the runs that did not end well.
+
+    A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
+    count apart.
+    """
+    runs = results.gather(sweep)
+    settings = [
+        [part for part in text.split(" ") if not part.startswith(APART)] for text in runs["overrides"].fill_null("")
+    ]
+    common = set(settings[0]).intersection(*settings)
+    labels = [" ".join(part for part in parts if part not in common) or "all" for parts in settings]
+    runs = runs.with_columns(setting=pl.Series(labels))
+    ended = pl.col("status").is_in(["converged", "max_iterations"])
+    loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
+    table = runs.group_by("setting", maintain_order=True).agg(
+        pl.len().alias("runs"),
+        (pl.col("status") == "converged").sum().alias("converged"),
+        (~ended).sum().alias("failed"),
+        loss.min().alias("best loss"),
+        loss.median().alias("median"),
+        (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
+    )
+    rows = [[_cell(value) for value in row] for row in table.rows()]
+    lines = _aligned([table.columns, *rows[:ROWS]])
+    if len(rows) > ROWS:
+        lines.append(f"... and {len(rows) - ROWS} more settings")
+    return "\n".join(lines)
+
+
+def plan(batches: Sequence[Sequence[Any]], bytes_a_run: Sequence[int], seconds: Sequence[float]) -> str:
+    """What a sweep would do: a line for each ensemble.
+
+    Args:
+        batches: jobs of each ensemble, with a `config`.
+        bytes_a_run, seconds: of each ensemble, an estimate.
+    """
+    head = ["ensemble", "runs", "memory GiB", "at most", "what"]
+    rows = [
+        [str(number), str(len(batch)), f"{len(batch) * size / GIB:.2f}", _duration(time), _what(batch)]
+        for number, (batch, size, time) in enumerate(zip(batches, bytes_a_run, seconds, strict=True))
+    ]
+    total = sum(len(batch) for batch in batches)
+    lines = _aligned([head, *rows])
+    return "\n".join([*lines, f"{total} runs, at most {_duration(sum(seconds))}; nothing was trained or written"])
+
+
+def _what(batch: Sequence[Any]) -> str:
+    from rankward.training.main import describe
+
+    names = list(dict.fromkeys(describe(job.config) for job in batch))
+    return "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if not i else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _duration(seconds: float) -> str:
+    """Whole units that one can read at a glance.
+
+    Example:
+        >>> _duration(0.4), _duration(75), _duration(7300)
+        ('1 s', '1 min 15 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

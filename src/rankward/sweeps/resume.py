@@ -1,0 +1,32 @@
+"""From a folder back to the command that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from rankward.config import ConfigError
+from rankward.sweeps.folders import SWEEP
+
+HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
+
+
+def command_of(folder: Path) -> list[str]:
+    """Arguments that go on with a sweep's or a single run's folder.
+
+    Raises:
+        ConfigError: neither stands there.
+    """
+    sweep = folder / SWEEP
+    if not sweep.is_file() and not (folder / HYDRA).is_file():
+        raise ConfigError("resume", str(folder), f"the folder of a sweep (with {SWEEP}) or of a run (with {HYDRA})")
+    loaded = OmegaConf.load(sweep if sweep.is_file() else folder / HYDRA)
+    assert isinstance(loaded, DictConfig)
+    hydra = loaded.hydra
+    key = "hydra.sweep.dir" if sweep.is_file() else "hydra.run.dir"
+    ours = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=", "hydra.launcher.dry_run=")
+    given = [override for override in (*hydra.overrides.task, *hydra.overrides.hydra) if not override.startswith(ours)]
+    sources = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    quoted = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return [*(["-m"] if sweep.is_file() else []), *sources, *given, f"{key}='{quoted}'"]
