@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from rankward.config import register, run_config
-from rankward.config.overrides import numbered_groups, quoted
+from rankward.config.overrides import numbered_groups, quoted, spaced
 
 HERE = Path(__file__).parent
 # The wheel carries the configs inside the package, a checkout has them at its top.
@@ -52,8 +52,8 @@ def main() -> None:
             sys.exit(tell(error))
     if "--dry-run" in sys.argv:
         sys.argv = [*(argument for argument in sys.argv if argument != "--dry-run"), "hydra.launcher.dry_run=true"]
-    sys.argv[1:] = [quoted(argument, groups) for argument in sys.argv[1:]]
     try:
+        sys.argv[1:] = [quoted(spaced(argument), groups) for argument in sys.argv[1:]]
         app()
         if _failures:
             raise _failures.pop()

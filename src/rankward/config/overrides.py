@@ -1,9 +1,11 @@
-"""Group choices that look like numbers: Hydra takes `depth=3` for an integer, and an integer is no choice to it."""
+"""What Hydra's grammar lacks: group choices that look like numbers, and numbers evenly spaced on a log axis."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from rankward.config.errors import ConfigError
 
 
 def numbered_groups(config_folder: Path) -> set[str]:
@@ -20,3 +22,24 @@ def quoted(override: str, groups: set[str]) -> str:
     """
     key, _, value = override.partition("=")
     return f"{key}='{value}'" if key in groups and re.fullmatch(r"-?\d+", value) else override
+
+
+def spaced(override: str) -> str:
+    """`key=geomspace(first,last,count)` as the list that it stands for; any other override as it is.
+
+    Example:
+        >>> spaced("lr.eta=geomspace(1e-3,1e-1,3)"), spaced("seed=range(0,3)")
+        ('lr.eta=0.001,0.01,0.1', 'seed=range(0,3)')
+    """
+    key, _, value = override.partition("=")
+    found = re.fullmatch(r"geomspace\(([^,]+),([^,]+),([^,]+)\)", value.strip())
+    if found is None:
+        return override
+    try:
+        first, last, count = float(found[1]), float(found[2]), int(found[3])
+        if not (first > 0 and last > 0 and count > 0):
+            raise ValueError
+    except ValueError:
+        raise ConfigError(key, value, "geomspace(first,last,count): two positive numbers and an integer") from None
+    ratio = (last / first) ** (1 / max(1, count - 1))
+    return f"{key}=" + ",".join(f"{first * ratio**i:.6g}" for i in range(count))

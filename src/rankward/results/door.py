@@ -52,7 +52,8 @@ class Sweep:
         for folder in files.run_folders(self.folder):
             path = folder / files.TRACE
             if path.is_file():
-                kinds.setdefault(tuple(pl.read_parquet_schema(path)), []).append(path)
+                with path.open("rb") as file:  # a path would be read as a pattern
+                    kinds.setdefault(tuple(pl.read_parquet_schema(file)), []).append(path)
         if not kinds:
             raise ResultsError(f"cannot read {self.folder}: no traces there")
         scans = [pl.scan_parquet(paths, glob=False, include_file_paths="run") for paths in kinds.values()]

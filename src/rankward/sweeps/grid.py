@@ -14,7 +14,6 @@ A key given on the command line takes the place of that key in the grids.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward.cli import CONFIG_FOLDER
 from rankward.config import ConfigError
-from rankward.config.overrides import numbered_groups, quoted
+from rankward.config.overrides import numbered_groups, quoted, spaced
 from rankward.sweeps.launching import Launching
 
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
@@ -51,7 +50,7 @@ class GridSearch:
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launching = Launching(hydra_context, launcher, config)
+        self.launching = Launching(hydra_context, launcher, config, task_function)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Check every job, launch them, and gather what they leave, failures or not.
@@ -86,7 +85,7 @@ class GridSearch:
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
         axes: dict[str, Axis] = {}
-        overrides = [_spaced(override) for override in overrides]
+        overrides = [spaced(override) for override in overrides]
         for override in self.parser.parse_overrides(list(overrides)):
             key = override.get_key_element()
             if override.is_sweep_override():
@@ -123,27 +122,6 @@ def _without(axis: Axis, keys: Iterable[str]) -> Axis:
     """An axis less the keys that the command line has set; what is left of pairs stands once."""
     left = [[(key, value) for key, value in choice if key not in set(keys)] for choice in axis]
     return [choice for i, choice in enumerate(left) if choice and choice not in left[:i]]
-
-
-def _spaced(override: str) -> str:
-    """`key=geomspace(first,last,count)` as the list that it stands for; any other override as it is.
-
-    Example:
-        >>> _spaced("lr.eta=geomspace(1e-3,1e-1,3)"), _spaced("seed=range(0,3)")
-        ('lr.eta=0.001,0.01,0.1', 'seed=range(0,3)')
-    """
-    key, _, value = override.partition("=")
-    found = re.fullmatch(r"geomspace\(([^,]+),([^,]+),([^,]+)\)", value.strip())
-    if found is None:
-        return override
-    try:
-        first, last, count = float(found[1]), float(found[2]), int(found[3])
-        if not (first > 0 and last > 0 and count > 0):
-            raise ValueError
-    except ValueError:
-        raise ConfigError(key, value, "geomspace(first,last,count): two positive numbers and an integer") from None
-    ratio = (last / first) ** (1 / max(1, count - 1))
-    return f"{key}=" + ",".join(f"{first * ratio**i:.6g}" for i in range(count))
 
 
 def _text(value: Any) -> str:

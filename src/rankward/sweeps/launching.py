@@ -28,10 +28,12 @@ class Launching:
         context: Hydra's.
         launcher: of Hydra's or ours.
         config: the sweep's.
+        task_function: what runs a job. Of another program, which may use our sweepers, jobs are launched and no more.
     """
 
-    def __init__(self, context: Any, launcher: Any, config: DictConfig) -> None:
+    def __init__(self, context: Any, launcher: Any, config: DictConfig, task_function: Any) -> None:
         self.launcher, self.config = launcher, config
+        self.own_program = getattr(task_function, "__module__", "") == "rankward.cli"
         self.composer = Composer(context.config_loader, config)
         self.batches = getattr(launcher, "batches", None)  # the batched launcher's core, or None with another
         self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
@@ -44,6 +46,8 @@ class Launching:
         Raises:
             SweepError: jobs that cannot run, a line each.
         """
+        if not self.own_program:
+            return []
         for name in self.config.get("figures", []):
             check_name(name)
         wrong: dict[int, str] = {}
@@ -108,7 +112,8 @@ class Launching:
         """
         lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
         try:
-            finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
+            if self.own_program:
+                finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
         except OSError as error:
             lines.append(explain(error, CONFIG_FOLDER)[0])
         if lines:

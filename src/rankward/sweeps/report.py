@@ -92,7 +92,7 @@ def _duration(seconds: float) -> str:
 
     Example:
         >>> _duration(0.4), _duration(75), _duration(7300)
-        ('1 s', '1 min 15 s', '2 h 2 min')
+        ('1 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 60:
         return f"{max(1, round(seconds))} s"

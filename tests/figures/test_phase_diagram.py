@@ -1,0 +1,52 @@
+"""The phase diagram's experiment in small."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rankward import results
+from rankward.figures import draw
+from rankward.figures.phase_diagram import _grid, curves
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phases")
+    command = [
+        sys.executable, "-m", "rankward", "-m", "experiment=phase_diagram", "depth=2,3", "lr.eta=geomspace(1e-2,10,3)",
+        "init.scale=geomspace(1e-3,0.1,2)", "max_iterations=2000", f"hydra.sweep.dir={folder}/s",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return folder / "s"
+
+
+def test_cells_are_the_runs(sweep):
+    table, runs = curves(sweep), results.gather(sweep)
+    assert len(table) == len(runs) == 12
+    for row in table.rows(named=True):
+        (run,) = runs.filter(
+            (runs["depth.layers"] == row["depth.layers"])
+            & (runs["lr.eta"] == row["lr.eta"])
+            & (runs["init.scale"] == row["init.scale"])
+        ).rows(named=True)
+        if run["status"] == "diverged":
+            assert row["entry"] is None and row["diverged"] == 1
+        else:
+            assert row["entry"] == abs(run["entry/0_0"]) and row["iterations"] == run["iterations"]
+    assert "diverged" in set(runs["status"])
+    part = table.filter(table["depth.layers"] == 2)
+    rates, inits, values = _grid(part, "entry")
+    assert (
+        np.array_equal(rates, sorted(set(runs["lr.eta"]))) and values.shape == (2, 3) and np.isnan(values[:, 2]).all()
+    )
+    first = part.row(0, named=True)
+    assert values[list(inits).index(first["init.scale"]), list(rates).index(first["lr.eta"])] == first["entry"]
+
+
+def test_it_is_drawn(sweep, tmp_path):
+    assert [path.name for path in draw("phase_diagram", sweep)] == ["phase_diagram.png", "phase_diagram.svg"]
+    with pytest.raises(results.ResultsError):
+        draw("phase_diagram", tmp_path)

@@ -1,0 +1,89 @@
+"""A sweep read back: runs, traces, curves over seeds."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import rankward
+from rankward import results
+from rankward.results.curves import at_losses, bands, common_losses
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two settings of three seeds, one with another column, in which metric = -setting * seed * log10(loss)."""
+    folder = tmp_path_factory.mktemp("dims=[3,3]")
+    job = 0
+    for setting in (1, 2):
+        for seed in (1, 2, 3):
+            run = folder / str(job)
+            loss = np.geomspace(1, 10.0**-seed, 20)
+            trace = {"iteration": np.arange(20), "loss": loss, "norm/nuclear": -setting * seed * np.log10(loss)}
+            trace |= {"entry/0_0": np.ones(20)} if setting == 2 else {}
+            results.write_run(
+                run, trace=trace, factors={"a": np.zeros(1)}, summary={"status": "converged", "metrics": {}}
+            )
+            (run / ".hydra").mkdir()
+            (run / ".hydra" / "config.yaml").write_text(f"seed: {seed}\nlr: {{eta: {setting}}}\n")
+            (run / ".hydra" / "overrides.yaml").write_text(f"- seed={seed}\n")
+            job += 1
+    return folder
+
+
+def test_runs_with_and_without_their_table(sweep):
+    loaded = rankward.load(sweep).runs
+    assert loaded["lr.eta"].to_list() == [1, 1, 1, 2, 2, 2] and loaded["seed"].to_list() == [1, 2, 3] * 2
+    results.write_runs(sweep)
+    assert rankward.load(str(sweep)).runs.equals(loaded)
+
+
+def test_traces_are_lazy_and_whole(sweep):
+    traces = rankward.load(sweep).traces()
+    assert isinstance(traces, pl.LazyFrame)
+    rows = traces.collect()
+    assert len(rows) == 120 and set(rows["run"]) == set("012345")
+    one = results.read_trace(sweep / "4")
+    mine = rows.filter(run="4").sort("iteration")
+    assert mine["norm/nuclear"].equals(one["norm/nuclear"]) and mine["entry/0_0"].to_list() == [1.0] * 20
+    assert rows.filter(run="0")["entry/0_0"].null_count() == 20
+
+
+def test_curves_are_medians_at_common_losses(sweep):
+    """All of a setting have passed 0.1, seed 1's last loss; there seeds' values are setting * seed."""
+    table = rankward.load(sweep).curves("norm/nuclear", by=["lr.eta"], points=11)
+    for (setting,), part in table.group_by("lr.eta"):
+        last = part.sort("loss").row(0, named=True)
+        assert last["loss"] == pytest.approx(0.1) and last["runs"] == 3
+        assert [last[name] for name in ("low", "median", "high")] == pytest.approx(
+            [1.5 * setting, 2 * setting, 2.5 * setting]
+        )
+    assert rankward.load(sweep).curves("entry/0_0").row(0, named=True)["runs"] == 3
+
+
+def test_plots_have_a_line_a_group(sweep):
+    axis = rankward.load(sweep).plot("norm/nuclear", by=["lr.eta"])
+    assert [line.get_label() for line in axis.lines] == ["lr.eta 1", "lr.eta 2"] and axis.xaxis.get_inverted()
+
+
+def test_what_is_not_there_is_told(sweep, tmp_path):
+    for call in (
+        lambda: rankward.load(tmp_path / "nowhere"),
+        lambda: rankward.load(tmp_path).runs,
+        lambda: rankward.load(tmp_path).traces(),
+        lambda: rankward.load(sweep).curves("norm/none"),
+        lambda: rankward.load(sweep).curves("norm/nuclear", by=["no.key"]),
+    ):
+        with pytest.raises(results.ResultsError):
+            call()
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = rankward.nothing
+
+
+def test_losses_that_rise_or_are_not_finite():
+    loss, value = np.array([1.0, 2.0, 0.1, 0.5, np.nan, 0.01]), np.array([0.0, 9.0, 1.0, 9.0, 9.0, 2.0])
+    grid = np.array([1.0, 0.1, 10**-1.5, 0.01, 0.001])
+    np.testing.assert_allclose(at_losses(loss, value, grid), [0, 1, 1.5, 2, np.nan])
+    with pytest.raises(ValueError, match="in common"):
+        common_losses([(np.array([1.0, 0.5]), np.zeros(2)), (np.array([0.1, 0.01]), np.zeros(2))])
+    with pytest.raises(ValueError, match="no curve"):
+        bands([])

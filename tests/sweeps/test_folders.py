@@ -1,0 +1,83 @@
+"""A sweep's folder is its own, and one process's at a time."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rankward import results
+from rankward.config import ConfigError, config_hash
+from rankward.sweeps.folders import SWEEP, Busy, claimed, fresh, own, refuse_other
+
+SHORT = ["-m", "logger=none", "seed=0,1", "max_iterations=50"]
+
+
+def rankward(*arguments, cwd):
+    command = [sys.executable, "-m", "rankward", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_many_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: fresh(tmp_path / "sweep"), range(40)))
+    assert len(set(made)) == 40 and tmp_path / "sweep" in made and tmp_path / "sweep_40" in made
+
+
+def test_a_folder_of_something_else_is_not_taken(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.png").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / SWEEP).touch()
+    (tmp_path / "empty").mkdir()
+    for name in ("photos", "file"):
+        with pytest.raises(ConfigError, match=r"hydra\.sweep\.dir"):
+            own(tmp_path / name)
+    for name in ("sweep", "empty", "new/deep"):
+        assert own(tmp_path / name).is_dir()
+
+
+def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
+    code = "import sys, time; from pathlib import Path; from rankward.sweeps.folders import claimed\n"
+    code += "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match="in use"), claimed(tmp_path):
+            pass
+        holder.kill()
+    with claimed(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_config_is_not_written_over(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text("seed: 1\nlr: {eta: 0.1}\n")
+    refuse_other(tmp_path, {"seed": 1, "lr": {"eta": 0.1}, "logger": {}})  # loggers make no other run
+    refuse_other(tmp_path / "new", {"seed": 2})
+    with pytest.raises(ConfigError, match="another config"):
+        refuse_other(tmp_path, {"seed": 2, "lr": {"eta": 0.1}})
+    assert config_hash(results.read_config(tmp_path)) == config_hash({"seed": 1, "lr": {"eta": 0.1}})
+
+
+def test_two_sweeps_in_one_second_and_one_folder_twice(tmp_path):
+    commands = [[sys.executable, "-m", "rankward", *SHORT] for _ in range(2)]
+    started = [subprocess.Popen(c, cwd=tmp_path, stdout=subprocess.DEVNULL, env=os.environ) for c in commands]
+    assert [process.wait() for process in started] == [0, 0]
+    sweeps = sorted((tmp_path / "multirun_outputs").iterdir())
+    assert len(sweeps) == 2 and all(len(results.run_folders(sweep)) == 2 for sweep in sweeps)
+    long = ["-m", "logger=none", "seed=0,1", "stop_loss=0", "max_iterations=2_000_000_000", "hydra.sweep.dir=one"]
+    with subprocess.Popen([sys.executable, "-m", "rankward", *long], cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
+        while not (tmp_path / "one" / "1" / ".hydra" / "config.yaml").is_file():
+            assert first.poll() is None
+            time.sleep(0.02)
+        second = rankward(*long, cwd=tmp_path)
+        first.kill()
+    assert (
+        second.returncode == 1
+        and second.stderr.startswith("rankward: one is in use")
+        and len(second.stderr.splitlines()) == 1
+    )
