@@ -32,6 +32,7 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt jax
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.tensors
+	$(BIN)/python -m benchmarks.sweeps
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache
