@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from rankward.config import register, run_config
-from rankward.config.overrides import numbered_groups, quoted, spaced
+from rankward.config.overrides import numbered_groups, quoted, spaced, zipped
 
 HERE = Path(__file__).parent
 # The wheel carries the configs inside the package, a checkout has them at its top.
@@ -53,7 +53,7 @@ def main() -> None:
     if "--dry-run" in sys.argv:
         sys.argv = [*(argument for argument in sys.argv if argument != "--dry-run"), "hydra.launcher.dry_run=true"]
     try:
-        sys.argv[1:] = [quoted(spaced(argument), groups) for argument in sys.argv[1:]]
+        sys.argv[1:] = [quoted(spaced(argument), groups) for argument in zipped(sys.argv[1:])]
         app()
         if _failures:
             raise _failures.pop()

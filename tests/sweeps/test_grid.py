@@ -49,6 +49,30 @@ def test_the_command_line_crosses_and_replaces():
     ]
 
 
+def test_pairs_on_the_command_line():
+    search = GridSearch({}, [{"n": [2, 3], "lr.eta": 5}], None, ["lr.eta,init.scale=[1e-3,1],[2e-3,x]"])
+    search.parser = OverridesParser.create()
+    assert search.jobs(["seed=0,1"]) == [
+        [f"seed={s}", f"lr.eta={e}", f"init.scale={i}", f"n={n}"]
+        for s, (e, i), n in itertools.product((0, 1), (("1e-3", 1), ("2e-3", "x")), (2, 3))
+    ]
+    search.zips = ["a,b=[1]"]
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.zip"):
+        search.jobs([])
+
+
+def test_pairs_and_unions_through_the_real_command_line(tmp_path):
+    pairs = ["lr.eta,init.scale=[1e-3,0.1],[2e-3,0.2]", "hydra.sweep.dir=s"]
+    union = "hydra.sweeper.grids=[{depth:[2,3]},{depth:4,seed:[7,8]}]"
+    done = rankward("-m", "logger=none", "max_iterations=50", *pairs, union, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pl.read_parquet(tmp_path / "s" / "runs.parquet")
+    assert list(zip(table["lr.eta"], table["init.scale"], table["depth.layers"], table["seed"], strict=True)) == [
+        *((e, i, d, 0) for (e, i), d in itertools.product(((1e-3, 0.1), (2e-3, 0.2)), (2, 3))),
+        *((e, i, 4, s) for (e, i), s in itertools.product(((1e-3, 0.1), (2e-3, 0.2)), (7, 8))),
+    ]
+
+
 def test_params_are_crossed_too():
     assert jobs([{"n": [1, 2]}], params={"m": "5,6"}) == [[f"m={m}", f"n={n}"] for m in (5, 6) for n in (1, 2)]
 

@@ -16,11 +16,12 @@ class GridSweeper(Sweeper):
         grids: List[Any],
         max_batch_size: Optional[int],
         refine: Optional[Dict[str, Any]],
+        zip: List[str],
     ) -> None:
         from rankward.sweeps.grid import GridSearch
         from rankward.sweeps.refine import Refinement
 
-        grid = GridSearch(params or {}, grids, max_batch_size)
+        grid = GridSearch(params or {}, grids, max_batch_size, zip)
         self.search = grid if refine is None else Refinement(grid, **refine)
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
@@ -51,6 +52,7 @@ class GridSweeperConf:
     grids: List[Any] = field(default_factory=list)
     max_batch_size: Optional[int] = None
     refine: Optional[Refine] = None
+    zip: List[str] = field(default_factory=list)
 
 
 @dataclass

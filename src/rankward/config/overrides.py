@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -22,6 +23,20 @@ def quoted(override: str, groups: set[str]) -> str:
     """
     key, _, value = override.partition("=")
     return f"{key}='{value}'" if key in groups and re.fullmatch(r"-?\d+", value) else override
+
+
+def zipped(arguments: list[str]) -> list[str]:
+    """A command line whose `key,key=[value,value],...` (paired values) are told to the sweeper; no key has a comma.
+
+    Example:
+        >>> zipped(["-m", "lr.eta,init.scale=[1e-3,1],[2e-3,2]", "seed=1,2"])
+        ['-m', 'seed=1,2', 'hydra.sweeper.zip=["lr.eta,init.scale=[1e-3,1],[2e-3,2]"]']
+    """
+    pairs = [text for text in arguments if re.fullmatch(r"[\w./@]+(\s*,\s*[\w./@]+)+=.*", text, re.DOTALL)]
+    if not pairs:
+        return arguments
+    told = ",".join(json.dumps(text, ensure_ascii=False) for text in pairs)
+    return [*(text for text in arguments if text not in pairs), f"hydra.sweeper.zip=[{told}]"]
 
 
 def spaced(override: str) -> str:

@@ -17,6 +17,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
@@ -37,12 +38,16 @@ class GridSearch:
         params: axes crossed with every grid, as in Hydra's basic sweeper.
         grids: a union of grids; none is one empty grid.
         max_batch_size: jobs handed to the launcher at once; None for all.
+        zips: the command line's axes of paired values, as it had them.
     """
 
-    def __init__(self, params: Mapping[str, Any], grids: Sequence[Any], max_batch_size: int | None) -> None:
+    def __init__(
+        self, params: Mapping[str, Any], grids: Sequence[Any], max_batch_size: int | None, zips: Sequence[str] = ()
+    ) -> None:
         self.params = params
         self.grids = list(grids) or [{}]
         self.max_batch_size = max_batch_size
+        self.zips = list(zips)
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take what Hydra hands to a sweeper."""
@@ -73,13 +78,15 @@ class GridSearch:
         """The overrides of every job, in order: grid after grid, the last axis varying fastest."""
         given = self._axes(arguments)
         params = self._axes([f"{key}={_text(value)}" for key, value in self.params.items() if key not in given])
+        paired = [self._paired("hydra.sweeper.zip", keys, yaml.safe_load(values)) for keys, values in self._zips()]
+        taken = given.keys() | {key for axis in paired for key, _ in axis[0]}
         groups = numbered_groups(CONFIG_FOLDER)
         jobs: list[list[str]] = []
         for index, grid in enumerate(self.grids):
-            axes = [_without(axis, given.keys()) for axis in self._grid(index, grid)]
+            axes = [_without(axis, taken) for axis in self._grid(index, grid)]
             own = {key for axis in axes for choice in axis for key, _ in choice}
             crossed = [axis for key, axis in (params | given).items() if key not in own]
-            for choice in itertools.product(*(axis for axis in [*crossed, *axes] if axis)):
+            for choice in itertools.product(*(axis for axis in [*crossed, *paired, *axes] if axis)):
                 jobs.append([quoted(f"{key}={value}", groups) for part in choice for key, value in part])
         return jobs
 
@@ -112,10 +119,18 @@ class GridSearch:
                 sweep = ",".join(map(_text, values)) if isinstance(values, list) else _text(values)
                 axes += self._axes([f"{key}={sweep}"]).values()
                 continue
-            if not isinstance(values, list) or any(not isinstance(v, list) or len(v) != len(keys) for v in values):
-                raise ConfigError(f"{name}.{key}", values, f"a list of lists of {len(keys)} values, one a key")
-            axes.append([list(zip(keys, map(_text, choice), strict=True)) for choice in values])
+            axes.append(self._paired(f"{name}.{key}", keys, values))
         return axes
+
+    def _zips(self) -> list[tuple[list[str], str]]:
+        """Keys and values, still text, of the command line's `key,key=[value,value],[value,value]`."""
+        parts = [text.partition("=") for text in self.zips]
+        return [([key.strip() for key in keys.split(",")], f"[{values}]") for keys, _, values in parts]
+
+    def _paired(self, name: str, keys: Sequence[str], values: Any) -> Axis:
+        if not isinstance(values, list) or any(not isinstance(v, list) or len(v) != len(keys) for v in values):
+            raise ConfigError(f"{name}", values, f"a list of lists of {len(keys)} values, one a key")
+        return [list(zip(keys, map(_text, choice), strict=True)) for choice in values]
 
 
 def _without(axis: Axis, keys: Iterable[str]) -> Axis:
