@@ -72,6 +72,7 @@ class Batches:
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         returns: list[JobReturn] = []
         jobs: list[Job] = []
+        self.digests: set[str] = set()  # of this launch's configs
         for number, overrides in enumerate(job_overrides):
             begin = self._begin_fast if tuple(overrides) in self.composed and self._is_plain() else self._begin
             try:
@@ -143,6 +144,7 @@ class Batches:
 
         sweep = Path(self.config.hydra.sweep.dir)
         target = LogTarget(folder, sweep, sweep.name, f"{index}: {describe(run)}, seed {run.seed}", plain)
+        self.digests.add(target.digest)
         done = kept(folder, target.digest)
         if done is None:
             jobs.append(Job(number, run, target))
@@ -154,8 +156,13 @@ class Batches:
         for batch in self._batches(jobs):
             self._train_batch(batch, returns, (len(returns) - len(jobs) + done, len(returns)))
             done += len(batch)
-        for path in {job.checkpoint for job in jobs if job.checkpoint is not None and job.config.ckpt_path is None}:
-            if all(returns[job.number].status != JobStatus.FAILED for job in jobs if job.checkpoint == path):
+        if not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
+            return
+        from rankward.training.checkpoints import digests
+
+        # Done, all of them: what a killed attempt has left is of no more use. Others may wait for another launch.
+        for path in Path(self.config.hydra.sweep.dir).glob(f"*/{results.CHECKPOINT}"):
+            if set(digests(path)) <= self.digests:
                 path.unlink(missing_ok=True)
 
     def _train_batch(self, batch: list[Job], returns: list[JobReturn], place: tuple[int, int]) -> None:
