@@ -226,3 +226,14 @@ def test_a_config_reads_as_omegaconf_reads_it(tmp_path):
 def test_importing_it_is_light():
     code = "import sys, rankward.results; print([m for m in ('numpy', 'polars', 'torch', 'safetensors') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_what_killed_writers_left_is_tidied_and_what_live_ones_write_is_not(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead, alive = (tmp_path / f".file.{pid}-0123abcd.tmp" for pid in (process.pid, os.getppid()))
+    other = tmp_path / f".other.{process.pid}-0123abcd.tmp"
+    for path in (dead, alive, other):
+        path.write_text("half of")
+    results.write_whole(tmp_path / "file", lambda path: path.write_text("whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"file", alive.name, other.name}

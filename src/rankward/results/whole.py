@@ -39,6 +39,7 @@ def write_together(writers: Mapping[Path, Writer]) -> None:
     try:
         for path, write in writers.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            _tidy(path)
             temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
             staged[path] = temporary
             write(temporary)
@@ -56,6 +57,18 @@ def write_together(writers: Mapping[Path, Writer]) -> None:
         for temporary in staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _tidy(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left."""
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        number = stale.name.removeprefix(f".{path.name}.").partition("-")[0]
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, ValueError):
+            stale.unlink(missing_ok=True)
+        except OSError:
+            continue  # it lives, under another user
 
 
 def failure(verb: str, path: Path, error: BaseException) -> ResultsError:
