@@ -84,6 +84,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(tmp_path, how):
     assert not list(tmp_path.glob("*/*/checkpoint.ckpt"))
 
 
+@pytest.mark.slow
 def test_some_runs_of_a_checkpoint_go_on_without_the_others(tmp_path):
     """As after a kill while results were written: a few runs stand complete, the checkpoint holds all."""
     whole = [*LONG, "checkpoint.seconds=0.2", "hydra.sweep.dir=whole"]
@@ -104,6 +105,7 @@ def test_some_runs_of_a_checkpoint_go_on_without_the_others(tmp_path):
     assert leavings(tmp_path / "whole") == before
 
 
+@pytest.mark.slow
 def test_memory_cuts_an_ensemble_and_changes_nothing(tmp_path):
     sweep = ["-m", *TENSOR, "observations.count=20", "seed=range(0,5)"]
     assert rankward(*sweep, "hydra.sweep.dir=one", cwd=tmp_path).returncode == 0
