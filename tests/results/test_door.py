@@ -1,5 +1,9 @@
 """A sweep read back: runs, traces, curves over seeds."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -87,3 +91,22 @@ def test_losses_that_rise_or_are_not_finite():
         common_losses([(np.array([1.0, 0.5]), np.zeros(2)), (np.array([0.1, 0.01]), np.zeros(2))])
     with pytest.raises(ValueError, match="no curve"):
         bands([])
+
+
+def test_the_example_of_the_docs_runs(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "rankward",
+        "-m",
+        "depth=2,3",
+        "init=balanced",
+        "init.determinant=positive",
+        "seed=0,1",
+    ]
+    more = ["logger=none", "stop_loss=1e-2", "lr.eta=0.05", "init.scale=1e-2", "hydra.sweep.dir=s"]
+    subprocess.run([*command, *more], cwd=tmp_path, check=True, capture_output=True)
+    script = Path(__file__).parents[2] / "docs" / "reading_a_sweep.py"
+    done = subprocess.run([sys.executable, str(script), "s"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "s" / "effective_rank.png").is_file() and "median" in done.stdout

@@ -10,7 +10,8 @@ import pytest
 
 from rankward import results
 from rankward.config import ConfigError, config_hash
-from rankward.sweeps.folders import SWEEP, Busy, claimed, fresh, own, refuse_other
+from rankward.results import Busy, claimed
+from rankward.sweeps.folders import SWEEP, fresh, own, refuse_other
 
 SHORT = ["-m", "logger=none", "seed=0,1", "max_iterations=50"]
 
@@ -41,7 +42,7 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path):
 
 
 def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
-    code = "import sys, time; from pathlib import Path; from rankward.sweeps.folders import claimed\n"
+    code = "import sys, time; from pathlib import Path; from rankward.results import claimed\n"
     code += "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
@@ -49,7 +50,10 @@ def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
             pass
         holder.kill()
     with claimed(tmp_path):
-        pass
+        single = rankward("logger=none", "max_iterations=50", f"hydra.run.dir={tmp_path}", cwd=tmp_path)
+        assert single.returncode == 1 and "in use: another process" in single.stderr
+    for path in (".hydra", "rankward.log"):
+        subprocess.run(["rm", "-r", str(tmp_path / path)], check=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -15,15 +15,19 @@ from rankward.results.files import (
     run_folders,
     write_run,
 )
+from rankward.results.lock import LOCK, Busy, claimed
 from rankward.results.sweep import gather, write_runs
 from rankward.results.whole import ResultsError, failure, write_whole
 
 __all__ = [
     "CHECKPOINT",
     "FIGURES",
+    "LOCK",
     "REFINEMENT",
     "WANDB",
+    "Busy",
     "ResultsError",
+    "claimed",
     "failure",
     "gather",
     "is_complete",

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.checks import machine_memory
-from rankward.sweeps.composing import Composed
+from rankward.sweeps.composing import Slim
 from rankward.sweeps.folders import refuse_other
 
 GIB = 2**30
@@ -59,7 +59,7 @@ class Batches:
         self.context, self.task_function, self.config = hydra_context, task_function, config
         self.own_program = getattr(task_function, "__module__", "") == "rankward.cli"
         # By overrides, where a sweeper has composed and checked the jobs already.
-        self.composed: dict[tuple[str, ...], tuple[Composed, RunConfig]] = {}
+        self.composed: dict[tuple[str, ...], tuple[Slim, RunConfig]] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Make every job's folder, train the jobs in groups, and return what became of each, in order.
@@ -102,15 +102,14 @@ class Batches:
         if composed.template is None:
             return self._begin(number, index, overrides, jobs)
         folder = Path(self.config.hydra.sweep.dir) / str(index)
-        plain: Any = OmegaConf.to_container(composed.own, resolve=True)
-        refuse_other(folder, plain)
+        refuse_other(folder, composed.resolved)
         files = composed.files(index, folder)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / ".hydra" / name).write_text(text, encoding="utf-8")
         (folder / f"{self.config.hydra.job.name}.log").touch()
-        made = JobReturn(overrides=overrides, cfg=composed.own, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
-        made.return_value = self._join(number, index, run, folder, plain, jobs)
+        made = JobReturn(overrides=overrides, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
+        made.return_value = self._join(number, index, run, folder, composed.resolved, jobs)
         return made
 
     def _begin(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:

@@ -49,6 +49,21 @@ class Composed:
     template: Template | None = None
     parsed: Sequence[Override] = ()
 
+    def slim(self) -> Slim:
+        """What is left to keep of a checked job of many: plain values, a tenth of a config's size."""
+        return Slim(self.overrides, _plain(self.own), _resolved(self.own), self.template, self.parsed)
+
+
+@dataclass
+class Slim:
+    """A composed job as plain values: as written, and resolved."""
+
+    overrides: list[str]
+    plain: dict[str, Any]
+    resolved: dict[str, Any]
+    template: Template | None
+    parsed: Sequence[Override]
+
     def files(self, number: int, folder: Path) -> dict[str, str]:
         """Texts of `config.yaml`, `hydra.yaml` and `overrides.yaml` for a job of that number in that folder."""
         assert self.template is not None
@@ -118,6 +133,12 @@ def _without_hydra(whole: DictConfig) -> DictConfig:
     return own
 
 
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
 def _plain(config: Any) -> dict[str, Any]:
     container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     assert isinstance(container, dict)
@@ -134,8 +155,8 @@ def _text(keys: Section, value: Any) -> str:
     return text.split("\n", len(keys) - 1)[-1]
 
 
-def _files(template: Template, job: Composed, number: int, folder: Path) -> dict[str, str]:
-    plain = _plain(job.own)
+def _files(template: Template, job: Slim, number: int, folder: Path) -> dict[str, str]:
+    plain = job.plain
     touched = {parsed.key_or_group.split(".")[0] for parsed in job.parsed}
     config = "".join(_text((key,), value) if key in touched else template.texts[(key,)] for key, value in plain.items())
     hydra = template.whole.hydra

@@ -1,22 +1,14 @@
-"""A sweep's folder: its own, nobody else's, and one process at a time."""
+"""A sweep's folder: its own, and nobody else's."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from rankward import results
 from rankward.config import ConfigError, config_hash
 
-LOCK, SWEEP = ".lock", "multirun.yaml"
-
-
-class Busy(OSError):
-    """A folder that another process is at work on."""
+SWEEP = "multirun.yaml"
 
 
 def fresh(folder: Path) -> Path:
@@ -52,7 +44,11 @@ def own(folder: Path) -> Path:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError("hydra.sweep.dir", str(folder), "a folder: this is a file")
-    if folder.is_dir() and not (folder / SWEEP).is_file() and any(path.name != LOCK for path in folder.iterdir()):
+    if (
+        folder.is_dir()
+        and not (folder / SWEEP).is_file()
+        and any(path.name != results.LOCK for path in folder.iterdir())
+    ):
         raise ConfigError("hydra.sweep.dir", str(folder), "a new folder, or one of a sweep: this holds something else")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -70,22 +66,3 @@ def refuse_other(folder: Path, config: dict[str, Any]) -> None:
         return  # nothing, or torn by a kill before anything else was written
     if config_hash(there) != config_hash(config):
         raise ConfigError("hydra.sweep.dir", str(folder), "a folder that does not hold a run of another config")
-
-
-@contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the hold ends with the process, however that ends.
-
-    Raises:
-        Busy: another process holds it.
-    """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise Busy(f"{folder} is in use: another process is at work on it") from None
-    try:
-        yield
-    finally:
-        (folder / LOCK).unlink(missing_ok=True)
-        lock.release()

@@ -11,14 +11,15 @@ import polars as pl
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from rankward import results
 from rankward.cli import CONFIG_FOLDER
 from rankward.config import RunConfig, run_config
 from rankward.config.errors import SweepError
 from rankward.config.report import explain
 from rankward.figures import check_name
-from rankward.sweeps.composing import Composed, Composer
+from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, claimed, fresh, own
+from rankward.sweeps.folders import SWEEP, fresh, own
 
 
 class Launching:
@@ -52,11 +53,12 @@ class Launching:
             check_name(name)
         wrong: dict[int, str] = {}
         runs: list[RunConfig] = []
-        composed: list[Composed] = []
+        composed: list[Slim] = []
         for number, job in enumerate(jobs):
             try:
-                composed.append(self.composer.compose(job))
-                runs.append(run_config(composed[-1].own))
+                whole = self.composer.compose(job)
+                runs.append(run_config(whole.own))
+                composed.append(whole.slim())
             except Exception as error:  # whatever composing meets is the user's to read
                 wrong[number] = explain(error, CONFIG_FOLDER)[0]
         if not wrong:  # only now what imports torch: observations are made, and starts drawn
@@ -89,7 +91,7 @@ class Launching:
                 self.config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
             if self.batches is not None:
                 self.batches.composed.clear()  # they have the other folder in their files
-        with claimed(folder):
+        with results.claimed(folder):
             OmegaConf.save(self.config, folder / SWEEP)
             yield folder
 

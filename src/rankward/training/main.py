@@ -18,13 +18,16 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
     """Train one run in `folder`, or keep what stands complete there; its last loss.
 
     Raises:
+        Busy: another process trains there.
         KeyboardInterrupt: training was interrupted; what was done is saved.
     """
     target = log_target(cfg, config, folder)
     done = kept(folder, target.digest)
     if done is not None:
         return done
-    outcome = train([config], [target], _resume_from(config, folder))[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    with results.claimed(folder):
+        outcome = train([config], [target], _resume_from(config, folder))[0]
     if outcome.error is not None:
         raise outcome.error
     print(line(config, outcome), flush=True)

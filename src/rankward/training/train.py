@@ -40,6 +40,11 @@ class RunResult:
     def status(self) -> str:
         return str(self.summary["status"])
 
+    @property
+    def failed(self) -> bool:
+        """Whether a logger should call it a failure."""
+        return self.status in ("diverged", "interrupted")
+
 
 def train(
     runs: Sequence[RunConfig],
@@ -81,14 +86,14 @@ def train(
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        trace = module.whole_trace()
-        outcomes = _write(module, trace, targets, time.perf_counter() - started)
-        for index, outcome in enumerate(outcomes):
-            if len(runs) > 1:
-                logs.append(RunLog(runs[index], targets[index]))
-                logs[0].rows(_of_run(trace, index))
-            logs[0].close(outcome.summary, failed=outcome.status in ("diverged", "interrupted"))
+        left = _Leavings(module, targets, time.perf_counter() - started)
+        if logs:  # a single run's, which have had its rows while it trained
+            outcomes = [left.write(0)]
+            logs[0].close(outcomes[0].summary, failed=outcomes[0].failed)
             logs.pop()
+        else:
+            finish = left.log_and_write if runs[0].logger else left.write
+            outcomes = [finish(index) for index in range(len(runs))]
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
@@ -159,52 +164,87 @@ def _trainer(
     )
 
 
-def _of_run(trace: dict[str, np.ndarray], run: int) -> dict[str, np.ndarray]:
-    mine = trace["run"] == run
-    return {name: column[mine] for name, column in trace.items() if name != "run"}
+class _Leavings:
+    """What a trained ensemble leaves, run by run.
 
+    Args:
+        module: after its training.
+        targets: where each run's results go.
+        seconds: that training took.
+    """
 
-def _write(
-    module: EnsembleModule, trace: dict[str, np.ndarray], targets: Sequence[LogTarget], seconds: float
-) -> list[RunResult]:
-    products = final_products(module)
-    notes = {name: note for metric in module.ensemble.metrics().values() for name, note in metric.notes().items()}
-    outcomes = []
-    for index, target in enumerate(targets):
-        mine = _of_run(trace, index)
-        status = Status(int(module.progress.status[index]))
-        status = Status.INTERRUPTED if status == Status.RUNNING else status
-        measurement = module.ensemble.measurements[index]
+    def __init__(self, module: EnsembleModule, targets: Sequence[LogTarget], seconds: float) -> None:
+        self.module, self.targets, self.seconds = module, targets, seconds
+        trace = module.whole_trace()
+        self.traces = _by_run(trace, len(targets))
+        self.products = final_products(module)
+        metrics = module.ensemble.metrics().values()
+        self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}
+
+    def log_and_write(self, index: int) -> RunResult:
+        """Log a run whole, then write it: where its summary stands it has been logged as well."""
+        summary = self.summary(index)
+        log = RunLog(self.module.ensemble.runs[index], self.targets[index])
+        failed = True
+        try:
+            log.rows(self.traces[index])
+            failed = RunResult(self.targets[index].folder, summary).failed
+        finally:
+            log.close(summary, failed=failed)
+        return self.write(index)
+
+    def write(self, index: int) -> RunResult:
+        """Write a run's files; its result has the error where that fails, since the others' folders may be sound."""
+        folder, summary = self.targets[index].folder, self.summary(index)
+        try:
+            results.write_run(folder, trace=self.traces[index], factors=self.arrays(index), summary=summary)
+        except results.ResultsError as error:
+            return RunResult(folder, summary, error)
+        return RunResult(folder, summary)
+
+    def arrays(self, index: int) -> dict[str, np.ndarray]:
+        """What `factors.safetensors` holds of a run."""
+        ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
-            **{f"initial.{i}": f[index].numpy() for i, f in enumerate(module.ensemble.factors)},
-            **{f"final.{i}": f[index].detach().cpu().numpy() for i, f in enumerate(module.factors)},
-            "product": products[index].numpy(),
+            **{f"initial.{i}": f[index].numpy() for i, f in enumerate(ensemble.factors)},
+            **{f"final.{i}": f[index].detach().cpu().numpy() for i, f in enumerate(self.module.factors)},
+            "product": self.products[index].numpy(),
             **measurement.arrays(),
         }
         if measurement.ground_truth is not None:
             arrays["ground_truth"] = measurement.ground_truth
-        summary = {
+        return arrays
+
+    def summary(self, index: int) -> dict[str, Any]:
+        """What `summary.json` holds of a run."""
+        module, trace = self.module, self.traces[index]
+        status = Status(int(module.progress.status[index]))
+        status = Status.INTERRUPTED if status == Status.RUNNING else status
+        return {
             "status": status.name.lower(),
             "iterations": int(module.progress.iteration[index]),
-            "seconds": seconds,
+            "seconds": self.seconds,
             "engine": module.engine.name,
             "device": str(module.device),
             "dtype": module.ensemble.runs[index].dtype,
-            "config_hash": target.digest,
+            "config_hash": self.targets[index].digest,
             "versions": versions(),
             "stop": _stop(module, index),
-            "notes": notes,
+            "notes": self.notes,
             "metrics": {
-                name: float(column[-1]) for name, column in mine.items() if name != "iteration" and len(column)
+                name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
             },
         }
-        error = None
-        try:
-            results.write_run(target.folder, trace=mine, factors=arrays, summary=summary)
-        except results.ResultsError as failed:  # the others' folders may be sound
-            error = failed
-        outcomes.append(RunResult(target.folder, summary, error))
-    return outcomes
+
+
+def _by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarray]]:
+    """Each run's own rows, in order, of a trace of many."""
+    if not trace:
+        return [{} for _ in range(runs)]
+    order = np.argsort(trace["run"], kind="stable")
+    ends = np.searchsorted(trace["run"][order], np.arange(1, runs))
+    parts = {name: np.split(column[order], ends) for name, column in trace.items() if name != "run"}
+    return [{name: columns[run] for name, columns in parts.items()} for run in range(runs)]
 
 
 def _stop(module: EnsembleModule, run: int) -> dict[str, float]:
