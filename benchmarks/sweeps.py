@@ -5,37 +5,19 @@ python -m benchmarks.sweeps            about four minutes
 
 from __future__ import annotations
 
-import re
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import rankward
+from benchmarks.commands import timed
 
 JOBS = ["logger=none", "max_iterations=20_000", "stop_loss=0"]
 
 
 def sweep(folder: str, runs: int, *more: str) -> tuple[float, float]:
     """Seconds, and GiB at the peak, of a sweep of so many depth-3 runs of 20,000 iterations."""
-    command = [sys.executable, "-m", "rankward", "-m", *JOBS, f"seed=range(0,{runs})", *more]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    start = time.perf_counter()
-    measured = ["/usr/bin/env", "python3", "-c", MEASURE, *command]
-    done = subprocess.run(measured, cwd=folder, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    found = re.search(r"peak (\d+)", done.stdout)
-    return seconds, int(found[1] if found else before) / 2**20
-
-
-MEASURE = (
-    "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode; "
-    "print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
-)
+    return timed(folder, "-m", *JOBS, f"seed=range(0,{runs})", *more)
 
 
 def launchers() -> None:
@@ -79,13 +61,8 @@ def phase_diagram() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for grid in (40, 57):
             keys = [f"lr.eta=geomspace(1e-3,1,{grid})", f"init.scale=geomspace(1e-8,1,{grid})"]
-            command = [sys.executable, "-m", "rankward", "-m", "experiment=phase_diagram", *keys]
-            start = time.perf_counter()
-            done = subprocess.run(
-                ["/usr/bin/env", "python3", "-c", MEASURE, *command], cwd=folder, capture_output=True, text=True
-            )
-            seconds, runs = time.perf_counter() - start, 3 * grid * grid
-            peak = int(done.stdout.split()[-1]) / 2**20
+            seconds, peak = timed(folder, "-m", "experiment=phase_diagram", *keys)
+            runs = 3 * grid * grid
             each = f"{seconds / runs * 1e3:.1f} ms a run"
             print(f"phase diagram of {runs} runs: {seconds:.0f} s, {each}, peak {peak:.2f} GiB", flush=True)
 

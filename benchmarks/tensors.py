@@ -14,6 +14,7 @@ import time
 import numpy as np
 import torch
 
+from benchmarks.commands import timed
 from benchmarks.peers import completions
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Progress, Schedule
 from rankward.dynamics.products import cp_tensors
@@ -124,11 +125,7 @@ def ranks() -> None:
 def command() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("figure2_order3", "figure2"):
-            start = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "rankward", "-m", f"experiment={name}"], cwd=folder, capture_output=True
-            )
-            print(f"rankward -m experiment={name}: {time.perf_counter() - start:.0f} s", flush=True)
+            print(f"rankward -m experiment={name}: {timed(folder, '-m', f'experiment={name}')[0]:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import small_disk
 from rankward import results
 
 RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script
@@ -181,11 +182,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
+    with small_disk(tmp_path / "disk", "32k") as disk:
         done = run(
             *QUICK[:-1],
             "stop_loss=0",
@@ -197,8 +194,6 @@ def test_a_full_disk_is_one_line(tmp_path):
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
         assert "No space left" in done.stderr and "disk/out" in done.stderr
         assert not results.is_complete(disk / "out")
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

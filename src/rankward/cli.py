@@ -44,16 +44,8 @@ def main() -> None:
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
     sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
-    groups = numbered_groups(CONFIG_FOLDER)
-    if sys.argv[1:2] == ["resume"]:
-        try:
-            sys.argv[1:] = _resumed(sys.argv[2:])
-        except Exception as error:
-            sys.exit(tell(error))
-    if "--dry-run" in sys.argv:
-        sys.argv = [*(argument for argument in sys.argv if argument != "--dry-run"), "hydra.launcher.dry_run=true"]
     try:
-        sys.argv[1:] = [quoted(spaced(argument), groups) for argument in zipped(sys.argv[1:])]
+        sys.argv[1:] = _for_hydra(sys.argv[1:])
         app()
         if _failures:
             raise _failures.pop()
@@ -64,6 +56,16 @@ def main() -> None:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
         sys.exit(tell(error))
+
+
+def _for_hydra(arguments: list[str]) -> list[str]:
+    """The command line as Hydra understands it."""
+    if arguments[:1] == ["resume"]:
+        arguments = _resumed(arguments[1:])
+    if "--dry-run" in arguments:
+        arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
+    groups = numbered_groups(CONFIG_FOLDER)
+    return [quoted(spaced(text), groups) for text in zipped(arguments)]
 
 
 def _resumed(arguments: list[str]) -> list[str]:

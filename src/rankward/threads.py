@@ -1,8 +1,10 @@
-"""How many threads there are to use."""
+"""How many threads there are to use, and using them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 
 def cores() -> int:
@@ -13,3 +15,23 @@ def cores() -> int:
         True
     """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(threads: int, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function that shares its work through its arguments (a queue) once in each of so many threads.
+
+    Raises:
+        Exception: what any of the calls raised.
+
+    Example:
+        >>> done = []
+        >>> side_by_side(3, done.append, 1)
+        >>> done
+        [1, 1, 1]
+    """
+    if threads == 1:
+        function(*arguments)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for call in [pool.submit(function, *arguments) for _ in range(threads)]:
+            call.result()

@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from commands import wandb_records
 from rankward import results
 from rankward.figures import draw
 from rankward.figures.figure2 import curves
@@ -79,17 +79,10 @@ def test_runs_that_differ_in_trial_share_truth_and_observations(sweep):
     assert not np.array_equal(arrays[0]["initial.0"], arrays[1]["initial.0"])
 
 
-def records(folder: Path) -> list[dict]:
-    (file,) = folder.glob("*.wandb")
-    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
-    lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    return [json.loads(line) for line in lines]
-
-
 def test_a_summary_run_of_the_group_has_the_curves_and_the_figure(sweep):
     found = []
     for folder in (sweep / "wandb").glob("offline-run-*"):
-        read = records(folder)
+        read = wandb_records(folder)
         run = next(record["run"] for record in read if record["type"] == "run")
         if run.get("job_type") == "summary":
             found.append((folder, run, read))

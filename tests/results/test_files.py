@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands import small_disk
 from rankward import results
 
 TRACE = {"iteration": np.array([0, 50]), "loss": np.array([1.0, np.nan]), "norm/nuclear": np.array([0.1, 0.2])}
@@ -83,12 +84,7 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
+    with small_disk(tmp_path / "disk", "64k") as disk:
         with pytest.raises(
             results.ResultsError, match=r"cannot write .*factors\.safetensors: No space left on device$"
         ):
@@ -100,8 +96,6 @@ def test_a_full_disk(tmp_path):
             )
         assert not results.is_complete(disk / "run")
         assert not list((disk / "run").iterdir())
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_jobs_come_in_their_order(tmp_path):

@@ -9,15 +9,11 @@ import time
 import polars as pl
 import pytest
 
+from commands import rankward
 from rankward import results
 
 TENSOR = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[4,3,4]", "metrics=tensor"]
 TENSOR += ["lr=adaptive", "init.scale=1e-2", "logger=none"]
-
-
-def rankward(*arguments, cwd, **more):
-    command = [sys.executable, "-m", "rankward", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, **more)
 
 
 def leavings(sweep):

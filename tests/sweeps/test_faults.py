@@ -1,6 +1,5 @@
 """What goes wrong stops what it must and nothing more; what is killed goes on to the same bits."""
 
-import json
 import random
 import subprocess
 import sys
@@ -8,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from test_batched import TENSOR, leavings, rankward
+from test_batched import TENSOR, leavings
 
+from commands import rankward, small_disk, wandb_records
 from rankward import results
 
 MINE = """
@@ -54,12 +54,8 @@ def test_a_raising_metric_and_a_diverging_run_among_fifty(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_fails_the_runs_that_it_must(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here")
     sweep = ["-m", "logger=none", "seed=range(0,40)", "max_iterations=2000", "hydra.sweep.dir=disk/s"]
-    try:
+    with small_disk(tmp_path / "disk", "1m") as disk:
         done = rankward(*sweep, cwd=tmp_path)
         assert done.returncode == 1 and "No space left on device" in done.stderr, done.stderr
         complete = [folder for folder in results.run_folders(disk / "s") if results.is_complete(folder)]
@@ -71,8 +67,6 @@ def test_a_full_disk_fails_the_runs_that_it_must(tmp_path):
         assert again.returncode == 0 and again.stdout.count("kept") == len(complete), again.stderr
         assert rankward(*sweep[:-1], "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
         assert leavings(disk / "s") == leavings(tmp_path / "whole")
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.slow
@@ -121,10 +115,7 @@ def test_fifty_wandb_runs_hold_their_traces(tmp_path):
     assert done.returncode == 0, done.stderr
     seen = {}
     for folder in (tmp_path / "s" / "wandb").glob("offline-run-*"):
-        (file,) = folder.glob("*.wandb")
-        command = [str(sys.executable).replace("python", "wandb"), "leet", "inspect", "--json", str(file)]
-        lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-        read = [json.loads(line) for line in lines]
+        read = wandb_records(folder)
         run = next(record["run"] for record in read if record["type"] == "run")
         assert run["run_group"] == "s" and run["job_type"] in ("run", "summary")
         if run["job_type"] == "run":

@@ -8,17 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from commands import rankward
 from rankward import results
 from rankward.config import ConfigError, config_hash
 from rankward.results import Busy, claimed
 from rankward.sweeps.folders import SWEEP, fresh, own, refuse_other
 
 SHORT = ["-m", "logger=none", "seed=0,1", "max_iterations=50"]
-
-
-def rankward(*arguments, cwd):
-    command = [sys.executable, "-m", "rankward", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
 def test_many_at_once_get_folders_of_their_own(tmp_path):

@@ -1,13 +1,12 @@
 """Which jobs a sweep has, and that none starts before all are checked."""
 
 import itertools
-import subprocess
-import sys
 
 import polars as pl
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from commands import rankward
 from rankward import results
 from rankward.config import ConfigError
 from rankward.sweeps.grid import GridSearch
@@ -98,11 +97,6 @@ def test_grids_that_make_no_sense_are_named(grids, key):
 def test_an_interval_has_no_end():
     with pytest.raises(ConfigError, match=r"lr\.eta"):
         jobs([], "lr.eta=interval(0,1)")
-
-
-def rankward(*arguments, cwd):
-    command = [sys.executable, "-m", "rankward", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
 def test_every_job_is_checked_before_the_first_starts(tmp_path):

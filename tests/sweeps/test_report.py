@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from test_batched import rankward
 
+from commands import rankward
 from rankward import results
 from rankward.config import ConfigError
 from rankward.sweeps.report import closing_table
@@ -63,7 +63,7 @@ def test_the_closing_table_is_over_seeds(tmp_path):
         finished(tmp_path / str(seed), ["a=1", "b=7", f"seed={seed}"], loss)
     finished(tmp_path / "3", ["a=2", "b=7", "seed=0"], 9.0)
     finished(tmp_path / "4", ["a=2", "b=7", "seed=1"], float("inf"), "diverged")
-    head, one, two = (line.split() for line in closing_table(tmp_path).splitlines())
+    head, one, two = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())
     assert head[:4] == ["setting", "runs", "converged", "failed"]
     assert one == ["a=1", "3", "3", "0", "1", "2", "1"]
     assert two == ["a=2", "2", "1", "1", "9", "9", "0"]

@@ -1,8 +1,5 @@
 """Training end to end in this process: the contract, resuming, company, interruption, loggers."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 import torch
 from runs import trained
 
+from commands import wandb_records
 from rankward import results
 from rankward.config import ConfigError, DataError
 from rankward.training import callbacks
@@ -182,20 +180,10 @@ def test_observations_that_cannot_be_used_stop_before_anything_is_written(tmp_pa
     assert not (tmp_path / "0").exists()
 
 
-def inspected(folder: Path) -> list[dict]:
-    """Records of an offline W&B run, as W&B's own reader prints them."""
-    (file,) = folder.glob("*.wandb")
-    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
-    return [
-        json.loads(line)
-        for line in subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    ]
-
-
 def test_a_wandb_run_holds_the_trace(tmp_path):
     trained(tmp_path, [*QUICK, "logger.wandb.tags=[mine]"], logger="wandb")
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    records = inspected(run)
+    records = wandb_records(run)
     history = [record["history"]["item"] for record in records if record["type"] == "history"]
     trace = results.read_trace(tmp_path / "0")
     assert len(history) == len(trace)
@@ -216,10 +204,10 @@ def test_a_resumed_wandb_run_is_whole_and_not_doubled(tmp_path, monkeypatch):
         interrupted_after(patched, 2)
         trained(tmp_path, LONG, logger="wandb")
     (first,) = (tmp_path / "wandb").glob("offline-run-*")
-    assert next(r["exit"]["exit_code"] for r in inspected(first) if r["type"] == "exit") == 1
+    assert next(r["exit"]["exit_code"] for r in wandb_records(first) if r["type"] == "exit") == 1
     trained(tmp_path, LONG, logger="wandb", ckpt_path=tmp_path / "0" / results.CHECKPOINT)
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    logged = [r["history"]["item"]["iteration"] for r in inspected(run) if r["type"] == "history"]
+    logged = [r["history"]["item"]["iteration"] for r in wandb_records(run) if r["type"] == "history"]
     assert logged == results.read_trace(tmp_path / "0")["iteration"].to_list()
     assert run.name.split("-")[-1] == first.name.split("-")[-1]
 
@@ -229,7 +217,7 @@ def test_wandb_runs_of_an_ensemble_do_not_mix(tmp_path):
     outcomes = trained(tmp_path, *jobs, logger="wandb")
     ends = {}
     for run in (tmp_path / "wandb").glob("offline-run-*"):
-        records = inspected(run)
+        records = wandb_records(run)
         name = next(record["run"]["display_name"] for record in records if record["type"] == "run")
         history = [record["history"]["item"]["iteration"] for record in records if record["type"] == "history"]
         code = next(record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit")

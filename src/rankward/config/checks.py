@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 
 from rankward.config.errors import ConfigError, nearest
+
+GIB = 2**30
 
 
 def positive(key: str, value: float) -> None:
@@ -44,6 +47,16 @@ def tensor_dims(key: str, dims: list[int]) -> None:
         raise ConfigError(key, list(dims), "two or more integers of at least 1")
 
 
+def enough_components(dims: Sequence[int]) -> int:
+    """Outer products with which every tensor of these sizes can be made: the product of all but the largest.
+
+    Example:
+        >>> enough_components([8, 8, 8]), enough_components([4, 5])
+        (64, 4)
+    """
+    return math.prod(dims) // max(dims)
+
+
 def machine_memory() -> float:
     """Bytes of memory that this machine has; infinity where it does not tell.
 
@@ -61,5 +74,5 @@ def fits_memory(key: str, value: object, needed: float) -> None:
         raise ConfigError(
             key,
             value,
-            f"less than the {needed / 2**30:,.1f} GiB it needs: this machine has {there / 2**30:.1f} GiB",
+            f"less than the {needed / GIB:,.1f} GiB it needs: this machine has {there / GIB:.1f} GiB",
         )

@@ -8,7 +8,16 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rankward.config.checks import at_least, finite, fits_memory, matrix_dims, one_of, positive, tensor_dims
+from rankward.config.checks import (
+    at_least,
+    enough_components,
+    finite,
+    fits_memory,
+    matrix_dims,
+    one_of,
+    positive,
+    tensor_dims,
+)
 from rankward.config.errors import ConfigError
 
 DETERMINANTS = ("any", "positive", "negative")
@@ -155,7 +164,7 @@ class RandomTruth(Observations):
 
     def __post_init__(self) -> None:
         self._check_dims()
-        largest = math.prod(self.dims) // max(self.dims)
+        largest = enough_components(self.dims)
         if not 1 <= self.rank <= largest:
             raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {largest}, {self._limit()}")
         self._check_count()

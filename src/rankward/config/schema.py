@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from rankward.config.build import setting
-from rankward.config.checks import at_least, fits_memory, one_of, positive
+from rankward.config.checks import at_least, enough_components, fits_memory, one_of, positive
 from rankward.config.errors import ConfigError
 from rankward.config.groups import Checkpoint, Record
 
@@ -121,7 +121,7 @@ class RunConfig:
         ):
             raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
         if setting(self.factorization, "name") == "tensor" and dims is not None:
-            components = setting(self.factorization, "components") or math.prod(dims) // max(dims)
+            components = setting(self.factorization, "components") or enough_components(dims)
             fits_memory("factorization.components", components, 32 * components * sum(dims))
         if setting(self.init, "name") == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Chain, Components
-from rankward.threads import cores
+from rankward.threads import cores, side_by_side
 
 ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
 
@@ -62,12 +61,7 @@ class FusedEngine:
             rows_iteration, rows_loss, rows_factors, rows_count,
         )  # fmt: skip
         with _one_blas_thread(layout.uses_blas):
-            if threads == 1:
-                drive(*arguments)
-            else:
-                with ThreadPoolExecutor(threads) as pool:
-                    for done in [pool.submit(drive, *arguments) for _ in range(threads)]:
-                        done.result()
+            side_by_side(threads, drive, *arguments)
         with torch.no_grad():
             for factor, advanced in zip(factors, layout.unpacked(flat), strict=True):
                 factor.copy_(torch.from_numpy(advanced))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from rankward.dynamics.cp import Plan
 from rankward.dynamics.kernels import store
 from rankward.factorizations.base import Chain, Components, Factorization
 from rankward.metrics.functional import product_matrix
-from rankward.threads import cores
+from rankward.threads import cores, side_by_side
 
 Product = Callable[[Sequence[Tensor]], Tensor]
 
@@ -49,8 +48,5 @@ def cp_tensors(structure: Components, factors: Sequence[Tensor]) -> Tensor:
     tiles = np.empty((len(packed), plan.entries))
     tensors = store.cp_kernels(plan.vectors, "float64", False).tensors
     threads = max(1, min(cores(), len(packed)))
-    queue = np.zeros(1, np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(tensors, queue, plan.sizes, packed, tiles) for _ in range(threads)]:
-            done.result()
+    side_by_side(threads, tensors, np.zeros(1, np.int64), plan.sizes, packed, tiles)
     return torch.from_numpy(plan.untiled(tiles))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor
 
 from rankward.config import ConfigError
+from rankward.config.checks import enough_components
 from rankward.factorizations.base import Components, Factorization
 from rankward.factorizations.initialisation import Gaussian, Initialisation
 from rankward.random import generator
@@ -37,7 +37,7 @@ class TensorFactorization(Factorization):
             raise ConfigError(
                 "factorization", "tensor", f"observations of 2 to {len(MODES)} axes, not {len(self.dims)}"
             )
-        self.components = prod(self.dims) // max(self.dims) if components is None else components
+        self.components = enough_components(self.dims) if components is None else components
         if self.components < 1:
             raise ConfigError("factorization.components", self.components, "an integer of at least 1, or null")
 

@@ -44,7 +44,7 @@ def curves(sweep: Path) -> pl.DataFrame:
         for label, level in (("median", 0.5), ("low", 0.25), ("high", 0.75))
     ]
     found = (
-        table.filter(pl.col("status").is_in(["converged", "max_iterations"]) & pl.col(ERROR).is_not_null())
+        table.filter(pl.col("status").is_in(results.ENDED) & pl.col(ERROR).is_not_null())
         .with_columns(
             order=pl.sum_horizontal(pl.col(name).is_not_null() for name in orders),
             method=pl.when(linear).then(pl.lit("linear")).otherwise(scale),

@@ -15,7 +15,6 @@ from rankward import results
 from rankward.figures import style
 
 ENTRY, RANK = "entry/0_0", "rank/effective"
-ENDED = ("converged", "max_iterations")
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -27,7 +26,7 @@ def curves(sweep: Path) -> pl.DataFrame:
     runs = results.gather(sweep)
     if not {ENTRY, RANK, "lr.eta", "init.scale"} <= set(runs.columns):
         raise results.ResultsError(f"cannot draw phase_diagram of {sweep}: no finished run with {ENTRY} and {RANK}")
-    ended = pl.col("status").is_in(ENDED)
+    ended = pl.col("status").is_in(results.ENDED)
     found = runs.group_by("depth.layers", "lr.eta", "init.scale").agg(
         pl.col(ENTRY).abs().filter(ended).median().alias("entry"),
         pl.col(RANK).filter(ended).median().alias("effective rank"),

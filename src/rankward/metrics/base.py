@@ -69,3 +69,9 @@ class SpectralMetric(TraceMetric):
 def stacked_columns(values: Tensor, names: list[str]) -> dict[str, Tensor]:
     """The last axis of `values` as one column a name."""
     return dict(zip(names, torch.unbind(values, dim=-1), strict=True))
+
+
+def check_largest(largest: int) -> None:
+    """Refuse, by a ValueError, a number of columns below 1."""
+    if largest < 1:
+        raise ValueError(f"largest: {largest} is not allowed; expected an integer of at least 1")

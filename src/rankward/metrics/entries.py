@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
+from rankward.metrics.base import SpectralMetric, TraceMetric, check_largest, stacked_columns
 from rankward.metrics.functional import entries
 
 
@@ -41,8 +41,7 @@ class ProductEntries(TraceMetric):
 
     def __init__(self, largest: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if largest < 1:
-            raise ValueError(f"largest: {largest} is not allowed; expected an integer of at least 1")
+        check_largest(largest)
         self.largest = largest
 
     def update(self, product: Tensor) -> None:

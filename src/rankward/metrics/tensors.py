@@ -9,14 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import TraceMetric, stacked_columns
+from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
 from rankward.metrics.functional import cp_ranks, matricizations
 from rankward.metrics.functional.norms import ordered_sum
-from rankward.metrics.functional.ranks import (
-    check_rtol,
-    effective_rank_from_singular_values,
-    numerical_rank_from_singular_values,
-)
+from rankward.metrics.functional.ranks import check_rtol, effective_rank_from_singular_values
 
 Values = Mapping[tuple[int, ...], Tensor]  # of each matricization, by its row modes
 
@@ -41,8 +37,7 @@ class ComponentNorms(TraceMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if largest < 1:
-            raise ValueError(f"largest: {largest} is not allowed; expected an integer of at least 1")
+        check_largest(largest)
         self.largest = largest
 
     def update(self, factors: Sequence[Tensor]) -> None:
@@ -88,8 +83,8 @@ class MultilinearRank(MatricizationMetric):
         self.rtol = rtol
 
     def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
-        modes = {n: values[(n,)] if (n,) in values else values[(0,)] for n in range(order)}
-        return {f"rank/multilinear_{n}": numerical_rank_from_singular_values(v, self.rtol) for n, v in modes.items()}
+        ranks = matricizations.multilinear_rank_from_values(values, order, self.rtol)
+        return stacked_columns(ranks, [f"rank/multilinear_{n}" for n in range(order)])
 
 
 class MatricizationEffectiveRank(MatricizationMetric):

@@ -2,6 +2,7 @@
 
 from rankward.results.files import (
     CHECKPOINT,
+    ENDED,
     FIGURES,
     REFINEMENT,
     WANDB,
@@ -16,11 +17,12 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.lock import LOCK, Busy, claimed
-from rankward.results.sweep import gather, write_runs
+from rankward.results.sweep import gather, write_frame, write_runs
 from rankward.results.whole import ResultsError, failure, write_whole
 
 __all__ = [
     "CHECKPOINT",
+    "ENDED",
     "FIGURES",
     "LOCK",
     "REFINEMENT",
@@ -38,6 +40,7 @@ __all__ = [
     "read_summary",
     "read_trace",
     "run_folders",
+    "write_frame",
     "write_run",
     "write_runs",
     "write_whole",

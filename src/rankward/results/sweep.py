@@ -72,6 +72,14 @@ def write_runs(sweep: Path) -> Path:
         ResultsError: no run in the folder, or a table that cannot be written.
     """
     path = sweep / files.RUNS
-    frame = gather(sweep)
-    write_whole(path, lambda temporary: files.write_table(frame, temporary))
+    write_frame(path, gather(sweep))
     return path
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table as parquet, whole or not at all; its bytes depend on the table alone.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write_whole(path, lambda temporary: files.write_table(frame, temporary))

@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
-from rankward.config.checks import machine_memory
+from rankward.config.checks import GIB, machine_memory
+from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Slim
 from rankward.sweeps.folders import refuse_other
 
-GIB = 2**30
 TOLD = 100  # runs of a sweep that are told one by one; of more, the closing table
 
 
@@ -57,7 +57,7 @@ class Batches:
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take what Hydra hands to a launcher."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
-        self.own_program = getattr(task_function, "__module__", "") == "rankward.cli"
+        self.own_program = is_ours(task_function)
         # By overrides, where a sweeper has composed and checked the jobs already.
         self.composed: dict[tuple[str, ...], tuple[Slim, RunConfig]] = {}
 
@@ -138,11 +138,9 @@ class Batches:
 
     def _join(self, number: int, index: int, run: RunConfig, folder: Path, plain: Any, jobs: list[Job]) -> float | None:
         """The last loss of a complete run, kept; or None, and the job waits for its turn."""
-        from rankward.training.loggers import LogTarget
-        from rankward.training.main import describe, kept
+        from rankward.training.main import kept, sweep_target
 
-        sweep = Path(self.config.hydra.sweep.dir)
-        target = LogTarget(folder, sweep, sweep.name, f"{index}: {describe(run)}, seed {run.seed}", plain)
+        target = sweep_target(run, folder, plain, Path(self.config.hydra.sweep.dir), index)
         self.digests.add(target.digest)
         done = kept(folder, target.digest)
         if done is None:

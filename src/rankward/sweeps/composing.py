@@ -41,17 +41,16 @@ class Template:
 
 @dataclass
 class Composed:
-    """A job's config: `own` is what its program gets, `overrides` made it; `whole` where Hydra composed it alone."""
+    """A job's config: `own` is what its program gets, `overrides` made it; no template where Hydra composed it."""
 
     own: DictConfig
     overrides: list[str]
-    whole: DictConfig | None = None
     template: Template | None = None
     parsed: Sequence[Override] = ()
 
     def slim(self) -> Slim:
         """What is left to keep of a checked job of many: plain values, a tenth of a config's size."""
-        return Slim(self.overrides, _plain(self.own), _resolved(self.own), self.template, self.parsed)
+        return Slim(self.overrides, _plain(self.own), _plain(self.own, resolve=True), self.template, self.parsed)
 
 
 @dataclass
@@ -67,7 +66,33 @@ class Slim:
     def files(self, number: int, folder: Path) -> dict[str, str]:
         """Texts of `config.yaml`, `hydra.yaml` and `overrides.yaml` for a job of that number in that folder."""
         assert self.template is not None
-        return _files(self.template, self, number, folder)
+        touched = {parsed.key_or_group.split(".")[0] for parsed in self.parsed}
+        config = "".join(
+            _text((key,), value) if key in touched else self.template.texts[(key,)] for key, value in self.plain.items()
+        )
+        hydra = self.template.whole.hydra
+        settings = hydra.job.config.override_dirname
+        dirname = get_overrides_dirname(
+            overrides=list(self.parsed),
+            kv_sep=settings.kv_sep,
+            item_sep=settings.item_sep,
+            exclude_keys=settings.exclude_keys,
+        )
+        changed: dict[str, Any] = {
+            "overrides": _plain(hydra.overrides) | {"task": self.overrides},
+            "job": _plain(hydra.job) | {"override_dirname": dirname, "id": str(number), "num": number},
+            "runtime": _plain(hydra.runtime) | {"output_dir": str(folder.absolute())},
+        }
+        lines = [
+            _text(keys, changed[keys[1]]) if keys[1] in changed else text
+            for keys, text in self.template.texts.items()
+            if len(keys) == 2
+        ]
+        return {
+            "config.yaml": config,
+            "hydra.yaml": "hydra:\n" + "".join(lines),
+            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(self.overrides)),
+        }
 
 
 class Composer:
@@ -96,7 +121,7 @@ class Composer:
         choices = [p for p in parsed if not self._is_value(p)]
         if any(p.is_hydra_override() or p.is_add() or p.is_delete() or p.is_force_add() for p in parsed):
             whole = self.loader.load_sweep_config(self.master, overrides)
-            return Composed(_without_hydra(whole), overrides, whole=whole)
+            return Composed(_without_hydra(whole), overrides)
         template = self._template([str(choice.input_line) for choice in choices])
         own = copy.deepcopy(template.own)
         ConfigLoaderImpl._apply_overrides_to_config([p for p in parsed if self._is_value(p)], own)
@@ -133,14 +158,8 @@ def _without_hydra(whole: DictConfig) -> DictConfig:
     return own
 
 
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+def _plain(config: Any, resolve: bool = False) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
@@ -153,32 +172,3 @@ def _text(keys: Section, value: Any) -> str:
     dumper = get_omega_conf_dumper()
     text = str(yaml.dump(nested, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper))
     return text.split("\n", len(keys) - 1)[-1]
-
-
-def _files(template: Template, job: Slim, number: int, folder: Path) -> dict[str, str]:
-    plain = job.plain
-    touched = {parsed.key_or_group.split(".")[0] for parsed in job.parsed}
-    config = "".join(_text((key,), value) if key in touched else template.texts[(key,)] for key, value in plain.items())
-    hydra = template.whole.hydra
-    settings = hydra.job.config.override_dirname
-    dirname = get_overrides_dirname(
-        overrides=list(job.parsed),
-        kv_sep=settings.kv_sep,
-        item_sep=settings.item_sep,
-        exclude_keys=settings.exclude_keys,
-    )
-    changed: dict[str, Any] = {
-        "overrides": _plain(hydra.overrides) | {"task": job.overrides},
-        "job": _plain(hydra.job) | {"override_dirname": dirname, "id": str(number), "num": number},
-        "runtime": _plain(hydra.runtime) | {"output_dir": str(folder.absolute())},
-    }
-    lines = [
-        _text(keys, changed[keys[1]]) if keys[1] in changed else text
-        for keys, text in template.texts.items()
-        if len(keys) == 2
-    ]
-    return {
-        "config.yaml": config,
-        "hydra.yaml": "hydra:\n" + "".join(lines),
-        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(job.overrides)),
-    }

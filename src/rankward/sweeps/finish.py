@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from rankward import results
+from rankward.results.door import load
 from rankward.sweeps.report import closing_table
 
 NONE: Mapping[str, pl.DataFrame] = {}
@@ -30,23 +31,26 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     if not results.run_folders(sweep):
         return
     table = results.write_runs(sweep)
-    tables = {"runs": pl.read_parquet(table, glob=False), **more}
+    runs = load(sweep).runs
     pictures: list[Path] = []
     for name in figures:
         from rankward.figures import draw
 
         pictures += draw(name, sweep)
-        curves = getattr(importlib.import_module(f"rankward.figures.{name}"), "curves", None)
-        if curves is not None:
-            tables[name] = curves(sweep)
     for picture in pictures:
         print(f"figure:  {picture}")
-    print(closing_table(sweep))
+    print(closing_table(runs))
     print(f"table:   {table}")
     if wandb is not None:
         from rankward.training.loggers import log_sweep
 
-        log_sweep(wandb, sweep, tables, pictures)
+        log_sweep(wandb, sweep, {"runs": runs, **more, **_curves(sweep, figures)}, pictures)
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
+
+
+def _curves(sweep: Path, figures: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """The tables behind those figures that have one."""
+    modules = {name: importlib.import_module(f"rankward.figures.{name}") for name in figures}
+    return {name: module.curves(sweep) for name, module in modules.items() if hasattr(module, "curves")}

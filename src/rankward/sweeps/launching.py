@@ -17,6 +17,7 @@ from rankward.config import RunConfig, run_config
 from rankward.config.errors import SweepError
 from rankward.config.report import explain
 from rankward.figures import check_name
+from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.finish import finish
 from rankward.sweeps.folders import SWEEP, fresh, own
@@ -34,21 +35,21 @@ class Launching:
 
     def __init__(self, context: Any, launcher: Any, config: DictConfig, task_function: Any) -> None:
         self.launcher, self.config = launcher, config
-        self.own_program = getattr(task_function, "__module__", "") == "rankward.cli"
+        self.own_program = is_ours(task_function)
         self.composer = Composer(context.config_loader, config)
         self.batches = getattr(launcher, "batches", None)  # the batched launcher's core, or None with another
         self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
         self.jobs: list[list[str]] = []  # launched so far
         self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
 
-    def check(self, jobs: Sequence[Sequence[str]]) -> list[RunConfig]:
+    def check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job before the first starts.
 
         Raises:
             SweepError: jobs that cannot run, a line each.
         """
         if not self.own_program:
-            return []
+            return
         for name in self.config.get("figures", []):
             check_name(name)
         wrong: dict[int, str] = {}
@@ -69,7 +70,6 @@ class Launching:
             raise SweepError([_told([number], jobs) + line for number, line in wrong.items()])
         if self.batches is not None:
             self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
-        return runs
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:
         """What launching these jobs would do."""

@@ -104,8 +104,7 @@ class Refinement:
                     self._compare(cell, folder)
                 print(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
             table = self._table(cells)
-            path = folder / results.REFINEMENT
-            results.write_whole(path, lambda temporary: table.write_parquet(temporary))
+            results.write_frame(folder / results.REFINEMENT, table)
             print("\n".join(self._told(cell) for cell in cells))
             launching.finish(folder, {"refinement": table})
         return returns
@@ -145,7 +144,7 @@ class Refinement:
 
     def _curve(self, run: Path) -> tuple[np.ndarray, np.ndarray] | None:
         try:
-            if results.read_summary(run)["status"] not in ("converged", "max_iterations"):
+            if results.read_summary(run)["status"] not in results.ENDED:
                 return None
             trace = results.read_trace(run)
             return trace["loss"].to_numpy(), np.abs(trace[self.watch].to_numpy())

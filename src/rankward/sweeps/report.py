@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from rankward import results
+from rankward.config.checks import GIB
 
 ROWS = 12  # of the closing table at most; all are in runs.parquet
-GIB = 2**30
 APART = ("seed=", "logger=", "hydra.")  # overrides that make no other setting
 
 
-def closing_table(sweep: Path) -> str:
-    """Best, median and spread of the last loss over seeds for each setting, and the runs that did not end well.
+def closing_table(runs: pl.DataFrame) -> str:
+    """Best, median and spread of the last loss over seeds for each setting, and how many runs did not end well.
 
     A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
     count apart.
     """
-    runs = results.gather(sweep)
     settings = [
         [part for part in text.split(" ") if not part.startswith(APART)] for text in runs["overrides"].fill_null("")
     ]
     common = set(settings[0]).intersection(*settings)
     labels = [" ".join(part for part in parts if part not in common) or "all" for parts in settings]
     runs = runs.with_columns(setting=pl.Series(labels))
-    ended = pl.col("status").is_in(["converged", "max_iterations"])
+    ended = pl.col("status").is_in(results.ENDED)
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
     table = runs.group_by("setting", maintain_order=True).agg(
         pl.len().alias("runs"),

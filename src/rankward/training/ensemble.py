@@ -54,7 +54,7 @@ class Ensemble:
         measurements = [observed(run) for run in runs]
         factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
-            _check_alike(runs)
+            _check_alike([_traits(*each) for each in zip(runs, measurements, factorizations, strict=True)])
         dtype = DTYPES[runs[0].dtype]
         starts = [
             factorization.start(build("init", run.init), run.seed)
@@ -136,7 +136,10 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
         ConfigError, DataError: as `Ensemble.of`.
     """
     measurement = observed(run)
-    factorization = _factorization(run, measurement)
+    return _traits(run, measurement, _factorization(run, measurement))
+
+
+def _traits(run: RunConfig, measurement: Measurement, factorization: Factorization) -> tuple[tuple[str, object], ...]:
     protocol = run.protocol(factorization.mean_loss)
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes)),
@@ -200,9 +203,8 @@ def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
     return made
 
 
-def _check_alike(runs: Sequence[RunConfig]) -> None:
-    first = traits(runs[0])
-    for run in runs[1:]:
-        for (key, value), (_, expected) in zip(traits(run), first, strict=True):
+def _check_alike(traits: Sequence[tuple[tuple[str, object], ...]]) -> None:
+    for other in traits[1:]:
+        for (key, value), (_, expected) in zip(other, traits[0], strict=True):
             if value != expected:
                 raise ConfigError(key, value, f"what the ensemble's first run has, {expected}")

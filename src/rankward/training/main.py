@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -42,11 +43,18 @@ def log_target(cfg: DictConfig, config: RunConfig, folder: Path) -> LogTarget:
     assert isinstance(resolved, dict)
     plain = {str(key): value for key, value in resolved.items()}
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    name = f"{describe(config)}, seed {config.seed}"
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        return LogTarget(folder, folder, None, name, plain)
-    sweep = Path(hydra.sweep.dir)
-    return LogTarget(folder, sweep, sweep.name, f"{hydra.job.num}: {name}", plain)
+        return LogTarget(folder, folder, None, _name(config), plain)
+    return sweep_target(config, folder, plain, Path(hydra.sweep.dir), hydra.job.num)
+
+
+def sweep_target(config: RunConfig, folder: Path, plain: dict[str, Any], sweep: Path, number: int) -> LogTarget:
+    """Where the results and loggers of a sweep's job of that number go."""
+    return LogTarget(folder, sweep, sweep.name, f"{number}: {_name(config)}", plain)
+
+
+def _name(config: RunConfig) -> str:
+    return f"{describe(config)}, seed {config.seed}"
 
 
 def describe(config: RunConfig) -> str:

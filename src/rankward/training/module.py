@@ -88,7 +88,7 @@ class EnsembleModule(pl.LightningModule):
 
     def _measured(self, rows: Rows) -> dict[str, np.ndarray]:
         columns = measure(
-            {name: metric for name, metric in self._metrics().items() if not metric.last_row_only},
+            {name: metric for name, metric in self.trace_metrics.items() if not metric.last_row_only},
             [factor.cpu() for factor in rows.factors],
             self.product,
             loss=rows.loss,
@@ -98,13 +98,15 @@ class EnsembleModule(pl.LightningModule):
         named = {"run": rows.run, "iteration": rows.iteration, "loss": rows.loss, **columns}
         return {name: column.cpu().numpy() for name, column in named.items()}
 
-    def _metrics(self) -> dict[str, TraceMetric]:
+    @property
+    def trace_metrics(self) -> dict[str, TraceMetric]:
+        """What the runs measure, by name."""
         return {name: metric for name, metric in self.metrics.items() if isinstance(metric, TraceMetric)}
 
     def whole_trace(self) -> dict[str, np.ndarray]:
         """Every row so far, chunk after chunk, with what is measured of finished runs' last rows alone (else NaN)."""
         trace = merge(self.trace)
-        last = {name: metric for name, metric in self._metrics().items() if metric.last_row_only}
+        last = {name: metric for name, metric in self.trace_metrics.items() if metric.last_row_only}
         done = torch.nonzero(self.progress.status != Status.RUNNING).flatten()
         if not (trace and last and len(done)):
             return trace
@@ -114,7 +116,9 @@ class EnsembleModule(pl.LightningModule):
             self.product,
             ground_truth=None if self.ground_truth is None else self.ground_truth[done],
         )
-        rows = np.array([np.flatnonzero(trace["run"] == run)[-1] for run in done.tolist()])
+        ends = np.zeros(len(self.ensemble.runs), np.int64)
+        np.maximum.at(ends, trace["run"], np.arange(len(trace["run"])))
+        rows = ends[done.numpy()]
         for name, values in columns.items():
             trace[name] = np.full(len(trace["run"]), np.nan)
             trace[name][rows] = values.numpy()

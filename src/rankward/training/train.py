@@ -9,7 +9,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,8 @@ def train(
             logs[0].close(outcomes[0].summary, failed=outcomes[0].failed)
             logs.pop()
         else:
-            finish = left.log_and_write if runs[0].logger else left.write
-            outcomes = [finish(index) for index in range(len(runs))]
+            leave = left.log_and_write if runs[0].logger else left.write
+            outcomes = [leave(index) for index in range(len(runs))]
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
@@ -175,34 +175,36 @@ class _Leavings:
 
     def __init__(self, module: EnsembleModule, targets: Sequence[LogTarget], seconds: float) -> None:
         self.module, self.targets, self.seconds = module, targets, seconds
-        trace = module.whole_trace()
-        self.traces = _by_run(trace, len(targets))
+        self.traces = _by_run(module.whole_trace(), len(targets))
         self.products = final_products(module)
-        metrics = module.ensemble.metrics().values()
+        metrics = module.trace_metrics.values()
         self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}
+        self.results = [RunResult(target.folder, self._summary(index)) for index, target in enumerate(targets)]
 
     def log_and_write(self, index: int) -> RunResult:
         """Log a run whole, then write it: where its summary stands it has been logged as well."""
-        summary = self.summary(index)
+        result = self.results[index]
         log = RunLog(self.module.ensemble.runs[index], self.targets[index])
         failed = True
         try:
             log.rows(self.traces[index])
-            failed = RunResult(self.targets[index].folder, summary).failed
+            failed = result.failed
         finally:
-            log.close(summary, failed=failed)
+            log.close(result.summary, failed=failed)
         return self.write(index)
 
     def write(self, index: int) -> RunResult:
         """Write a run's files; its result has the error where that fails, since the others' folders may be sound."""
-        folder, summary = self.targets[index].folder, self.summary(index)
+        result = self.results[index]
         try:
-            results.write_run(folder, trace=self.traces[index], factors=self.arrays(index), summary=summary)
+            results.write_run(
+                result.folder, trace=self.traces[index], factors=self._arrays(index), summary=result.summary
+            )
         except results.ResultsError as error:
-            return RunResult(folder, summary, error)
-        return RunResult(folder, summary)
+            return replace(result, error=error)
+        return result
 
-    def arrays(self, index: int) -> dict[str, np.ndarray]:
+    def _arrays(self, index: int) -> dict[str, np.ndarray]:
         """What `factors.safetensors` holds of a run."""
         ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
@@ -215,7 +217,7 @@ class _Leavings:
             arrays["ground_truth"] = measurement.ground_truth
         return arrays
 
-    def summary(self, index: int) -> dict[str, Any]:
+    def _summary(self, index: int) -> dict[str, Any]:
         """What `summary.json` holds of a run."""
         module, trace = self.module, self.traces[index]
         status = Status(int(module.progress.status[index]))

@@ -34,6 +34,12 @@ def products(scratch, block, sizes):
 
 
 @numba.njit(cache=True, nogil=True)
+def halves(sizes):
+    """Where K and L begin in a block."""
+    return sizes[HEAD + 4 * sizes[5] + 1] * CHUNK, sizes[HEAD + 4 * sizes[6] + 1] * CHUNK
+
+
+@numba.njit(cache=True, nogil=True)
 def leaf_slopes(scratch, block, leaves, inner, sizes):
     """From the gradients of the halves (under `leaves` or `inner`, as the halves are) to those of all leaves."""
     for node in range((sizes.size - HEAD) // 4 - 1, sizes[7] - 1, -1):
@@ -71,15 +77,14 @@ def residual(state, scratch, sizes, entries, places, count):
     mask = sizes[0] * sizes[1] * CHUNK
     values = mask + tiles
     few = count < sizes[8]
+    row_at, col_at = halves(sizes)
     for chunk in range(sizes[0]):
         block = chunk * sizes[2] * CHUNK
         products(scratch, block, sizes)
-        left = block + sizes[HEAD + 4 * sizes[5] + 1] * CHUNK
-        right = block + sizes[HEAD + 4 * sizes[6] + 1] * CHUNK
         if few:
-            few_dots(scratch, left, right, entries, places, chunk == 0)
+            few_dots(scratch, block + row_at, block + col_at, entries, places, chunk == 0)
         else:
-            dots(scratch, left, right, entries, sizes[3], sizes[4], chunk == 0)
+            dots(scratch, block + row_at, block + col_at, entries, sizes[3], sizes[4], chunk == 0)
     if few:
         for i in range(count):
             scratch[entries + i] -= state[values + place_of(places[i, 0], places[i, 1], sizes)]
@@ -135,7 +140,7 @@ def advance(state, scratch, sizes, steps):
     places, count = observed(state, sizes[0] * leaf, sizes)
     rates = sizes[0] * leaf + 2 * tiles
     one = np.empty(WIDE, scratch.dtype)
-    row_at, col_at = sizes[HEAD + 4 * sizes[5] + 1] * CHUNK, sizes[HEAD + 4 * sizes[6] + 1] * CHUNK
+    row_at, col_at = halves(sizes)
     for _ in range(steps):
         residual(state, scratch, sizes, entries, places, count)
         for chunk in range(sizes[0]):
@@ -167,6 +172,7 @@ def advance(state, scratch, sizes, steps):
 def tensors(queue, sizes, factors, out):
     """The whole tensor, in tiles, of every row of factors that `queue` hands out."""
     scratch = aligned(scratch_size(sizes), factors.dtype)
+    row_at, col_at = halves(sizes)
     while True:
         row = draw(queue)
         if row >= len(factors):
@@ -175,7 +181,5 @@ def tensors(queue, sizes, factors, out):
         for chunk in range(sizes[0]):
             block = chunk * sizes[2] * CHUNK
             products(scratch, block, sizes)
-            left = block + sizes[HEAD + 4 * sizes[5] + 1] * CHUNK
-            right = block + sizes[HEAD + 4 * sizes[6] + 1] * CHUNK
-            dots(scratch, left, right, entries, sizes[3], sizes[4], chunk == 0)
+            dots(scratch, block + row_at, block + col_at, entries, sizes[3], sizes[4], chunk == 0)
         out[row] = scratch[entries : entries + out.shape[1]]

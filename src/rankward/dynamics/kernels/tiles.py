@@ -45,7 +45,7 @@ def _dots(vectors: Sequence[int], width: int) -> list[str]:
     folds: list[str] = []
     for part in range(0, 16, width):
         folds.append(f"total = sums{width}(({', '.join(accumulators[part : part + width])}))")
-        folds.append(f"if not first:\n{' ' * 16}total = load_wide(scratch, at + {part}) + total")
+        folds += ["if not first:", f"    total = load_wide(scratch, at + {part}) + total"]
         folds.append(f"store_wide(scratch, at + {part}, total)")
     return [
         "dots(scratch, left, right, at, tiles_p, tiles_q, first)",

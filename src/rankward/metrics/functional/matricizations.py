@@ -67,15 +67,15 @@ def multilinear_rank(tensor: Float[Tensor, "runs *dims"], rtol: float = 1e-3) ->
         >>> multilinear_rank(torch.ones(1, 2, 3, 4)).tolist()
         [[1.0, 1.0, 1.0]]
     """
-    values = matricization_singular_values(tensor)
-    order = tensor.ndim - 1
-    return torch.stack(
-        [numerical_rank_from_singular_values(_of_mode(values, n, order), rtol) for n in range(order)], -1
-    )
+    return multilinear_rank_from_values(matricization_singular_values(tensor), tensor.ndim - 1, rtol)
 
 
-def _of_mode(values: Mapping[Modes, Tensor], mode: int, order: int) -> Tensor:
-    return values[(mode,)] if (mode,) in values else values[(0,)]  # of a matrix, rows and columns have the same
+def multilinear_rank_from_values(
+    values: Mapping[Modes, Tensor], order: int, rtol: float
+) -> Float[Tensor, "runs modes"]:
+    """`multilinear_rank` where the matricizations' singular values are at hand."""
+    modes = [values.get((n,), values[(0,)]) for n in range(order)]  # of a matrix, rows and columns have the same
+    return torch.stack([numerical_rank_from_singular_values(each, rtol) for each in modes], dim=-1)
 
 
 def effective_ranks(tensor: Float[Tensor, "runs *dims"]) -> dict[Modes, Tensor]:
