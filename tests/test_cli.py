@@ -33,7 +33,7 @@ REFUSED = [
     ("init.scale=nan", "init.scale: nan is not allowed"),
     ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
     ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
-    ("lr.etta=1", "lr.etta: no such key; lr has beta, eps, eta (did you mean 'lr.eta'?)"),
+    ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, eps, eta, max_time, rtol (did you mean 'lr.eta'?)"),
     ("dept=3", "(did you mean 'depth'?)"),
     ("record.evry=3", "(did you mean 'record.every'?)"),
     ("record.every=30", "record.every: 30 is not allowed; expected a multiple of check_every=50"),

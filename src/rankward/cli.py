@@ -45,6 +45,8 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
     sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
     try:
+        if sys.argv[1:2] == ["propositions"]:
+            sys.exit(_propositions(sys.argv[2:]))
         sys.argv[1:] = _for_hydra(sys.argv[1:])
         app()
         if _failures:
@@ -66,6 +68,18 @@ def _for_hydra(arguments: list[str]) -> list[str]:
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
     groups = numbered_groups(CONFIG_FOLDER)
     return [quoted(spaced(text), groups) for text in zipped(arguments)]
+
+
+def _propositions(arguments: list[str]) -> int:
+    """Propositions 1 to 4 tried out, a line each; 1 where one is violated."""
+    from rankward.config import ConfigError
+    from rankward.theory.propositions import everything, told
+
+    if arguments:
+        raise ConfigError("propositions", " ".join(arguments), "nothing more: rankward propositions")
+    findings = everything()
+    print(told(findings))
+    return 0 if all(finding.holds for finding in findings) else 1
 
 
 def _resumed(arguments: list[str]) -> list[str]:

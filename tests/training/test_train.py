@@ -32,7 +32,7 @@ def test_the_output_contract(tmp_path):
     assert (trace["iteration"].to_numpy() % 50 == 0).all() and (np.diff(trace["iteration"].to_numpy()) > 0).all()
     assert trace["loss"][-1] < 1e-4 <= trace["loss"][-2]
     for name, value in summary["metrics"].items():
-        assert value == trace[name][-1], name
+        np.testing.assert_equal(value, trace[name][-1], name)  # NaN is equal to NaN: a bound that says nothing
     assert {"engine", "device", "dtype", "config_hash", "versions", "seconds"} <= summary.keys()
     assert set(factors) == {
         *(f"{when}.{layer}" for when in ("initial", "final") for layer in (0, 1)),
@@ -188,7 +188,7 @@ def test_a_wandb_run_holds_the_trace(tmp_path):
     trace = results.read_trace(tmp_path / "0")
     assert len(history) == len(trace)
     for name in trace.columns:
-        np.testing.assert_array_equal([row[name] for row in history], trace[name].to_numpy())
+        np.testing.assert_array_equal([float(row[name]) for row in history], trace[name].to_numpy())
     (start,) = [record["run"] for record in records if record["type"] == "run"][:1]
     assert start["run_group"] == "sweep" and "mine" in start["tags"] and "depth=2" in start["tags"]
     assert start["config"]["update"]["lr"] == {"name": "constant", "eta": 0.05}

@@ -95,6 +95,23 @@ class AdaptiveRate(ConstantRate):
         positive("lr.eps", self.eps)
 
 
+@dataclass
+class FlowRate:
+    """Gradient flow (Equation 4): no learning rate but tolerances of its integration, relative and absolute."""
+
+    name: str = MISSING
+    rtol: float = MISSING
+    atol: float = MISSING
+    max_time: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1e-14 <= self.rtol < 1:
+            raise ConfigError("lr.rtol", self.rtol, "a number from 1e-14 to below 1")
+        positive("lr.atol", self.atol)
+        if self.max_time is not None:
+            positive("lr.max_time", self.max_time)
+
+
 # ---------------------------------------------------------------- initialisation
 
 
@@ -227,10 +244,11 @@ class File(Observations):
 
 @dataclass
 class Metrics:
-    """Columns of the trace: each value under `columns` is a torchmetrics class and its arguments."""
+    """Columns of the trace, each a torchmetrics class and its arguments; and statements to check runs against."""
 
     name: str = MISSING
     columns: dict[str, Any] = field(default_factory=dict)
+    certificates: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

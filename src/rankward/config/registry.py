@@ -21,6 +21,7 @@ SCHEMAS: dict[str, type] = {
     "depth": groups.Depth,
     "constant_rate": groups.ConstantRate,
     "adaptive_rate": groups.AdaptiveRate,
+    "flow_rate": groups.FlowRate,
     "init": groups.Init,
     "two_by_two": groups.TwoByTwo,
     "dimensions": groups.Dimensions,

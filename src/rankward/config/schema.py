@@ -31,6 +31,7 @@ class Protocol:
 
 
 MATRICES = Protocol(check_every=50, stop_checks=1, stop_loss=1e-4, max_iterations=5_000_000)
+FLOW_STEPS = 50_000_000
 TENSORS = Protocol(check_every=100, stop_checks=3, stop_loss=1e-6, max_iterations=1_000_000)
 
 
@@ -81,6 +82,11 @@ class RunConfig:
             positive("checkpoint.seconds", self.checkpoint.seconds)
         self._check_groups()
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether the run is a gradient flow, not a descent."""
+        return setting(self.lr, "rtol") is not None
+
     def protocol(self, mean_loss: bool) -> Protocol:
         """The paper's protocol for matrices, or for tensors (whose loss is a mean), where the config is silent.
 
@@ -88,7 +94,10 @@ class RunConfig:
             ConfigError: `record.every` that is no multiple of the looks' distance.
         """
         own = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
-        whole = replace(TENSORS if mean_loss else MATRICES, **own)
+        whole = TENSORS if mean_loss else MATRICES
+        if self.is_flow:  # looks at every step, and its loss never rises again
+            whole = replace(whole, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
+        whole = replace(whole, **own)
         if self.record.every is not None:
             check_multiple(self.record.every, whole.check_every)
         return whole
@@ -123,5 +132,9 @@ class RunConfig:
         if setting(self.factorization, "name") == "tensor" and dims is not None:
             components = setting(self.factorization, "components") or enough_components(dims)
             fits_memory("factorization.components", components, 32 * components * sum(dims))
+        if self.is_flow and self.dtype != "float64":
+            raise ConfigError("dtype", self.dtype, "float64: lr=flow is what rounding is compared with")
+        if self.is_flow and (self.stop_checks or 1) > 1:
+            raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
         if setting(self.init, "name") == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

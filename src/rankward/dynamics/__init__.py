@@ -5,7 +5,7 @@ from __future__ import annotations
 from rankward.config import ConfigError
 from rankward.dynamics.fused import FusedEngine
 from rankward.dynamics.reference import ReferenceEngine
-from rankward.dynamics.state import Adaptive, Problem, Progress, Rows, Schedule, Status
+from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
 
 Engine = ReferenceEngine | FusedEngine
@@ -13,6 +13,7 @@ Engine = ReferenceEngine | FusedEngine
 __all__ = [
     "Adaptive",
     "Engine",
+    "Flow",
     "FusedEngine",
     "Problem",
     "Progress",

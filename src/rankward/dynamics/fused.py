@@ -31,7 +31,7 @@ class FusedEngine:
         self.structure = structure
         self.schedule = schedule
         self.threads = threads or cores()
-        self._room: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._room: tuple[np.ndarray, ...] | None = None
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
@@ -45,12 +45,12 @@ class FusedEngine:
         flat = layout.packed([factor.detach().numpy() for factor in factors])
         runs, parameters = len(running), flat.shape[1]
         threads = max(1, min(self.threads, runs))
-        drive = layout.kernel(-(-runs // threads), problem.adaptive is not None)
+        drive = layout.kernel(-(-runs // threads), problem.dynamics)
 
         capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
-        rows_iteration, rows_loss, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
+        rows_iteration, rows_loss, rows_time, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
-        rates = _rates(problem, progress)
+        rates, memory = _rates(problem, progress, layout.parameters)
         arguments = (
             np.zeros(1, np.int64), running, layout.sizes, flat,
             layout.entries(problem.operator.numpy()), layout.entries(problem.values.numpy()),
@@ -58,41 +58,53 @@ class FusedEngine:
             problem.max_iterations.numpy(), progress.iteration.numpy(), progress.status.numpy(),
             progress.below.numpy(), progress.next_record.numpy(), progress.lowest_loss.numpy(),
             length, self.schedule.stride, self.schedule.every, self.schedule.iteration_ratio, self.schedule.loss_ratio,
-            rows_iteration, rows_loss, rows_factors, rows_count,
+            rows_iteration, rows_loss, rows_time, rows_factors, rows_count,
         )  # fmt: skip
         with _one_blas_thread(layout.uses_blas):
             side_by_side(threads, drive, *arguments)
         with torch.no_grad():
             for factor, advanced in zip(factors, layout.unpacked(flat), strict=True):
                 factor.copy_(torch.from_numpy(advanced))
-        progress.mean_square.copy_(torch.from_numpy(rates[:, 5]))
-        progress.weight.copy_(torch.from_numpy(rates[:, 6]))
+        for column, name in enumerate(memory, start=rates.shape[1] - len(memory)):
+            getattr(progress, name).copy_(torch.from_numpy(rates[:, column]))
         kept = np.arange(capacity) < rows_count[:, None]
         return Rows(
             torch.from_numpy(np.repeat(running, rows_count)),
             torch.from_numpy(rows_iteration[kept]),
             torch.from_numpy(rows_loss[kept]),
+            torch.from_numpy(rows_time[kept]),
             [torch.from_numpy(rows) for rows in layout.unpacked(rows_factors[kept])],
         )
 
     def _rows(self, runs: int, capacity: int, parameters: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
         """Room for rows, kept from chunk to chunk: touching fresh memory takes longer than filling it."""
         shape = (runs, capacity, parameters)
-        if self._room is None or self._room[2].shape != shape or self._room[2].dtype != dtype:
-            self._room = (np.empty(shape[:2], np.int64), np.empty(shape[:2]), np.empty(shape, dtype))
+        if self._room is None or self._room[-1].shape != shape or self._room[-1].dtype != dtype:
+            made = np.empty(shape[:2], np.int64), np.empty(shape[:2]), np.empty(shape[:2]), np.empty(shape, dtype)
+            self._room = made
         return self._room
 
 
-def _rates(problem: Problem, progress: Progress) -> np.ndarray:
-    """[runs, 7] in the runs' dtype: eta, scale, beta, 1 - beta, eps, and what an adaptive rate remembers."""
-    eta = problem.eta.numpy()
+def _rates(problem: Problem, progress: Progress, parameters: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """[runs, columns] in the runs' dtype: what a step needs, then the progress that it changes; and the names of that.
+
+    Descent: eta, scale, beta, 1 - beta, eps. Flow: scale, rtol, atol, the half sum to stop at, time to stop at,
+    parameters.
+    """
+    scale, eta = problem.loss_scale.numpy(), problem.eta.numpy()
+    memory: tuple[str, ...] = ("mean_square", "weight")
+    if problem.flow is not None:
+        flow, memory = problem.flow, ("time", "step", "error", "closing")
+        stop, count = problem.stop_loss.numpy() / scale, np.full(problem.runs, float(parameters))
+        columns = [scale, flow.rtol.numpy(), flow.atol.numpy(), stop, flow.max_time.numpy(), count]
+        columns += [getattr(progress, name).numpy() for name in memory]
+        return np.stack(columns, axis=1), memory
     zeros = np.zeros_like(eta)
     beta, eps = (zeros, zeros)
     if problem.adaptive is not None:
         beta, eps = problem.adaptive.beta.numpy(), problem.adaptive.eps.numpy()
-    memory = progress.mean_square.numpy(), progress.weight.numpy()
-    columns = eta, problem.loss_scale.numpy(), beta, 1 - beta, eps, *memory
-    return np.stack([column.astype(eta.dtype) for column in columns], axis=1)
+    columns = [eta, scale, beta, 1 - beta, eps, *(getattr(progress, name).numpy() for name in memory)]
+    return np.stack([column.astype(eta.dtype) for column in columns], axis=1), memory
 
 
 def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:

@@ -39,8 +39,13 @@ class Layout(ABC):
     def entries(self, array: np.ndarray) -> np.ndarray:
         """Mask or values [runs, *dims] as [runs, entries]."""
 
+    @property
     @abstractmethod
-    def kernel(self, runs_a_thread: int, adaptive: bool) -> store.Kernel:
+    def parameters(self) -> int:
+        """Numbers that a run's factors hold, without padding."""
+
+    @abstractmethod
+    def kernel(self, runs_a_thread: int, dynamics: str) -> store.Kernel:
         """The compiled function that fits so many runs."""
 
 
@@ -64,11 +69,15 @@ class ChainLayout(Layout):
     def entries(self, array: np.ndarray) -> np.ndarray:
         return array.reshape(len(array), -1)
 
-    def kernel(self, runs_a_thread: int, adaptive: bool) -> store.Kernel:
+    @property
+    def parameters(self) -> int:
+        return sum(prod(shape) for shape in self.shapes)
+
+    def kernel(self, runs_a_thread: int, dynamics: str) -> store.Kernel:
         # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
         widest = max(self.chain)
         alone = runs_a_thread <= max(1, widest // 10) or widest > LANES_WIDEST
-        return store.chain_kernel(self.chain, self.dtype, alone and self.family == "strict", adaptive)
+        return store.chain_kernel(self.chain, self.dtype, alone and self.family == "strict", dynamics)
 
 
 class ComponentsLayout(Layout):
@@ -86,8 +95,12 @@ class ComponentsLayout(Layout):
     def entries(self, array: np.ndarray) -> np.ndarray:
         return self.plan.tiled(array)
 
-    def kernel(self, runs_a_thread: int, adaptive: bool) -> store.Kernel:
-        drive: store.Kernel = store.cp_kernels(self.plan.vectors, self.dtype, adaptive).drive
+    @property
+    def parameters(self) -> int:
+        return self.plan.components * sum(self.plan.dims)
+
+    def kernel(self, runs_a_thread: int, dynamics: str) -> store.Kernel:
+        drive: store.Kernel = store.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive
         return drive
 
 

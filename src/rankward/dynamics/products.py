@@ -46,7 +46,7 @@ def cp_tensors(structure: Components, factors: Sequence[Tensor]) -> Tensor:
     plan = Plan(structure.dims, structure.components, "float64")
     packed = plan.packed([factor.detach().cpu().double().numpy() for factor in factors])
     tiles = np.empty((len(packed), plan.entries))
-    tensors = store.cp_kernels(plan.vectors, "float64", False).tensors
+    tensors = store.cp_kernels(plan.vectors, "float64", "descent").tensors
     threads = max(1, min(cores(), len(packed)))
     side_by_side(threads, tensors, np.zeros(1, np.int64), plan.sizes, packed, tiles)
     return torch.from_numpy(plan.untiled(tiles))

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
+from rankward.dynamics.reference_flow import Stepper
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
 
@@ -29,6 +31,9 @@ def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
     else:
         residual = operator.flatten(1) @ product.flatten() - values
     return 0.5 * (residual * residual).sum()
+
+
+Row = tuple[int, int, float, float, list[Tensor]]  # run, iteration, loss, time, factors
 
 
 class ReferenceEngine:
@@ -52,11 +57,12 @@ class ReferenceEngine:
             factors: [runs, *shape] each.
             length: a multiple of the schedule's stride.
         """
-        rows: list[tuple[int, int, float, list[Tensor]]] = []
+        rows: list[Row] = []
+        advance_run = self._advance_run if problem.flow is None else self._flow_run
         with _one_thread():
             for run in progress.running.tolist():
                 weights = [factor[run].detach().clone().requires_grad_() for factor in factors]
-                rows += self._advance_run(run, weights, problem, progress, length)
+                rows += advance_run(run, weights, problem, progress, length)
                 with torch.no_grad():
                     for factor, weight in zip(factors, weights, strict=True):
                         factor[run] = weight
@@ -64,15 +70,16 @@ class ReferenceEngine:
             torch.tensor([row[0] for row in rows], dtype=torch.int64),
             torch.tensor([row[1] for row in rows], dtype=torch.int64),
             torch.tensor([row[2] for row in rows], dtype=torch.float64),
+            torch.tensor([row[3] for row in rows], dtype=torch.float64),
             [
-                torch.stack([row[3][i] for row in rows]) if rows else factor.new_empty((0, *factor.shape[1:]))
+                torch.stack([row[4][i] for row in rows]) if rows else factor.new_empty((0, *factor.shape[1:]))
                 for i, factor in enumerate(factors)
             ],
         )
 
     def _advance_run(
         self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int
-    ) -> Iterator[tuple[int, int, float, list[Tensor]]]:
+    ) -> Iterator[Row]:
         operator, values, scale = problem.operator[run], problem.values[run], problem.loss_scale[run]
         iteration, limit = int(progress.iteration[run]), int(problem.max_iterations[run])
         end = min(iteration + length, limit)
@@ -82,7 +89,7 @@ class ReferenceEngine:
             here = half_sum.item() * float(scale)
             if not seen and (iteration % self.schedule.stride == 0 or iteration == limit):
                 if self._look(run, iteration, here, problem, progress):
-                    yield run, iteration, here, [weight.detach().clone() for weight in weights]
+                    yield run, iteration, here, 0.0, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
             gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights)
@@ -94,8 +101,50 @@ class ReferenceEngine:
             seen = False
         progress.iteration[run] = iteration
 
-    def _look(self, run: int, iteration: int, value: float, problem: Problem, progress: Progress) -> bool:
-        """Set the run's status; whether this iteration is recorded."""
+    def _flow_run(
+        self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int
+    ) -> Iterator[Row]:
+        operator, values, scale = problem.operator[run], problem.values[run], problem.loss_scale[run]
+        shapes = [weight.shape for weight in weights]
+
+        def split(point: Tensor) -> list[Tensor]:
+            parts = point.split([shape.numel() for shape in shapes])
+            return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+        def slopes(point: Tensor) -> tuple[Tensor, float]:
+            point = point.detach().requires_grad_()
+            value = loss(self.factorization.product(split(point)), operator, values) * scale
+            return -torch.autograd.grad(value, point)[0], value.item()
+
+        stepper = Stepper(slopes, parameters_to_vector(weights).detach(), run, problem, progress)
+        iteration = int(progress.iteration[run])
+        end = min(iteration + length, int(problem.max_iterations[run]))
+        if int(progress.next_record[run]) == 0 and self._look(run, iteration, stepper.loss, problem, progress):
+            yield run, iteration, stepper.loss, stepper.time, split(stepper.point)
+        while progress.status[run] == Status.RUNNING and iteration < end:
+            stepper.accept()
+            iteration += not stepper.stuck
+            forced = Status.MAX_TIME if stepper.over else Status.DIVERGED if stepper.stuck else Status.RUNNING
+            low = stepper.loss < float(problem.stop_loss[run])
+            limit = iteration == problem.max_iterations[run]
+            due = forced or low or limit or iteration % self.schedule.stride == 0
+            if due and self._look(run, iteration, stepper.loss, problem, progress, forced):
+                yield run, iteration, stepper.loss, stepper.time, split(stepper.point)
+        for weight, part in zip(weights, split(stepper.point), strict=True):
+            weight.data.copy_(part)
+        stepper.save()
+        progress.iteration[run] = iteration
+
+    def _look(
+        self,
+        run: int,
+        iteration: int,
+        value: float,
+        problem: Problem,
+        progress: Progress,
+        forced: Status = Status.RUNNING,
+    ) -> bool:
+        """Set the run's status, to `forced` where nothing else ends it; whether this iteration is recorded."""
         low = value < float(problem.stop_loss[run])
         progress.below[run] = int(progress.below[run]) + 1 if low else 0
         if not value < float("inf"):
@@ -104,6 +153,8 @@ class ReferenceEngine:
             progress.status[run] = Status.CONVERGED
         elif iteration >= problem.max_iterations[run]:
             progress.status[run] = Status.MAX_ITERATIONS
+        elif forced != Status.RUNNING:
+            progress.status[run] = forced
         due = iteration >= int(progress.next_record[run])
         fallen = not self.schedule.every and value <= self.schedule.loss_ratio * float(progress.lowest_loss[run])
         if due:

@@ -18,6 +18,7 @@ class Status(IntEnum):
     MAX_ITERATIONS = 2
     DIVERGED = 3
     INTERRUPTED = 4
+    MAX_TIME = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Progress:
     """How far each run of an ensemble is: all that a checkpoint holds besides the factors. Every field is [runs].
 
     `below` counts the looks in a row that found the loss below the stop. `mean_square` is an adaptive rate's running
-    mean of the gradient's square norm, `weight` the sum of that mean's weights, which corrects its bias.
+    mean of the gradient's square norm, `weight` the sum of that mean's weights, which corrects its bias. A
+    flow's `time` has passed in accepted steps; `step` is its next one, `error` what it remembers of the last one's
+    error, `closing` whether a step has been refused for jumping over the stop.
     """
 
     iteration: Int[Tensor, " runs"]
@@ -65,6 +68,10 @@ class Progress:
     below: Int[Tensor, " runs"]
     mean_square: Float[Tensor, " runs"]
     weight: Float[Tensor, " runs"]
+    time: Float[Tensor, " runs"]
+    step: Float[Tensor, " runs"]
+    error: Float[Tensor, " runs"]
+    closing: Float[Tensor, " runs"]
 
     @classmethod
     def start(cls, runs: int) -> Progress:
@@ -75,6 +82,10 @@ class Progress:
             torch.full((runs,), torch.inf, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.int64),
             torch.zeros(runs, dtype=torch.float64),
+            torch.zeros(runs, dtype=torch.float64),
+            torch.zeros(runs, dtype=torch.float64),
+            torch.zeros(runs, dtype=torch.float64),
+            torch.ones(runs, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.float64),
         )
 
@@ -100,6 +111,19 @@ class Adaptive:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """Tolerances and end of a gradient flow (Equation 4), [runs] float64 each.
+
+    A step's error is the root mean square, over a run's parameters, of error / (atol + rtol |parameter|); it is at
+    most 1. `max_time` is infinity where there is no end.
+    """
+
+    rtol: Float[Tensor, " runs"]
+    atol: Float[Tensor, " runs"]
+    max_time: Float[Tensor, " runs"]
+
+
+@dataclass(frozen=True)
 class Problem:
     """What stays fixed of an ensemble: observations, learning rates and stops, runs axis first.
 
@@ -110,6 +134,7 @@ class Problem:
         stop_loss, max_iterations: [runs].
         loss_scale: [runs] float64, what Equation 1's half sum is multiplied by: 1, or for a mean 2 / observed entries.
         adaptive: None for a fixed step.
+        flow: None for descent; a flow has no learning rate.
     """
 
     operator: Tensor
@@ -119,6 +144,7 @@ class Problem:
     max_iterations: Int[Tensor, " runs"]
     loss_scale: Float[Tensor, " runs"]
     adaptive: Adaptive | None = None
+    flow: Flow | None = None
 
     @property
     def is_mask(self) -> bool:
@@ -127,6 +153,11 @@ class Problem:
     @property
     def runs(self) -> int:
         return len(self.eta)
+
+    @property
+    def dynamics(self) -> str:
+        """`descent`, `adaptive` or `flow`."""
+        return "flow" if self.flow is not None else "descent" if self.adaptive is None else "adaptive"
 
 
 @dataclass(frozen=True)
@@ -137,10 +168,12 @@ class Rows:
         run: [rows] index of the run in the ensemble.
         iteration: [rows].
         loss: [rows] float64, at that iteration, before the next step.
+        time: [rows] float64, of a flow; 0 for descent.
         factors: one [rows, *shape] a factor, in the runs' dtype.
     """
 
     run: Int[Tensor, " rows"]
     iteration: Int[Tensor, " rows"]
     loss: Float[Tensor, " rows"]
+    time: Float[Tensor, " rows"]
     factors: list[Tensor]

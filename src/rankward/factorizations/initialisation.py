@@ -34,8 +34,10 @@ class Initialisation(ABC):
         self.determinant = determinant
 
     @abstractmethod
-    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
-        """One draw; factor l is [d_l, d_(l-1)]."""
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
+        """One draw, or many; factor l is [*draws, d_l, d_(l-1)]."""
 
     def draw(self, sizes: Sequence[int], seed: int) -> list[Tensor]:
         """Initial factors, W_1 first, float64, for sizes d_0, d_1, ..., d_L; the same for the same seed, always."""
@@ -44,7 +46,7 @@ class Initialisation(ABC):
         random = generator(seed, "initial factors")
         for _ in range(ATTEMPTS):
             factors = self.factors(sizes, random)
-            if self.determinant == "any" or _sign(factors) == (1 if self.determinant == "positive" else -1):
+            if self.determinant == "any" or signs(factors) == (1 if self.determinant == "positive" else -1):
                 return [torch.from_numpy(np.array(factor, dtype=np.float64)) for factor in factors]
         raise ConfigError("init.determinant", self.determinant, f"another sign: {ATTEMPTS} draws gave none like it")
 
@@ -71,10 +73,12 @@ class Gaussian(Initialisation):
         torch.Size([2, 2])
     """
 
-    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
         layers = len(sizes) - 1
         each = (self.scale / prod(size**0.5 for size in sizes[1:-1])) ** (1 / layers)
-        return [each * random.standard_normal((sizes[i + 1], sizes[i])) for i in range(layers)]
+        return [each * random.standard_normal((*draws, sizes[i + 1], sizes[i])) for i in range(layers)]
 
 
 class Balanced(Initialisation):
@@ -84,50 +88,62 @@ class Balanced(Initialisation):
         ConfigError: a hidden size too small to hold the product.
     """
 
-    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
         layers = len(sizes) - 1
         rank = min(sizes[0], sizes[-1])
         if min(sizes) < rank:
             raise ConfigError("init", "balanced", f"hidden sizes of at least {rank}, which hold a product of full rank")
         left, values, right = np.linalg.svd(
-            self.scale * random.standard_normal((sizes[-1], sizes[0])), full_matrices=False
+            self.scale * random.standard_normal((*draws, sizes[-1], sizes[0])), full_matrices=False
         )
-        root = np.diag(values ** (1 / layers))
+        root = values[..., None] ** (1 / layers) * np.eye(rank)
         if layers == 1:
             return [left @ root @ right]
-        factors = [np.zeros((sizes[i + 1], sizes[i])) for i in range(layers)]
+        factors = [np.zeros((*draws, sizes[i + 1], sizes[i])) for i in range(layers)]
         for factor in factors:
-            factor[:rank, :rank] = root
-        factors[0][:rank] = root @ right
-        factors[-1][:, :rank] = left @ root
+            factor[..., :rank, :rank] = root
+        factors[0][..., :rank, :] = root @ right
+        factors[-1][..., :rank] = left @ root
         return factors
 
 
 class Identity(Initialisation):
     """The product is `scale` times the identity, each factor its L-th root (Proposition 4 for depth 2)."""
 
-    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
         layers = len(sizes) - 1
-        return [self.scale ** (1 / layers) * np.eye(sizes[i + 1], sizes[i]) for i in range(layers)]
+        each = [self.scale ** (1 / layers) * np.eye(sizes[i + 1], sizes[i]) for i in range(layers)]
+        return [np.broadcast_to(factor, (*draws, *factor.shape)) for factor in each]
 
 
 class Orthogonal(Initialisation):
     """Each factor is scale^(1/L) times a uniformly random (semi-)orthogonal matrix."""
 
-    def factors(self, sizes: Sequence[int], random: np.random.Generator) -> list[np.ndarray]:
-        layers = len(sizes) - 1
-        return [self.scale ** (1 / layers) * _semi_orthogonal(sizes[i + 1], sizes[i], random) for i in range(layers)]
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
+        each = self.scale ** (1 / (len(sizes) - 1))
+        return [each * _semi_orthogonal((*draws, sizes[i + 1], sizes[i]), random) for i in range(len(sizes) - 1)]
 
 
-def _sign(factors: list[np.ndarray]) -> float:
-    """Sign of the product's determinant, of the factors one by one where all are square: no rounding in between."""
-    if all(factor.shape[0] == factor.shape[1] for factor in factors):
-        return float(prod(np.linalg.slogdet(factor)[0] for factor in factors))
-    return float(np.linalg.slogdet(reduce(np.matmul, reversed(factors)))[0])
+def signs(factors: Sequence[np.ndarray]) -> np.ndarray:
+    """Sign of the product's determinant, of the factors one by one where all are square: no rounding in between.
+
+    Args:
+        factors: W_1, ..., W_L, layer l [..., d_l, d_(l-1)].
+    """
+    if all(factor.shape[-2] == factor.shape[-1] for factor in factors):
+        return np.asarray(prod(np.linalg.slogdet(factor)[0] for factor in factors))
+    return np.asarray(np.linalg.slogdet(reduce(np.matmul, reversed(factors)))[0])
 
 
-def _semi_orthogonal(rows: int, cols: int, random: np.random.Generator) -> np.ndarray:
-    normal = random.standard_normal((max(rows, cols), min(rows, cols)))
-    orthogonal, triangular = np.linalg.qr(normal)
-    orthogonal = orthogonal * np.sign(np.diag(triangular))  # uniform: without the signs QR prefers some directions
-    return orthogonal if rows >= cols else orthogonal.T
+def _semi_orthogonal(shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    *draws, rows, cols = shape
+    orthogonal, triangular = np.linalg.qr(random.standard_normal((*draws, max(rows, cols), min(rows, cols))))
+    # Uniform: without the signs QR prefers some directions.
+    orthogonal = orthogonal * np.sign(np.diagonal(triangular, axis1=-2, axis2=-1))[..., None, :]
+    return orthogonal if rows >= cols else np.swapaxes(orthogonal, -2, -1)

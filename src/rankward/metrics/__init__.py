@@ -2,6 +2,8 @@
 
 from rankward.metrics.base import SpectralMetric, TraceMetric
 from rankward.metrics.entries import (
+    ConservedDrift,
+    DeterminantResolution,
     DeterminantSign,
     ProductEntries,
     ReconstructionError,
@@ -12,6 +14,7 @@ from rankward.metrics.measure import measure
 from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
 from rankward.metrics.tensors import (
+    ComponentDrift,
     ComponentNorms,
     CPRank,
     MatricizationEffectiveRank,
@@ -21,7 +24,10 @@ from rankward.metrics.tensors import (
 
 __all__ = [
     "CPRank",
+    "ComponentDrift",
     "ComponentNorms",
+    "ConservedDrift",
+    "DeterminantResolution",
     "DeterminantSign",
     "DistanceToInfimalRank",
     "EffectiveRank",

@@ -17,7 +17,7 @@ class TraceMetric(Metric):
     """A torchmetrics metric with a value for each matrix: `compute` returns all updates' values, runs axis first.
 
     A new one implements `update` (which names what it needs: product, singular_values, matricization_values, factors,
-    loss, ground_truth, iteration) and `columns`.
+    loss, ground_truth, iteration, initial) and `columns`.
 
     Attributes:
         kind: `matrix`, `tensor` (any order, from CP factors), or `any`: what it can measure.

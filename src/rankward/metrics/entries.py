@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from rankward.metrics.base import SpectralMetric, TraceMetric, check_largest, stacked_columns
-from rankward.metrics.functional import entries
+from rankward.metrics.functional import conserved, entries
 
 
 class SingularValues(SpectralMetric):
@@ -58,17 +58,46 @@ class ProductEntries(TraceMetric):
 
 
 class DeterminantSign(TraceMetric):
-    """1, 0 or -1, column `determinant/sign`; no column where the product is not square."""
+    """1, 0 or -1, column `determinant/sign`; no column where the product is not square.
+
+    Of the factors one by one where they are square: the product's determinant is lost in rounding long before theirs.
+    """
 
     kind = "matrix"
     square = True
 
-    def update(self, product: Tensor) -> None:
+    def update(self, product: Tensor, factors: Sequence[Tensor] | None = None) -> None:
         self.square = product.shape[-2] == product.shape[-1]
-        self.measured.append(entries.determinant_sign(product))
+        parts = factors if factors and all(f.shape[-2] == f.shape[-1] for f in factors) else [product]
+        sign = entries.determinant_sign(parts[0])
+        for part in parts[1:]:
+            sign = sign * entries.determinant_sign(part)
+        self.measured.append(sign)
 
     def columns(self) -> dict[str, Tensor]:
         return {"determinant/sign": self.gathered()} if self.square else {}
+
+
+class DeterminantResolution(TraceMetric):
+    """The least ratio of a square factor's smallest singular value to its largest, column `determinant/resolution`.
+
+    Relative errors of that size in a factor can turn the determinant's sign: beneath the arithmetic's precision the
+    sign says nothing. No column where the factors are not square, or larger than `largest`.
+    """
+
+    kind = "matrix"
+
+    def __init__(self, largest: int = 8, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_largest(largest)
+        self.largest = largest
+
+    def update(self, factors: Sequence[Tensor]) -> None:
+        if all(f.shape[-2] == f.shape[-1] <= self.largest for f in factors):
+            self.measured.append(entries.determinant_resolution(factors))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"determinant/resolution": self.gathered()} if self.measured else {}
 
 
 class Unbalancedness(TraceMetric):
@@ -84,6 +113,19 @@ class Unbalancedness(TraceMetric):
 
     def columns(self) -> dict[str, Tensor]:
         return {"balance/unbalancedness": self.gathered()}
+
+
+class ConservedDrift(TraceMetric):
+    """How far what gradient flow conserves has moved from the start, column `balance/drift`. See `matrix_drift`."""
+
+    kind = "matrix"
+
+    def update(self, factors: Sequence[Tensor], initial: Sequence[Tensor] | None = None) -> None:
+        if initial is not None:
+            self.measured.append(conserved.matrix_drift(factors, initial))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"balance/drift": self.gathered()} if self.measured else {}
 
 
 class ReconstructionError(TraceMetric):

@@ -25,7 +25,7 @@ def measure(
     metrics: Mapping[str, TraceMetric],
     factors: Sequence[Tensor],
     product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
-    **context: Tensor | None,
+    **context: Tensor | Sequence[Tensor] | None,
 ) -> dict[str, Tensor]:
     """Every metric's columns for recorded factors.
 
@@ -34,7 +34,7 @@ def measure(
             its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
         product: from factors to the matrix or tensor that they stand for, [rows, *dims] float64.
-        context: more tensors with a rows axis (loss, ground_truth, iteration), or None.
+        context: more tensors with a rows axis (loss, ground_truth, iteration), lists of them (initial), or None.
 
     Returns:
         [rows] float64 each.
@@ -51,7 +51,7 @@ def measure(
         here = slice(start, start + block)
         part = [factor[here] for factor in factors]
         whole = product(part).contiguous()
-        offered: dict[str, object] = {name: value[here] for name, value in context.items() if value is not None}
+        offered: dict[str, object] = {name: _part(value, here) for name, value in context.items() if value is not None}
         offered |= {"product": whole, "factors": part}
         for name, derive in DERIVED.items():
             if name in asked:
@@ -68,7 +68,11 @@ def measure(
     return columns
 
 
-def _arguments(name: str, metric: TraceMetric, context: Mapping[str, Tensor | None]) -> list[str]:
+def _part(value: Tensor | Sequence[Tensor], here: slice) -> Tensor | list[Tensor]:
+    return value[here] if isinstance(value, Tensor) else [each[here] for each in value]
+
+
+def _arguments(name: str, metric: TraceMetric, context: Mapping[str, object]) -> list[str]:
     known = {"product", "factors", *DERIVED, *context}
     parameters = inspect.signature(type(metric).update).parameters
     names = [key for key in parameters if key != "self"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
-from rankward.metrics.functional import cp_ranks, matricizations
+from rankward.metrics.functional import conserved, cp_ranks, matricizations
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.ranks import check_rtol, effective_rank_from_singular_values
 
@@ -49,6 +49,19 @@ class ComponentNorms(TraceMetric):
             return {}
         values = self.gathered()
         return stacked_columns(values, [f"cp_weight/{r}" for r in range(values.shape[-1])])
+
+
+class ComponentDrift(TraceMetric):
+    """How far what gradient flow conserves has moved from the start, column `balance/drift`. See `component_drift`."""
+
+    kind = "tensor"
+
+    def update(self, factors: Sequence[Tensor], initial: Sequence[Tensor] | None = None) -> None:
+        if initial is not None and len(factors) > 1:  # the linear parameterization conserves nothing of the kind
+            self.measured.append(conserved.component_drift(factors, initial))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"balance/drift": self.gathered()} if self.measured else {}
 
 
 class MatricizationMetric(TraceMetric):

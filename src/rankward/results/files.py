@@ -19,7 +19,7 @@ TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
 CHECKPOINT = "checkpoint.ckpt"
-ENDED = ("converged", "max_iterations")  # statuses of runs with a result
+ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
 
 

@@ -1,5 +1,29 @@
-"""What the theorems force, as pure functions."""
+"""What the theorems force: bounds as pure functions, and certificates that check runs against them."""
 
-from rankward.theory.bounds import robustness_bound
+from rankward.theory.bounds import (
+    dimensions_bound,
+    distance_bound,
+    effective_rank_bound,
+    norm_bound,
+    quasi_norm_constant,
+    robustness_bound,
+)
+from rankward.theory.certificates import Bound, Certificate, Facts
+from rankward.theory.statements import Conservation, Corollary1, Proposition4, Theorem1, Theorem2
 
-__all__ = ["robustness_bound"]
+__all__ = [
+    "Bound",
+    "Certificate",
+    "Conservation",
+    "Corollary1",
+    "Facts",
+    "Proposition4",
+    "Theorem1",
+    "Theorem2",
+    "dimensions_bound",
+    "distance_bound",
+    "effective_rank_bound",
+    "norm_bound",
+    "quasi_norm_constant",
+    "robustness_bound",
+]

@@ -1,6 +1,8 @@
-"""Lower bounds on the unobserved entry."""
+"""What the paper's theorems force at a given loss, as pure functions of it."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +10,7 @@ from numpy.typing import ArrayLike
 
 
 def robustness_bound(
-    loss: ArrayLike, b_12: float = 1.0, b_21: float = 1.0, b_22: float = 0.0
+    loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
 ) -> Float[np.ndarray, "*losses"]:
     """What the sign of the determinant alone forces on |W_11| at a given loss (the setting of Theorem 2).
 
@@ -17,16 +19,87 @@ def robustness_bound(
 
     Args:
         loss: Equation 1's half sum; any shape.
+        b_12, b_21, b_22: numbers, or arrays of that shape.
 
     Returns:
         The bound, float64, in the shape of `loss`; NaN where it says nothing (s too large), infinity at loss 0 and
         b_22 = 0.
 
     Example:
-        >>> float(robustness_bound(1e-4).round(4))
-        68.7248
+        >>> float(robustness_bound(1e-4).round(4)), float(robustness_bound(0.0, -2, 0.5, 0.1))
+        (68.7248, 10.0)
     """
     s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
+    b_12, b_21, b_22 = np.abs(b_12), np.abs(b_21), np.abs(b_22)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bound = (b_12 - s) * (b_21 - s) / (b_22 + s)
+    return np.where(s < np.minimum(b_12, b_21), bound, np.nan)
+
+
+def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
+    """The same for Appendix E's problem of any square size: |W_11| where the determinant is positive.
+
+    The lower right block is I + E with |E| <= s = sqrt(2 loss) < 1, so its determinant is positive, and that of W has
+    the sign of the 2x2 Schur complement's. Its entries differ from W's by at most d = s^2 / (2 (1 - s)), since the
+    blocks beside it, observed as zero, have norms p and q with p^2 + q^2 <= s^2. With t = s + d:
+    |W_11| >= (1 - t)^2 / t - d.
+
+    Returns:
+        The bound, float64; NaN where it says nothing (t >= 1), infinity at loss 0.
+
+    Example:
+        >>> float(dimensions_bound(1e-4).round(2))
+        68.22
+    """
+    s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = s * s / (2 * (1 - s))
+        t = s + shift
+        bound = (1 - t) ** 2 / t - shift
+    return np.where((s < 1) & (t < 1), bound, np.nan)
+
+
+def quasi_norm_constant(p: float) -> float:
+    """The least c with |A + B| <= c (|A| + |B|) for the Schatten-p (quasi-)norm: 1 for a norm, else 2^(1/p - 1).
+
+    Example:
+        >>> quasi_norm_constant(1), quasi_norm_constant(0.5)
+        (1.0, 2.0)
+    """
+    return 1.0 if p >= 1 else 2.0 ** (1 / p - 1)
+
+
+def norm_bound(loss: ArrayLike, p: float) -> Float[np.ndarray, "*losses"]:
+    """Equation 8 for the Schatten-p (quasi-)norm, under Theorem 1's premises: a lower bound.
+
+    a / sqrt(loss) - b with a = 1 / (sqrt(2) c), b = max(sqrt(2) a, 8 c^2): every |e_i e_j^T| is 1. Negative, and so
+    trivial, while the loss is large; infinity at loss 0.
+
+    Example:
+        >>> float(norm_bound(1e-4, p=1).round(4))
+        62.7107
+    """
+    c = quasi_norm_constant(p)
+    a = 1 / (math.sqrt(2) * c)
     with np.errstate(divide="ignore"):
-        bound = (abs(b_12) - s) * (abs(b_21) - s) / (abs(b_22) + s)
-    return np.where(s < min(abs(b_12), abs(b_21)), bound, np.nan)
+        return np.asarray(a / np.sqrt(np.asarray(loss, dtype=np.float64)) - max(math.sqrt(2) * a, 8 * c * c))
+
+
+def effective_rank_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
+    """Equation 9, under Theorem 1's premises: an upper bound; the infimum over the solution set is 1 (Proposition 2).
+
+    Example:
+        >>> float(effective_rank_bound(1e-4).round(4))
+        1.1
+    """
+    return np.asarray(1 + 2 * math.sqrt(12) / math.log(2) * np.sqrt(np.asarray(loss, dtype=np.float64)))
+
+
+def distance_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
+    """Equation 10, under Theorem 1's premises: an upper bound on the distance from the infimal rank, 1.
+
+    Example:
+        >>> float(distance_bound(1e-4).round(4))
+        0.0424
+    """
+    return np.asarray(3 * math.sqrt(2) * np.sqrt(np.asarray(loss, dtype=np.float64)))

@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, setting
-from rankward.dynamics import Adaptive, Engine, Problem, Schedule, choose_engine
+from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
+from rankward.dynamics.products import product_of
 from rankward.factorizations import Factorization
+from rankward.factorizations.base import Chain
 from rankward.metrics import TraceMetric
+from rankward.metrics.functional import determinant_sign, unbalancedness
 from rankward.observations import EntryMask, Measurement
+from rankward.theory import Certificate, Facts
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -66,11 +70,12 @@ class Ensemble:
         problem = Problem(
             operator=torch.from_numpy(np.stack(operators)).to(dtype),
             values=torch.from_numpy(np.stack([m.values for m in measurements])).to(dtype),
-            eta=torch.tensor([setting(run.lr, "eta") for run in runs], dtype=dtype),
+            eta=torch.tensor([setting(run.lr, "eta", 0.0) for run in runs], dtype=dtype),
             stop_loss=torch.tensor([stop.stop_loss for stop in stops], dtype=torch.float64),
             max_iterations=torch.tensor([stop.max_iterations for stop in stops]),
             loss_scale=torch.tensor([2 / m.count if mean else 1.0 for m in measurements], dtype=torch.float64),
             adaptive=_adaptive(runs, dtype),
+            flow=_flow(runs),
         )
         record, stop = runs[0].record, stops[0]
         schedule = Schedule(
@@ -112,6 +117,30 @@ class Ensemble:
             made[name] = metric
         return made
 
+    def certificates(self) -> list[Certificate]:
+        """The statements that the runs are checked against."""
+        wanted = setting(self.runs[0].metrics, "certificates", {}) or {}
+        return [build(f"metrics.certificates.{name}", node) for name, node in wanted.items()]
+
+    def facts(self) -> Facts:
+        """What certificates ask of the runs."""
+        product = product_of(self.factorization)(self.factors)
+        is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
+        unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
+        chain = isinstance(self.factorization.structure, Chain)
+        flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
+        largest = torch.stack([(f.double() * f.double()).flatten(1).sum(1) for f in self.factors]).amax(0)
+        return Facts(
+            depth=len(self.factors),
+            dynamics=self.problem.dynamics,
+            mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,
+            values=np.stack([m.values for m in self.measurements]),
+            determinant=(determinant_sign(product) if is_matrix else unknown).numpy(),
+            unbalancedness=(unbalancedness(self.factors) / largest if chain else unknown).numpy(),
+            product=product.numpy(),
+            tolerance=(flow.rtol if flow is not None else torch.full_like(unknown, rounding)).numpy(),
+        )
+
     @property
     def factorization_name(self) -> str:
         """The choice made in the group `factorization`."""
@@ -127,6 +156,18 @@ def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
     if setting(runs[0].lr, "beta") is None:
         return None
     return Adaptive(*(torch.tensor([setting(run.lr, key) for run in runs], dtype=dtype) for key in ("beta", "eps")))
+
+
+def _flow(runs: Sequence[RunConfig]) -> Flow | None:
+    if not runs[0].is_flow:
+        return None
+    tolerances = [(setting(run.lr, "rtol"), setting(run.lr, "atol"), setting(run.lr, "max_time")) for run in runs]
+    return Flow(
+        *(
+            torch.tensor([torch.inf if value is None else value for value in column], dtype=torch.float64)
+            for column in zip(*tolerances, strict=True)
+        )
+    )
 
 
 def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
@@ -146,7 +187,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "observations": (type(measurement).__name__, measurement.values.shape),
         "dtype": run.dtype,
         "engine": run.engine,
-        "lr": setting(run.lr, "beta") is not None,
+        "lr": "flow" if run.is_flow else "descent" if setting(run.lr, "beta") is None else "adaptive",
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
         "record": str(run.record),

@@ -35,6 +35,10 @@ class EnsembleModule(pl.LightningModule):
     progress_below: Tensor
     progress_mean_square: Tensor
     progress_weight: Tensor
+    progress_time: Tensor
+    progress_step: Tensor
+    progress_error: Tensor
+    progress_closing: Tensor
     problem_operator: Tensor
     problem_values: Tensor
     problem_eta: Tensor
@@ -53,6 +57,8 @@ class EnsembleModule(pl.LightningModule):
         self.product = product_of(ensemble.factorization)
         self.length = ensemble.schedule.stride
         self.ground_truth = ensemble.ground_truth()
+        self.certificates = ensemble.certificates()
+        self.facts = ensemble.facts()
         self.trace: list[dict[str, np.ndarray]] = []
         self.interrupted = False
 
@@ -94,9 +100,22 @@ class EnsembleModule(pl.LightningModule):
             loss=rows.loss,
             iteration=rows.iteration,
             ground_truth=None if self.ground_truth is None else self.ground_truth[rows.run],
+            initial=[factor[rows.run] for factor in self.ensemble.factors],
         )
-        named = {"run": rows.run, "iteration": rows.iteration, "loss": rows.loss, **columns}
-        return {name: column.cpu().numpy() for name, column in named.items()}
+        time = {"time": rows.time} if self.ensemble.problem.flow is not None else {}
+        named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
+        trace = {name: column.cpu().numpy() for name, column in named.items()}
+        for certificate in self.certificates:
+            trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.facts, trace)}
+        return trace
+
+    def verdicts(self, run: int, trace: dict[str, np.ndarray]) -> dict[str, Any]:
+        """What became in one run of each statement that it is checked against, from its whole trace."""
+        facts, own = self.facts.of(run), {**trace, "run": np.zeros(len(trace["loss"]), np.int64)}
+        found: dict[str, Any] = {}
+        for certificate in self.certificates:
+            found |= certificate.verdicts(facts, own)
+        return found
 
     @property
     def trace_metrics(self) -> dict[str, TraceMetric]:

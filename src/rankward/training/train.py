@@ -233,6 +233,7 @@ class _Leavings:
             "versions": versions(),
             "stop": _stop(module, index),
             "notes": self.notes,
+            "certificates": module.verdicts(index, trace) if trace else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
             },
@@ -246,7 +247,15 @@ def _by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarra
     order = np.argsort(trace["run"], kind="stable")
     ends = np.searchsorted(trace["run"][order], np.arange(1, runs))
     parts = {name: np.split(column[order], ends) for name, column in trace.items() if name != "run"}
-    return [{name: columns[run] for name, columns in parts.items()} for run in range(runs)]
+    return [
+        # A bound that says nothing of a run leaves no column: it stands here for another of the ensemble.
+        {name: columns[run] for name, columns in parts.items() if not _silent(name, columns[run])}
+        for run in range(runs)
+    ]
+
+
+def _silent(name: str, values: np.ndarray) -> bool:
+    return name.startswith("bound/") and bool(np.isnan(values).all())
 
 
 def _stop(module: EnsembleModule, run: int) -> dict[str, float]:

@@ -96,12 +96,23 @@ def residual(state, scratch, sizes, entries, places, count):
 
 
 @numba.njit(cache=True, nogil=True)
-def unpack(state, scratch, sizes):
+def weights_of(sizes):
+    return sizes[0] * sizes[1] * CHUNK
+
+
+@numba.njit(cache=True, nogil=True)
+def rates_of(sizes):
+    """Where the state keeps rates: behind factors, mask and values."""
+    return weights_of(sizes) + 32 * sizes[3] * sizes[4]
+
+
+@numba.njit(cache=True, nogil=True)
+def unpack(factors, scratch, sizes):
     """The factors into their blocks; where gradients and entries begin."""
     leaf = sizes[1] * CHUNK
     block = sizes[2] * CHUNK
     for chunk in range(sizes[0]):
-        scratch[chunk * block : chunk * block + leaf] = state[chunk * leaf : (chunk + 1) * leaf]
+        scratch[chunk * block : chunk * block + leaf] = factors[chunk * leaf : (chunk + 1) * leaf]
     leaves = sizes[0] * block
     inner = leaves + sizes[0] * leaf
     return leaves, inner, inner + block
@@ -123,37 +134,58 @@ def total_square(scratch, at, count):
 
 
 @numba.njit(cache=True, nogil=True)
+def half_sum(scratch, sizes, entries, places, count):
+    used = len(places) if count < sizes[8] else 16 * sizes[3] * sizes[4]
+    return total_square(scratch, entries, used) * 0.5
+
+
+@numba.njit(cache=True, nogil=True)
 def losses(state, scratch, sizes, loss):
     _, _, entries = unpack(state, scratch, sizes)
-    places, count = observed(state, sizes[0] * sizes[1] * CHUNK, sizes)
+    places, count = observed(state, weights_of(sizes), sizes)
     residual(state, scratch, sizes, entries, places, count)
-    used = len(places) if count < sizes[8] else 16 * sizes[3] * sizes[4]
-    loss[0] = total_square(scratch, entries, used)
-    loss[0] *= 0.5
+    loss[0] = half_sum(scratch, sizes, entries, places, count)
+
+
+@numba.njit(cache=True, nogil=True)
+def back_propagate(scratch, sizes, leaves, inner, entries, places, count):
+    """Gradients of the half sum from the residual, chunk after chunk."""
+    row_at, col_at = halves(sizes)
+    for chunk in range(sizes[0]):
+        here, slopes = chunk * sizes[2] * CHUNK, leaves + chunk * sizes[1] * CHUNK
+        to_left = (slopes if sizes[5] < sizes[7] else inner) + row_at
+        to_right = (slopes if sizes[6] < sizes[7] else inner) + col_at
+        left, right = here + row_at, here + col_at
+        if count < sizes[8]:
+            few_back(scratch, entries, left, right, to_left, to_right, places, count, sizes[3], sizes[4])
+        else:
+            back_rows(scratch, entries, right, to_left, sizes[3], sizes[4])
+            back_cols(scratch, entries, left, to_right, sizes[3], sizes[4])
+        leaf_slopes(scratch, here, slopes, inner, sizes)
+
+
+@numba.njit(cache=True, nogil=True)
+def slopes(factors, origin, state, scratch, sizes, out):
+    """Gradients of the half sum at `factors`, and behind them the half sum."""
+    weights = weights_of(sizes)
+    leaves, inner, entries = unpack(factors[origin : origin + weights], scratch, sizes)
+    places, count = observed(state, weights, sizes)
+    residual(state, scratch, sizes, entries, places, count)
+    back_propagate(scratch, sizes, leaves, inner, entries, places, count)
+    scratch[out : out + weights] = scratch[leaves : leaves + weights]
+    scratch[out + weights] = half_sum(scratch, sizes, entries, places, count)
 
 
 @numba.njit(cache=True, nogil=True)
 def advance(state, scratch, sizes, steps):
     leaf, block = sizes[1] * CHUNK, sizes[2] * CHUNK
-    tiles = sizes[3] * sizes[4] * 16
     leaves, inner, entries = unpack(state, scratch, sizes)
-    places, count = observed(state, sizes[0] * leaf, sizes)
-    rates = sizes[0] * leaf + 2 * tiles
+    places, count = observed(state, weights_of(sizes), sizes)
+    rates = rates_of(sizes)
     one = np.empty(WIDE, scratch.dtype)
-    row_at, col_at = halves(sizes)
     for _ in range(steps):
         residual(state, scratch, sizes, entries, places, count)
-        for chunk in range(sizes[0]):
-            here, slopes = chunk * block, leaves + chunk * leaf
-            to_left = (slopes if sizes[5] < sizes[7] else inner) + row_at
-            to_right = (slopes if sizes[6] < sizes[7] else inner) + col_at
-            left, right = here + row_at, here + col_at
-            if count < sizes[8]:
-                few_back(scratch, entries, left, right, to_left, to_right, places, count, sizes[3], sizes[4])
-            else:
-                back_rows(scratch, entries, right, to_left, sizes[3], sizes[4])
-                back_cols(scratch, entries, left, to_right, sizes[3], sizes[4])
-            leaf_slopes(scratch, here, slopes, inner, sizes)
+        back_propagate(scratch, sizes, leaves, inner, entries, places, count)
         square = scratch[leaves]
         if ADAPTIVE:
             square = total_square(scratch, leaves, sizes[0] * leaf)

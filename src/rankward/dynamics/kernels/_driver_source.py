@@ -1,14 +1,14 @@
-# Text, not a module: pasted below `advance` and `losses` (and LANES, load, store) when a kernel is written.
+# Text, not a module: pasted below `_descent_source.py` or `_flow_source.py` when a kernel is written.
 # mypy: ignore-errors
 
-RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2, 3
+RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED, MAX_TIME_REACHED = 0, 1, 2, 3, 5
 
 
 @numba.njit(cache=True, nogil=True)
 def drive(
     queue, order, sizes, factors, mask, values, rates, loss_scale, stop_loss, stop_checks, max_iterations, iteration,
     status, below, next_record, lowest_loss, length, stride, every, iteration_ratio, loss_ratio,
-    rows_iteration, rows_loss, rows_factors, rows_count,
+    rows_iteration, rows_loss, rows_time, rows_factors, rows_count,
 ):  # fmt: skip
     """Advance every run that `queue` hands out by `length` iterations, or to its stop, or until its rows are full.
 
@@ -22,7 +22,7 @@ def drive(
     rates_at = values_at + entries * LANES
     state = aligned(rates_at + rates.shape[1] * LANES, factors.dtype)
     loss = np.zeros(LANES, factors.dtype)
-    scratch = aligned(scratch_size(sizes) * LANES, factors.dtype)
+    scratch = aligned(memory(sizes) * LANES, factors.dtype)
 
     ticket = np.full(LANES, -1)
     now = np.zeros(LANES, np.int64)
@@ -34,6 +34,7 @@ def drive(
 
     while True:
         if waiting:
+            taken = active
             for lane in range(LANES):
                 if vacant[lane]:
                     ticket[lane] = draw(queue)
@@ -54,6 +55,8 @@ def drive(
                     until[lane] = now[lane] + length
                     # A run that has not left its first row is looked at before its first step.
                     steps[lane] = 0 if next_record[run] == 0 else min(stride, max_iterations[run] - now[lane])
+            if active > taken:
+                arrived(state, scratch, sizes)
         if active == 0:
             return
 
@@ -62,18 +65,20 @@ def drive(
             if not vacant[lane]:
                 hop = min(hop, steps[lane])
         if hop > 0:
-            advance(state, scratch, sizes, hop)
-        losses(state, scratch, sizes, loss)
+            hop = move(state, scratch, sizes, hop)
+        look(state, scratch, sizes, loss)
 
         for lane in range(LANES):
             if vacant[lane]:
                 continue
-            now[lane] += hop
-            steps[lane] -= hop
-            if steps[lane] > 0:
-                continue
+            gone = moved(scratch, sizes, lane, hop)
+            now[lane] += gone
+            steps[lane] -= gone
             run = order[ticket[lane]]
             here = np.float64(loss[lane]) * loss_scale[run]
+            forced = ended(state, sizes, lane)
+            if steps[lane] > 0 and forced == RUNNING and not (FLOW and here < stop_loss[run]):
+                continue
             below[run] = below[run] + 1 if here < stop_loss[run] else 0
             if not here < np.inf:
                 status[run] = DIVERGED
@@ -81,11 +86,14 @@ def drive(
                 status[run] = CONVERGED
             elif now[lane] >= max_iterations[run]:
                 status[run] = MAX_ITERATIONS
+            elif forced != RUNNING:
+                status[run] = forced
             due = now[lane] >= next_record[run]
             if due or status[run] != RUNNING or (every == 0 and here <= loss_ratio * lowest_loss[run]):
                 row = rows_count[ticket[lane]]
                 rows_iteration[ticket[lane], row] = now[lane]
                 rows_loss[ticket[lane], row] = here
+                rows_time[ticket[lane], row] = time_of(state, sizes, lane)
                 for i in range(parameters):
                     rows_factors[ticket[lane], row, i] = state[i * LANES + lane]
                 rows_count[ticket[lane]] = row + 1

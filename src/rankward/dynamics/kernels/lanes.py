@@ -152,6 +152,39 @@ def _make_spread(width: int) -> Any:
 spread8, spread16 = _make_spread(8), _make_spread(16)
 
 
+def _make_fill(width: int) -> Any:
+    @intrinsic
+    def fill(typingctx: Any, like: Any, value: Any) -> Any:
+        result = like.dtype if width == 1 else Lanes(like.dtype, width)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            scalar = context.cast(builder, args[1], sig.args[1], like.dtype)
+            if width == 1:
+                return scalar
+            kind = context.get_value_type(result)
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+
+        return result(like, value), codegen
+
+    return fill
+
+
+# One number in every lane, in the precision of the array `like`.
+fill1, fill8, fill16 = (_make_fill(width) for width in (1, 8, 16))
+
+
+@intrinsic
+def choose(typingctx: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
+    """`then` where a <= b, else (and where either is NaN) `otherwise`; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<=", args[0], args[1]), args[2], args[3])
+
+    return then(a, b, then, otherwise), codegen
+
+
 def _make_sums(width: int) -> Any:
     @intrinsic
     def sums(typingctx: Any, vectors: Any) -> Any:

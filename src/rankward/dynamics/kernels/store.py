@@ -20,6 +20,8 @@ import numba
 import platformdirs
 
 from rankward.dynamics.kernels import straight, tiles
+from rankward.dynamics.kernels.flow import source as flow_stages
+from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
 
 HERE = Path(__file__).parent
 STRAIGHT_LIMIT = 400  # multiplications; about a second of compile time
@@ -42,12 +44,12 @@ def family(sizes: Sequence[int]) -> str:
 
 
 @functools.cache
-def chain_kernel(sizes: tuple[int, ...], dtype: str, single: bool, adaptive: bool) -> Kernel:
+def chain_kernel(sizes: tuple[int, ...], dtype: str, single: bool, dynamics: str) -> Kernel:
     """The compiled `drive` for a chain of matrices; `single` asks for the text that serves one run at a time.
 
     Both texts of the strict family give the same bits; the straight one needs no twin, the BLAS one has no lanes.
     """
-    kind = family(sizes)
+    kind, adaptive = family(sizes), dynamics == "adaptive"
     name, text = kind, ""
     if kind == "straight":
         name = f"straight_{'_'.join(map(str, sizes))}"
@@ -59,18 +61,33 @@ def chain_kernel(sizes: tuple[int, ...], dtype: str, single: bool, adaptive: boo
         text += _read("_multiply_single_source.py") + _read("_chain_source.py")
     else:
         text = _lanes(1) + _shared(adaptive) + _read("_multiply_blas_source.py") + _read("_chain_source.py")
-    suffix = ("_single" if single and kind == "strict" else "") + ("_adaptive" if adaptive else "")
-    drive: Kernel = _imported(f"{name}{suffix}_{dtype}", text + _read("_driver_source.py")).drive
+    suffix = ("_single" if single and kind == "strict" else "") + _suffix(dynamics)
+    drive: Kernel = _imported(f"{name}{suffix}_{dtype}", text + _driver(dynamics)).drive
     return drive
 
 
+def _suffix(dynamics: str) -> str:
+    return "" if dynamics == "descent" else f"_{dynamics}"
+
+
+def _driver(dynamics: str) -> str:
+    flow = dynamics == "flow"
+    own = flow_stages(DORMAND_PRINCE) + _read("_flow_source.py") if flow else _read("_descent_source.py")
+    return f"\nFLOW = {flow}\n{own}{_read('_driver_source.py')}"
+
+
 @functools.cache
-def cp_kernels(vectors: int, dtype: str, adaptive: bool) -> Any:
+def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
     """Compiled `drive` and `tensors` for CP factors of any order and sizes, so many vectors of components a chunk."""
     width = WIDTH[dtype]
-    text = _lanes(1) + _wide(width) + f"from rankward.dynamics.kernels.lanes import sums{width}\n" + _shared(adaptive)
-    text += "\n\n" + tiles.source(vectors, width) + _read("_cp_source.py") + _read("_driver_source.py")
-    return _imported(f"cp_{vectors}{'_adaptive' if adaptive else ''}_{dtype}", text)
+    text = (
+        _lanes(1)
+        + _wide(width)
+        + f"from rankward.dynamics.kernels.lanes import sums{width}\n"
+        + _shared(dynamics == "adaptive")
+    )
+    text += "\n\n" + tiles.source(vectors, width) + _read("_cp_source.py") + _driver(dynamics)
+    return _imported(f"cp_{vectors}{_suffix(dynamics)}_{dtype}", text)
 
 
 def _read(name: str) -> str:
@@ -80,8 +97,9 @@ def _read(name: str) -> str:
 def _lanes(width: int) -> str:
     return (
         "import numba\nimport numpy as np\n\n"
-        "from rankward.dynamics.kernels.lanes import draw, quotient, root\n"
-        f"from rankward.dynamics.kernels.lanes import load{width} as load, store{width} as store\n\n"
+        "from rankward.dynamics.kernels.lanes import choose, draw, quotient, root\n"
+        f"from rankward.dynamics.kernels.lanes import load{width} as load, store{width} as store, fill{width} as fill\n"
+        "\n"
         f"LANES = {width}\n"
     )
 

@@ -64,11 +64,10 @@ def _residual(sizes: Sequence[int], factors: list[Names]) -> tuple[list[str], li
     return lines, partial, residual
 
 
-def _step(sizes: Sequence[int], factors: list[Names], adaptive: bool) -> list[str]:
-    """Lines of one gradient step on Equation 2, by back-propagation of the residual through the chain."""
+def _gradients(sizes: Sequence[int], factors: list[Names]) -> tuple[list[str], list[list[str]]]:
+    """Lines of the half sum's gradient, by back-propagation of the residual; its entries' names, a list a layer."""
     lines, partial, signal = _residual(sizes, factors)
-    updates: list[str] = []
-    slopes: list[str] = []
+    slopes: list[list[str]] = []
     for layer in reversed(range(len(factors))):
         gradient = signal
         if layer > 0:
@@ -76,14 +75,22 @@ def _step(sizes: Sequence[int], factors: list[Names], adaptive: bool) -> list[st
             lines += new
             new, signal = _product(f"b{layer}", _transposed(factors[layer]), signal)
             lines += new
-        updates += [f"{w} = {w} - step * {g}" for w, g in zip(_flat(factors[layer]), _flat(gradient), strict=True)]
-        slopes += _flat(gradient)
-    square = " + ".join(f"{g} * {g}" for g in slopes) if adaptive else slopes[0]
+        slopes.append(_flat(gradient))
+    return lines, slopes[::-1]
+
+
+def _step(sizes: Sequence[int], factors: list[Names], adaptive: bool) -> list[str]:
+    """Lines of one gradient step on Equation 2."""
+    lines, slopes = _gradients(sizes, factors)
+    pairs = zip(factors, slopes, strict=True)
+    updates = [f"{w} = {w} - step * {g}" for weights, each in pairs for w, g in zip(_flat(weights), each, strict=True)]
+    last_first = [g for each in reversed(slopes) for g in each]
+    square = " + ".join(f"{g} * {g}" for g in last_first) if adaptive else last_first[0]
     return [*lines, f"step = step_size(state, rates, {square})", *updates]
 
 
 def source(sizes: Sequence[int], adaptive: bool) -> str:
-    """The functions `advance`, `losses` and `scratch_size` that the driver's text calls.
+    """The functions that the text of descent calls, and those that the text of the flow does.
 
     Args:
         sizes: d_0, d_1, ..., d_L, where layer l is [d_l, d_(l-1)].
@@ -117,4 +124,16 @@ def source(sizes: Sequence[int], adaptive: bool) -> str:
         indented(loads + residual_lines),
         indented([f"store(loss, 0, {squares})", "for lane in range(LANES):", "    loss[lane] *= 0.5"]),
     )
+    loads = [
+        *(f"{name} = load(factors, (origin + {index}) * LANES)" for index, name in enumerate(weights)),
+        *(f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields) if index >= len(weights)),
+    ]
+    back_lines, slopes = _gradients(sizes, factors)
+    entries_of = [name for each in slopes for name in each]
+    slope_stores = [f"store(scratch, (out + {index}) * LANES, {name})" for index, name in enumerate(entries_of)]
+    half = f"store(scratch, (out + {len(weights)}) * LANES, fill(scratch, 0.5) * ({squares}))"
+    text += function("weights_of(sizes)", [f"    return {len(weights)}"])
+    text += function("rates_of(sizes)", [f"    return {len(fields)}"])
+    text += function("slopes(factors, origin, state, scratch, sizes, out)",
+                     indented([*loads, *back_lines, *slope_stores, half]))  # fmt: skip
     return "\n".join(text) + "\n"

@@ -38,6 +38,22 @@ def determinant_sign(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor,
     return sign.reshape(lead)
 
 
+def determinant_resolution(factors: Sequence[Float[Tensor, "*batch size size"]]) -> Float[Tensor, "*batch"]:
+    """The least ratio, over square factors, of the smallest singular value to the largest; NaN for a zero factor.
+
+    Example:
+        >>> determinant_resolution([torch.eye(2), torch.diag(torch.tensor([1.0, 0.25]))]).item()
+        0.25
+    """
+    least = None
+    for factor in factors:
+        values = singular_values(factor)
+        ratio = values[..., -1] / values[..., 0]
+        least = ratio if least is None else torch.minimum(least, ratio)
+    assert least is not None
+    return least
+
+
 def unbalancedness(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tensor, "*batch"]:
     """The largest spectral norm, over layers l, of W_{l+1}^T W_{l+1} - W_l W_l^T: zero where Equation 5 holds.
 
