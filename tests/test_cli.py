@@ -22,6 +22,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     return subprocess.run([*RANKWARD, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
 
 
+SENSED = "observations=sensing observations.dims=[4,4] observations.rank=1"
 TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
 
 REFUSED = [
@@ -31,7 +32,7 @@ REFUSED = [
     ("lr.eta=nan", "lr.eta: nan is not allowed"),
     ("lr.eta=fast", "lr.eta: 'fast' is not allowed; expected a number"),
     ("init.scale=nan", "init.scale: nan is not allowed"),
-    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
+    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
     ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
     ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, eps, eta, max_time, rtol (did you mean 'lr.eta'?)"),
     ("dept=3", "(did you mean 'depth'?)"),
@@ -40,7 +41,7 @@ REFUSED = [
     ("dtype=float16", "dtype: 'float16' is not allowed; expected one of float64, float32"),
     ("seed=1.5", "seed: '1.5' is not allowed; expected an integer"),
     ("logger=wandbb", "(did you mean 'wandb'?)"),
-    ("experiment=figure9", "experiment: 'figure9' is not a choice; choose from figure1, figure1_refined, figure2"),
+    ("experiment=figure9", "experiment: 'figure9' is not a choice; choose from conjectures, departure, descent_to_flow, figure1,"),
     ("lr.eta=[1", "[1"),
     ("trainer=gpu", "trainer: 'gpu' is not allowed; expected cpu or auto"),
     ("observations.unobserved=[0,2]", "observations.unobserved: [0, 2] is not allowed"),
@@ -53,6 +54,18 @@ REFUSED = [
     ("metrics.columns.schatten.p=[0]", "p: 0 is not allowed"),
     ("lr.beta=0.5", "lr.beta: no such key for this choice of lr; adaptive has it"),
     ("lr=adaptive lr.beta=1", "lr.beta: 1.0 is not allowed; expected a number from 0 to below 1"),
+    ("lr=flow lr.rtol=0", "lr.rtol: 0.0 is not allowed; expected a number from 1e-14 to below 1"),
+    ("lr=flow lr.atol=-1", "lr.atol: -1.0 is not allowed; expected a positive finite number"),
+    ("lr=flow lr.max_time=0", "lr.max_time: 0.0 is not allowed"),
+    ("lr=flow lr.eta=1", "lr.eta: no such key for this choice of lr; adaptive, constant has it"),
+    ("lr=flow lr.beta=0.9", "lr.beta: no such key for this choice of lr; adaptive has it"),
+    ("lr=flow dtype=float32", "dtype: 'float32' is not allowed; expected float64: lr=flow is what rounding is compared with"),
+    ("lr=flow stop_checks=3", "stop_checks: 3 is not allowed; expected 1"),
+    ("init=between init.unbalance=-1", "init.unbalance: -1.0 is not allowed"),
+    ("metrics.certificates.theorem_1._target_=rankward.theory.Theorem9", "metrics.certificates.theorem_1._target_"),
+    (f"metrics=completion {SENSED} observations.count=90 observations.noise=1", "no matrix meets these 90 measurements"),
+    ("metrics=completion metrics.columns.least_nuclear.solution=none.npy", "needs one for its columns"),
+    ("metrics=completion metrics.columns.least_nuclear.solution=none.npy +metrics.columns.least_nuclear.label=mine", "cannot read the solution none.npy"),
     ("lr=adaptive lr.eps=0", "lr.eps: 0.0 is not allowed"),
     ("stop_checks=0", "stop_checks: 0 is not allowed; expected an integer of at least 1"),
     (f"{TENSOR} factorization.components=0", "factorization.components: 0 is not allowed"),
@@ -105,7 +118,7 @@ def test_refusal_help_and_config_import_nothing_heavy(tmp_path):
 
 def test_help_names_the_groups(tmp_path):
     text = run("--help", cwd=tmp_path).stdout
-    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, gaussian, identity, orthogonal", "rankward -m"):
+    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, between, gaussian, identity, orthogonal", "rankward -m"):
         assert group in text
 
 

@@ -129,6 +129,18 @@ class Init:
         one_of("init.determinant", self.determinant, DETERMINANTS)
 
 
+@dataclass
+class Between(Init):
+    """A balanced start with `unbalance` times an independent one added."""
+
+    unbalance: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.unbalance) and self.unbalance >= 0):
+            raise ConfigError("init.unbalance", self.unbalance, "a finite number of at least 0")
+
+
 # ---------------------------------------------------------------- observations
 
 

@@ -23,6 +23,7 @@ SCHEMAS: dict[str, type] = {
     "adaptive_rate": groups.AdaptiveRate,
     "flow_rate": groups.FlowRate,
     "init": groups.Init,
+    "between": groups.Between,
     "two_by_two": groups.TwoByTwo,
     "dimensions": groups.Dimensions,
     "random_matrix": groups.RandomTruth,

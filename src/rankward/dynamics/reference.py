@@ -59,7 +59,7 @@ class ReferenceEngine:
         """
         rows: list[Row] = []
         advance_run = self._advance_run if problem.flow is None else self._flow_run
-        with _one_thread():
+        with one_thread():
             for run in progress.running.tolist():
                 weights = [factor[run].detach().clone().requires_grad_() for factor in factors]
                 rows += advance_run(run, weights, problem, progress, length)
@@ -179,7 +179,8 @@ def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: the order of its sums depends on how many share them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -109,6 +109,21 @@ class Balanced(Initialisation):
         return factors
 
 
+class Between(Initialisation):
+    """A balanced start to which `unbalance` times a layer-wise independent normal one is added, layer by layer."""
+
+    def __init__(self, scale: float, unbalance: float, determinant: str = "any") -> None:
+        super().__init__(scale, determinant)
+        self.unbalance = unbalance
+
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
+        balanced = Balanced(self.scale).factors(sizes, random, draws)
+        other = Gaussian(self.scale).factors(sizes, random, draws)
+        return [factor + self.unbalance * more for factor, more in zip(balanced, other, strict=True)]
+
+
 class Identity(Initialisation):
     """The product is `scale` times the identity, each factor its L-th root (Proposition 4 for depth 2)."""
 

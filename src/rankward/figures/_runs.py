@@ -1,8 +1,9 @@
-"""What Figure 1 reads of a sweep: one curve a run, and why a run has none."""
+"""What Figures 1, 4 and 5 read of a sweep: one curve a run, and why a run has none."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from rankward import results
+from rankward.theory import dimensions_bound, robustness_bound
 
 
 @dataclass(frozen=True)
@@ -24,28 +26,57 @@ class Curve:
 
     run: str
     depth: int
+    dims: tuple[int, int]
+    unobserved: tuple[int, int]
     label: str
+    panel: str
     seed: int
     loss: Float[np.ndarray, " rows"]
     entry: Float[np.ndarray, " rows"]
     iteration: Int[np.ndarray, " rows"]
     forced: Bool[np.ndarray, " rows"]
-    values: tuple[float, float, float]  # b_12, b_21, b_22
+    values: tuple[float, ...]  # b_12, b_21, b_22 of a 2x2 problem; else none
+
+    def bound(self, loss: np.ndarray) -> np.ndarray:
+        """What the determinant's sign forces at these losses; NaN where nothing."""
+        if self.values:
+            b_12, b_21, b_22 = self.values
+            return robustness_bound(loss, b_12, b_21, b_22)
+        rows, cols = self.dims
+        return dimensions_bound(loss) if rows == cols else np.full(len(loss), np.nan)
+
+    @property
+    def reach(self) -> float:
+        """The loss from which on the bound says something."""
+        if self.values:
+            return 0.5 * min(abs(self.values[0]), abs(self.values[1])) ** 2
+        return _dimensions_reach()
+
+
+@functools.cache
+def _dimensions_reach() -> float:
+    losses = np.linspace(0, 0.5, 100_001)[1:]
+    return float(losses[~np.isnan(dimensions_bound(losses))].max())
 
 
 class LeftOut(Exception):
     """Why a run is not in the figure."""
 
 
-def curves(sweep: Path, only: Collection[str] | None = None) -> tuple[list[Curve], list[str]]:
-    """The runs that can be shown (of the folders `only`), in job order, and a line for each that cannot."""
+def curves(
+    sweep: Path, only: Collection[str] | None = None, arranged: Callable[[Curve], Curve] = lambda c: c
+) -> tuple[list[Curve], list[str]]:
+    """The runs that can be shown (of the folders `only`), in job order, and a line for each that cannot.
+
+    `arranged` may put a curve into another panel and name it otherwise.
+    """
     shown: list[Curve] = []
     left_out: list[str] = []
     for folder in results.run_folders(sweep):
         if only is not None and folder.name not in only:
             continue
         try:
-            shown.append(curve(folder))
+            shown.append(arranged(curve(folder)))
         except (LeftOut, results.ResultsError) as reason:
             left_out.append(f"{folder.name}: {reason}")
     return told_apart(shown), left_out
@@ -55,7 +86,8 @@ def curve(folder: Path) -> Curve:
     """One run's curve.
 
     Raises:
-        LeftOut: a run that has not finished, has diverged, or does not leave just one entry of a 2x2 matrix unobserved.
+        LeftOut: a run that has not finished, has diverged, or does not leave just one entry of a matrix unobserved; of
+            matrices larger than 2x2, the first.
         ResultsError: a file that cannot be read.
     """
     if not results.is_complete(folder):
@@ -64,60 +96,75 @@ def curve(folder: Path) -> Curve:
         raise LeftOut("diverged")
     arrays, trace, config = results.read_arrays(folder), results.read_trace(folder), results.read_config(folder)
     mask, b = arrays.get("observations.mask"), arrays["observations.values"]
-    if mask is None or mask.shape != (2, 2) or mask.sum() != 3:
-        raise LeftOut("not a 2x2 matrix with one entry unobserved")
+    if mask is None or mask.ndim != 2 or mask.size - mask.sum() != 1:
+        raise LeftOut("not a matrix with one entry unobserved")
     row, col = (int(i) for i in np.argwhere(~mask)[0])
+    small = mask.shape == (2, 2)
+    if not small and not _is_appendix_e(mask, b):
+        raise LeftOut("neither 2x2 nor the problem of Appendix E")
     if f"entry/{row}_{col}" not in trace.columns:
         raise LeftOut(f"no column entry/{row}_{col} in its trace")
-    b_12, b_21, b_22 = float(b[row, 1 - col]), float(b[1 - row, col]), float(b[1 - row, 1 - col])
+    values = (float(b[row, 1 - col]), float(b[1 - row, col]), float(b[1 - row, 1 - col])) if small else ()
     loss, entry = trace["loss"].to_numpy(), np.abs(trace[f"entry/{row}_{col}"].to_numpy())
     shown = np.isfinite(loss) & np.isfinite(entry) & (loss > 0) & (entry > 0)
     if not shown.any():
         raise LeftOut("nothing in its trace has a place on log axes")
     swapped = -1 if (row + col) % 2 else 1  # one swap of rows or columns turns the determinant's sign
+    forcing = np.prod(np.sign(values[:2])) * swapped  # of no values, 1
     init, rate = config.get("init", {}), config.get("lr", {})
     return Curve(
         run=folder.name,
         depth=int(config["depth"]["layers"]),
+        dims=(mask.shape[0], mask.shape[1]),
+        unobserved=(row, col),
         label=_label(init, rate),
+        panel=f"depth {config['depth']['layers']}",
         seed=int(config["seed"]),
         loss=loss[shown],
         entry=entry[shown],
         iteration=trace["iteration"].to_numpy()[shown],
-        forced=(_determinant_sign(trace) * swapped == np.sign(b_12 * b_21))[shown],
-        values=(b_12, b_21, b_22),
+        forced=(_determinant_sign(trace, small) == forcing)[shown],
+        values=values,
     )
 
 
-def _determinant_sign(trace: pl.DataFrame) -> np.ndarray:
-    """Of the trace's metric, or of its entries; NaN where it has neither."""
+def _is_appendix_e(mask: np.ndarray, b: np.ndarray) -> bool:
+    wanted = np.eye(*mask.shape)
+    wanted[:2, :2] = [[0, 1], [1, 0]]
+    return not mask[0, 0] and bool((b == wanted).all())
+
+
+def _determinant_sign(trace: pl.DataFrame, small: bool) -> np.ndarray:
+    """Of the trace's metric, or of a 2x2 product's entries; NaN where it has neither."""
     if "determinant/sign" in trace.columns:
         return trace["determinant/sign"].to_numpy()
     names = [f"entry/{i}_{j}" for i in (0, 1) for j in (0, 1)]
-    if not set(names) <= set(trace.columns):
+    if not small or not set(names) <= set(trace.columns):
         return np.full(len(trace), np.nan)
     w_11, w_12, w_21, w_22 = (trace[name].to_numpy() for name in names)
     return np.asarray(np.sign(w_11 * w_22 - w_12 * w_21))
 
 
 def _label(init: dict[str, Any], rate: dict[str, Any]) -> str:
+    if rate.get("name") == "flow":
+        rate = {}
     parts = [
         f"{name}: {short(node[key])}"
         for name, node, key in (("lr", rate, "eta"), ("init", init, "scale"))
         if key in node
     ]
     kind = {"balanced": " (b)", "gaussian": ""}.get(init.get("name", "gaussian"), f" ({init.get('name')})")
-    return ", ".join(parts) + kind
+    return ", ".join(["flow"] * (not rate) + parts) + kind
 
 
 def told_apart(shown: list[Curve]) -> list[Curve]:
     """Labels that would stand twice in a panel get the seed where that differs, and else the run's folder."""
     for addition in ("seed", "run"):
-        found: dict[tuple[int, str], set[object]] = {}
+        found: dict[tuple[str, str], set[object]] = {}
         for c in shown:
-            found.setdefault((c.depth, c.label), set()).add(getattr(c, addition))
+            found.setdefault((c.panel, c.label), set()).add(getattr(c, addition))
         shown = [
-            replace(c, label=f"{c.label}, {addition} {getattr(c, addition)}") if len(found[c.depth, c.label]) > 1 else c
+            replace(c, label=f"{c.label}, {addition} {getattr(c, addition)}") if len(found[c.panel, c.label]) > 1 else c
             for c in shown
         ]
     return shown

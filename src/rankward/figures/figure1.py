@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import matplotlib
@@ -16,13 +16,21 @@ from matplotlib.lines import Line2D
 from rankward import results
 from rankward.figures import _runs, style
 from rankward.figures._runs import Curve
-from rankward.theory import robustness_bound
 
 VIRIDIS = matplotlib.colormaps["viridis"]
 COLORMAP = LinearSegmentedColormap.from_list("iterations", VIRIDIS(np.linspace(0, 0.92, 256)))  # less its pale end
 FLOOR = 5e-3  # of the entry's axis: beneath lies the way out of the start, the same for all
 LEGEND = 8  # entries at most; of more runs the rest is counted
-INCHES = {"left": 0.62, "right": 0.85, "panel": 3.05, "gap": 0.22, "bottom": 0.72, "height": 2.75, "top": 0.3}
+INCHES = {
+    "left": 0.62,
+    "right": 0.85,
+    "panel": 3.05,
+    "gap": 0.22,
+    "bottom": 0.72,
+    "height": 2.75,
+    "top": 0.3,
+    "between": 0.35,
+}
 
 
 def draw(sweep: Path) -> list[Path]:
@@ -34,38 +42,53 @@ def draw(sweep: Path) -> list[Path]:
     return draw_runs(sweep, "figure1")
 
 
-def draw_runs(sweep: Path, name: str, only: Collection[str] | None = None) -> list[Path]:
-    """Draw all finished 2x2 runs, or those in the folders `only`, as `figures/<name>`.
+def draw_runs(
+    sweep: Path,
+    name: str,
+    only: Collection[str] | None = None,
+    arranged: Callable[[Curve], Curve] = lambda c: c,
+    by_depth: bool = False,
+) -> list[Path]:
+    """Draw all finished runs that leave one entry unobserved, or those in the folders `only`, as `figures/<name>`.
+
+    Args:
+        arranged: puts a curve into another panel than its depth's, or names it otherwise.
+        by_depth: as many panels side by side as there are depths; else all.
 
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
     """
-    shown, left_out = _runs.curves(sweep, only)
+    shown, left_out = _runs.curves(sweep, only, arranged)
     if not shown:
-        told = "; ".join(["no finished 2x2 run there", *left_out])
+        told = "; ".join(["no finished run with one entry unobserved there", *left_out])
         raise results.ResultsError(f"cannot draw {name} of {sweep}: {told}")
     with matplotlib.rc_context(style.RC):
-        return style.save(_figure(shown, left_out), sweep, name)
+        return style.save(_figure(shown, left_out, len({c.depth for c in shown}) if by_depth else None), sweep, name)
 
 
-def _figure(shown: list[Curve], left_out: list[str]) -> Figure:
-    depths = sorted({c.depth for c in shown})
-    i, n = INCHES, len(depths)
+def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Figure:
+    panels = sorted({c.panel for c in shown})
+    n = columns or len(panels)
+    i, rows = INCHES, -(-len(panels) // n)
     width = i["left"] + n * i["panel"] + (n - 1) * i["gap"] + i["right"]
-    height = i["bottom"] + i["height"] + i["top"]
+    height = i["bottom"] + rows * i["height"] + (rows - 1) * i["between"] + i["top"]
     figure = Figure(figsize=(width, height))  # margins by hand: a layout engine would lay out, and render, twice
     box = {"left": i["left"] / width, "right": 1 - i["right"] / width}
     box |= {"bottom": i["bottom"] / height, "top": 1 - i["top"] / height, "wspace": i["gap"] / i["panel"]}
-    axes = figure.subplots(1, n, sharex=True, sharey=True, squeeze=False, gridspec_kw=box)[0]
+    box["hspace"] = i["between"] / i["height"]
+    axes = figure.subplots(rows, n, sharex=True, sharey=True, squeeze=False, gridspec_kw=box).ravel()
     scale = LogNorm(100, max(1000, *(int(c.iteration[-1]) for c in shown)), clip=True)
     losses = np.concatenate([c.loss for c in shown])
     axes[0].set(
-        xscale="log", yscale="log", ylabel="|unobserved entry|", xlim=(1.6 * losses.max(), 0.6 * losses.min()),
+        xscale="log", yscale="log", xlim=(1.6 * losses.max(), 0.6 * losses.min()),
         ylim=(min(FLOOR, *(0.5 * c.entry[-1] for c in shown)), 4 * max(10, *(c.entry.max() for c in shown))),
     )  # fmt: skip
-    for axis, depth in zip(axes, depths, strict=True):
-        axis.set(title=f"depth {depth}", xlabel="loss")
-        _panel(axis, [c for c in shown if c.depth == depth], scale)
+    for number, (axis, panel) in enumerate(zip(axes, panels, strict=False)):
+        axis.set(title=panel, xlabel="loss" if number + n >= len(panels) else None)
+        axis.set_ylabel("" if number % n else "|unobserved entry|")
+        _panel(axis, [c for c in shown if c.panel == panel], scale)
+    for axis in axes[len(panels) :]:
+        axis.remove()
     bar_box = (box["right"] + 0.12 / width, box["bottom"], 0.1 / width, box["top"] - box["bottom"])
     bar = figure.colorbar(ScalarMappable(scale, COLORMAP), cax=figure.add_axes(bar_box), label="iteration")
     bar.ax.grid(False)
@@ -80,12 +103,12 @@ def _figure(shown: list[Curve], left_out: list[str]) -> Figure:
 
 
 def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
-    for b in sorted({c.values for c in shown if c.forced.any()}):
-        reach = 0.5 * min(abs(b[0]), abs(b[1])) ** 2  # the loss from which on the bound says something
-        least = min(reach / 2, *(c.loss.min() for c in shown))
+    for c in {c.values: c for c in shown if c.forced.any()}.values():
+        reach = c.reach
+        least = min(reach / 2, *(each.loss.min() for each in shown))
         parts = np.geomspace(least / reach, 0.5, 150), 1 - np.geomspace(0.5, 1e-4, 150)[1:]  # dense at both ends
         losses = reach * np.concatenate(parts)
-        bound = robustness_bound(losses, *b)
+        bound = c.bound(losses)
         axis.fill_between(losses, np.full_like(bound, 1e-300), bound, color="0.95", linewidth=0, zorder=0)
         axis.plot(losses, bound, zorder=1, **style.BOUND)
     for number, c in enumerate(shown):

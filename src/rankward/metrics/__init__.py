@@ -13,6 +13,7 @@ from rankward.metrics.entries import (
 from rankward.metrics.measure import measure
 from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
+from rankward.metrics.rivals import DistanceToSolution
 from rankward.metrics.tensors import (
     ComponentDrift,
     ComponentNorms,
@@ -30,6 +31,7 @@ __all__ = [
     "DeterminantResolution",
     "DeterminantSign",
     "DistanceToInfimalRank",
+    "DistanceToSolution",
     "EffectiveRank",
     "FrobeniusNorm",
     "MatricizationEffectiveRank",

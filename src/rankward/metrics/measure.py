@@ -12,6 +12,8 @@ from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import product_matrix, singular_values
 
+Context = Tensor | Sequence[Tensor] | Mapping[str, "Context"]
+
 BLOCK_BYTES = 2**21  # of products: a block and what is made of it stay in cache
 
 # What several metrics share, made of the product where one of them asks for it.
@@ -25,7 +27,7 @@ def measure(
     metrics: Mapping[str, TraceMetric],
     factors: Sequence[Tensor],
     product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
-    **context: Tensor | Sequence[Tensor] | None,
+    **context: Context | None,
 ) -> dict[str, Tensor]:
     """Every metric's columns for recorded factors.
 
@@ -34,7 +36,8 @@ def measure(
             its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
         product: from factors to the matrix or tensor that they stand for, [rows, *dims] float64.
-        context: more tensors with a rows axis (loss, ground_truth, iteration), lists of them (initial), or None.
+        context: more tensors with a rows axis (loss, ground_truth, iteration), lists of them (initial), mappings to
+            them (solutions), or None.
 
     Returns:
         [rows] float64 each.
@@ -68,8 +71,12 @@ def measure(
     return columns
 
 
-def _part(value: Tensor | Sequence[Tensor], here: slice) -> Tensor | list[Tensor]:
-    return value[here] if isinstance(value, Tensor) else [each[here] for each in value]
+def _part(value: Context, here: slice) -> object:
+    if isinstance(value, Tensor):
+        return value[here]
+    if isinstance(value, Mapping):
+        return {name: _part(each, here) for name, each in value.items()}
+    return [each[here] for each in value]
 
 
 def _arguments(name: str, metric: TraceMetric, context: Mapping[str, object]) -> list[str]:

@@ -37,6 +37,9 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
         from rankward.figures import draw
 
         pictures += draw(name, sweep)
+        module = importlib.import_module(f"rankward.figures.{name}")
+        if hasattr(module, "told"):
+            print(module.told(sweep))
     for picture in pictures:
         print(f"figure:  {picture}")
     print(closing_table(runs))

@@ -45,7 +45,7 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     |W_11| >= (1 - t)^2 / t - d.
 
     Returns:
-        The bound, float64; NaN where it says nothing (t >= 1), infinity at loss 0.
+        The bound, float64; NaN where it says nothing (t >= 1, or a bound that is not positive), infinity at loss 0.
 
     Example:
         >>> float(dimensions_bound(1e-4).round(2))
@@ -56,7 +56,7 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
         shift = s * s / (2 * (1 - s))
         t = s + shift
         bound = (1 - t) ** 2 / t - shift
-    return np.where((s < 1) & (t < 1), bound, np.nan)
+    return np.where((s < 1) & (t < 1) & (bound > 0), bound, np.nan)
 
 
 def quasi_norm_constant(p: float) -> float:

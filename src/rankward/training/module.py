@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rankward.dynamics import Problem, Progress, Rows, Status
 from rankward.dynamics.products import product_of
-from rankward.metrics import TraceMetric, measure
+from rankward.metrics import DistanceToSolution, TraceMetric, measure
+from rankward.training import rivals
 from rankward.training.ensemble import Ensemble
 
 CHUNK_SECONDS = 0.25  # how long an interruption may wait; results do not depend on where chunks end
@@ -59,6 +61,8 @@ class EnsembleModule(pl.LightningModule):
         self.ground_truth = ensemble.ground_truth()
         self.certificates = ensemble.certificates()
         self.facts = ensemble.facts()
+        for name in self.rivals:
+            rivals.check(name, ensemble.measurements)
         self.trace: list[dict[str, np.ndarray]] = []
         self.interrupted = False
 
@@ -101,6 +105,7 @@ class EnsembleModule(pl.LightningModule):
             iteration=rows.iteration,
             ground_truth=None if self.ground_truth is None else self.ground_truth[rows.run],
             initial=[factor[rows.run] for factor in self.ensemble.factors],
+            solutions={name: {key: each[rows.run] for key, each in of.items()} for name, of in self.solutions.items()},
         )
         time = {"time": rows.time} if self.ensemble.problem.flow is not None else {}
         named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
@@ -108,6 +113,16 @@ class EnsembleModule(pl.LightningModule):
         for certificate in self.certificates:
             trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.facts, trace)}
         return trace
+
+    @property
+    def rivals(self) -> list[str]:
+        """Solutions that metrics compare runs with."""
+        return [m.solution for m in self.trace_metrics.values() if isinstance(m, DistanceToSolution)]
+
+    @cached_property
+    def solutions(self) -> dict[str, rivals.Solution]:
+        """Those solutions, for each run; found when the first row is measured."""
+        return {name: rivals.solution(name, self.ensemble.measurements) for name in self.rivals}
 
     def verdicts(self, run: int, trace: dict[str, np.ndarray]) -> dict[str, Any]:
         """What became in one run of each statement that it is checked against, from its whole trace."""

@@ -1,0 +1,92 @@
+"""Conjecture 1 on random completions: error, effective rank and nuclear norm against observations, a line a depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rankward import results
+from rankward.figures import style
+
+ERROR, RANK, RATIO = "error/reconstruction", "rank/effective", "ratio/nuclear_norm_to_nuclear"
+RIVAL = {ERROR: "rival/nuclear_error", RANK: "rival/nuclear_effective_rank"}
+LEAST = "least nuclear norm"
+COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e", "#5b8c8c")
+
+
+def curves(sweep: Path) -> pl.DataFrame:
+    """A row for each method (a depth, or the rival) and number of observations: medians and quartiles over trials.
+
+    Diverged and unfinished runs are left out; `trials` says how many are in.
+
+    Raises:
+        ResultsError: no finished run with a ground truth and its rival.
+    """
+    runs = results.gather(sweep)
+    needed = {ERROR, RANK, RATIO, *RIVAL.values(), "observations.count", "depth.layers"}
+    if not needed <= set(runs.columns):
+        raise results.ResultsError(f"cannot draw conjectures of {sweep}: no finished run with metrics=completion")
+    runs = runs.filter(pl.col("status").is_in(results.ENDED))
+    own = runs.select(
+        method=pl.format("depth {}", "depth.layers"),
+        observations="observations.count",
+        error=pl.col(ERROR),
+        rank=pl.col(RANK),
+        ratio=pl.col(RATIO),
+    )
+    rival = runs.unique(["observations.count", "observations.seed"]).select(
+        method=pl.lit(LEAST),
+        observations="observations.count",
+        error=pl.col(RIVAL[ERROR]),
+        rank=pl.col(RIVAL[RANK]),
+        ratio=pl.lit(1.0),
+    )
+    statistics = [
+        pl.col(name).quantile(level, "linear").alias(f"{name}_{label}")
+        for name in ("error", "rank", "ratio")
+        for label, level in (("median", 0.5), ("low", 0.25), ("high", 0.75))
+    ]
+    found = pl.concat([own, rival]).group_by("method", "observations").agg(pl.len().alias("trials"), *statistics)
+    return found.sort(pl.col("method") == LEAST, "method", "observations")
+
+
+def draw(sweep: Path) -> list[Path]:
+    """Draw the three panels.
+
+    Raises:
+        ResultsError: no run to draw, or files that cannot be written.
+    """
+    table = curves(sweep)
+    with matplotlib.rc_context(style.RC):
+        return style.save(_figure(table), sweep, "conjectures")
+
+
+def _figure(table: pl.DataFrame) -> Figure:
+    figure = Figure(figsize=(10.2, 3.4), layout="constrained")
+    panels: list[tuple[str, str, dict[str, Any]]] = [
+        ("error", "reconstruction error (Frobenius)", {"yscale": "log"}),
+        ("rank", "effective rank", {"yscale": "log"}),
+        ("ratio", "nuclear norm over the least", {}),
+    ]
+    axes = figure.subplots(1, 3)
+    for axis, (name, title, look) in zip(axes, panels, strict=True):
+        for number, method in enumerate(dict.fromkeys(table["method"].to_list())):
+            _line(axis, table.filter(pl.col("method") == method), name, method, number)
+        axis.set(title=title, xlabel="observations", **look)
+    axes[0].legend()
+    return figure
+
+
+def _line(axis: Axes, rows: pl.DataFrame, name: str, method: str, number: int) -> None:
+    rival = method == LEAST
+    look: Any = {"color": "0.45" if rival else COLORS[number % len(COLORS)], "linestyle": "--" if rival else "-"}
+    look |= {"marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "linewidth": 1.1, "capsize": 2}
+    middle = rows[f"{name}_median"].to_numpy()
+    bars = [middle - rows[f"{name}_low"].to_numpy(), rows[f"{name}_high"].to_numpy() - middle]
+    axis.errorbar(rows["observations"], middle, yerr=np.maximum(bars, 0), label=method, elinewidth=0.9, **look)

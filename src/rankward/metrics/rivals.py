@@ -1,0 +1,63 @@
+"""How near a run comes to a solution that something else prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from rankward.metrics.base import TraceMetric
+from rankward.metrics.functional.entries import reconstruction_error
+from rankward.metrics.functional.norms import schatten_norm_from_singular_values
+
+KNOWN = ("nuclear", "frobenius")
+
+
+class DistanceToSolution(TraceMetric):
+    """The Frobenius distance from a rival solution, and the ratio of nuclear norms.
+
+    Columns `distance/<label>_solution`, and `ratio/nuclear_norm_to_<label>`: above 1 where the rival's norm is smaller;
+    infinity where that is zero. Beside them, of the rival itself, `rival/<label>_effective_rank` and where there is a
+    ground truth `rival/<label>_error`.
+
+    Args:
+        solution: `nuclear` (of least nuclear norm among those that meet the observations), `frobenius` (of least
+            Frobenius norm: zeros elsewhere), or the path of a matrix, `.npy` or `.csv`.
+        label: in the columns' names; None for the solution's own.
+
+    Raises:
+        ValueError: a solution of one's own without a label.
+    """
+
+    kind = "matrix"
+
+    def __init__(self, solution: str, label: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if label is None and solution not in KNOWN:
+            raise ValueError(f"label: a solution from a file ({solution}) needs one for its columns")
+        self.solution, self.label = solution, label or solution
+        self.found: dict[str, list[Tensor]] = {}
+
+    def update(self, product: Tensor, singular_values: Tensor, solutions: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Measure each of `product` [rows, d, d'] against its run's solution."""
+        rival = solutions[self.solution]
+        self.measured.append(reconstruction_error(product, rival["matrix"]))
+        norm = schatten_norm_from_singular_values(singular_values, 1)
+        columns = {f"ratio/nuclear_norm_to_{self.label}": norm / rival["nuclear_norm"]}
+        for key in ("effective_rank", "error"):
+            if key in rival:
+                columns[f"rival/{self.label}_{key}"] = rival[key]
+        for column, values in columns.items():
+            self.found.setdefault(column, []).append(values)
+
+    def columns(self) -> dict[str, Tensor]:
+        from torchmetrics.utilities import dim_zero_cat
+
+        return {f"distance/{self.label}_solution": self.gathered()} | {
+            name: dim_zero_cat(values) for name, values in self.found.items()
+        }
+
+    def reset(self) -> None:
+        self.found = {}
+        super().reset()

@@ -1,0 +1,130 @@
+"""Figures 4 and 5, descent beside flow, departures and rivals: every experiment in small, by the real command line."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from commands import rankward
+from rankward import results
+from rankward.figures import _runs, conjectures, departure, descent_to_flow, draw
+from rankward.theory import dimensions_bound
+
+
+def swept(folder, *arguments):
+    done = rankward("-m", *arguments, "logger=none", f"hydra.sweep.dir={folder}/s", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "s", done.stdout
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    coarse = ["lr.eta=0.02", "init.scale=1e-2", "stop_loss=1e-2"]
+    return swept(tmp_path_factory.mktemp("larger"), "experiment=figure4", *coarse)[0]
+
+
+def test_figure_4_has_a_panel_for_each_size_and_depth(larger):
+    shown, left_out = _runs.curves(larger)
+    assert len(shown) == 18 and not left_out
+    assert {(c.dims, c.depth) for c in shown} == {(d, n) for d in ((3, 3), (5, 5), (4, 6)) for n in (2, 3, 4)}
+    for c in shown:
+        bound = c.bound(c.loss)
+        if c.dims == (4, 6):
+            assert not c.forced.any() and np.isnan(bound).all()
+            continue
+        np.testing.assert_array_equal(bound, dimensions_bound(c.loss))
+        assert np.isnan(c.bound(np.array([c.reach * 1.01]))[0]) and c.bound(np.array([c.reach * 0.99]))[0] >= 0
+        said = c.forced & ~np.isnan(bound)
+        assert (c.entry[said] >= bound[said]).all()
+    svg = (larger / "figures" / "figure4.svg").read_text()
+    assert all(f"{size}, depth {depth}" in svg for size in ("3x3", "5x5", "4x6") for depth in (2, 3, 4))
+
+
+def test_verdicts_reach_the_table(larger):
+    runs = pl.read_parquet(larger / "runs.parquet")
+    verdicts = runs["certificates.theorem_2/entry/0_0.verdict"].drop_nulls()
+    assert set(verdicts) <= {"holds", "not applicable"} and "holds" in set(verdicts)
+    assert (
+        runs["certificates.theorem_2.premise"].drop_nulls() == "a square matrix: a 4x6 one has no determinant"
+    ).all()
+
+
+def test_figure_5_has_a_panel_for_each_place(tmp_path):
+    sweep, _ = swept(tmp_path, "experiment=figure5", "lr.eta=0.02", "init.scale=1e-2", "stop_loss=1e-2")
+    shown, left_out = _runs.curves(sweep)
+    assert len(shown) == 20 and not left_out
+    assert {c.unobserved for c in shown} == {(i, j) for i in (0, 1) for j in (0, 1)}
+    assert {c.values for c in shown} == {(-2.0, 0.5, b) for b in (0.0, 0.01, 0.05, 0.1, 0.5)}
+    for c in shown:
+        assert c.forced[0]  # the start has the sign that forces the bound, wherever the entry is
+        bound = c.bound(c.loss)
+        said = c.forced & ~np.isnan(bound)
+        assert (c.entry[said] >= bound[said] * (1 - 1e-9)).all()
+    svg = (sweep / "figures" / "figure5.svg").read_text()
+    assert all(f"unobserved entry ({i},{j})" in svg for i in (1, 2) for j in (1, 2)) and "b_22: 0.05" in svg
+
+
+def test_descent_comes_to_the_flow_in_proportion_to_its_step(tmp_path):
+    grids = "[{lr: [flow], lr.rtol: [1e-12]}, {lr.eta: [4e-2, 2e-2, 1e-2, 5e-3, 2.5e-3]}]"
+    sweep, printed = swept(
+        tmp_path, "experiment=descent_to_flow", "depth=3", "stop_loss=1e-1", f"hydra.sweeper.grids={grids}"
+    )
+    table = descent_to_flow.curves(sweep)
+    assert table["eta"].to_list() == [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2]
+    distances = table["distance"].to_numpy()
+    np.testing.assert_allclose(distances[1:] / distances[:-1], 2, rtol=0.1)
+    assert "depth 3: descent comes to the flow with order" in printed
+    (row,) = descent_to_flow.orders(table).rows(named=True)
+    assert row["points"] >= 3 and abs(row["order"] - 1) < 0.05
+    assert draw("descent_to_flow", sweep)[0].is_file()
+
+
+@pytest.fixture(scope="module")
+def departures(tmp_path_factory):
+    small = ["seed=range(0,6)", "depth=2,3", "init.scale=1e-1,1e-2", "init.unbalance=1,0.1"]
+    return swept(tmp_path_factory.mktemp("departures"), "experiment=departure", "stop_loss=1e-3", *small)
+
+
+def test_departures_have_a_law(departures):
+    sweep, printed = departures
+    table = departure.curves(sweep)
+    assert len(table) == len(results.run_folders(sweep)) == 3 * 48
+    assert set(table["rate"]) == {"flow", "lr 1e-3", "lr 4e-3"}
+    gone = table.filter(pl.col("departure").is_not_null())
+    assert (gone["departure"] <= 0.5).all() and (gone["departure"] >= gone["last_loss"]).all()
+    assert "depth 3: departure ~ unbalancedness^" in printed and "(0.60 by scaling)" in printed
+    assert "lr 4e-3 departs within a factor 1.0" in printed
+    lines = {(depth, unbalance): line for depth, unbalance, line in departure.laws(table)}
+    assert {depth for depth, _ in lines} == {2, 3}
+    both = lines[3, None]
+    assert both.interval[0] < both.slope < both.interval[1] and 0.3 < both.slope < 1.2
+    assert both.seen + both.hidden == 24  # of the flow alone
+    assert draw("departure", sweep)[0].is_file()
+
+
+def test_conjecture_1_in_small(tmp_path):
+    small = [
+        "observations.dims=[12,12]",
+        "observations.rank=1",
+        "observations.count=60,100",
+        "depth=2,3",
+        "lr.eta=0.01",
+    ]
+    sweep, _ = swept(tmp_path, "experiment=conjectures", *small, "seed,observations.seed=[0,0],[1,1]")
+    table, runs = conjectures.curves(sweep), results.gather(sweep)
+    assert table["method"].unique(maintain_order=True).to_list() == ["depth 2", "depth 3", conjectures.LEAST]
+    assert set(table["trials"]) == {2}
+    assert (runs["ratio/nuclear_norm_to_nuclear"] > 0.99).all()  # nothing that fits the observations has less
+    for row in runs.rows(named=True):
+        arrays = results.read_arrays(sweep / row["run"])
+        least = np.linalg.norm(arrays["product"], "nuc") / row["ratio/nuclear_norm_to_nuclear"]
+        assert least <= np.linalg.norm(arrays["ground_truth"], "nuc") * (1 + 1e-6)
+        zeros = np.linalg.norm(arrays["product"] - arrays["observations.values"])
+        assert row["distance/frobenius_solution"] == pytest.approx(zeros, rel=1e-9)
+    assert (sweep / "figures" / "conjectures.png").is_file()
+
+
+def test_what_cannot_be_drawn_is_told(tmp_path):
+    sweep, _ = swept(tmp_path, "max_iterations=100", "seed=0,1")
+    for name in ("conjectures", "descent_to_flow"):
+        with pytest.raises(results.ResultsError, match=f"cannot draw {name}"):
+            draw(name, sweep)
