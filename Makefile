@@ -33,6 +33,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.tensors
 	$(BIN)/python -m benchmarks.sweeps
+	$(BIN)/python -m benchmarks.flow
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache

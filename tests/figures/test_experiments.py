@@ -6,7 +6,7 @@ import pytest
 
 from commands import rankward
 from rankward import results
-from rankward.figures import _runs, conjectures, departure, descent_to_flow, draw
+from rankward.figures import _runs, conjectures, departure, descent_to_flow, draw, solution_set
 from rankward.theory import dimensions_bound
 
 
@@ -128,3 +128,20 @@ def test_what_cannot_be_drawn_is_told(tmp_path):
     for name in ("conjectures", "descent_to_flow"):
         with pytest.raises(results.ResultsError, match=f"cannot draw {name}"):
             draw(name, sweep)
+
+
+def test_norms_and_ranks_along_the_solution_set(tmp_path):
+    sweep, _ = swept(
+        tmp_path, "init=balanced", "init.scale=1e-1", "stop_loss=1e-2", "seed=0,1", "figures=[solution_set]"
+    )
+    table = solution_set.curves(sweep)
+    entry, norms = table["entry"].to_numpy(), [n for n in table.columns if n.endswith("norm")]
+    assert len(norms) == 4 and (np.diff(entry) > 0).all() and entry[0] == -entry[-1]
+    np.testing.assert_allclose(table["nuclear norm"], np.sqrt(entry**2 + 4) / 2, rtol=2e-4)
+    for name in norms:  # the contradiction: norms are least where ranks are greatest
+        assert abs(entry[table[name].arg_min()]) < 1e-9 and table[name].min() == pytest.approx(1, abs=2e-4)
+    assert abs(entry[table["effective rank"].arg_max()]) < 1e-9
+    assert table["effective rank"][-1] < 1.01 and table["distance from the infimal rank"][-1] < 0.02
+    assert (sweep / "figures" / "solution_set.png").is_file()
+    with pytest.raises(results.ResultsError, match="one entry unobserved"):
+        draw("solution_set", tmp_path)

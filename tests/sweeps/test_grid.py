@@ -143,7 +143,7 @@ def test_a_figure_that_is_not_there_is_told_before_the_sweep(tmp_path):
 
 
 def test_a_figure_that_cannot_be_drawn_is_a_failure_in_one_line(tmp_path):
-    one = ["observations=dimensions", "max_iterations=50", "init.scale=0.1", "figures=[figure1]"]
+    one = ["observations=random_matrix", "max_iterations=50", "init.scale=0.1", "figures=[figure1]"]
     done = rankward("-m", "logger=none", "lr.eta=0.1,0.2", *one, cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "no finished 2x2 run" in done.stderr
+    assert "no finished run with one entry unobserved" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import product_matrix, singular_values
 
-Context = Tensor | Sequence[Tensor] | Mapping[str, "Context"]
+Context = Tensor | Sequence[Tensor] | Mapping[str, Any]  # mappings of any depth, to tensors
 
 BLOCK_BYTES = 2**21  # of products: a block and what is made of it stay in cache
 

@@ -29,7 +29,7 @@ def departure(
     Example:
         >>> loss = np.array([1.0, 0.01, 0.0001])
         >>> departure(loss, np.array([1.0, 8.0, 8.0]), np.array([np.nan, 4.0, 64.0]))
-        (0.0021544346900318843, 2)
+        (0.003162277660168382, 2)
     """
     sound = np.flatnonzero(np.isfinite(loss) & (loss > 0) & np.isfinite(entry))
     with np.errstate(divide="ignore", invalid="ignore"):

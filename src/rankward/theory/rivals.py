@@ -52,8 +52,8 @@ def nuclear_completion(
     Example:
         >>> mask = np.array([[[False, True], [True, True]]])
         >>> found = nuclear_completion(mask, np.array([[[0.0, 1.0], [1.0, 0.0]]]))
-        >>> found.norm.round(6), found.matrix.round(4)[0, 0, 0]
-        (array([2.]), 0.0)
+        >>> found.norm.round(6).tolist(), found.matrix.round(4)[0, 0].tolist()
+        ([2.0], [0.0, 1.0])
     """
     seen, given = torch.from_numpy(mask), torch.from_numpy(np.where(mask, values, 0.0))
 

@@ -1,0 +1,96 @@
+"""Flow through training: the same bytes alone, in company and after an interruption; verdicts where users read them."""
+
+import numpy as np
+import pytest
+from runs import trained
+from test_train import contents, interrupted_after
+
+from commands import wandb_records
+from rankward import results
+
+FLOW = ["lr=flow", "init=balanced", "init.scale=1e-3", "init.determinant=positive"]
+
+
+def test_alone_and_in_company_the_same_bytes(tmp_path):
+    """Company with other tolerances, observations and starts: what a bound says of one leaves no column in another."""
+    own = ["observations.b_22=0.1", "observations.b_22=0", "observations.b_12=-1", "observations.unobserved=[1,0]"]
+    jobs = [[*FLOW, "stop_loss=1e-2", f"seed={s}", f"lr.rtol=1e-{6 + s}", own[s]] for s in range(4)]
+    trained(tmp_path / "together", *jobs)
+    for seed, job in enumerate(jobs):
+        trained(tmp_path / f"alone{seed}", job)
+        assert contents(tmp_path / f"alone{seed}" / "0") == contents(tmp_path / "together" / str(seed))
+        summaries = [results.read_summary(tmp_path / d) for d in (f"alone{seed}/0", f"together/{seed}")]
+        np.testing.assert_equal(summaries[0]["certificates"], summaries[1]["certificates"])
+
+
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_an_interrupted_flow_goes_on_to_the_same_bits(tmp_path, monkeypatch, chunks):
+    jobs = [[*FLOW, f"seed={seed}"] for seed in range(2)]
+    trained(tmp_path / "whole", *jobs)
+    with monkeypatch.context() as patched:
+        interrupted_after(patched, chunks)
+        outcomes = trained(tmp_path / "parts", *jobs)
+    assert {outcome.status for outcome in outcomes} == {"interrupted"}
+    assert results.read_trace(tmp_path / "parts" / "0")["time"][-1] > 0
+    trained(tmp_path / "parts", *jobs, ckpt_path=tmp_path / "parts" / "0" / results.CHECKPOINT)
+    for i in range(2):
+        assert contents(tmp_path / "parts" / str(i)) == contents(tmp_path / "whole" / str(i))
+
+
+def test_the_trace_has_time_and_ends_on_the_stop(tmp_path):
+    (outcome,) = trained(tmp_path, [*FLOW, "stop_loss=3e-3"])
+    trace = results.read_trace(tmp_path / "0")
+    assert outcome.status == "converged" and trace.columns[:3] == ["iteration", "loss", "time"]
+    assert (np.diff(trace["time"].to_numpy()) > 0).all() and trace["time"][0] == 0
+    assert (np.diff(trace["loss"].to_numpy()) <= 0).all()  # of a flow it never rises
+    assert 0 < 1 - trace["loss"][-1] / 3e-3 <= 1e-10
+    assert trace["balance/drift"].max() < 1e-10
+    assert outcome.summary["stop"]["check_every"] == 1
+
+
+def test_time_may_run_out(tmp_path):
+    (outcome,) = trained(tmp_path, [*FLOW, "lr.max_time=7.5"])
+    assert outcome.status == "max_time" and results.is_complete(tmp_path / "0") and not outcome.failed
+    assert results.read_trace(tmp_path / "0")["time"][-1] == 7.5
+
+
+def test_verdicts_reach_wandb(tmp_path):
+    (outcome,) = trained(tmp_path, [*FLOW, "stop_loss=1e-2"], logger="wandb")
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    records = wandb_records(run)
+    updates = [record["summary"]["update"] for record in records if record["type"] == "summary"]
+    (found,) = [update["certificates"] for update in updates if "certificates" in update]
+    assert (
+        found["theorem_1/norm/nuclear"]["verdict"]
+        == "holds"
+        == outcome.summary["certificates"]["conservation"]["verdict"]
+    )
+    rows = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert {"bound/norm/nuclear", "bound/rank/effective", "bound/entry/0_0", "time"} <= set(rows[-1])
+
+
+def test_tensors_and_sensing_flow_too(tmp_path):
+    tensor = [
+        "factorization=tensor",
+        "observations=tensor_order3",
+        "observations.dims=[3,3,4]",
+        "observations.count=30",
+    ]
+    (outcome,) = trained(tmp_path / "t", [*tensor, "metrics=tensor", "lr=flow", "init.scale=1e-1"])
+    assert outcome.status == "converged" and outcome.summary["certificates"]["conservation"]["verdict"] == "holds"
+    sensed = ["observations=sensing", "observations.dims=[4,4]", "observations.rank=1", "observations.count=10"]
+    (outcome,) = trained(tmp_path / "s", [*sensed, "lr=flow", "init.scale=0.1", "stop_loss=1e-1"])
+    assert outcome.status == "converged" and outcome.summary["engine"] == "reference"
+    assert outcome.summary["certificates"]["conservation"]["verdict"] == "holds"
+
+
+def test_a_solution_of_ones_own(tmp_path):
+    np.save(tmp_path / "mine.npy", np.array([[2.0, 1.0], [1.0, 0.5]]))
+    mine = f"+metrics.columns.mine={{_target_: rankward.metrics.DistanceToSolution, solution: {tmp_path}/mine.npy, label: mine}}"
+    (outcome,) = trained(tmp_path, ["metrics=completion", "max_iterations=1000", "init.scale=0.5", mine])
+    product = results.read_arrays(tmp_path / "0")["product"]
+    measured = outcome.summary["metrics"]
+    assert measured["distance/mine_solution"] == pytest.approx(np.linalg.norm(product - [[2, 1], [1, 0.5]]))
+    assert measured["distance/nuclear_solution"] == pytest.approx(np.linalg.norm(product - [[0, 1], [1, 0]]), abs=1e-4)
+    assert measured["ratio/nuclear_norm_to_nuclear"] == pytest.approx(np.linalg.norm(product, "nuc") / 2, rel=1e-6)
+    assert measured["rival/frobenius_effective_rank"] == pytest.approx(2.0) and "rival/mine_error" not in measured
