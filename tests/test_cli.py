@@ -246,12 +246,16 @@ def test_a_config_of_ones_own(tmp_path):
     assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1 and "mine.Trade" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_the_propositions_are_tried_out(tmp_path):
     done = run("propositions", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 16 and all(line.startswith("holds") for line in lines)
+    assert len(lines) == 17 and all(line.startswith("holds") for line in lines)
     assert all(any(f"Proposition {n} " in line for line in lines) for n in (1, 2, 3, 4))
+
+
+def test_the_propositions_take_no_arguments(tmp_path):
     wrong = run("propositions", "5", cwd=tmp_path)
     assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -63,6 +63,7 @@ def test_a_run_of_another_config_is_not_written_over(tmp_path):
     assert config_hash(results.read_config(tmp_path)) == config_hash({"seed": 1, "lr": {"eta": 0.1}})
 
 
+@pytest.mark.slow
 def test_two_sweeps_in_one_second_and_one_folder_twice(tmp_path):
     commands = [[sys.executable, "-m", "rankward", *SHORT] for _ in range(2)]
     started = [subprocess.Popen(c, cwd=tmp_path, stdout=subprocess.DEVNULL, env=os.environ) for c in commands]

@@ -23,6 +23,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
     assert wrong.returncode == 2 and "lr.eta: 0.0" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_tells_the_command_that_goes_on_with_it(tmp_path):
     sweep = ["-m", "logger=none", "depth=2,3", "seed=0,1", "max_iterations=100", "hydra.sweep.dir=it's mine"]
     sweep[-1] = "hydra.sweep.dir='it\\'s mine'"

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
+from rankward.figures._quartiles import quartiles, with_bars
 from rankward.figures._runs import short
 
 ERROR, LOWER, UPPER = "error/reconstruction", "rank/cp_lower", "rank/cp_upper"
-COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e")  # of inits; the linear baseline is grey
 INCHES = {"left": 0.75, "right": 0.15, "panel": 3.3, "gap": 0.55}
 HEIGHTS = {"bottom": 0.95, "row": 2.1, "between": 0.25, "top": 0.3}
 
@@ -37,12 +37,7 @@ def curves(sweep: Path) -> pl.DataFrame:
         )
     scale = pl.col("init.scale").map_elements(lambda value: f"tf (init {short(value)})", return_dtype=pl.String)
     linear = pl.col("factorization.name") == "linear"
-    measured = {"error": pl.col(ERROR), "rank_lower": pl.col(LOWER), "rank_upper": pl.col(UPPER)}
-    statistics = [
-        value.quantile(level, "linear").alias(f"{name}_{label}")
-        for name, value in measured.items()
-        for label, level in (("median", 0.5), ("low", 0.25), ("high", 0.75))
-    ]
+    statistics = quartiles({"error": ERROR, "rank_lower": LOWER, "rank_upper": UPPER})
     found = (
         table.filter(pl.col("status").is_in(results.ENDED) & pl.col(ERROR).is_not_null())
         .with_columns(
@@ -101,15 +96,14 @@ def _figure(table: pl.DataFrame) -> Figure:
 
 def _method(above: Axes, below: Axes, rows: pl.DataFrame, method: str, number: int, methods: int) -> None:
     """One method's medians with quartiles, shifted a little so that bars stand side by side."""
-    color = "0.45" if method == "linear" else COLORS[number % len(COLORS)]
+    color = "0.45" if method == "linear" else style.COLORS[number % len(style.COLORS)]
     seen = rows["observations"].to_numpy()
     step = np.diff(np.unique(seen)).min() if len(seen) > 1 else 1
     x = seen + 0.12 * step * (number - (methods - 1) / 2)
     look: Any = {"color": color, "marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "capsize": 2}
     look |= {"linewidth": 1.1, "elinewidth": 0.9, "label": method}
     for axis, name in ((above, "error"), (below, "rank_upper")):
-        middle = rows[f"{name}_median"].to_numpy()
-        bars = [middle - rows[f"{name}_low"].to_numpy(), rows[f"{name}_high"].to_numpy() - middle]
-        axis.errorbar(x, middle, yerr=np.maximum(bars, 0), **look)
+        middle, bars = with_bars(rows, name)
+        axis.errorbar(x, middle, yerr=bars, **look)
     lower, upper = rows["rank_lower_median"].to_numpy(), rows["rank_upper_median"].to_numpy()
     below.vlines(x, lower, upper, color=color, linewidth=0.6, alpha=0.6)

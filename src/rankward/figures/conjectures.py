@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
+from rankward.figures._quartiles import quartiles, with_bars
 
 ERROR, RANK, RATIO = "error/reconstruction", "rank/effective", "ratio/nuclear_norm_to_nuclear"
 RIVAL = {ERROR: "rival/nuclear_error", RANK: "rival/nuclear_effective_rank"}
 LEAST = "least nuclear norm"
-COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e", "#5b8c8c")
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -47,11 +46,7 @@ def curves(sweep: Path) -> pl.DataFrame:
         rank=pl.col(RIVAL[RANK]),
         ratio=pl.lit(1.0),
     )
-    statistics = [
-        pl.col(name).quantile(level, "linear").alias(f"{name}_{label}")
-        for name in ("error", "rank", "ratio")
-        for label, level in (("median", 0.5), ("low", 0.25), ("high", 0.75))
-    ]
+    statistics = quartiles({name: name for name in ("error", "rank", "ratio")})
     found = pl.concat([own, rival]).group_by("method", "observations").agg(pl.len().alias("trials"), *statistics)
     return found.sort(pl.col("method") == LEAST, "method", "observations")
 
@@ -85,8 +80,10 @@ def _figure(table: pl.DataFrame) -> Figure:
 
 def _line(axis: Axes, rows: pl.DataFrame, name: str, method: str, number: int) -> None:
     rival = method == LEAST
-    look: Any = {"color": "0.45" if rival else COLORS[number % len(COLORS)], "linestyle": "--" if rival else "-"}
+    look: Any = {
+        "color": "0.45" if rival else style.COLORS[number % len(style.COLORS)],
+        "linestyle": "--" if rival else "-",
+    }
     look |= {"marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "linewidth": 1.1, "capsize": 2}
-    middle = rows[f"{name}_median"].to_numpy()
-    bars = [middle - rows[f"{name}_low"].to_numpy(), rows[f"{name}_high"].to_numpy() - middle]
-    axis.errorbar(rows["observations"], middle, yerr=np.maximum(bars, 0), label=method, elinewidth=0.9, **look)
+    middle, bars = with_bars(rows, name)
+    axis.errorbar(rows["observations"], middle, yerr=bars, label=method, elinewidth=0.9, **look)

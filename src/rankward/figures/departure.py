@@ -16,7 +16,6 @@ from rankward.figures import style
 from rankward.figures._runs import LeftOut, curve, short
 from rankward.theory.departure import Line, censored_line, departure, predicted_exponent
 
-COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e")
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
 
 
@@ -144,7 +143,7 @@ def _panel(axis: Axes, rows: pl.DataFrame, depth: int, line: Line | None) -> Non
     for number, unbalance in enumerate(rows["unbalance"].unique().sort(descending=True, nulls_last=True)):
         own = rows.filter(pl.col("unbalance").eq_missing(pl.lit(unbalance)))
         seen, rest = own.filter(pl.col("departure").is_not_null()), own.filter(pl.col("departure").is_null())
-        look |= {"color": COLORS[number % len(COLORS)]}
+        look |= {"color": style.COLORS[number % len(style.COLORS)]}
         label = None if unbalance is None else f"unbalance {unbalance:g}"
         axis.scatter(seen["unbalancedness"], seen["departure"], s=7, label=label, **look)
         axis.scatter(rest["unbalancedness"], rest["last_loss"], s=9, marker="v", **look)

@@ -16,7 +16,7 @@ from rankward.figures import style
 from rankward.results.curves import at_losses, common_losses
 from rankward.theory.statements import fitted_slope
 
-COLORS = {"float64": "#1f6fb4", "float32": "#d1622b"}
+COLORS = dict(zip(("float64", "float32"), style.COLORS, strict=False))
 NEAR = 0.1  # of the entry: only distances below it can be in proportion to the step
 FLOOR = 3.0  # times the least distance: nearer to it, rounding and interpolation have their part
 

@@ -16,7 +16,6 @@ from rankward.figures import style
 from rankward.theory.solution_set import SolutionSet
 
 NORMS = {"nuclear": 1.0, "Frobenius": 2.0, "spectral": np.inf, "Schatten-1/2": 0.5}
-COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e", "#5b8c8c")
 POINTS = 400
 
 
@@ -97,7 +96,7 @@ def _figure(table: pl.DataFrame, ends: np.ndarray) -> Figure:
 
 def _lines(axis: Axes, table: pl.DataFrame, names: list[str], ends: np.ndarray, first: int) -> None:
     for number, name in enumerate(names, start=first):
-        look: Any = {"color": COLORS[number % len(COLORS)], "linewidth": 1.2}
+        look: Any = {"color": style.COLORS[number % len(style.COLORS)], "linewidth": 1.2}
         axis.plot(table["entry"], table[name], label=name, **look)
         heights = np.interp(ends, table["entry"].to_numpy(), table[name].to_numpy())
         axis.plot(ends, heights, "o", color=look["color"], markersize=3.5, markeredgecolor="white", markeredgewidth=0.4)

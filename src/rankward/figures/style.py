@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from rankward import results
 
+COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e", "#5b8c8c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
 BOUND: Any = {"color": "0.35", "linewidth": 1.0, "linestyle": (0, (4, 2))}
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.stats import binomtest
 
-from rankward.factorizations.initialisation import Balanced, Gaussian, Initialisation, Orthogonal, signs
+from rankward.factorizations.initialisation import Balanced, Between, Gaussian, Initialisation, Orthogonal, signs
 from rankward.random import generator
 from rankward.theory.solution_set import SolutionSet
 
@@ -74,10 +74,15 @@ def proposition_2() -> list[Finding]:
 
 def proposition_3(draws: int = DRAWS, depth: int = 3, size: int = 2, seed: int = 0) -> list[Finding]:
     """The sign of the initial product's determinant over many draws, with an exact binomial interval around it."""
-    kinds: dict[str, type[Initialisation]] = {"gaussian": Gaussian, "balanced": Balanced, "orthogonal": Orthogonal}
+    kinds: dict[str, Initialisation] = {
+        "gaussian": Gaussian(1.0),
+        "balanced": Balanced(1.0),
+        "between": Between(1.0, 0.5),
+        "orthogonal": Orthogonal(1.0),
+    }
     findings = []
-    for name, kind in kinds.items():
-        positive, interval = sign_frequency(kind(1.0), (size,) * (depth + 1), draws, seed)
+    for name, init in kinds.items():
+        positive, interval = sign_frequency(init, (size,) * (depth + 1), draws, seed)
         findings.append(
             Finding(
                 "Proposition 3",
