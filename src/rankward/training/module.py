@@ -61,7 +61,7 @@ class EnsembleModule(pl.LightningModule):
         self.ground_truth = ensemble.ground_truth()
         self.certificates = ensemble.certificates()
         self.facts = ensemble.facts()
-        for name in self.rivals:
+        for name in self.rival_names:
             rivals.check(name, ensemble.measurements)
         self.trace: list[dict[str, np.ndarray]] = []
         self.interrupted = False
@@ -115,14 +115,14 @@ class EnsembleModule(pl.LightningModule):
         return trace
 
     @property
-    def rivals(self) -> list[str]:
+    def rival_names(self) -> list[str]:
         """Solutions that metrics compare runs with."""
         return [m.solution for m in self.trace_metrics.values() if isinstance(m, DistanceToSolution)]
 
     @cached_property
     def solutions(self) -> dict[str, rivals.Solution]:
         """Those solutions, for each run; found when the first row is measured."""
-        return {name: rivals.solution(name, self.ensemble.measurements) for name in self.rivals}
+        return {name: rivals.solution(name, self.ensemble.measurements) for name in self.rival_names}
 
     def verdicts(self, run: int, trace: dict[str, np.ndarray]) -> dict[str, Any]:
         """What became in one run of each statement that it is checked against, from its whole trace."""

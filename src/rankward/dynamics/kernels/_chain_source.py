@@ -73,7 +73,7 @@ def losses(state, scratch, sizes, loss):
         loss[lane] *= 0.5
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def back_propagate(factors, origin, state, scratch, sizes, gradients):
     """Gradients of the half sum, layer after layer; where the residual lies."""
     layers = sizes.size - 1

@@ -147,7 +147,7 @@ def losses(state, scratch, sizes, loss):
     loss[0] = half_sum(scratch, sizes, entries, places, count)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def back_propagate(scratch, sizes, leaves, inner, entries, places, count):
     """Gradients of the half sum from the residual, chunk after chunk."""
     row_at, col_at = halves(sizes)
