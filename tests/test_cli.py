@@ -86,7 +86,14 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[arguments for arguments, _ in REFUSED])
+# Each is a process of its own: every other one waits for the slow tests.
+CASES = [
+    pytest.param(arguments, words, id=arguments, marks=[pytest.mark.slow] if number % 2 else [])
+    for number, (arguments, words) in enumerate(REFUSED)
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), CASES)
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words):
     if arguments == "trainer=gpu":
         torch = pytest.importorskip("torch")

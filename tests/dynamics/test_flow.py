@@ -104,7 +104,7 @@ def test_depth_3_agrees_with_an_implicit_solver():
     assert float(progress.time[0]) == pytest.approx(theirs.t_events[0][0], rel=1e-6)
 
 
-@pytest.mark.parametrize("sizes", [(2, 2), (2, 2, 2), (3, 2, 4), (5, 5, 5, 5), (18, 17, 19), (66, 5, 65)])
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (3, 2, 4), (18, 17, 19), (66, 5, 65)])
 def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     factorization, factors, _ = ensemble(sizes, 5)
     seen = [random_matrix((sizes[-1], sizes[0]), 1, max(1, sizes[-1] * sizes[0] // 2), seed=s) for s in range(5)]
@@ -129,7 +129,7 @@ def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     assert all(torch.equal(a[3], b[0]) for a, b in zip(fast, alone, strict=True))
 
 
-@pytest.mark.parametrize(("dims", "components", "count"), [((3, 4, 2), 5, 20), ((2, 3, 2, 2), 9, 3)])
+@pytest.mark.parametrize(("dims", "components", "count"), [((3, 4, 2), 5, 20), ((2, 3, 2, 2), 7, 3)])
 def test_tensors_flow_as_scipy_has_them(dims, components, count):
     factorization = TensorFactorization(dims, components)
     starts = [factorization.start(Gaussian(0.3), seed) for seed in range(2)]

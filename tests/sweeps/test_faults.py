@@ -26,6 +26,7 @@ class Touchy(TraceMetric):
 """
 
 
+@pytest.mark.slow
 def test_a_raising_metric_and_a_diverging_run_among_fifty(tmp_path):
     """Starts 0.1 to 5.0: the metric raises on 3.0's, and rate 1000 diverges."""
     (tmp_path / "mine.py").write_text(MINE)

@@ -76,7 +76,9 @@ def test_tensors_and_sensing_flow_too(tmp_path):
         "observations.dims=[3,3,4]",
         "observations.count=30",
     ]
-    (outcome,) = trained(tmp_path / "t", [*tensor, "metrics=tensor", "lr=flow", "init.scale=1e-1"])
+    (outcome,) = trained(
+        tmp_path / "t", [*tensor, "factorization.components=8", "metrics=tensor", "lr=flow", "init.scale=1e-1"]
+    )
     assert outcome.status == "converged" and outcome.summary["certificates"]["conservation"]["verdict"] == "holds"
     sensed = ["observations=sensing", "observations.dims=[4,4]", "observations.rank=1", "observations.count=10"]
     (outcome,) = trained(tmp_path / "s", [*sensed, "lr=flow", "init.scale=0.1", "stop_loss=1e-1"])
