@@ -83,9 +83,11 @@ class RunConfig:
         self._check_groups()
 
     @property
-    def is_flow(self) -> bool:
-        """Whether the run is a gradient flow, not a descent."""
-        return setting(self.lr, "rtol") is not None
+    def dynamics(self) -> str:
+        """`flow`, `adaptive` or `descent`, by the keys that its learning rate has."""
+        if setting(self.lr, "rtol") is not None:
+            return "flow"
+        return "descent" if setting(self.lr, "beta") is None else "adaptive"
 
     def protocol(self, mean_loss: bool) -> Protocol:
         """The paper's protocol for matrices, or for tensors (whose loss is a mean), where the config is silent.
@@ -95,7 +97,7 @@ class RunConfig:
         """
         own = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
         whole = TENSORS if mean_loss else MATRICES
-        if self.is_flow:  # looks at every step, and its loss never rises again
+        if self.dynamics == "flow":  # looks at every step, and its loss never rises again
             whole = replace(whole, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
         whole = replace(whole, **own)
         if self.record.every is not None:
@@ -132,9 +134,10 @@ class RunConfig:
         if setting(self.factorization, "name") == "tensor" and dims is not None:
             components = setting(self.factorization, "components") or enough_components(dims)
             fits_memory("factorization.components", components, 32 * components * sum(dims))
-        if self.is_flow and self.dtype != "float64":
+        flow = self.dynamics == "flow"
+        if flow and self.dtype != "float64":
             raise ConfigError("dtype", self.dtype, "float64: lr=flow is what rounding is compared with")
-        if self.is_flow and (self.stop_checks or 1) > 1:
+        if flow and (self.stop_checks or 1) > 1:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
         if setting(self.init, "name") == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -61,8 +60,7 @@ def draw_as(name: str, sweep: Path) -> list[Path]:
         ResultsError: no run to draw, or files that cannot be written.
     """
     table = curves(sweep)
-    with matplotlib.rc_context(style.RC):
-        return style.save(_figure(table), sweep, name)
+    return style.save_drawn(lambda: _figure(table), sweep, name)
 
 
 def _figure(table: pl.DataFrame) -> Figure:

@@ -13,7 +13,8 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from rankward import results
-from rankward.theory import dimensions_bound, robustness_bound
+from rankward.theory.bounds import around, dimensions_bound, forcing_sign, robustness_bound
+from rankward.theory.statements import is_appendix_e
 
 
 @dataclass(frozen=True)
@@ -90,30 +91,57 @@ def curve(folder: Path) -> Curve:
             matrices larger than 2x2, the first.
         ResultsError: a file that cannot be read.
     """
+    return curve_of(folder.name, read(folder))
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a finished run has left."""
+
+    arrays: dict[str, np.ndarray]
+    trace: pl.DataFrame
+    config: dict[str, Any]
+
+
+def read(folder: Path) -> Files:
+    """A run's files, once.
+
+    Raises:
+        LeftOut: a run that has not finished, or has diverged.
+        ResultsError: a file that cannot be read.
+    """
     if not results.is_complete(folder):
         raise LeftOut("not finished")
     if results.read_summary(folder)["status"] == "diverged":
         raise LeftOut("diverged")
-    arrays, trace, config = results.read_arrays(folder), results.read_trace(folder), results.read_config(folder)
+    return Files(results.read_arrays(folder), results.read_trace(folder), results.read_config(folder))
+
+
+def curve_of(name: str, files: Files) -> Curve:
+    """The curve of a run of that name.
+
+    Raises:
+        LeftOut: as `curve`, for what the run is.
+    """
+    arrays, trace, config = files.arrays, files.trace, files.config
     mask, b = arrays.get("observations.mask"), arrays["observations.values"]
     if mask is None or mask.ndim != 2 or mask.size - mask.sum() != 1:
         raise LeftOut("not a matrix with one entry unobserved")
     row, col = (int(i) for i in np.argwhere(~mask)[0])
-    small = mask.shape == (2, 2)
-    if not small and not _is_appendix_e(mask, b):
+    small, place = mask.shape == (2, 2), np.array([[row, col]])
+    if not small and not is_appendix_e(mask[None], b[None])[0]:
         raise LeftOut("neither 2x2 nor the problem of Appendix E")
     if f"entry/{row}_{col}" not in trace.columns:
         raise LeftOut(f"no column entry/{row}_{col} in its trace")
-    values = (float(b[row, 1 - col]), float(b[1 - row, col]), float(b[1 - row, 1 - col])) if small else ()
+    values = around(b[None].astype(np.float64), place) if small else None
     loss, entry = trace["loss"].to_numpy(), np.abs(trace[f"entry/{row}_{col}"].to_numpy())
     shown = np.isfinite(loss) & np.isfinite(entry) & (loss > 0) & (entry > 0)
     if not shown.any():
         raise LeftOut("nothing in its trace has a place on log axes")
-    swapped = -1 if (row + col) % 2 else 1  # one swap of rows or columns turns the determinant's sign
-    forcing = np.prod(np.sign(values[:2])) * swapped  # of no values, 1
+    forcing = 1.0 if values is None else forcing_sign(values, place)[0]
     init, rate = config.get("init", {}), config.get("lr", {})
     return Curve(
-        run=folder.name,
+        run=name,
         depth=int(config["depth"]["layers"]),
         dims=(mask.shape[0], mask.shape[1]),
         unobserved=(row, col),
@@ -124,14 +152,8 @@ def curve(folder: Path) -> Curve:
         entry=entry[shown],
         iteration=trace["iteration"].to_numpy()[shown],
         forced=(_determinant_sign(trace, small) == forcing)[shown],
-        values=values,
+        values=() if values is None else tuple(values[0].tolist()),
     )
-
-
-def _is_appendix_e(mask: np.ndarray, b: np.ndarray) -> bool:
-    wanted = np.eye(*mask.shape)
-    wanted[:2, :2] = [[0, 1], [1, 0]]
-    return not mask[0, 0] and bool((b == wanted).all())
 
 
 def _determinant_sign(trace: pl.DataFrame, small: bool) -> np.ndarray:

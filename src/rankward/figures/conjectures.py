@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -58,8 +57,7 @@ def draw(sweep: Path) -> list[Path]:
         ResultsError: no run to draw, or files that cannot be written.
     """
     table = curves(sweep)
-    with matplotlib.rc_context(style.RC):
-        return style.save(_figure(table), sweep, "conjectures")
+    return style.save_drawn(lambda: _figure(table), sweep, "conjectures")
 
 
 def _figure(table: pl.DataFrame) -> Figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
-from rankward.figures._runs import LeftOut, curve, short
+from rankward.figures._runs import LeftOut, curve_of, read, short
 from rankward.theory.departure import Line, censored_line, departure, predicted_exponent
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
@@ -31,10 +30,11 @@ def curves(sweep: Path) -> pl.DataFrame:
     rows = []
     for folder in results.run_folders(sweep):
         try:
-            shown = curve(folder)
-            trace, config = results.read_trace(folder), results.read_config(folder)
+            files = read(folder)
+            shown = curve_of(folder.name, files)
         except (LeftOut, results.ResultsError):
             continue
+        trace, config = files.trace, files.config
         if "balance/unbalancedness" not in trace.columns:
             continue
         loss, _ = departure(shown.loss, shown.entry, shown.bound(shown.loss))
@@ -98,9 +98,8 @@ def rates(table: pl.DataFrame) -> list[tuple[int, str, float, int]]:
     return [(depth, name, float(gap.median()), len(gap)) for depth, name, gap in gaps if len(gap)]  # type: ignore[arg-type]
 
 
-def told(sweep: Path) -> str:
-    """The laws, and what the rate does, a line each."""
-    table = curves(sweep)
+def told(table: pl.DataFrame) -> str:
+    """The laws, and what the rate does, a line each, of the table that `curves` makes."""
     lines = [
         f"depth {depth}{'' if unbalance is None else f', unbalance {unbalance:g}'}: departure ~ unbalancedness^"
         f"{line.slope:.2f} [{line.interval[0]:.2f}, {line.interval[1]:.2f}] "
@@ -122,8 +121,7 @@ def draw(sweep: Path) -> list[Path]:
         ResultsError: no run to draw, or files that cannot be written.
     """
     table = curves(sweep)
-    with matplotlib.rc_context(style.RC):
-        return style.save(_figure(table), sweep, "departure")
+    return style.save_drawn(lambda: _figure(table), sweep, "departure")
 
 
 def _figure(table: pl.DataFrame) -> Figure:

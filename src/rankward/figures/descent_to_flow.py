@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -30,22 +29,24 @@ def curves(sweep: Path) -> pl.DataFrame:
     Raises:
         ResultsError: no flow, or no descent from the start of one.
     """
-    flows, descents = _read(sweep)
+    return _table(*_read(sweep))
+
+
+Key = tuple[int, str]  # depth; what else a start depends on
+Found = tuple[np.ndarray, np.ndarray]  # losses, and |W_11|
+Descent = tuple[Key, str, float, Found]  # with dtype and learning rate
+
+
+def _table(flows: dict[Key, Found], descents: list[Descent]) -> pl.DataFrame:
     rows = [
         {"depth": key[0], "dtype": dtype, "eta": eta, "distance": _distance(curve, flows[key])}
         for key, dtype, eta, curve in descents
         if key in flows
     ]
-    if not rows:
-        raise results.ResultsError(f"cannot draw descent_to_flow of {sweep}: no finished flow and descent of one start")
     return pl.DataFrame(rows).sort("depth", "dtype", "eta")
 
 
-Key = tuple[int, str]  # depth; what else a start depends on
-Found = tuple[np.ndarray, np.ndarray]  # losses, and |W_11|
-
-
-def _read(sweep: Path) -> tuple[dict[Key, Found], list[tuple[Key, str, float, Found]]]:
+def _read(sweep: Path) -> tuple[dict[Key, Found], list[Descent]]:
     flows: dict[Key, Found] = {}
     descents = []
     for folder in results.run_folders(sweep):
@@ -61,6 +62,8 @@ def _read(sweep: Path) -> tuple[dict[Key, Found], list[tuple[Key, str, float, Fo
             flows[key] = curve
         else:
             descents.append((key, str(config["dtype"]), float(config["lr"]["eta"]), curve))
+    if not any(key in flows for key, *_ in descents):
+        raise results.ResultsError(f"cannot draw descent_to_flow of {sweep}: no finished flow and descent of one start")
     return flows, descents
 
 
@@ -89,13 +92,13 @@ def orders(table: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def told(sweep: Path) -> str:
-    """The measured orders, a line each."""
+def told(table: pl.DataFrame) -> str:
+    """The measured orders, a line each, of the table that `curves` makes."""
     return "\n".join(
         f"depth {depth}: descent comes to the flow with order {order:.3f} +- {error:.3f} in the learning rate"
         if points >= 3
         else f"depth {depth}: too few distances between rounding and {NEAR:g} for an order"
-        for depth, order, error, points in orders(curves(sweep)).rows()
+        for depth, order, error, points in orders(table).rows()
     )
 
 
@@ -105,12 +108,11 @@ def draw(sweep: Path) -> list[Path]:
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
     """
-    table = curves(sweep)
-    with matplotlib.rc_context(style.RC):
-        return style.save(_figure(table, *_read(sweep)), sweep, "descent_to_flow")
+    found = _read(sweep)
+    return style.save_drawn(lambda: _figure(_table(*found), *found), sweep, "descent_to_flow")
 
 
-def _figure(table: pl.DataFrame, flows: dict[Key, Found], descents: list[Any]) -> Figure:
+def _figure(table: pl.DataFrame, flows: dict[Key, Found], descents: list[Descent]) -> Figure:
     depths = table["depth"].unique().sort().to_list()
     figure = Figure(figsize=(8.2, 2.9 * len(depths)), layout="constrained")
     axes = figure.subplots(len(depths), 2, squeeze=False)
@@ -133,7 +135,7 @@ def _figure(table: pl.DataFrame, flows: dict[Key, Found], descents: list[Any]) -
     return figure
 
 
-def _curves(axis: Axes, depth: int, flows: dict[Key, Found], descents: list[Any]) -> None:
+def _curves(axis: Axes, depth: int, flows: dict[Key, Found], descents: list[Descent]) -> None:
     own = sorted((d for d in descents if d[0][0] == depth), key=lambda d: -d[2])
     for number, (_, dtype, eta, (loss, entry)) in enumerate(own):
         shade = 0.25 + 0.75 * number / max(1, len(own) - 1)

@@ -62,8 +62,8 @@ def draw_runs(
     if not shown:
         told = "; ".join(["no finished run with one entry unobserved there", *left_out])
         raise results.ResultsError(f"cannot draw {name} of {sweep}: {told}")
-    with matplotlib.rc_context(style.RC):
-        return style.save(_figure(shown, left_out, len({c.depth for c in shown}) if by_depth else None), sweep, name)
+    columns = len({c.depth for c in shown}) if by_depth else None
+    return style.save_drawn(lambda: _figure(shown, left_out, columns), sweep, name)
 
 
 def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Figure:

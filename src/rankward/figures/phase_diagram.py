@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.colors import LogNorm, Normalize
@@ -44,8 +43,7 @@ def draw(sweep: Path) -> list[Path]:
         ResultsError: no run to draw, or files that cannot be written.
     """
     table = curves(sweep)
-    with matplotlib.rc_context(style.RC | {"axes.grid": False}):
-        return style.save(_figure(table), sweep, "phase_diagram")
+    return style.save_drawn(lambda: _figure(table), sweep, "phase_diagram", **{"axes.grid": False})
 
 
 def _figure(table: pl.DataFrame) -> Figure:

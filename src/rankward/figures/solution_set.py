@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -27,7 +26,10 @@ def curves(sweep: Path) -> pl.DataFrame:
     Raises:
         ResultsError: no run that leaves just one entry of a matrix unobserved.
     """
-    solutions, ends = _read(sweep)
+    return _table(*_read(sweep))
+
+
+def _table(solutions: SolutionSet, ends: np.ndarray) -> pl.DataFrame:
     entry = _entries(ends)
     columns = {f"{name} norm": solutions.schatten_norm(entry, p) / _least(solutions, p) for name, p in NORMS.items()}
     ranks = {
@@ -48,10 +50,10 @@ def _read(sweep: Path) -> tuple[SolutionSet, np.ndarray]:
         if not results.is_complete(folder):
             continue
         arrays = results.read_arrays(folder)
-        mask = arrays.get("observations.mask")
-        if mask is None or mask.ndim != 2 or mask.size - mask.sum() != 1:
+        try:
+            found = SolutionSet(arrays["observations.mask"], arrays["observations.values"])
+        except (KeyError, ValueError):  # other measurements than entries, or more than one unobserved
             continue
-        found = SolutionSet(mask, arrays["observations.values"])
         same = solutions is not None and np.array_equal(found.values, solutions.values)
         if solutions is None or (same and (found.row, found.col) == (solutions.row, solutions.col)):
             solutions = found
@@ -74,9 +76,8 @@ def draw(sweep: Path) -> list[Path]:
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
     """
-    table, (_, ends) = curves(sweep), _read(sweep)
-    with matplotlib.rc_context(style.RC):
-        return style.save(_figure(table, ends), sweep, "solution_set")
+    solutions, ends = _read(sweep)
+    return style.save_drawn(lambda: _figure(_table(solutions, ends), ends), sweep, "solution_set")
 
 
 def _figure(table: pl.DataFrame, ends: np.ndarray) -> Figure:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from rankward import results
@@ -32,6 +34,12 @@ RC: Any = {
     "svg.hashsalt": "rankward",
     "svg.fonttype": "path",  # looks the same where the font is not installed
 }
+
+
+def save_drawn(make: Callable[[], Figure], sweep: Path, name: str, **rc: Any) -> list[Path]:
+    """Make a figure in the shared style, changed by `rc`, and write it as `save` does."""
+    with matplotlib.rc_context(RC | rc):
+        return save(make(), sweep, name)
 
 
 def save(figure: Figure, sweep: Path, name: str) -> list[Path]:

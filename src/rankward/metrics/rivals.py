@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.entries import reconstruction_error
@@ -52,8 +53,6 @@ class DistanceToSolution(TraceMetric):
             self.found.setdefault(column, []).append(values)
 
     def columns(self) -> dict[str, Tensor]:
-        from torchmetrics.utilities import dim_zero_cat
-
         return {f"distance/{self.label}_solution": self.gathered()} | {
             name: dim_zero_cat(values) for name, values in self.found.items()
         }

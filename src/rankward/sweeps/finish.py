@@ -33,13 +33,17 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     table = results.write_runs(sweep)
     runs = load(sweep).runs
     pictures: list[Path] = []
+    tables: dict[str, pl.DataFrame] = {}
     for name in figures:
         from rankward.figures import draw
 
         pictures += draw(name, sweep)
         module = importlib.import_module(f"rankward.figures.{name}")
-        if hasattr(module, "told"):
-            print(module.told(sweep))
+        told = getattr(module, "told", None)
+        if hasattr(module, "curves") and (told or wandb is not None):
+            tables[name] = module.curves(sweep)
+        if told:
+            print(told(tables[name]))
     for picture in pictures:
         print(f"figure:  {picture}")
     print(closing_table(runs))
@@ -47,13 +51,7 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     if wandb is not None:
         from rankward.training.loggers import log_sweep
 
-        log_sweep(wandb, sweep, {"runs": runs, **more, **_curves(sweep, figures)}, pictures)
+        log_sweep(wandb, sweep, {"runs": runs, **more, **tables}, pictures)
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
-
-
-def _curves(sweep: Path, figures: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """The tables behind those figures that have one."""
-    modules = {name: importlib.import_module(f"rankward.figures.{name}") for name in figures}
-    return {name: module.curves(sweep) for name, module in modules.items() if hasattr(module, "curves")}

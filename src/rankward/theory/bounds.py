@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 
@@ -57,6 +57,27 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
         t = s + shift
         bound = (1 - t) ** 2 / t - shift
     return np.where((s < 1) & (t < 1) & (bound > 0), bound, np.nan)
+
+
+def around(values: Float[np.ndarray, "runs 2 2"], places: Int[np.ndarray, "runs 2"]) -> Float[np.ndarray, "runs 3"]:
+    """b_12, b_21, b_22 of 2x2 problems, rows and columns permuted so that the entry at `places` is W_11.
+
+    Example:
+        >>> around(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[0, 1]])).tolist()
+        [[1.0, 4.0, 3.0]]
+    """
+    at, (row, col) = np.arange(len(values)), places.T
+    return np.stack([values[at, row, 1 - col], values[at, 1 - row, col], values[at, 1 - row, 1 - col]], axis=1)
+
+
+def forcing_sign(values: Float[np.ndarray, "runs 3"], places: Int[np.ndarray, "runs 2"]) -> Float[np.ndarray, " runs"]:
+    """The determinant's sign from which the bound follows: sign(b_12 b_21), turned by each swap of rows or columns.
+
+    Example:
+        >>> forcing_sign(np.array([[-2.0, 0.5, 0.0], [-2.0, 0.5, 0.0]]), np.array([[0, 0], [0, 1]])).tolist()
+        [-1.0, 1.0]
+    """
+    return np.asarray(np.sign(values[:, 0] * values[:, 1]) * np.where(places.sum(1) % 2, -1, 1))
 
 
 def quasi_norm_constant(p: float) -> float:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 Trace = Mapping[str, np.ndarray]
 
+NOTHING: Mapping[str, Any] = {}
 HOLDS, VIOLATED, NOT_APPLICABLE = "holds", "violated", "not applicable"
 ROUNDING = 1e-9  # of a bound's size (at least 1): by so much may a value lie on its wrong side
 RESOLVED = 100.0  # times the error of a step: a determinant nearer to zero may have either sign
@@ -106,9 +107,10 @@ class Certificate(ABC):
         return found or {self.name: not_applicable(failing or "none of its columns is measured")}
 
 
-def not_applicable(premise: str) -> dict[str, Any]:
-    """The verdict on a statement whose premise fails."""
-    return {"verdict": NOT_APPLICABLE, "premise": premise}
+def not_applicable(premise: str, found: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """The verdict on a statement whose premise fails; of what was `found` all the same, the verdict becomes `seen`."""
+    seen = {"seen" if key == "verdict" else key: value for key, value in found.items()}
+    return {"verdict": NOT_APPLICABLE, "premise": premise, **seen}
 
 
 def beyond_arithmetic(facts: Facts, trace: Trace) -> int | None:
@@ -157,14 +159,7 @@ def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str,
         "margin": float(margins[at]),
         "iteration": int(trace["iteration"][said[at]]),
     }
-    if failing is None:
-        return found
-    return {
-        **not_applicable(failing),
-        "seen": found["verdict"],
-        "margin": found["margin"],
-        "iteration": found["iteration"],
-    }
+    return found if failing is None else not_applicable(failing, found)
 
 
 def first_failing(runs: int, premises: Sequence[tuple[np.ndarray | bool, str]]) -> list[str | None]:

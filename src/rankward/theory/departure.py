@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.stats import norm
 
 
@@ -104,10 +105,8 @@ def censored_line(
     return Line(intercept, float(slope / scale), (ends[0], ends[1]), float(np.exp(log_spread)), known, len(x) - known)
 
 
-def _crossing(excess, start: float, step: float) -> float:  # type: ignore[no-untyped-def]
+def _crossing(excess: Callable[[float], float], start: float, step: float) -> float:
     """Where `excess`, negative at `start`, becomes positive in the direction of `step`; infinity if it never does."""
-    from scipy.optimize import brentq
-
     for _ in range(60):
         if excess(start + step) > 0:
             return float(brentq(excess, start, start + step, xtol=abs(step) * 1e-3))

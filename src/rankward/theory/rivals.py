@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +64,7 @@ def nuclear_completion(
         kept = torch.where(seen[at], dual, 0.0)
         return kept, (kept * given[at]).sum((1, 2))
 
-    return _solve(
-        feasible, supported, feasible(torch.zeros_like(given), torch.arange(len(given))), tolerance, max_iterations
-    )
+    return _solve(feasible, supported, given.shape, tolerance, max_iterations)
 
 
 def nuclear_sensing(
@@ -80,7 +78,6 @@ def nuclear_sensing(
     Raises:
         ValueError: measurements that no matrix meets.
     """
-    dims = matrices.shape[1:]
     rows, wanted = (torch.from_numpy(array) for array in independent(matrices, values))
 
     def feasible(matrix: Tensor, at: Tensor) -> Tensor:
@@ -91,13 +88,7 @@ def nuclear_sensing(
         part = dual.flatten(1) @ rows.T
         return (part @ rows).reshape(dual.shape), part @ wanted
 
-    return _solve(
-        feasible,
-        supported,
-        feasible(torch.zeros(1, *dims, dtype=torch.float64), torch.arange(1)),
-        tolerance,
-        max_iterations,
-    )
+    return _solve(feasible, supported, (1, *matrices.shape[1:]), tolerance, max_iterations)
 
 
 def independent(
@@ -120,15 +111,16 @@ def independent(
 def _solve(
     feasible: Callable[[Tensor, Tensor], Tensor],
     supported: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    start: Tensor,
+    shape: Sequence[int],
     tolerance: float,
     max_iterations: int,
 ) -> LeastNuclear:
-    """ADMM from a feasible start.
+    """ADMM from the feasible points nearest to zero, of problems of that shape [problems, d, d'].
 
     `feasible(matrix, at)` is the nearest feasible matrix to each, of the problems `at`; `supported(dual, at)` the part
     of a dual point that measurements can see, and its value.
     """
+    start = feasible(torch.zeros(*shape, dtype=torch.float64), torch.arange(shape[0]))
     done, norms = start.clone(), torch.linalg.svdvals(start).sum(1)
     gaps = torch.full_like(norms, torch.inf)
     gaps[norms == 0] = 0.0

@@ -15,6 +15,7 @@ from rankward.metrics.functional.ranks import (
     distance_to_rank_from_singular_values,
     effective_rank_from_singular_values,
 )
+from rankward.observations import two_by_two
 
 RANK_RTOL = 1e-12  # singular values beneath so much of the largest count as zero in exact statements
 PIECES = 64  # of the line at first, each halved until it is known or ruled out
@@ -56,7 +57,8 @@ class SolutionSet:
     @classmethod
     def of_equation_6(cls) -> SolutionSet:
         """The paper's (Equation 7)."""
-        return cls(np.array([[False, True], [True, True]]), np.array([[0.0, 1.0], [1.0, 0.0]]))
+        seen = two_by_two()
+        return cls(seen.mask, seen.values)
 
     def at(self, entry: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n rows cols"]:
         """The solutions whose unobserved entry has these values."""

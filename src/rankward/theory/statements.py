@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rankward.observations import dimensions
 from rankward.theory import bounds
 from rankward.theory.certificates import (
     BALANCED,
@@ -36,11 +37,21 @@ def schatten_columns(trace: Trace) -> dict[str, float]:
 
 def solves_equation_6(facts: Facts) -> np.ndarray:
     """[runs] whether the observations are Equation 6's."""
-    if facts.mask is None or facts.dims != (2, 2):
-        return np.zeros(facts.runs, bool)
-    observed = np.array([[False, True], [True, True]])
-    values = np.array([[0.0, 1.0], [1.0, 0.0]])
-    return (facts.mask == observed).all((1, 2)) & (facts.values == values).all((1, 2))
+    return solves_appendix_e(facts) & (facts.dims == (2, 2))
+
+
+def solves_appendix_e(facts: Facts) -> np.ndarray:
+    """[runs] whether the observations are Appendix E's, of which Equation 6 is the smallest case."""
+    return np.zeros(facts.runs, bool) if facts.mask is None else is_appendix_e(facts.mask, facts.values)
+
+
+def is_appendix_e(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[runs] the same of observed entries, [runs, *dims] both."""
+    dims = mask.shape[1:]
+    if len(dims) != 2 or min(dims) < 2:
+        return np.zeros(len(mask), bool)
+    wanted = dimensions(dims)
+    return np.asarray((mask == wanted.mask).all((1, 2)) & (values == wanted.values).all((1, 2)))
 
 
 def _balanced(facts: Facts) -> tuple[np.ndarray, str]:
@@ -117,10 +128,8 @@ class Corollary1(Certificate):
             return not_applicable(failing or "five rows within a decade of a loss below 0.01")
         slope, error = fitted_slope(np.log(loss[last]), np.log(value[last]))
         steep = slope <= -0.5 + max(3 * error, self.slack)
-        fit = {"slope": slope, "standard_error": error}
-        if failing is not None:
-            return {**not_applicable(failing), "seen": HOLDS if steep else VIOLATED, **fit}
-        return {"verdict": HOLDS if steep else VIOLATED, **fit}
+        found = {"verdict": HOLDS if steep else VIOLATED, "slope": slope, "standard_error": error}
+        return found if failing is None else not_applicable(failing, found)
 
 
 def fitted_slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -169,19 +178,13 @@ class Theorem2(Certificate):
 
     def values(self, facts: Facts) -> np.ndarray:
         """[runs, 3] b_12, b_21, b_22 of a 2x2 problem, rows and columns permuted so that W_11 is unobserved."""
-        row, col = np.maximum(facts.unobserved(), 0).T
-        at = np.arange(facts.runs)
-        return np.stack(
-            [facts.values[at, row, 1 - col], facts.values[at, 1 - row, col], facts.values[at, 1 - row, 1 - col]], 1
-        )
+        return bounds.around(facts.values, np.maximum(facts.unobserved(), 0))
 
     def forced_sign(self, facts: Facts) -> np.ndarray:
         """[runs] the determinant's sign from which the bound follows: sign(b_12 b_21), turned by each swap."""
         if facts.dims != (2, 2):
             return np.ones(facts.runs)
-        b_12, b_21, _ = self.values(facts).T
-        swapped = np.where(facts.unobserved().sum(1) % 2, -1, 1)
-        return np.asarray(np.sign(b_12 * b_21) * swapped)
+        return bounds.forcing_sign(self.values(facts), facts.unobserved())
 
     def failing(self, facts: Facts) -> list[str | None]:
         square = len(facts.dims) == 2 and facts.dims[0] == facts.dims[1]
@@ -224,17 +227,6 @@ class Theorem2(Certificate):
     def _limit(self, facts: Facts) -> dict[str, float]:
         values = self.values(facts)[0] if facts.dims == (2, 2) else np.array([1.0, 1.0, 0.0])
         return {"limit": float(bounds.robustness_bound(0.0, *values))}
-
-
-def solves_appendix_e(facts: Facts) -> np.ndarray:
-    """[runs] whether the observations are Appendix E's: ones at (1,2), (2,1), (i,i) for i >= 3, all but (1,1) seen."""
-    if facts.mask is None or len(facts.dims) != 2 or min(facts.dims) < 2:
-        return np.zeros(facts.runs, bool)
-    values = np.eye(*facts.dims)
-    values[:2, :2] = [[0, 1], [1, 0]]
-    observed = np.ones(facts.dims, bool)
-    observed[0, 0] = False
-    return (facts.mask == observed).all((1, 2)) & (facts.values == values).all((1, 2))
 
 
 class Proposition4(Certificate):

@@ -19,6 +19,7 @@ from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain
 from rankward.metrics import TraceMetric
 from rankward.metrics.functional import determinant_sign, unbalancedness
+from rankward.metrics.functional.conserved import largest_square
 from rankward.observations import EntryMask, Measurement
 from rankward.theory import Certificate, Facts
 
@@ -129,14 +130,13 @@ class Ensemble:
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
         chain = isinstance(self.factorization.structure, Chain)
         flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
-        largest = torch.stack([(f.double() * f.double()).flatten(1).sum(1) for f in self.factors]).amax(0)
         return Facts(
             depth=len(self.factors),
             dynamics=self.problem.dynamics,
             mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,
             values=np.stack([m.values for m in self.measurements]),
             determinant=(determinant_sign(product) if is_matrix else unknown).numpy(),
-            unbalancedness=(unbalancedness(self.factors) / largest if chain else unknown).numpy(),
+            unbalancedness=(unbalancedness(self.factors) / largest_square(self.factors) if chain else unknown).numpy(),
             product=product.numpy(),
             tolerance=(flow.rtol if flow is not None else torch.full_like(unknown, rounding)).numpy(),
         )
@@ -153,13 +153,13 @@ class Ensemble:
 
 
 def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
-    if setting(runs[0].lr, "beta") is None:
+    if runs[0].dynamics != "adaptive":
         return None
     return Adaptive(*(torch.tensor([setting(run.lr, key) for run in runs], dtype=dtype) for key in ("beta", "eps")))
 
 
 def _flow(runs: Sequence[RunConfig]) -> Flow | None:
-    if not runs[0].is_flow:
+    if runs[0].dynamics != "flow":
         return None
     tolerances = [(setting(run.lr, "rtol"), setting(run.lr, "atol"), setting(run.lr, "max_time")) for run in runs]
     return Flow(
@@ -187,7 +187,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "observations": (type(measurement).__name__, measurement.values.shape),
         "dtype": run.dtype,
         "engine": run.engine,
-        "lr": "flow" if run.is_flow else "descent" if setting(run.lr, "beta") is None else "adaptive",
+        "lr": run.dynamics,
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
         "record": str(run.record),

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from rankward.dynamics import Problem, Progress, Rows, Status
 from rankward.dynamics.products import product_of
 from rankward.metrics import DistanceToSolution, TraceMetric, measure
+from rankward.theory import Facts
 from rankward.training import rivals
 from rankward.training.ensemble import Ensemble
 
@@ -60,7 +61,6 @@ class EnsembleModule(pl.LightningModule):
         self.length = ensemble.schedule.stride
         self.ground_truth = ensemble.ground_truth()
         self.certificates = ensemble.certificates()
-        self.facts = ensemble.facts()
         for name in self.rival_names:
             rivals.check(name, ensemble.measurements)
         self.trace: list[dict[str, np.ndarray]] = []
@@ -118,6 +118,11 @@ class EnsembleModule(pl.LightningModule):
     def rival_names(self) -> list[str]:
         """Solutions that metrics compare runs with."""
         return [m.solution for m in self.trace_metrics.values() if isinstance(m, DistanceToSolution)]
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What certificates ask of the runs; found when the first row is measured."""
+        return self.ensemble.facts()
 
     @cached_property
     def solutions(self) -> dict[str, rivals.Solution]:

@@ -1,5 +1,5 @@
 # Text, not a module: gradient flow (Equation 4) by an embedded Runge-Kutta method, each lane with its own step size.
-# Below a family's text, which brings `slopes`, `weights_of`, `rates_of`, and below STAGES and ERRORS of `flow.py`.
+# Below a family's text, which brings `slopes`, `weights_of`, `rates_of`, and below `flow.py`'s `stages`, `difference`.
 # Nothing but +, -, *, / and square roots: so the bits are the same on any processor.
 # mypy: ignore-errors
 

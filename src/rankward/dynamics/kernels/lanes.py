@@ -131,6 +131,13 @@ load1, load4, load8, load16, load32 = (_make_load(width) for width in (1, 4, 8, 
 store1, store4, store8, store16, store32 = (_make_store(width) for width in (1, 4, 8, 16, 32))
 
 
+def _everywhere(builder: Any, kind: Any, scalar: Any) -> Any:
+    """A vector of that kind with the number in every lane."""
+    empty, index = ir.Constant(kind, ir.Undefined), ir.IntType(32)
+    first = builder.insert_element(empty, scalar, ir.Constant(index, 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(index, kind.count), [0] * kind.count))
+
+
 def _make_spread(width: int) -> Any:
     @intrinsic
     def spread(typingctx: Any, array: Any, offset: Any) -> Any:
@@ -140,9 +147,7 @@ def _make_spread(width: int) -> Any:
             kind = context.get_value_type(result)
             value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind.element))
             value.align = array.dtype.bitwidth // 8
-            first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+            return _everywhere(builder, kind, value)
 
         return result(array, types.intp), codegen
 
@@ -161,10 +166,7 @@ def _make_fill(width: int) -> Any:
             scalar = context.cast(builder, args[1], sig.args[1], like.dtype)
             if width == 1:
                 return scalar
-            kind = context.get_value_type(result)
-            first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+            return _everywhere(builder, context.get_value_type(result), scalar)
 
         return result(like, value), codegen
 

@@ -29,11 +29,12 @@ def matrix_drift(
         >>> round(matrix_drift([eye, 2 * eye], [eye, eye]).item(), 6)  # 3 sqrt(2) / 8
         0.53033
     """
-    moved = [new - old for new, old in zip(_differences(factors), _differences(initial), strict=True)]
+    moved = [new - old for new, old in zip(differences(factors), differences(initial), strict=True)]
     return _relative(moved, factors)
 
 
-def _differences(factors: Sequence[Tensor]) -> list[Tensor]:
+def differences(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> list[Tensor]:
+    """W_{l+1}^T W_{l+1} - W_l W_l^T of each two neighbouring layers, [runs, ..., d_l, d_l] each."""
     return [
         strict_matmul(above.double().mT, above.double()) - strict_matmul(below.double(), below.double().mT)
         for below, above in pairwise(factors)
@@ -67,7 +68,16 @@ def _squared_norms(factors: Sequence[Tensor]) -> list[Tensor]:
 
 def _relative(moved: list[Tensor], factors: Sequence[Tensor]) -> Tensor:
     """The largest Frobenius norm of `moved` [runs, _, _] over the largest squared one of the factors."""
-    squares = [ordered_sum((factor.double() * factor.double()).flatten(1)) for factor in factors]
-    size = torch.stack(squares).amax(0)
+    size = largest_square(factors)
     changes = [ordered_sum((change * change).flatten(1)).sqrt() for change in moved]
     return (torch.stack(changes).amax(0) if changes else torch.zeros_like(size)) / size
+
+
+def largest_square(factors: Sequence[Float[Tensor, "runs _ _"]]) -> Float[Tensor, " runs"]:
+    """The largest squared Frobenius norm of a factor.
+
+    Example:
+        >>> largest_square([torch.eye(2)[None], 2 * torch.eye(2)[None]]).item()
+        8.0
+    """
+    return torch.stack([ordered_sum((factor.double() * factor.double()).flatten(1)) for factor in factors]).amax(0)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rankward.metrics.functional.conserved import differences
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.singular_values import (
     determinant_2x2,
     scaled_by_power_of_two,
     singular_values,
-    strict_matmul,
 )
 
 
@@ -66,10 +65,7 @@ def unbalancedness(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tens
     """
     lead = factors[0].shape[:-2]
     largest = torch.zeros(lead, dtype=torch.float64, device=factors[0].device)
-    for below, above in pairwise(factors):
-        upper = strict_matmul(above.double().mT, above.double())
-        lower = strict_matmul(below.double(), below.double().mT)
-        difference = upper - lower
+    for difference in differences(factors):
         largest = torch.maximum(largest, singular_values(difference)[..., 0])
     return largest
 
