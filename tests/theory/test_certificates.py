@@ -216,6 +216,9 @@ def test_problems_without_a_determinant_get_a_sentence(tmp_path):
     random = ["observations=random_matrix", "observations.dims=[4,4]", "observations.rank=1", "observations.count=8"]
     (outcome,) = trained(tmp_path / "random", [*random, "max_iterations=100"])
     assert {v["verdict"] for v in outcome.summary["certificates"].values()} == {"not applicable"}
+    sensed = ["observations=sensing", "observations.dims=[2,2]", "observations.rank=1", "observations.count=3"]
+    (outcome,) = trained(tmp_path / "sensed", [*sensed, "max_iterations=100"])
+    assert {v["verdict"] for v in outcome.summary["certificates"].values()} == {"not applicable"}
 
 
 def test_proposition_4_is_checked_of_a_run(tmp_path):

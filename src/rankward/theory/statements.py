@@ -178,6 +178,8 @@ class Theorem2(Certificate):
 
     def values(self, facts: Facts) -> np.ndarray:
         """[runs, 3] b_12, b_21, b_22 of a 2x2 problem, rows and columns permuted so that W_11 is unobserved."""
+        if facts.mask is None:  # measurements of another kind: no entry has a value of its own
+            return np.zeros((facts.runs, 3))
         return bounds.around(facts.values, np.maximum(facts.unobserved(), 0))
 
     def forced_sign(self, facts: Facts) -> np.ndarray:
