@@ -12,8 +12,9 @@ class BatchedLauncher(Launcher):
 
     def __init__(self, memory: Optional[float], dry_run: bool = False) -> None:
         from rankward.sweeps.batched import Batches
+        from rankward.sweeps.crew import Here
 
-        self.batches = Batches(memory)
+        self.batches = Batches(Here(memory))
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Take what Hydra hands to a launcher."""

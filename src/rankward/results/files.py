@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
-CHECKPOINT = "checkpoint.ckpt"
+CHECKPOINT, TASKS = "checkpoint.ckpt", "tasks.json"
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
 

@@ -7,7 +7,6 @@ grouped by what an ensemble shares (shapes, dtype, engine, schedule, metrics), a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,22 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
-from rankward.config.checks import GIB, machine_memory
 from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Slim
+from rankward.sweeps.crew import Crew
 from rankward.sweeps.folders import refuse_other
-
-TOLD = 100  # runs of a sweep that are told one by one; of more, the closing table
-
-
-@dataclass
-class Job:
-    """A job whose folder stands, waiting for its turn.
-
-    Args:
-        number: its place in the launch.
-        config: of its run.
-        target: where its results go.
-        checkpoint: that it goes on from, or None.
-    """
-
-    number: int
-    config: RunConfig
-    target: Any
-    checkpoint: Path | None = None
+from rankward.sweeps.jobs import Job, find_checkpoints, grouped
 
 
 class Batches:
     """What `hydra/launcher=batched` does, apart from being a plugin.
 
     Args:
-        memory: GiB that an ensemble may take; None for half of the machine's.
+        crew: who trains the jobs: `Here`, or tasks of a cluster.
     """
 
-    def __init__(self, memory: float | None) -> None:
-        if memory is not None and not memory > 0:
-            raise ConfigError("hydra.launcher.memory", memory, "a number of GiB above 0, or null")
-        self.memory = (memory * GIB) if memory is not None else machine_memory() / 2
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take what Hydra hands to a launcher."""
@@ -148,48 +127,17 @@ class Batches:
         return done
 
     def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
-        self._find_checkpoints(jobs)
-        done = 0
-        for batch in self._batches(jobs):
-            self._train_batch(batch, returns, (len(returns) - len(jobs) + done, len(returns)))
-            done += len(batch)
-        if not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
+        folder = Path(self.config.hydra.sweep.dir)
+        find_checkpoints(jobs, [path.parent for path in folder.glob(f"*/{results.CHECKPOINT}")])
+        self.crew.work(jobs, returns, folder)
+        if self.crew.away or not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
             return
         from rankward.training.checkpoints import digests
 
         # Done, all of them: what a killed attempt has left is of no more use. Others may wait for another launch.
-        for path in Path(self.config.hydra.sweep.dir).glob(f"*/{results.CHECKPOINT}"):
+        for path in folder.glob(f"*/{results.CHECKPOINT}"):
             if set(digests(path)) <= self.digests:
                 path.unlink(missing_ok=True)
-
-    def _train_batch(self, batch: list[Job], returns: list[JobReturn], place: tuple[int, int]) -> None:
-        """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
-
-        Raises:
-            KeyboardInterrupt: training was interrupted; what was done is saved.
-        """
-        from rankward.training.main import line
-        from rankward.training.train import train
-
-        try:
-            outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place)
-        except Exception as error:
-            if len(batch) == 1:
-                _fail(returns[batch[0].number], error)
-                return
-            half = len(batch) // 2
-            self._train_batch(batch[:half], returns, place)
-            self._train_batch(batch[half:], returns, place)
-            return
-        for job, outcome in zip(batch, outcomes, strict=True):
-            if outcome.error is not None:
-                _fail(returns[job.number], outcome.error)
-                continue
-            if place[1] <= TOLD:
-                print(line(job.config, outcome), flush=True)
-            returns[job.number].return_value = float(outcome.summary["metrics"].get("loss", float("nan")))
-        if any(outcome.error is None and outcome.status == "interrupted" for outcome in outcomes):
-            raise KeyboardInterrupt(f"interrupted; rankward resume {self.config.hydra.sweep.dir} goes on")
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:
         """What a launch of these jobs, which a sweeper has composed, would do."""
@@ -198,43 +146,12 @@ class Batches:
         from rankward.training.ensemble import bytes_a_run
 
         waiting = [Job(number, self.composed[tuple(job)][1], None) for number, job in enumerate(jobs)]
-        batches = self._batches(waiting)
+        batches = grouped(waiting, self.crew.most(waiting))
         seconds = [longest([job.config for job in batch]) for batch in batches]
         return plan(batches, [bytes_a_run(batch[0].config) for batch in batches], seconds)
-
-    def _find_checkpoints(self, jobs: Sequence[Job]) -> None:
-        """Checkpoints that an earlier launch left in any of the sweep's folders, for the jobs that they hold."""
-        from rankward.training.checkpoints import digests
-
-        held: dict[str, Path] = {}
-        paths = Path(self.config.hydra.sweep.dir).glob(f"*/{results.CHECKPOINT}")
-        for path in sorted(paths, key=lambda path: path.stat().st_mtime):  # the latest of a run's is the furthest
-            held |= dict.fromkeys(digests(path), path)
-        for job in jobs:
-            job.checkpoint = held.get(job.target.digest)
-            if job.config.ckpt_path is not None:
-                job.checkpoint = Path(job.config.ckpt_path)
-
-    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Groups of jobs that can share an ensemble and go on from the same checkpoint, cut to fit the memory."""
-        from rankward.training.ensemble import bytes_a_run, traits
-
-        groups: dict[object, list[Job]] = {}
-        for job in jobs:
-            groups.setdefault((traits(job.config), job.checkpoint), []).append(job)
-        batches = []
-        for group in groups.values():
-            size = max(1, int(self.memory // bytes_a_run(group[0].config)))
-            batches += [group[first : first + size] for first in range(0, len(group), size)]
-        return batches
 
 
 def _in_one_line(error: OSError | ConfigError) -> Exception:
     if isinstance(error, OSError) and not isinstance(error, results.ResultsError) and error.filename is not None:
         return results.failure("write", Path(str(error.filename)), error)
     return error
-
-
-def _fail(job: JobReturn, error: Exception) -> None:
-    job.status = JobStatus.FAILED
-    job.return_value = error

@@ -48,6 +48,8 @@ class Launching:
         Raises:
             SweepError: jobs that cannot run, a line each.
         """
+        if self.batches is not None and not self.dry_run:
+            self.batches.crew.check()
         if not self.own_program:
             return
         for name in self.config.get("figures", []):
@@ -114,7 +116,9 @@ class Launching:
         """
         lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
         try:
-            if self.own_program:
+            if self.batches is not None and self.batches.crew.away:
+                print(f"submitted; rankward resume {folder} goes on from what they leave")
+            elif self.own_program:
                 finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
         except OSError as error:
             lines.append(explain(error, CONFIG_FOLDER)[0])

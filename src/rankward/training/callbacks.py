@@ -103,12 +103,16 @@ class ProgressLine(pl.Callback):
 
 
 class OrderlyEnd(pl.Callback):
-    """Ctrl-C and SIGTERM end training after the current chunk; a second one ends it at once.
+    """Ctrl-C, SIGTERM, and SIGUSR2 (a scheduler's warning) end training after the current chunk; a second one at once.
 
     Installed when training starts, since Lightning sets handlers of its own just before.
+
+    Args:
+        signals: takes the numbers of those that came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: list[int] | None = None) -> None:
+        self.signals = signals
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -117,9 +121,11 @@ class OrderlyEnd(pl.Callback):
 
         def interrupt(number: int, frame: Any) -> None:
             pl_module.interrupted = True
+            if self.signals is not None:
+                self.signals.append(number)
             signal.signal(number, signal.SIG_DFL)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
             self.before[number] = signal.signal(number, interrupt)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

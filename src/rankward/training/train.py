@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
 from rankward.config import ConfigError, DataError, RunConfig, setting
@@ -51,6 +52,7 @@ def train(
     targets: Sequence[LogTarget],
     ckpt_path: Path | None = None,
     place: tuple[int, int] | None = None,
+    signals: list[int] | None = None,
 ) -> list[RunResult]:
     """Train runs that share shapes, dtype and engine as one ensemble, and write each one's results.
 
@@ -63,6 +65,7 @@ def train(
         targets: each run's folder, config and W&B group.
         ckpt_path: a checkpoint to go on from, to the same bits, of an ensemble with these runs, alone or among others.
         place: how many runs of a sweep are done before these, and how many there are: for the progress bar.
+        signals: takes those that end training early; its process will be started again, or the runs by another.
 
     Raises:
         ConfigError: runs that cannot share an ensemble or cannot start, or a checkpoint of another config.
@@ -80,7 +83,8 @@ def train(
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
         kept = Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests)
-        trainer = _trainer(runs[0], module.engine, logs, kept, ProgressLine(*(place or (0, len(runs)))))
+        line = ProgressLine(*(place or (0, len(runs))))
+        trainer = _trainer(runs[0], module.engine, logs, kept, line, signals)
         with contextlib.ExitStack() as stack:
             resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
             stack.enter_context(warnings.catch_warnings())
@@ -146,17 +150,24 @@ def _accelerator(run: RunConfig, engine: Engine) -> str:
 
 
 def _trainer(
-    run: RunConfig, engine: Engine, logs: list[RunLog], checkpoints: Checkpoints, progress: ProgressLine
+    run: RunConfig,
+    engine: Engine,
+    logs: list[RunLog],
+    checkpoints: Checkpoints,
+    progress: ProgressLine,
+    signals: list[int] | None,
 ) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return pl.Trainer(
         accelerator=_accelerator(run, engine),
         devices=1,
+        # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
+        plugins=[LightningEnvironment()],
         max_epochs=1,
         logger=[logger for log in logs for logger in log.loggers] or False,
         # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
-        callbacks=[OrderlyEnd(), *(LogRows(log) for log in logs), checkpoints, progress],
+        callbacks=[OrderlyEnd(signals), *(LogRows(log) for log in logs), checkpoints, progress],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

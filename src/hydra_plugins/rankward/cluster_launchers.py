@@ -1,0 +1,68 @@
+"""hydra/launcher=slurm and =submitit_local: found by Hydra at every start, so the work is imported late."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.launcher import Launcher
+
+
+class ClusterLauncher(Launcher):
+    """A multirun's jobs as tasks of a cluster; see `rankward.sweeps.cluster`."""
+
+    def __init__(
+        self, cluster: str, runs_per_task: Optional[int], tasks: Optional[int], wait: bool, poll: float, dry_run: bool,
+        **parameters: Any,
+    ) -> None:  # fmt: skip
+        from rankward.sweeps.batched import Batches
+        from rankward.sweeps.cluster import Cluster
+
+        self.batches = Batches(Cluster(cluster, runs_per_task, tasks, wait, poll, parameters))
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Take what Hydra hands to a launcher."""
+        self.batches.setup(hydra_context, task_function, config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
+        """Submit every job, and return what became of each, in order."""
+        return self.batches.launch(job_overrides, initial_job_idx)
+
+
+@dataclass
+class SubmititLocalConf:
+    """Keys of hydra.launcher; what submitit has is named as there."""
+
+    _target_: str = "hydra_plugins.rankward.cluster_launchers.ClusterLauncher"
+    cluster: str = "local"
+    runs_per_task: Optional[int] = None
+    tasks: Optional[int] = None
+    wait: bool = True
+    poll: float = 5.0
+    dry_run: bool = False
+    timeout_min: int = 60
+    signal_delay_s: int = 120
+    max_num_timeout: int = 3
+    setup: Optional[List[str]] = None
+
+
+@dataclass
+class SlurmConf(SubmititLocalConf):
+    """The same, and what sbatch takes."""
+
+    cluster: str = "slurm"
+    name: str = "rankward"
+    partition: Optional[str] = None
+    account: Optional[str] = None
+    qos: Optional[str] = None
+    cpus_per_task: Optional[int] = None
+    gpus_per_node: Optional[int] = None
+    gres: Optional[str] = None
+    mem_gb: Optional[float] = None
+    constraint: Optional[str] = None
+    exclude: Optional[str] = None
+    array_parallelism: int = 256
+    additional_parameters: Optional[Dict[str, Any]] = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="submitit_local", node=SubmititLocalConf, provider="rankward")
+ConfigStore.instance().store(group="hydra/launcher", name="slurm", node=SlurmConf, provider="rankward")

@@ -1,0 +1,108 @@
+"""Jobs of a sweep whose folders stand: grouped into ensembles, and trained, wherever that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rankward import results
+from rankward.config import RunConfig
+
+TOLD = 100  # runs of a sweep that are told one by one; of more, the closing table
+
+
+@dataclass
+class Job:
+    """A job whose folder stands, waiting for its turn.
+
+    Args:
+        number: its place in the launch.
+        config: of its run.
+        target: where its results go.
+        checkpoint: that it goes on from, or None.
+    """
+
+    number: int
+    config: RunConfig
+    target: Any
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a job: its last loss, or an error; or it was interrupted, and a checkpoint has it."""
+
+    number: int
+    loss: float = float("nan")
+    error: Exception | None = None
+    interrupted: bool = False
+
+
+def grouped(jobs: Sequence[Job], most: Callable[[RunConfig], int]) -> list[list[Job]]:
+    """Jobs that can share an ensemble and go on from the same checkpoint, at most so many together."""
+    from rankward.training.ensemble import traits
+
+    groups: dict[object, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault((traits(job.config), job.checkpoint), []).append(job)
+    batches = []
+    for group in groups.values():
+        size = max(1, most(group[0].config))
+        batches += [group[first : first + size] for first in range(0, len(group), size)]
+    return batches
+
+
+def fitting(memory: float) -> Callable[[RunConfig], int]:
+    """How many runs like a given one so many bytes hold."""
+    from rankward.training.ensemble import bytes_a_run
+
+    return lambda config: int(memory // bytes_a_run(config))
+
+
+def find_checkpoints(jobs: Sequence[Job], folders: Iterable[Path]) -> None:
+    """Give each job the latest checkpoint, of those that earlier attempts left in these folders, that holds it."""
+    from rankward.training.checkpoints import digests
+
+    held: dict[str, Path] = {}
+    paths = [path for path in (folder / results.CHECKPOINT for folder in folders) if path.is_file()]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):  # the latest of a run's is the furthest
+        held |= dict.fromkeys(digests(path), path)
+    for job in jobs:
+        job.checkpoint = held.get(job.target.digest)
+        if job.config.ckpt_path is not None:
+            job.checkpoint = Path(job.config.ckpt_path)
+
+
+def train_batch(batch: list[Job], place: tuple[int, int], signals: list[int] | None = None) -> list[Ended]:
+    """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
+
+    After an interruption what has not begun is missing from the answer.
+
+    Args:
+        batch: jobs that can share an ensemble.
+        place: how many runs of the sweep are done before these, and how many there are.
+        signals: as for `train`.
+    """
+    from rankward.training.main import line
+    from rankward.training.train import train
+
+    try:
+        outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
+    except Exception as error:
+        if len(batch) == 1:
+            return [Ended(batch[0].number, error=error)]
+        half = len(batch) // 2
+        first = train_batch(batch[:half], place, signals)
+        if any(each.interrupted for each in first):
+            return first
+        return first + train_batch(batch[half:], place, signals)
+    ended = []
+    for job, outcome in zip(batch, outcomes, strict=True):
+        if outcome.error is None and place[1] <= TOLD:
+            print(line(job.config, outcome), flush=True)
+        loss = float(outcome.summary["metrics"].get("loss", float("nan")))
+        interrupted = outcome.error is None and outcome.status == "interrupted"
+        ended.append(Ended(job.number, loss, outcome.error, interrupted))
+    return ended
