@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -14,6 +14,7 @@ from rankward.config.checks import GIB, machine_memory
 from rankward.sweeps.jobs import Ended, Job, fitting, grouped, train_batch
 
 
+@runtime_checkable
 class Crew(Protocol):
     """What a launcher asks of those who train."""
 
