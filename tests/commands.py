@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from rankward import results
 
-def rankward(*arguments, cwd, timeout=240):
+
+def rankward(*arguments, cwd, timeout=240, env=None):
     """The command line in a process of its own."""
     command = [sys.executable, "-m", "rankward", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env)
 
 
 def wandb_records(folder: Path) -> list[dict]:
@@ -34,3 +36,15 @@ def small_disk(folder: Path, size: str):
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def leavings(sweep, *runs):
+    """All bytes that a sweep (or some of its runs) leaves, by file; summaries without what depends on time."""
+    found = {}
+    for folder in [sweep / run for run in runs] or results.run_folders(sweep):
+        for name in ("trace.parquet", "factors.safetensors", ".hydra/config.yaml", ".hydra/overrides.yaml"):
+            found[folder.name, name] = (folder / name).read_bytes()
+        summary = json.loads((folder / "summary.json").read_text())
+        del summary["seconds"]
+        found[folder.name, "summary.json"] = json.dumps(summary)
+    return found

@@ -47,6 +47,8 @@ def main() -> None:
     try:
         if sys.argv[1:2] == ["propositions"]:
             sys.exit(_propositions(sys.argv[2:]))
+        if sys.argv[1:2] == ["status"]:
+            sys.exit(_status(sys.argv[2:]))
         sys.argv[1:] = _for_hydra(sys.argv[1:])
         app()
         if _failures:
@@ -82,14 +84,24 @@ def _propositions(arguments: list[str]) -> int:
     return 0 if all(finding.holds for finding in findings) else 1
 
 
+def _status(arguments: list[str]) -> int:
+    """What has become of a sweep's runs; 1 where one has failed."""
+    from rankward.config import ConfigError
+    from rankward.sweeps.status import tell_status
+
+    if len(arguments) != 1:
+        raise ConfigError("status", " ".join(arguments), "one folder: rankward status FOLDER")
+    return tell_status(Path(arguments[0]))
+
+
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
     from rankward.config import ConfigError
     from rankward.sweeps.resume import command_of
 
-    if len(arguments) != 1:
-        raise ConfigError("resume", " ".join(arguments), "one folder: rankward resume FOLDER")
-    return command_of(Path(arguments[0]))
+    if not arguments or "=" in arguments[0]:
+        raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
+    return command_of(Path(arguments[0]), arguments[1:])
 
 
 def tell(error: Exception) -> int:

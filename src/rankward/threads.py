@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def cores() -> int:
-    """Cores that this process may use.
+    """Cores that this process may use; of a task of SLURM those it was given, which not every cluster enforces.
 
     Example:
         >>> cores() >= 1
         True
     """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    return max(1, min(there, int(given))) if given.isdigit() else there
 
 
 def side_by_side(threads: int, function: Callable[..., object], *arguments: object) -> None:

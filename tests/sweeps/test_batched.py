@@ -1,6 +1,5 @@
 """A sweep as a few ensembles leaves what its jobs would leave one by one, whatever befalls it."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -9,23 +8,11 @@ import time
 import polars as pl
 import pytest
 
-from commands import rankward
+from commands import leavings, rankward
 from rankward import results
 
 TENSOR = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[4,3,4]", "metrics=tensor"]
 TENSOR += ["lr=adaptive", "init.scale=1e-2", "logger=none"]
-
-
-def leavings(sweep):
-    """All bytes that a sweep leaves, by file; summaries without what depends on time."""
-    found = {}
-    for folder in results.run_folders(sweep):
-        for name in ("trace.parquet", "factors.safetensors", ".hydra/config.yaml", ".hydra/overrides.yaml"):
-            found[folder.name, name] = (folder / name).read_bytes()
-        summary = json.loads((folder / "summary.json").read_text())
-        del summary["seconds"]
-        found[folder.name, "summary.json"] = json.dumps(summary)
-    return found
 
 
 def test_the_same_bytes_as_job_by_job(tmp_path):

@@ -19,7 +19,7 @@ from rankward.config import ConfigError, RunConfig, run_config
 from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Slim
 from rankward.sweeps.crew import Crew
-from rankward.sweeps.folders import refuse_other
+from rankward.sweeps.folders import drop_checkpoints, refuse_other
 from rankward.sweeps.jobs import Job, find_checkpoints, grouped
 
 
@@ -132,12 +132,7 @@ class Batches:
         self.crew.work(jobs, returns, folder)
         if self.crew.away or not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
             return
-        from rankward.training.checkpoints import digests
-
-        # Done, all of them: what a killed attempt has left is of no more use. Others may wait for another launch.
-        for path in folder.glob(f"*/{results.CHECKPOINT}"):
-            if set(digests(path)) <= self.digests:
-                path.unlink(missing_ok=True)
+        drop_checkpoints(folder, self.digests)
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:
         """What a launch of these jobs, which a sweeper has composed, would do."""

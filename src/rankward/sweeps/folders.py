@@ -54,6 +54,20 @@ def own(folder: Path) -> Path:
     return folder
 
 
+def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
+    """Remove checkpoints all of whose runs are complete; another launch may still want the others.
+
+    Args:
+        sweep: the sweep's folder.
+        complete: config hashes of runs.
+    """
+    for path in sweep.glob(f"*/{results.CHECKPOINT}"):
+        from rankward.training.checkpoints import digests
+
+        if set(digests(path)) <= complete:
+            path.unlink(missing_ok=True)
+
+
 def refuse_other(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a job's folder in which a run of another config has begun.
 

@@ -19,6 +19,7 @@ from rankward.config.report import explain
 from rankward.figures import check_name
 from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
+from rankward.sweeps.crew import refuse_live
 from rankward.sweeps.finish import finish
 from rankward.sweeps.folders import SWEEP, fresh, own
 
@@ -94,6 +95,8 @@ class Launching:
             if self.batches is not None:
                 self.batches.composed.clear()  # they have the other folder in their files
         with results.claimed(folder):
+            if self.batches is None or not self.batches.crew.elsewhere:
+                refuse_live(folder)  # before its file says that another launcher goes on
             OmegaConf.save(self.config, folder / SWEEP)
             yield folder
 
@@ -117,7 +120,7 @@ class Launching:
         lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
         try:
             if self.batches is not None and self.batches.crew.away:
-                print(f"submitted; rankward resume {folder} goes on from what they leave")
+                print(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
             elif self.own_program:
                 finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
         except OSError as error:

@@ -82,6 +82,8 @@ class Refinement:
             SweepError: as the grid's sweep.
         """
         launching = self.grid.launching
+        if not launching.config.hydra.launcher.get("wait", True):
+            raise ConfigError("hydra.launcher.wait", False, "true: a round is compared with the one before it")
         jobs = self.grid.jobs(arguments)
         launching.check(jobs)
         cells = [Cell(job, self._start(job)) for job in jobs]

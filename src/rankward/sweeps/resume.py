@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,11 +13,16 @@ from rankward.sweeps.folders import SWEEP
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
 
 
-def command_of(folder: Path) -> list[str]:
+def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
     """Arguments that go on with a sweep's or a single run's folder.
 
+    Args:
+        folder: of either.
+        more: overrides that take the place of those that were given for the same key; another `hydra/launcher` that of
+            all that the old one was told.
+
     Raises:
-        ConfigError: neither stands there.
+        ConfigError: neither stands there, or an override that moves the folder.
     """
     sweep = folder / SWEEP
     if not sweep.is_file() and not (folder / HYDRA).is_file():
@@ -26,7 +32,15 @@ def command_of(folder: Path) -> list[str]:
     hydra = loaded.hydra
     key = "hydra.sweep.dir" if sweep.is_file() else "hydra.run.dir"
     ours = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=", "hydra.launcher.dry_run=")
-    given = [override for override in (*hydra.overrides.task, *hydra.overrides.hydra) if not override.startswith(ours)]
+    if moved := [override for override in more if override.startswith(ours[:2])]:
+        raise ConfigError("resume", moved[0], "no other folder: results stay where they are")
+    dropped = {override.partition("=")[0] for override in more}
+    launcher = ("hydra/launcher=", "hydra.launcher.") if "hydra/launcher" in dropped else ()
+    given = [
+        override
+        for override in (*hydra.overrides.task, *hydra.overrides.hydra)
+        if not override.startswith((*ours, *launcher)) and override.partition("=")[0].lstrip("+~") not in dropped
+    ]
     sources = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
     quoted = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return [*(["-m"] if sweep.is_file() else []), *sources, *given, f"{key}='{quoted}'"]
+    return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}='{quoted}'"]

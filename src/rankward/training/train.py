@@ -91,13 +91,15 @@ def train(
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
         left = _Leavings(module, targets, time.perf_counter() - started)
+        leave = left.log_and_write if runs[0].logger and not logs else left.write
+        going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
+        outcomes = [
+            result if going_on and result.status == "interrupted" else leave(index)
+            for index, result in enumerate(left.results)
+        ]
         if logs:  # a single run's, which have had its rows while it trained
-            outcomes = [left.write(0)]
             logs[0].close(outcomes[0].summary, failed=outcomes[0].failed)
             logs.pop()
-        else:
-            leave = left.log_and_write if runs[0].logger else left.write
-            outcomes = [leave(index) for index in range(len(runs))]
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)

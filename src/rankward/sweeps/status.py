@@ -1,0 +1,98 @@
+"""What has become of a sweep's runs so far, on a cluster or here; and the gathering, once nobody is at work on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from rankward import results
+from rankward.config import ConfigError
+from rankward.sweeps.folders import SWEEP, drop_checkpoints
+from rankward.sweeps.tasks import Tasks
+
+STATES = ("done", "running", "pending", "failed")
+SHOWN = 20  # tasks or failures that are told one by one
+
+
+def tell_status(sweep: Path) -> int:
+    """Print how many runs are done, running, pending and failed; gather them where nobody is at work; 1 for failures.
+
+    Raises:
+        ConfigError: no sweep's folder.
+        ResultsError: what cannot be read, or a table or figure that cannot be made.
+        Unanswered: a scheduler that does not tell its tasks' states.
+    """
+    if not (sweep / SWEEP).is_file():
+        raise ConfigError("status", str(sweep), f"the folder of a sweep (with {SWEEP})")
+    tasks = Tasks.read(sweep)
+    live = tasks.live()
+    here = _is_held(sweep)
+    states = run_states(sweep, tasks, live, here)
+    counts = Counter(states.values())
+    print(f"{sweep}: {len(states):,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
+    for task, state in list(live.items())[:SHOWN]:
+        done = sum(states.get(run) == "done" for run in tasks.runs[task])
+        print(f"  task {task}: {state}, {done:,} of {len(tasks.runs[task]):,} runs done; log {tasks.log(task)}")
+    if len(live) > SHOWN:
+        print(f"  and {len(live) - SHOWN:,} tasks more")
+    failed = [run for run, state in states.items() if state == "failed"]
+    if failed:
+        from rankward.sweeps.cluster import told  # what submitit has kept of a task's end
+
+        last = {run: task for task, runs in tasks.runs.items() for run in runs}
+        whys: dict[str, list[str]] = {}
+        for run in failed:
+            why = told(tasks, last[run], run) if run in last else "its process has ended before it was complete"
+            whys.setdefault(why, []).append(run)
+        for why, runs in list(whys.items())[:SHOWN]:
+            more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
+            print(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}")
+        if not live and not here:
+            print(f"  rankward resume {sweep} starts what is missing")
+    if not live and not here:
+        with results.claimed(sweep):
+            _gather(sweep, states)
+    return 1 if failed else 0
+
+
+def run_states(sweep: Path, tasks: Tasks, live: Mapping[str, str], here: bool) -> dict[str, str]:
+    """Each run folder's state: `done`, `running`, `pending` or `failed`.
+
+    Args:
+        sweep: the sweep's folder.
+        tasks: of the sweep.
+        live: those that still live, and their states.
+        here: whether a process of no cluster holds the sweep: what is not done is then its to do.
+    """
+    busy = {run: live[task] for task in live for run in tasks.runs[task]}
+    rest = "running" if here else "failed"
+    return {
+        folder.name: "done" if results.is_complete(folder) else busy.get(folder.name, rest)
+        for folder in results.run_folders(sweep)
+    }
+
+
+def _is_held(sweep: Path) -> bool:
+    try:
+        with results.claimed(sweep):
+            return False
+    except results.Busy:
+        return True
+
+
+def _gather(sweep: Path, states: Mapping[str, str]) -> None:
+    """Table and figures, unless they are there already and no run has been written since."""
+    from rankward.sweeps.finish import finish
+
+    written = [sweep / run / results.SUMMARY for run, state in states.items() if state == "done"]
+    table = sweep / results.RUNS
+    if not written or (table.is_file() and table.stat().st_mtime >= max(path.stat().st_mtime for path in written)):
+        return
+    if len(written) == len(states):
+        drop_checkpoints(sweep, {results.read_summary(path.parent)["config_hash"] for path in written})
+    config = OmegaConf.load(sweep / SWEEP)
+    assert isinstance(config, DictConfig)
+    finish(sweep, config.get("figures", []), config.get("logger", {}).get("wandb"))
