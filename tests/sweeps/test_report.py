@@ -1,5 +1,6 @@
 """Before and after a sweep: the plan that trains nothing, the closing table, and the way back from a folder."""
 
+import json
 import subprocess
 import sys
 
@@ -21,6 +22,19 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
     assert lines[3].startswith("8 runs, at most") and list(tmp_path.iterdir()) == []
     wrong = rankward(*sweep, "lr.eta=0", "--dry-run", cwd=tmp_path)
     assert wrong.returncode == 2 and "lr.eta: 0.0" in wrong.stderr
+
+
+def test_going_on_with_other_settings(tmp_path):
+    """What is given takes the place of what was; another launcher, of all that the old one was told."""
+    task, own = ["seed=0,1", "lr.eta=1e-3"], ["hydra/launcher=slurm", "hydra.launcher.tasks=2", "hydra.sweep.dir=x"]
+    made = {"hydra": {"overrides": {"task": task, "hydra": own}, "runtime": {"config_sources": []}}}
+    (tmp_path / "multirun.yaml").write_text(json.dumps(made))
+    where = f"hydra.sweep.dir='{tmp_path}'"
+    assert command_of(tmp_path, ["hydra.launcher.tasks=3"]) == [
+        "-m", *task, own[0], "hydra.launcher.tasks=3", where]  # fmt: skip
+    assert command_of(tmp_path, ["hydra/launcher=batched"]) == ["-m", *task, "hydra/launcher=batched", where]
+    with pytest.raises(ConfigError, match="no other folder"):
+        command_of(tmp_path, ["hydra.sweep.dir=elsewhere"])
 
 
 @pytest.mark.slow
