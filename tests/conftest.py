@@ -1,4 +1,5 @@
-"""Shapes in signatures are checked while the tests run; compiled modules are left alone, which numba could not store."""
+"""Shapes in signatures are checked while the tests run; modules whose name begins with _ are left alone: compiled ones, which
+numba could not store, and one that makes functions as it goes, each of which the hook would take a millisecond over."""
 
 from pathlib import Path
 

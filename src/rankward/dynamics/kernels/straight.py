@@ -122,7 +122,7 @@ def source(sizes: Sequence[int], adaptive: bool) -> str:
     text += function(
         "losses(state, scratch, sizes, loss)",
         indented(loads + residual_lines),
-        indented([f"store(loss, 0, {squares})", "for lane in range(LANES):", "    loss[lane] *= 0.5"]),
+        indented([f"store(loss, 0, fill(loss, 0.5) * ({squares}))"]),
     )
     loads = [
         *(f"{name} = load(factors, (origin + {index}) * LANES)" for index, name in enumerate(weights)),

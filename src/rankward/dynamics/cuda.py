@@ -1,0 +1,152 @@
+"""The compiled engine on a GPU: small chains of matrices, one run a thread, with the bits of the processor."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankward.config import ConfigError
+from rankward.dynamics.kernels import device, store
+from rankward.dynamics.state import Problem, Progress, Rows, Schedule
+from rankward.factorizations.base import Chain, Components
+
+ROWS_BYTES = 2**30  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
+COUNTS = ("iteration", "status", "below", "next_record")
+FEW = 2**14  # runs, of which a warp each is spread over a card's processors
+
+
+class CudaEngine:
+    """Advances an ensemble in a kernel; one launch a chunk, and nothing read back before its end.
+
+    Args:
+        structure: a chain whose products are written out (family `straight`).
+        schedule: which iterations are looked at and recorded.
+
+    Raises:
+        ConfigError: numba-cuda is not installed.
+    """
+
+    name = "cuda"
+
+    def __init__(self, structure: Chain, schedule: Schedule) -> None:
+        self.structure, self.schedule = structure, schedule
+        check_installed()
+
+    @staticmethod
+    def serves(structure: Chain | Components | None, dynamics: str) -> bool:
+        """Whether there is a kernel for it."""
+        return isinstance(structure, Chain) and store.family(structure.sizes) == "straight" and dynamics != "flow"
+
+    def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
+        """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
+
+        Args:
+            factors: [runs, *shape] each, on a CUDA device; or on the processor, in the simulator of numba-cuda.
+            length: a multiple of the schedule's stride.
+        """
+        from numba import cuda
+
+        place = factors[0].device
+        running = progress.running.to(place)
+        flat = torch.cat([factor.detach().flatten(1) for factor in factors], dim=1)[running]
+        fixed = [each.to(place).flatten(1)[running] for each in (problem.operator, problem.values)]
+        rates = rates_of(problem, progress, place)[running]
+        state = torch.cat([flat, *fixed, rates], dim=1).T.contiguous()
+        counts, losses = self._tables(problem, progress, place, running)
+        runs, parameters = len(running), flat.shape[1]
+        capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // (runs * flat[0].nbytes)))
+        rows_iteration = torch.empty((capacity, runs), dtype=torch.int64, device=place)
+        rows_loss = torch.empty((capacity, runs), dtype=torch.float64, device=place)
+        rows_factors = torch.empty((capacity, parameters, runs), dtype=flat.dtype, device=place)
+        loss = torch.empty((1, runs), dtype=flat.dtype, device=place)
+
+        drive = device.module(self.structure.sizes, str(flat.dtype).removeprefix("torch."), problem.dynamics).drive
+        arrays = [state, loss, counts, losses, rows_iteration, rows_loss, rows_factors]
+        schedule = self.schedule
+        block = min(runs, 32 if runs < FEW else 128)
+        on_card = place.type == "cuda"
+        with cuda.gpus[place.index or 0] if on_card else contextlib.nullcontext(), device.strict():
+            drive[-(-runs // block), block](
+                *(cuda.as_cuda_array(each) if on_card else each.numpy() for each in arrays),
+                length, schedule.stride, schedule.every, schedule.iteration_ratio, schedule.loss_ratio,
+                schedule.stop_checks,
+            )  # fmt: skip
+
+        flat = state[:parameters].T
+        ends = np.cumsum([factor[0].numel() for factor in factors]).tolist()
+        with torch.no_grad():
+            for factor, end in zip(factors, ends, strict=True):
+                factor[running] = flat[:, end - factor[0].numel() : end].reshape(-1, *factor.shape[1:])
+        self._give_back(progress, running, counts, losses, state[-2:])
+        kept = torch.arange(capacity, device=place) < counts[-1][:, None]
+        chosen = rows_factors.permute(2, 0, 1)[kept]
+        return Rows(
+            running.repeat_interleave(counts[-1]).cpu(),
+            rows_iteration.T[kept].cpu(),
+            rows_loss.T[kept].cpu(),
+            torch.zeros(len(chosen), dtype=torch.float64),
+            [
+                chosen[:, end - factor[0].numel() : end].reshape(-1, *factor.shape[1:])
+                for factor, end in zip(factors, ends, strict=True)
+            ],
+        )
+
+    @staticmethod
+    def _tables(problem: Problem, progress: Progress, place: torch.device, running: Tensor) -> tuple[Tensor, Tensor]:
+        """What the kernel keeps of each run in whole numbers, and of losses."""
+        whole = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations]
+        real = [progress.lowest_loss, problem.stop_loss, problem.loss_scale]
+        counts = torch.stack([each.to(place, torch.int64) for each in whole])[:, running]
+        losses = torch.stack([each.to(place, torch.float64) for each in real])[:, running]
+        return torch.cat([counts, torch.zeros_like(counts[:1])]), losses.contiguous()
+
+    @staticmethod
+    def _give_back(progress: Progress, running: Tensor, counts: Tensor, losses: Tensor, memory: Tensor) -> None:
+        columns: Sequence[tuple[str, Tensor]] = [
+            *zip(COUNTS, counts, strict=False),
+            ("lowest_loss", losses[0]),
+            *zip(("mean_square", "weight"), memory, strict=True),
+        ]
+        for name, values in columns:
+            kept = getattr(progress, name)
+            kept[running.to(kept.device)] = values.to(kept.device, kept.dtype)
+
+
+def rates_of(problem: Problem, progress: Progress, place: torch.device) -> Tensor:
+    """[runs, 7] in the runs' dtype: eta, scale, beta, 1 - beta, eps, and what an adaptive rate remembers."""
+    eta = problem.eta
+    nothing = torch.zeros_like(eta)
+    beta, eps = nothing, nothing
+    if problem.adaptive is not None:
+        beta, eps = problem.adaptive.beta.to(eta), problem.adaptive.eps.to(eta)
+    columns = [eta, problem.loss_scale, beta, 1 - beta, eps, progress.mean_square, progress.weight]
+    return torch.stack([column.to(place, eta.dtype) for column in columns], dim=1)
+
+
+def check_installed() -> None:
+    """Refuse a GPU's kernel where its compiler is missing.
+
+    Raises:
+        ConfigError: what to install.
+    """
+    try:
+        import numba_cuda  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "trainer", "gpu", "cpu, or engine=batched: the kernel needs numba-cuda (pip install 'rankward[gpu]')"
+        ) from None
+
+
+def driver() -> Any:
+    """The version of the CUDA driver here as (major, minor), or None where there is no driver."""
+    from numba import cuda
+
+    try:
+        return cuda.cudadrv.driver.get_version()
+    except Exception:  # whatever loading a library that is not there raises
+        return None

@@ -1,0 +1,74 @@
+"""The straight-line kernel for a GPU: the processor's text with other loads, compiled by numba-cuda.
+
+Additions and multiplications are never fused, so a run has the bits of the processor. numba-cuda does not pass that
+option on to its compiler, so it is put in where it calls NVVM; a kernel with a fused operation is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from rankward.dynamics.kernels import straight
+from rankward.dynamics.kernels.store import _imported, _read, _shared, _suffix
+
+HEAD = """import math
+
+import numpy as np
+from numba import config, cuda
+
+REAL = np.{dtype}
+PLAIN = {{}} if config.ENABLE_CUDASIM else {{"lto": False}}  # linked as it is; the simulator knows no such option
+device = cuda.jit(device=True, **PLAIN)
+"""
+
+
+def source(sizes: tuple[int, ...], dtype: str, dynamics: str) -> str:
+    """The text of a chain's kernel: `drive`, and what it calls.
+
+    Example:
+        >>> "njit" in source((2, 2, 2), "float64", "descent")
+        False
+    """
+    adaptive = dynamics == "adaptive"
+    shared = _shared(adaptive) + straight.source(sizes, adaptive)
+    text = HEAD.format(dtype=dtype) + _read("_cuda_source.py") + shared + _read("_cuda_driver_source.py")
+    return text.replace("@numba.njit(cache=True, nogil=True)", "@device")
+
+
+@functools.cache
+def module(sizes: tuple[int, ...], dtype: str, dynamics: str) -> Any:
+    """The kernel's text, imported; what it holds is compiled where it is first called."""
+    name = f"cuda_{'_'.join(map(str, sizes))}{_suffix(dynamics)}_{dtype}"
+    return _imported(name, source(sizes, dtype, dynamics))
+
+
+@contextlib.contextmanager
+def strict() -> Iterator[None]:
+    """While this lasts, NVVM fuses no multiplication with an addition.
+
+    Raises:
+        RuntimeError: it did.
+    """
+    from numba import config
+
+    if config.ENABLE_CUDASIM:  # nothing is compiled
+        yield
+        return
+    from numba.cuda.cudadrv import nvvm
+
+    compile_ir = nvvm.compile_ir
+
+    def unfused(ir: Any, **options: Any) -> Any:
+        made = compile_ir(ir, **(options | {"fma": False}))
+        if b"fma.rn" in made:
+            raise RuntimeError("this version of numba-cuda fuses multiplications with additions")
+        return made
+
+    nvvm.compile_ir = unfused
+    try:
+        yield
+    finally:
+        nvvm.compile_ir = compile_ir

@@ -1,0 +1,30 @@
+"""The GPU kernel's assembly, made without a GPU."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from rankward.dynamics.kernels.device import module, strict
+
+
+def ptx(sizes: tuple[int, ...], dtype: str, dynamics: str, capability: tuple[int, int]) -> str:
+    """For a card of that compute capability, which device functions would ask the card for."""
+    from numba import cuda, types
+    from numba.cuda import dispatcher
+
+    real = types.float64 if dtype == "float64" else types.float32
+    arrays = [
+        (real, 2),
+        (real, 2),
+        (types.int64, 2),
+        (types.float64, 2),
+        (types.int64, 2),
+        (types.float64, 2),
+        (real, 3),
+    ]
+    numbers = (types.int64, types.int64, types.int64, types.float64, types.float64, types.int64)
+    signature = (*(types.Array(kind, axes, "C") for kind, axes in arrays), *numbers)
+    card = mock.Mock(compute_capability=capability)
+    with strict(), mock.patch.object(dispatcher, "get_current_device", return_value=card):
+        made, _ = cuda.compile_ptx(module(sizes, dtype, dynamics).drive.py_func, signature, cc=capability)
+    return str(made)

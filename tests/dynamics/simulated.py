@@ -1,0 +1,55 @@
+"""Run in a process of its own with NUMBA_ENABLE_CUDASIM=1: the GPU's kernel, in numba-cuda's simulator.
+
+Prints a line for each case whose final factors, progress and rows are not, bit for bit, those of the processor.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_engines import ensemble, trained
+
+from rankward.dynamics import Adaptive, FusedEngine, Problem, Schedule
+from rankward.dynamics.cuda import CudaEngine
+from rankward.factorizations import Chain
+
+
+def adaptive(problem: Problem) -> Problem:
+    many = torch.ones_like(problem.eta)
+    return replace(problem, adaptive=Adaptive(0.99 * many, 1e-3 * many))
+
+
+def compare() -> int:
+    wrong = 0
+    cases = 0
+    for dtype in (torch.float64, torch.float32):
+        for sizes in ((2, 2), (2, 2, 2), (2, 2, 2, 2), (2,) * 6, (3, 2, 4)):
+            for schedule in (Schedule(stride=10), Schedule(stride=5, every=20, stop_checks=2)):
+                for rate in ("descent", "adaptive"):
+                    _, factors, problem = ensemble(sizes, 4, dtype, 67, 0.02, eta=(1e-2, 3e-1))
+                    problem.eta[3] = 1e4  # diverges
+                    problem = adaptive(problem) if rate == "adaptive" else problem
+                    here = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+                    cases += 1
+                    for length in (10_000, 20):
+                        there = trained(CudaEngine(Chain(sizes), schedule), factors, problem, length)
+                        same = all(
+                            torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True)
+                        )
+                        same &= all(
+                            torch.equal(value, there[1].state_dict()[name])
+                            for name, value in here[1].state_dict().items()
+                        )
+                        if not (same and repr(here[2]) == repr(there[2])):
+                            print(dtype, sizes, schedule, rate, length, "differ")
+                            wrong += 1
+    print(f"{cases} cases")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(1 if compare() else 0)

@@ -1,0 +1,115 @@
+"""Batched matrix products against the compiled engine and autograd, uncaptured, on the processor."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_components import problem_of, starts
+from test_engines import ensemble, trained
+
+from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
+from rankward.dynamics._slopes import slopes_of
+from rankward.dynamics.batched import BatchedEngine
+from rankward.factorizations import Chain, Components
+
+
+def close(one, other, rtol):
+    for a, b in zip(one, other, strict=True):
+        assert ((a - b).flatten(1).norm(dim=1) <= rtol * a.flatten(1).norm(dim=1)).all()
+
+
+def same_rows(one, other, rtol):
+    for run, rows in one.items():
+        assert [row[0] for row in rows] == [row[0] for row in other[run]]
+        assert [row[1] for row in rows] == pytest.approx([row[1] for row in other[run]], rel=rtol)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (2, 2, 2, 2), (5, 5, 5, 5), (18, 17, 19), (66, 5, 65)])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_chains_as_in_the_compiled_engine(sizes, adaptive):
+    _, factors, problem = ensemble(sizes, 3)
+    many = torch.ones_like(problem.eta)
+    problem = replace(problem, adaptive=Adaptive(0.9 * many, 1.0 * many)) if adaptive else problem
+    for schedule in (Schedule(), Schedule(stride=20, every=100)):
+        here = trained(BatchedEngine(Chain(sizes), schedule), factors, problem)
+        there = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+        close(there[0], here[0], 1e-10)
+        same_rows(there[2], here[2], 1e-9)
+        assert torch.equal(here[1].next_record, there[1].next_record)
+
+
+@pytest.mark.parametrize("dims, components", [((5, 3), 4), ((3, 5, 2), 7), ((8, 8, 8), 64), ((3, 2, 4, 2, 3), 20)])
+def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
+    problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)
+    _, factors = starts(dims, components, 3, torch.float64)
+    schedule = Schedule(stride=100, stop_checks=3)
+    here = trained(BatchedEngine(Components(dims, components), schedule), factors, problem, 300)
+    there = trained(FusedEngine(Components(dims, components), schedule), factors, problem)
+    close(there[0], here[0], 1e-10)
+    same_rows(there[2], here[2], 1e-9)
+
+
+def test_runs_stop_each_at_its_own_time_and_diverge_alone():
+    sizes = (2, 2, 2, 2)
+    _, factors, problem = ensemble(sizes, 9, max_iterations=615, stop_loss=0.3, eta=(1e-4, 2e-2))
+    problem.eta[4], problem.stop_loss[4] = 1e4, 0
+    for schedule in (Schedule(), Schedule(stride=20, every=60, stop_checks=2)):
+        here = trained(BatchedEngine(Chain(sizes), schedule), factors, problem, 200)
+        there = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+        assert here[1].status[4] == Status.DIVERGED
+        assert torch.equal(here[1].status, there[1].status) and torch.equal(here[1].iteration, there[1].iteration)
+        calm = [run for run in range(9) if run != 4]
+        close([f[calm] for f in there[0]], [f[calm] for f in here[0]], 1e-10)
+
+
+@pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_slopes_are_autograds(dtype, rtol):
+    random = torch.Generator().manual_seed(0)
+
+    def drawn(*shape):
+        return torch.randn(*shape, dtype=dtype, generator=random)
+
+    chain = [drawn(2, 3, 4).requires_grad_(), drawn(2, 5, 3).requires_grad_()]
+    matrices, values = drawn(2, 6, 5, 4), drawn(2, 6)
+    half = 0.5 * ((torch.einsum("rnij,rij->rn", matrices, chain[1] @ chain[0]) - values) ** 2).sum(1)
+    mine, slopes = slopes_of(Chain((4, 3, 5)), mask=False)(chain, matrices, values)
+    torch.testing.assert_close(mine, half, rtol=rtol, atol=0)
+    for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), chain), strict=True):
+        torch.testing.assert_close(slope, truth, rtol=rtol, atol=rtol)
+    modes = [drawn(2, d, 6).requires_grad_() for d in (3, 2, 4, 2, 3)]
+    mask, seen = (drawn(2, 3, 2, 4, 2, 3) > 0).to(dtype), drawn(2, 3, 2, 4, 2, 3)
+    tensor = torch.einsum("rax,rbx,rcx,rdx,rex->rabcde", *modes)
+    half = 0.5 * ((mask * (tensor - seen)) ** 2).flatten(1).sum(1)
+    mine, slopes = slopes_of(Components((3, 2, 4, 2, 3), 6), mask=True)(modes, mask, seen)
+    torch.testing.assert_close(mine, half, rtol=rtol, atol=0)
+    for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), modes), strict=True):
+        torch.testing.assert_close(slope, truth, rtol=rtol, atol=rtol)
+
+
+def test_sensing_as_the_reference_engine():
+    from rankward.factorizations import MatrixFactorization
+
+    factorization = MatrixFactorization((3, 3), 2)
+    random = torch.Generator().manual_seed(1)
+    _, factors, problem = ensemble((3, 3, 3), 2, max_iterations=200)
+    matrices = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=random)
+    problem = replace(problem, operator=matrices, values=torch.randn(2, 4, dtype=torch.float64, generator=random))
+    here = trained(BatchedEngine(Chain((3, 3, 3)), Schedule()), factors, problem)
+    there = trained(ReferenceEngine(factorization, Schedule()), factors, problem)
+    close(there[0], here[0], 1e-12)
+    same_rows(there[2], here[2], 1e-10)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_captured_graph_replays_what_the_processor_does(adaptive):
+    from test_cuda import OnCard
+
+    dims, components = (8, 8, 8), 64
+    problem = problem_of(dims, 20, 0.5, torch.float64, adaptive=adaptive, iterations=1000, eta=1e-3)
+    _, factors = starts(dims, components, 20, torch.float64)
+    engine = BatchedEngine(Components(dims, components), Schedule(stride=100, stop_checks=3))
+    here, there = trained(engine, factors, problem), trained(OnCard(engine), factors, problem)
+    close(here[0], there[0], 1e-10)
+    same_rows(here[2], there[2], 1e-9)

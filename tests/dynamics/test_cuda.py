@@ -1,0 +1,89 @@
+"""The GPU's kernel, without a GPU: in numba-cuda's simulator, and as assembly for two generations of cards."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_engines import ensemble, trained
+
+from rankward.config import ConfigError
+from rankward.dynamics import FusedEngine, Schedule
+from rankward.dynamics.cuda import CudaEngine
+from rankward.factorizations import Chain
+
+installed = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
+HERE = Path(__file__).parent
+
+
+@installed
+@pytest.mark.slow
+def test_the_simulator_gives_the_bits_of_the_processor():
+    """Chains, dtypes, rates, schedules; runs that converge, diverge and reach their limit; chunks that fill up."""
+    command = [sys.executable, "-W", "ignore", str(HERE / "simulated.py")]
+    done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "40 cases\n"), done.stdout + done.stderr
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamics", ["descent", "adaptive"])
+@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
+def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
+    from device_code import ptx
+
+    assembler = next(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/ptxas"), None)
+    for depth in range(2, 7):
+        for dtype in ("float64", "float32"):
+            text = ptx((2,) * (depth + 1), dtype, dynamics, capability)
+            assert f".target sm_{capability[0]}{capability[1]}" in text and "mul.rn" in text
+            assert not re.search(r"\bfma\.|\.approx|\.ftz", text)
+            if assembler is None:
+                pytest.skip("spills are not looked for: no ptxas (nvidia-cuda-nvcc)")
+            (tmp_path / "kernel.ptx").write_text(text)
+            command = [assembler, "-v", f"-arch=sm_{capability[0]}{capability[1]}", tmp_path / "kernel.ptx"]
+            done = subprocess.run([*command, "-o", tmp_path / "kernel"], capture_output=True, text=True, check=True)
+            assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in done.stderr, done.stderr
+
+
+def test_a_missing_compiler_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba_cuda", None)
+    with pytest.raises(ConfigError, match="numba-cuda"):
+        CudaEngine(Chain((2, 2, 2)), Schedule())
+
+
+def test_what_the_kernel_serves():
+    assert CudaEngine.serves(Chain((2, 2, 2)), "adaptive")
+    assert not CudaEngine.serves(Chain((2, 2, 2)), "flow") and not CudaEngine.serves(Chain((100, 100, 100)), "descent")
+    assert not CudaEngine.serves(None, "descent")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (2, 2, 2, 2), (2,) * 7, (3, 2, 4)])
+def test_a_card_gives_the_bits_of_the_processor(sizes, dtype):
+    _, factors, problem = ensemble(sizes, 200, dtype, 5000, 0.02, eta=(1e-3, 3e-1))
+    here = trained(FusedEngine(Chain(sizes), Schedule()), factors, problem)
+    there = trained(OnCard(CudaEngine(Chain(sizes), Schedule())), factors, problem)
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
+    assert repr(here[2]) == repr(there[2])
+
+
+class OnCard:
+    """An engine that is handed tensors of the processor and works on a card's."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def advance(self, factors, problem, progress, length):
+        on_card = [factor.cuda() for factor in factors]
+        rows = self.engine.advance(on_card, problem, progress, length)
+        for factor, advanced in zip(factors, on_card, strict=True):
+            factor.copy_(advanced)
+        rows.factors[:] = [factor.cpu() for factor in rows.factors]
+        return rows
