@@ -196,8 +196,16 @@ def test_engines_are_chosen_by_what_they_can():
     chain, schedule = MatrixFactorization((2, 2), 2), Schedule()
     assert choose_engine("auto", chain, schedule, mask=True).name == "fused"
     assert choose_engine("auto", chain, schedule, mask=False).name == "reference"
-    assert choose_engine("auto", chain, schedule, mask=True, accelerator="gpu").name == "reference"
     assert choose_engine("reference", chain, schedule, mask=True).name == "reference"
+    assert (
+        choose_engine("auto", MatrixFactorization((9, 9), 3), schedule, mask=True, accelerator="gpu").name == "batched"
+    )
+    assert choose_engine("auto", chain, schedule, mask=False, accelerator="gpu").name == "batched"
+    assert choose_engine("auto", chain, schedule, mask=True, dynamics="flow", accelerator="gpu").name == "reference"
+    with pytest.raises(ConfigError, match="'batched' is not allowed; .* a flow"):
+        choose_engine("batched", chain, schedule, mask=True, dynamics="flow")
+    with pytest.raises(ConfigError, match="'cuda' is not allowed; .* this factorization"):
+        choose_engine("cuda", MatrixFactorization((9, 9), 3), schedule, mask=True)
     for more in ({"mask": False}, {"mask": True, "accelerator": "gpu"}):
         with pytest.raises(ConfigError, match="engine"):
             choose_engine("fused", chain, schedule, **more)

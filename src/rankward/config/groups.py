@@ -283,15 +283,22 @@ class FileLogger:
 
 @dataclass
 class Trainer:
-    """Which device the ensemble lives on, through Lightning."""
+    """Which devices the ensemble lives on, through Lightning."""
 
     name: str = MISSING
     accelerator: str = MISSING
     threads: int | None = None
+    devices: int = 1
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             at_least("trainer.threads", self.threads, 1)
+        at_least("trainer.devices", self.devices, 1)
+        if self.devices > 1 and self.accelerator not in ("gpu", MISSING):
+            raise ConfigError(
+                "trainer.devices", self.devices, "1, or trainer=gpu; a processor's cores are trainer.threads"
+            )
 
 
 @dataclass

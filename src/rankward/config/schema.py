@@ -17,7 +17,7 @@ from rankward.config.errors import ConfigError
 from rankward.config.groups import Checkpoint, Record
 
 DTYPES = ("float64", "float32")
-ENGINES = ("auto", "reference", "fused")
+ENGINES = ("auto", "reference", "fused", "cuda", "batched")
 
 
 @dataclass(frozen=True)

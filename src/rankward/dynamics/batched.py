@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rankward.dynamics._slopes import slopes_of
 from rankward.dynamics.cuda import COUNTS, rates_of
+from rankward.dynamics.reference import one_thread
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Chain, Components
 
@@ -87,6 +88,9 @@ class _AtWork:
         runs, bytes_a_row = len(running), sum(f[0].numel() * f.element_size() for f in self.factors)
         self.capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * bytes_a_row)))
         self.index = torch.arange(runs, device=place)
+        # Numbers as tensors: making one of a number copies it to the device, which a graph cannot hold.
+        self.codes = {status: torch.full_like(self.index, status) for status in Status}
+        self.spare = torch.full_like(self.index, self.capacity)
         self.count = torch.zeros(runs, dtype=torch.int64, device=place)
         room = (runs, self.capacity + 1)  # the last place takes what is not recorded
         self.rows_iteration = torch.zeros(room, dtype=torch.int64, device=place)
@@ -95,18 +99,19 @@ class _AtWork:
 
     def go(self, rounds: int) -> None:
         """So many rounds, captured once and replayed on a GPU."""
-        with torch.no_grad():
-            if self.index.device.type != "cuda" or rounds < 4:
+        if self.index.device.type != "cuda":
+            with torch.no_grad(), one_thread():
                 for _ in range(rounds):
                     self.round()
-                return
+            return
+        with torch.no_grad(), torch.cuda.device(self.index.device):
             warm = torch.cuda.Stream()
             warm.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(warm):  # libraries set themselves up in a first round, which a graph cannot hold
                 self.round()
             torch.cuda.current_stream().wait_stream(warm)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads have other devices
                 self.round()
             for _ in range(rounds - 1):
                 graph.replay()
@@ -114,7 +119,7 @@ class _AtWork:
     def round(self) -> None:
         """Steps to the next look, and the look."""
         active = (self.status == Status.RUNNING) & (self.iteration < self.until) & (self.count < self.capacity)
-        steps = torch.where(active & ~self.fresh, (self.limit - self.iteration).clamp(max=self.schedule.stride), 0)
+        steps = (self.limit - self.iteration).clamp(max=self.schedule.stride) * (active & ~self.fresh)
         for number in range(self.schedule.stride):
             self._step(steps > number)
         self.iteration += steps
@@ -142,16 +147,16 @@ class _AtWork:
         half, _ = self.slopes(self.factors, self.operator, self.values)
         here = half.double() * self.loss_scale
         low = here < self.stop_loss
-        below = torch.where(low, self.below + 1, 0)
-        ended = torch.where(self.iteration >= self.limit, int(Status.MAX_ITERATIONS), int(Status.RUNNING))
-        ended = torch.where(low & (below >= self.schedule.stop_checks), int(Status.CONVERGED), ended)
-        ended = torch.where(here < torch.inf, ended, int(Status.DIVERGED))
+        below = (self.below + 1) * low
+        ended = torch.where(self.iteration >= self.limit, self.codes[Status.MAX_ITERATIONS], self.codes[Status.RUNNING])
+        ended = torch.where(low & (below >= self.schedule.stop_checks), self.codes[Status.CONVERGED], ended)
+        ended = torch.where(here < torch.inf, ended, self.codes[Status.DIVERGED])
         due = self.iteration >= self.next_record
         row = due | (ended != Status.RUNNING)
         if not self.schedule.every:
             row |= here <= self.schedule.loss_ratio * self.lowest_loss
         row &= active
-        place = torch.where(row, self.count, self.capacity)
+        place = torch.where(row, self.count, self.spare)
         self.rows_iteration[self.index, place] = self.iteration
         self.rows_loss[self.index, place] = here
         for rows, factor in zip(self.rows_factors, self.factors, strict=True):

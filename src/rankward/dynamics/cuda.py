@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +50,7 @@ class CudaEngine:
             factors: [runs, *shape] each, on a CUDA device; or on the processor, in the simulator of numba-cuda.
             length: a multiple of the schedule's stride.
         """
-        from numba import cuda
-
+        cuda: Any = importlib.import_module("numba.cuda")
         place = factors[0].device
         running = progress.running.to(place)
         flat = torch.cat([factor.detach().flatten(1) for factor in factors], dim=1)[running]
@@ -135,18 +135,8 @@ def check_installed() -> None:
         ConfigError: what to install.
     """
     try:
-        import numba_cuda  # noqa: F401
+        importlib.import_module("numba_cuda")
     except ImportError:
         raise ConfigError(
             "trainer", "gpu", "cpu, or engine=batched: the kernel needs numba-cuda (pip install 'rankward[gpu]')"
         ) from None
-
-
-def driver() -> Any:
-    """The version of the CUDA driver here as (major, minor), or None where there is no driver."""
-    from numba import cuda
-
-    try:
-        return cuda.cudadrv.driver.get_version()
-    except Exception:  # whatever loading a library that is not there raises
-        return None

@@ -40,8 +40,6 @@ class Cluster:
         ConfigError: settings out of range.
     """
 
-    elsewhere = True
-
     def __init__(
         self,
         cluster: str,
@@ -61,7 +59,7 @@ class Cluster:
         self.cluster, self.runs_per_task, self.tasks = cluster, runs_per_task, tasks
         self.wait, self.poll = wait, poll
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
-        self.away = False
+        self.elsewhere, self.away = cluster == "slurm", False
 
     def check(self) -> None:
         """Refuse SLURM where there is none.
@@ -71,6 +69,9 @@ class Cluster:
         """
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
             raise ConfigError("hydra/launcher", "slurm", "batched or submitit_local: sbatch and srun are not here")
+
+    def claim(self, sweep: Path) -> None:
+        """Nobody is disturbed: runs of live tasks are left to them."""
 
     def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
         """`runs_per_task`, or the fewest with which so many tasks are enough."""

@@ -24,6 +24,9 @@ class Crew(Protocol):
     def check(self) -> None:
         """Raise a ConfigError where nobody could train."""
 
+    def claim(self, sweep: Path) -> None:
+        """Raise Busy where others are at work on the sweep whom these would disturb."""
+
     def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
         """How many runs like a given one may train together, if these jobs are all that there is to do."""
 
@@ -51,6 +54,10 @@ class Here:
     def check(self) -> None:
         """Nothing is needed."""
 
+    def claim(self, sweep: Path) -> None:
+        """Refuse a sweep on which tasks of a cluster are at work."""
+        refuse_live(sweep)
+
     def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
         """As many as the memory holds."""
         return fitting(self.memory)
@@ -62,7 +69,7 @@ class Here:
             KeyboardInterrupt: training was interrupted; what was done is saved.
             Busy: tasks of a cluster are at work on the sweep.
         """
-        refuse_live(sweep)
+        self.claim(sweep)
         done = len(returns) - len(jobs)
         for batch in grouped(jobs, self.most(jobs)):
             ended = train_batch(batch, (done, len(returns)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,11 @@ def grouped(jobs: Sequence[Job], most: Callable[[RunConfig], int]) -> list[list[
 
 
 def fitting(memory: float) -> Callable[[RunConfig], int]:
-    """How many runs like a given one so many bytes hold."""
+    """How many runs like a given one so many bytes hold, and their devices."""
+    from rankward.training.devices import free_memory
     from rankward.training.ensemble import bytes_a_run
 
-    return lambda config: int(memory // bytes_a_run(config))
+    return lambda config: int(min(memory, free_memory(config)) // bytes_a_run(config))
 
 
 def find_checkpoints(jobs: Sequence[Job], folders: Iterable[Path]) -> None:
@@ -75,29 +77,38 @@ def find_checkpoints(jobs: Sequence[Job], folders: Iterable[Path]) -> None:
             job.checkpoint = Path(job.config.ckpt_path)
 
 
-def train_batch(batch: list[Job], place: tuple[int, int], signals: list[int] | None = None) -> list[Ended]:
+def train_batch(
+    batch: list[Job], place: tuple[int, int], signals: list[int] | None = None, halved: bool = False
+) -> list[Ended]:
     """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
 
-    After an interruption what has not begun is missing from the answer.
+    After an interruption what has not begun is missing from the answer. Runs for which a GPU's memory does not do are
+    halved once.
 
     Args:
         batch: jobs that can share an ensemble.
         place: how many runs of the sweep are done before these, and how many there are.
         signals: as for `train`.
+        halved: whether memory was short before.
     """
+    import torch
+
     from rankward.training.main import line
     from rankward.training.train import train
 
     try:
         outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
     except Exception as error:
-        if len(batch) == 1:
-            return [Ended(batch[0].number, error=error)]
+        full = isinstance(error, torch.OutOfMemoryError)
+        if len(batch) == 1 or (full and halved):
+            return [Ended(job.number, error=error) for job in batch]
+        if full:
+            print(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", file=sys.stderr)
         half = len(batch) // 2
-        first = train_batch(batch[:half], place, signals)
+        first = train_batch(batch[:half], place, signals, full)
         if any(each.interrupted for each in first):
             return first
-        return first + train_batch(batch[half:], place, signals)
+        return first + train_batch(batch[half:], place, signals, full)
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
         if outcome.error is None and place[1] <= TOLD:

@@ -68,7 +68,8 @@ class Launching:
         if not wrong:  # only now what imports torch: observations are made, and starts drawn
             from rankward.training.train import check_all
 
-            wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs).items()}
+            elsewhere = self.batches is not None and self.batches.crew.elsewhere
+            wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs, elsewhere).items()}
         if wrong:
             raise SweepError([_told([number], jobs) + line for number, line in wrong.items()])
         if self.batches is not None:
@@ -95,8 +96,8 @@ class Launching:
             if self.batches is not None:
                 self.batches.composed.clear()  # they have the other folder in their files
         with results.claimed(folder):
-            if self.batches is None or not self.batches.crew.elsewhere:
-                refuse_live(folder)  # before its file says that another launcher goes on
+            # Before the folder's file says that another launcher goes on.
+            (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
             OmegaConf.save(self.config, folder / SWEEP)
             yield folder
 

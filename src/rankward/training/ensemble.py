@@ -54,8 +54,6 @@ class Ensemble:
             ConfigError: runs that cannot share an ensemble (shapes, dtype, engine, schedule), or one that cannot start.
             DataError: observations that cannot be used.
         """
-        if setting(runs[0].trainer, "accelerator") == "gpu" and not torch.cuda.is_available():
-            raise ConfigError("trainer", "gpu", "cpu or auto: no CUDA device is to be seen here")
         measurements = [observed(run) for run in runs]
         factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
@@ -93,6 +91,7 @@ class Ensemble:
             self.factorization,
             self.schedule,
             mask=self.problem.is_mask,
+            dynamics=self.problem.dynamics,
             accelerator=setting(run.trainer, "accelerator", "cpu"),
             threads=setting(run.trainer, "threads"),
         )

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from rankward.dynamics import Problem, Progress, Rows, Status
+from rankward.config import setting
+from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.products import product_of
 from rankward.metrics import DistanceToSolution, TraceMetric, measure
 from rankward.theory import Facts
 from rankward.training import rivals
+from rankward.training.devices import cards
 from rankward.training.ensemble import Ensemble
 
 CHUNK_SECONDS = 0.25  # how long an interruption may wait; results do not depend on where chunks end
@@ -50,7 +52,10 @@ class EnsembleModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.ensemble = ensemble
-        self.engine = ensemble.engine()
+        self.engine: Engine = ensemble.engine()
+        run = ensemble.runs[0]
+        if setting(run.trainer, "devices", 1) > 1:
+            self.engine = SplitEngine([ensemble.engine() for _ in cards(run)], cards(run))
         self.factors = nn.ParameterList([nn.Parameter(f.clone(), requires_grad=False) for f in ensemble.factors])
         for name, value in Progress.start(len(ensemble.runs)).state_dict().items():
             self.register_buffer(f"progress_{name}", value)
@@ -65,6 +70,7 @@ class EnsembleModule(pl.LightningModule):
             rivals.check(name, ensemble.measurements)
         self.trace: list[dict[str, np.ndarray]] = []
         self.interrupted = False
+        self.trained_on = "cpu"  # Lightning brings the module back before it is asked
 
     @property
     def progress(self) -> Progress:
@@ -87,6 +93,7 @@ class EnsembleModule(pl.LightningModule):
         """Advance every run by a chunk, and measure what was recorded."""
         if not self.running:
             return
+        self.trained_on = str(self.device)
         started = time.perf_counter()
         rows = self.engine.advance(list(self.factors), self.problem, self.progress, self.length)
         seconds = time.perf_counter() - started

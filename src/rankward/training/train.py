@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
@@ -24,6 +23,7 @@ from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import part_of
+from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, traits
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
@@ -72,6 +72,7 @@ def train(
         DataError: observations that cannot be used.
         ResultsError: a checkpoint that cannot be written.
     """
+    check_devices(runs[0])
     module = EnsembleModule(Ensemble.of(runs))
     digests = [target.digest for target in targets]
     checkpoint = targets[0].folder / results.CHECKPOINT
@@ -89,6 +90,7 @@ def train(
             resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
+            stack.enter_context(precision(runs[0]))
             trainer.fit(module, ckpt_path=resumed, weights_only=True)
         left = _Leavings(module, targets, time.perf_counter() - started)
         leave = left.log_and_write if runs[0].logger and not logs else left.write
@@ -109,19 +111,25 @@ def train(
     return outcomes
 
 
-def check(run: RunConfig) -> None:
+def check(run: RunConfig, elsewhere: bool = False) -> None:
     """Do all that a run does before its first step, and write nothing.
+
+    Args:
+        run: its config.
+        elsewhere: whether another machine will train it, so that this one's devices do not matter.
 
     Raises:
         ConfigError: a run that cannot start.
         DataError: observations that cannot be used.
     """
+    if not elsewhere:
+        check_devices(run)
     EnsembleModule(Ensemble.of([run]))
     if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
         raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
 
 
-def check_all(runs: Sequence[RunConfig]) -> dict[int, Exception]:
+def check_all(runs: Sequence[RunConfig], elsewhere: bool = False) -> dict[int, Exception]:
     """What is wrong with each of many runs, by place: `check` for one of those that differ in seeds and numbers alone.
 
     Every run's observations are made; starts, metrics and engines of runs that share traits and init are checked once.
@@ -132,7 +140,7 @@ def check_all(runs: Sequence[RunConfig]) -> dict[int, Exception]:
         try:
             alike = (traits(run), _kind_of_start(run), str(run.factorization), run.ckpt_path)
             if alike not in sound:
-                check(run)
+                check(run, elsewhere)
                 sound.add(alike)
         except (ConfigError, DataError) as error:
             wrong[place] = error
@@ -141,14 +149,6 @@ def check_all(runs: Sequence[RunConfig]) -> dict[int, Exception]:
 
 def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
     return tuple(setting(run.init, name) for name in ("name", "_target_", "determinant"))
-
-
-def _accelerator(run: RunConfig, engine: Engine) -> str:
-    """`auto` means the processor for the compiled engine, and for the other a CUDA device where there is one."""
-    wanted: str = setting(run.trainer, "accelerator", "cpu")
-    if wanted != "auto":
-        return wanted
-    return "gpu" if engine.name == "reference" and torch.cuda.is_available() else "cpu"
 
 
 def _trainer(
@@ -162,7 +162,7 @@ def _trainer(
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return pl.Trainer(
-        accelerator=_accelerator(run, engine),
+        accelerator=accelerator(run, engine),
         devices=1,
         # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
         plugins=[LightningEnvironment()],
@@ -240,7 +240,8 @@ class _Leavings:
             "iterations": int(module.progress.iteration[index]),
             "seconds": self.seconds,
             "engine": module.engine.name,
-            "device": str(module.device),
+            "device": module.trained_on,
+            "tf32": bool(setting(module.ensemble.runs[index].trainer, "tf32", False)),
             "dtype": module.ensemble.runs[index].dtype,
             "config_hash": self.targets[index].digest,
             "versions": versions(),

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from rankward.dynamics.kernels import straight
 from rankward.dynamics.kernels.store import _imported, _read, _shared, _suffix
+
+ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
 HEAD = """import math
 
@@ -52,14 +56,11 @@ def strict() -> Iterator[None]:
     Raises:
         RuntimeError: it did.
     """
-    from numba import config
-
+    config: Any = importlib.import_module("numba").config
     if config.ENABLE_CUDASIM:  # nothing is compiled
         yield
         return
-    from numba.cuda.cudadrv import nvvm
-
-    compile_ir = nvvm.compile_ir
+    nvvm: Any = importlib.import_module("numba.cuda.cudadrv.nvvm")
 
     def unfused(ir: Any, **options: Any) -> Any:
         made = compile_ir(ir, **(options | {"fma": False}))
@@ -67,8 +68,9 @@ def strict() -> Iterator[None]:
             raise RuntimeError("this version of numba-cuda fuses multiplications with additions")
         return made
 
-    nvvm.compile_ir = unfused
-    try:
-        yield
-    finally:
-        nvvm.compile_ir = compile_ir
+    with ONE_AT_A_TIME:
+        compile_ir, nvvm.compile_ir = nvvm.compile_ir, unfused
+        try:
+            yield
+        finally:
+            nvvm.compile_ir = compile_ir

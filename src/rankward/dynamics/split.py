@@ -1,0 +1,75 @@
+"""Several devices for one ensemble: each advances its share of the runs, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows
+
+
+@runtime_checkable
+class Advances(Protocol):
+    """What an engine is, to whoever drives it."""
+
+    name: str
+
+    def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
+        """Advance every running run by a chunk."""
+
+
+class SplitEngine:
+    """Splits the runs that still go on evenly over devices; what a run becomes does not depend on the split.
+
+    Args:
+        engines: one for each device.
+        devices: to work on, as `cuda:0`; factors and progress stay where they are handed in.
+    """
+
+    def __init__(self, engines: Sequence[Advances], devices: Sequence[torch.device]) -> None:
+        self.engines, self.devices, self.name = list(engines), list(devices), engines[0].name
+
+    def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
+        """Advance every running run by `length` iterations, or to its stop; factors and progress change in place."""
+        running = progress.running
+        shares = [share for share in running.cpu().tensor_split(len(self.devices)) if len(share)]
+
+        def work(share: Tensor, engine: Advances, device: torch.device) -> tuple[list[Tensor], Progress, Rows]:
+            own = [factor.detach()[share.to(factor.device)].to(device) for factor in factors]
+            part = Progress(**_each(progress, share))
+            return own, part, engine.advance(own, _part(problem, share), part, length)
+
+        with ThreadPoolExecutor(len(shares)) as pool:
+            done = list(pool.map(work, shares, self.engines, self.devices))
+        with torch.no_grad():
+            for share, (own, part, _) in zip(shares, done, strict=True):
+                for factor, advanced in zip(factors, own, strict=True):
+                    factor[share.to(factor.device)] = advanced.to(factor.device)
+                for name, values in part.state_dict().items():
+                    kept = getattr(progress, name)
+                    kept[share.to(kept.device)] = values.to(kept.device)
+        rows = [each for _, _, each in done]
+        return Rows(
+            torch.cat([share[each.run] for share, each in zip(shares, rows, strict=True)]),
+            torch.cat([each.iteration for each in rows]),
+            torch.cat([each.loss for each in rows]),
+            torch.cat([each.time for each in rows]),
+            [torch.cat([part.cpu() for part in parts]) for parts in zip(*(each.factors for each in rows), strict=True)],
+        )
+
+
+def _each(whole: Any, share: Tensor) -> dict[str, Any]:
+    """A dataclass's tensors, of these runs alone."""
+    values = {field.name: getattr(whole, field.name) for field in fields(whole)}
+    return {name: value[share.to(value.device)] for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _part(problem: Problem, share: Tensor) -> Problem:
+    adaptive = None if problem.adaptive is None else Adaptive(**_each(problem.adaptive, share))
+    flow = None if problem.flow is None else Flow(**_each(problem.flow, share))
+    return Problem(**_each(problem, share), adaptive=adaptive, flow=flow)

@@ -1,0 +1,135 @@
+"""Devices that are not there, that are too small, and what a GPU's engines leave when Lightning drives them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from commands import leavings, rankward
+from rankward import results
+from rankward.config import ConfigError
+from rankward.sweeps import jobs
+from rankward.training import devices
+from rankward.training import train as training
+
+
+def run_on(accelerator="gpu", **more):
+    return SimpleNamespace(trainer={"accelerator": accelerator, **more})
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (AssertionError("Torch not compiled with CUDA enabled"), "this PyTorch is a build without CUDA"),
+        (RuntimeError("Found no NVIDIA driver on your system. Please check"), "Found no NVIDIA driver on your system"),
+        (
+            RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update"),
+            "driver on your system is too old (found version 11040)",
+        ),
+    ],
+)
+def test_why_a_gpu_cannot_be_used(monkeypatch, raised, words):
+    def init():
+        raise raised
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(ConfigError, match="trainer: 'gpu' is not allowed; expected cpu or auto: ") as told:
+        devices.check_devices(run_on())
+    assert words in str(told.value) and "\n" not in str(told.value)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match="MPS has no float64"):
+        devices.check_devices(run_on())
+    devices.check_devices(run_on("cpu"))
+
+
+def test_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    devices.check_devices(run_on(devices=2))
+    with pytest.raises(ConfigError, match="trainer.devices: 3 is not allowed; expected at most 2"):
+        devices.check_devices(run_on(devices=3))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (2**30 * (1 + card.index), 2**34))
+    assert devices.free_memory(run_on(devices=2)) == 1.5 * 2**30  # half of what is free on both
+    assert devices.free_memory(run_on("cpu")) == float("inf")
+
+
+def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys):
+    sizes = []
+
+    def train(runs, *_):
+        sizes.append(len(runs))
+        if len(runs) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        summary = {"metrics": {"loss": 0.5}, "iterations": 1, "seconds": 0.0, "engine": "cuda"}
+        return [SimpleNamespace(error=None, status="converged", summary=summary, folder="f") for _ in runs]
+
+    monkeypatch.setattr(training, "train", train)
+    batch = [jobs.Job(number, None, None) for number in range(6)]
+    assert [ended.error for ended in jobs.train_batch(batch, (0, 1000))] == [None] * 6 and sizes == [6, 3, 3]
+    assert capsys.readouterr().err == "rankward: 6 runs at once are too many for the GPU's memory: halved\n"
+    sizes.clear()
+    batch = [jobs.Job(number, None, None) for number in range(8)]
+    ended = jobs.train_batch(batch, (0, 1000))
+    assert sizes == [8, 4, 4] and all(isinstance(each.error, torch.OutOfMemoryError) for each in ended)
+
+
+def test_one_processor_is_one_device(tmp_path):
+    refused = rankward("trainer.devices=2", "logger=none", cwd=tmp_path)
+    assert refused.returncode == 2 and "trainer.devices: 2 is not allowed" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
+def test_lightning_drives_the_gpu_kernel_to_the_bytes_of_the_processor(tmp_path):
+    """In numba-cuda's simulator: two runs and, once killed, the checkpoint of one engine taken up by the other."""
+    sweep = ["-m", "seed=0,1", "depth=2", "max_iterations=300", "init.scale=0.1", "lr.eta=0.1", "logger=none"]
+    simulator = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+    there = rankward(*sweep, "engine=cuda", "hydra.sweep.dir=there", cwd=tmp_path, env=simulator)
+    here = rankward(*sweep, "hydra.sweep.dir=here", cwd=tmp_path)
+    batched = rankward(*sweep, "engine=batched", "hydra.sweep.dir=batched", cwd=tmp_path)
+    assert there.returncode == here.returncode == batched.returncode == 0, there.stderr + here.stderr + batched.stderr
+    ours, theirs = leavings(tmp_path / "here"), leavings(tmp_path / "there")
+    for name in ("trace.parquet", "factors.safetensors"):
+        assert ours["0", name] == theirs["0", name] and ours["1", name] == theirs["1", name]
+    for run in "01":
+        summaries = [results.read_summary(tmp_path / sweep / run) for sweep in ("there", "here", "batched")]
+        assert [each["engine"] for each in summaries] == ["cuda", "fused", "batched"]
+        assert summaries[2]["metrics"]["loss"] == pytest.approx(summaries[1]["metrics"]["loss"], rel=1e-9)
+        assert summaries[0]["tf32"] is False
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_trainer_gpu_leaves_the_bytes_of_the_processor(tmp_path):
+    sweep = ["-m", "depth=2,3", "seed=range(0,20)", "max_iterations=20000", "logger=none"]
+    there = rankward(*sweep, "trainer=gpu", "hydra.sweep.dir=there", cwd=tmp_path)
+    here = rankward(*sweep, "hydra.sweep.dir=here", cwd=tmp_path)
+    assert there.returncode == here.returncode == 0, there.stderr + here.stderr
+    for run in range(40):
+        for name in ("trace.parquet", "factors.safetensors"):
+            one, other = (tmp_path / sweep / str(run) / name for sweep in ("there", "here"))
+            assert one.read_bytes() == other.read_bytes()
+        assert results.read_summary(tmp_path / "there" / str(run))["device"].startswith("cuda")
+
+
+def test_checkpoints_move_between_engines(tmp_path):
+    """The compiled engine takes up what batched products began, as a processor takes up a GPU's."""
+    slow = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[3,3,3]", "metrics=tensor"]
+    slow += ["lr=adaptive", "lr.eta=1e-3", "init.scale=1e-1", "logger=none", "checkpoint.seconds=0.2"]
+    slow += ["stop_loss=0", "max_iterations=60_000"]
+    command = [sys.executable, "-m", "rankward", *slow, "engine=batched", "hydra.run.dir=one"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "one" / "checkpoint.ckpt").is_file():
+        pass
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    state = torch.load(tmp_path / "one" / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    assert 0 < int(state["progress_iteration"][0]) < 60_000 and all(
+        each.device.type == "cpu" for each in state.values()
+    )
