@@ -23,6 +23,27 @@ def adaptive(problem: Problem) -> Problem:
     return replace(problem, adaptive=Adaptive(0.99 * many, 1e-3 * many))
 
 
+class InTurn:
+    """A chunk by one engine, the next by the other."""
+
+    def __init__(self, *engines):
+        self.engines = list(engines)
+
+    def advance(self, *arguments):
+        self.engines.reverse()
+        return self.engines[0].advance(*arguments)
+
+
+def one_takes_up_what_the_other_began() -> bool:
+    sizes, schedule = (2, 2, 2), Schedule(stride=10)
+    _, factors, problem = ensemble(sizes, 4, max_iterations=67, eta=(1e-2, 3e-1))
+    here = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+    there = trained(
+        InTurn(FusedEngine(Chain(sizes), schedule), CudaEngine(Chain(sizes), schedule)), factors, problem, 20
+    )
+    return here[2] == there[2]
+
+
 def compare() -> int:
     wrong = 0
     cases = 0
@@ -48,6 +69,7 @@ def compare() -> int:
                             print(dtype, sizes, schedule, rate, length, "differ")
                             wrong += 1
     print(f"{cases} cases")
+    wrong += not one_takes_up_what_the_other_began()
     return wrong
 
 

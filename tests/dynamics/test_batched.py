@@ -62,6 +62,25 @@ def test_runs_stop_each_at_its_own_time_and_diverge_alone():
         close([f[calm] for f in there[0]], [f[calm] for f in here[0]], 1e-10)
 
 
+def test_one_engine_takes_up_what_another_began():
+    dims, components, schedule = (3, 5, 2), 7, Schedule(stride=100, stop_checks=3)
+    problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)
+    _, factors = starts(dims, components, 3, torch.float64)
+    engines = [
+        FusedEngine(Components(dims, components), schedule),
+        BatchedEngine(Components(dims, components), schedule),
+    ]
+
+    class InTurn:
+        def advance(self, *arguments):
+            engines.reverse()
+            return engines[0].advance(*arguments)
+
+    whole, mixed = trained(engines[0], factors, problem), trained(InTurn(), factors, problem, 200)
+    close(whole[0], mixed[0], 1e-10)
+    same_rows(whole[2], mixed[2], 1e-9)
+
+
 @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
 def test_slopes_are_autograds(dtype, rtol):
     random = torch.Generator().manual_seed(0)

@@ -2,12 +2,11 @@
 
 import importlib.util
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from runs import composed
 
 from commands import leavings, rankward
 from rankward import results
@@ -17,8 +16,8 @@ from rankward.training import devices
 from rankward.training import train as training
 
 
-def run_on(accelerator="gpu", **more):
-    return SimpleNamespace(trainer={"accelerator": accelerator, **more})
+def run_on(*overrides):
+    return composed("logger=none", *overrides)[0]
 
 
 @pytest.mark.parametrize(
@@ -39,23 +38,25 @@ def test_why_a_gpu_cannot_be_used(monkeypatch, raised, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "init", init)
     with pytest.raises(ConfigError, match="trainer: 'gpu' is not allowed; expected cpu or auto: ") as told:
-        devices.check_devices(run_on())
+        devices.check_devices(run_on("trainer=gpu"))
     assert words in str(told.value) and "\n" not in str(told.value)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(ConfigError, match="MPS has no float64"):
-        devices.check_devices(run_on())
-    devices.check_devices(run_on("cpu"))
+        devices.check_devices(run_on("trainer=gpu"))
+    devices.check_devices(run_on("trainer=cpu"))
 
 
 def test_more_devices_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    devices.check_devices(run_on(devices=2))
+    devices.check_devices(run_on("trainer=gpu", "trainer.devices=2"))
     with pytest.raises(ConfigError, match="trainer.devices: 3 is not allowed; expected at most 2"):
-        devices.check_devices(run_on(devices=3))
+        devices.check_devices(run_on("trainer=gpu", "trainer.devices=3"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (2**30 * (1 + card.index), 2**34))
-    assert devices.free_memory(run_on(devices=2)) == 1.5 * 2**30  # half of what is free on both
-    assert devices.free_memory(run_on("cpu")) == float("inf")
+    assert (
+        devices.free_memory(run_on("trainer=gpu", "trainer.devices=2")) == 1.5 * 2**30
+    )  # half of what is free on both
+    assert devices.free_memory(run_on("trainer=cpu")) == float("inf")
 
 
 def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys):
@@ -69,11 +70,12 @@ def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys):
         return [SimpleNamespace(error=None, status="converged", summary=summary, folder="f") for _ in runs]
 
     monkeypatch.setattr(training, "train", train)
-    batch = [jobs.Job(number, None, None) for number in range(6)]
+    run = run_on()
+    batch = [jobs.Job(number, run, None) for number in range(6)]
     assert [ended.error for ended in jobs.train_batch(batch, (0, 1000))] == [None] * 6 and sizes == [6, 3, 3]
     assert capsys.readouterr().err == "rankward: 6 runs at once are too many for the GPU's memory: halved\n"
     sizes.clear()
-    batch = [jobs.Job(number, None, None) for number in range(8)]
+    batch = [jobs.Job(number, run, None) for number in range(8)]
     ended = jobs.train_batch(batch, (0, 1000))
     assert sizes == [8, 4, 4] and all(isinstance(each.error, torch.OutOfMemoryError) for each in ended)
 
@@ -115,21 +117,3 @@ def test_trainer_gpu_leaves_the_bytes_of_the_processor(tmp_path):
             one, other = (tmp_path / sweep / str(run) / name for sweep in ("there", "here"))
             assert one.read_bytes() == other.read_bytes()
         assert results.read_summary(tmp_path / "there" / str(run))["device"].startswith("cuda")
-
-
-def test_checkpoints_move_between_engines(tmp_path):
-    """The compiled engine takes up what batched products began, as a processor takes up a GPU's."""
-    slow = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[3,3,3]", "metrics=tensor"]
-    slow += ["lr=adaptive", "lr.eta=1e-3", "init.scale=1e-1", "logger=none", "checkpoint.seconds=0.2"]
-    slow += ["stop_loss=0", "max_iterations=60_000"]
-    command = [sys.executable, "-m", "rankward", *slow, "engine=batched", "hydra.run.dir=one"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (tmp_path / "one" / "checkpoint.ckpt").is_file():
-        pass
-    assert process.poll() is None
-    process.kill()
-    process.wait()
-    state = torch.load(tmp_path / "one" / "checkpoint.ckpt", weights_only=True)["state_dict"]
-    assert 0 < int(state["progress_iteration"][0]) < 60_000 and all(
-        each.device.type == "cpu" for each in state.values()
-    )
