@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow test-gpu lint bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -20,8 +20,21 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: setup
+# The GPU's kernel is compiled and simulated without a GPU; ptxas tells its spills.
+GPU := $(VENV)/.ready-gpu
+$(GPU): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gpu]' nvidia-cuda-nvcc
+	touch $@
+
+test-slow: $(GPU)
 	$(BIN)/python -m pytest -m slow
+
+# On a machine with an NVIDIA card.
+test-gpu: $(GPU)
+	$(BIN)/python -m pytest -m gpu
+
+bench-gpu: $(GPU)
+	$(BIN)/python -m benchmarks.gpu
 
 lint: setup
 	$(BIN)/ruff check .
