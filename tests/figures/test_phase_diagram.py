@@ -8,7 +8,7 @@ import pytest
 
 from rankward import results
 from rankward.figures import draw
-from rankward.figures.phase_diagram import _grid, curves
+from rankward.figures.phase_diagram import curves, grid
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_cells_are_the_runs(sweep):
             assert row["entry"] == abs(run["entry/0_0"]) and row["iterations"] == run["iterations"]
     assert "diverged" in set(runs["status"])
     part = table.filter(table["depth.layers"] == 2)
-    rates, inits, values = _grid(part, "entry")
+    rates, inits, values = grid(part, "entry")
     assert (
         np.array_equal(rates, sorted(set(runs["lr.eta"]))) and values.shape == (2, 3) and np.isnan(values[:, 2]).all()
     )

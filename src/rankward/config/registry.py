@@ -37,7 +37,7 @@ SCHEMAS: dict[str, type] = {
 }
 
 # Where a run may be repeated with another value and still be the same run.
-NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer")
+NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results")
 
 
 def register() -> None:

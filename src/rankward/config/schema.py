@@ -17,6 +17,7 @@ from rankward.config.errors import ConfigError
 from rankward.config.groups import Checkpoint, Record
 
 DTYPES = ("float64", "float32")
+RESULTS = ("folders", "table")
 ENGINES = ("auto", "reference", "fused", "cuda", "batched")
 
 
@@ -67,11 +68,14 @@ class RunConfig:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     ckpt_path: str | None = None
     figures: list[str] = field(default_factory=list)
+    results: str | None = None
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)
         one_of("dtype", self.dtype, DTYPES)
         one_of("engine", self.engine, ENGINES)
+        if self.results is not None:
+            one_of("results", self.results, RESULTS)
         for key in ("max_iterations", "stop_checks", "check_every"):
             if getattr(self, key) is not None:
                 at_least(key, getattr(self, key), 1)

@@ -60,7 +60,7 @@ def _figure(table: pl.DataFrame) -> Figure:
         for column, (name, title, norm) in enumerate(maps):
             axis = axes[row][column]
             axis.set_facecolor("0.85")
-            x, y, z = _grid(part, name)
+            x, y, z = grid(part, name)
             image = axis.pcolormesh(x, y, z, norm=norm, cmap="viridis", shading="nearest", rasterized=True)
             axis.set(xscale="log", yscale="log")
             if row == 0:
@@ -72,7 +72,7 @@ def _figure(table: pl.DataFrame) -> Figure:
     return figure
 
 
-def _grid(part: pl.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def grid(part: pl.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Learning rates, inits, and values [inits, rates]; NaN where there is none."""
     rates, inits = (part[key].unique().sort().to_numpy() for key in ("lr.eta", "init.scale"))
     values = np.full((len(inits), len(rates)), np.nan)

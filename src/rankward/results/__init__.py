@@ -9,6 +9,7 @@ from rankward.results.files import (
     SUMMARY,
     TASKS,
     WANDB,
+    flat,
     is_complete,
     read_arrays,
     read_config,
@@ -20,7 +21,10 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.lock import LOCK, Busy, claimed
-from rankward.results.sweep import gather, write_frame, write_runs
+from rankward.results.sweep import frame_of, gather, row_of, write_frame, write_runs
+from rankward.results.table import is_table, write_part
+from rankward.results.table import parts as table_parts
+from rankward.results.table import scan as table_scan
 from rankward.results.whole import ResultsError, failure, write_whole
 
 __all__ = [
@@ -37,16 +41,23 @@ __all__ = [
     "ResultsError",
     "claimed",
     "failure",
+    "flat",
+    "frame_of",
     "gather",
     "is_complete",
+    "is_table",
     "read_arrays",
     "read_config",
     "read_factors",
     "read_overrides",
     "read_summary",
     "read_trace",
+    "row_of",
     "run_folders",
+    "table_parts",
+    "table_scan",
     "write_frame",
+    "write_part",
     "write_run",
     "write_runs",
     "write_whole",

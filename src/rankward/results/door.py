@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.results import files, sweep
+from rankward.results import table as in_parts
 from rankward.results.curves import Curve, bands
 from rankward.results.whole import ResultsError
 
@@ -36,6 +37,8 @@ class Sweep:
         import polars as pl
 
         table = self.folder / files.RUNS
+        if in_parts.is_table(self.folder):
+            return in_parts.runs(self.folder)
         return pl.read_parquet(table, glob=False) if table.is_file() else sweep.gather(self.folder)
 
     def traces(self) -> pl.LazyFrame:
@@ -48,6 +51,9 @@ class Sweep:
         """
         import polars as pl
 
+        if in_parts.is_table(self.folder):
+            scan = in_parts.scan(self.folder, in_parts.TRACES)
+            return scan.select(pl.exclude("job"), run=pl.col("job").cast(pl.String))
         kinds: dict[tuple[str, ...], list[Path]] = {}
         for folder in files.run_folders(self.folder):
             path = folder / files.TRACE

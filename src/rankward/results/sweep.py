@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankward.results import files
+from rankward.results import files, table
 from rankward.results.whole import ResultsError, write_whole
 
 if TYPE_CHECKING:
     import polars as pl
 
-LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures")
+LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures", "results")
 MISSING = "missing"  # the status of a run whose three files do not all stand
 
 
@@ -25,10 +25,12 @@ def gather(sweep: Path) -> pl.DataFrame:
     Raises:
         ResultsError: no run in the folder.
     """
+    if (sweep / files.RUNS).is_dir():
+        return table.runs(sweep)
     rows = [_row(folder) for folder in files.run_folders(sweep)]
     if not rows:
         raise ResultsError(f"cannot read {sweep}: no runs there")
-    return _table(rows)
+    return frame_of(rows)
 
 
 def _row(folder: Path) -> dict[str, Any]:
@@ -43,13 +45,18 @@ def _row(folder: Path) -> dict[str, Any]:
         summary = files.read_summary(folder) if files.is_whole(folder) else {"status": MISSING}
     except ResultsError:
         summary = {"status": MISSING}
+    return row | row_of(config, summary)
+
+
+def row_of(config: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a run's flat config, and of its summary."""
     metrics = summary.pop("metrics", {})
     config = {key: value for key, value in config.items() if not key.startswith(LEFT_OUT) and "_target_" not in key}
     config.pop("engine", None)  # as asked for; the summary has the one that ran
-    return row | config | files.flat(summary) | metrics
+    return config | files.flat(summary) | metrics
 
 
-def _table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Columns of one type each: numbers, truth values, or text where runs differ in kind."""
     import polars as pl
 

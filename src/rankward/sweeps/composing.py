@@ -117,22 +117,24 @@ class Composer:
             HydraException, OmegaConfBaseException: as Hydra does.
         """
         overrides = list(overrides)
-        parsed = [self._parse(override) for override in overrides]
-        choices = [p for p in parsed if not self._is_value(p)]
+        parsed = [self.parse(override) for override in overrides]
+        choices = [p for p in parsed if not self.is_value(p)]
         if any(p.is_hydra_override() or p.is_add() or p.is_delete() or p.is_force_add() for p in parsed):
             whole = self.loader.load_sweep_config(self.master, overrides)
             return Composed(_without_hydra(whole), overrides)
         template = self._template([str(choice.input_line) for choice in choices])
         own = copy.deepcopy(template.own)
-        ConfigLoaderImpl._apply_overrides_to_config([p for p in parsed if self._is_value(p)], own)
+        ConfigLoaderImpl._apply_overrides_to_config([p for p in parsed if self.is_value(p)], own)
         return Composed(own, overrides, template=template, parsed=parsed)
 
-    def _parse(self, override: str) -> Override:
+    def parse(self, override: str) -> Override:
+        """An override, parsed once."""
         if override not in self.parsed:
             (self.parsed[override],) = self.parser.parse_overrides([override])
         return self.parsed[override]
 
-    def _is_value(self, override: Override) -> bool:
+    def is_value(self, override: Override) -> bool:
+        """Whether an override sets a value, and does not choose a group's file."""
         key = override.key_or_group
         if key not in self.plain:
             self.plain[key] = not self.loader.repository.group_exists(key)

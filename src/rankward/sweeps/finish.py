@@ -28,9 +28,10 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     Raises:
         ResultsError: a table or picture that cannot be written, or a figure whose runs are all missing.
     """
-    if not results.run_folders(sweep):
+    in_parts = results.is_table(sweep)
+    if not (results.table_parts(sweep) if in_parts else results.run_folders(sweep)):
         return
-    table = results.write_runs(sweep)
+    table = sweep / results.RUNS if in_parts else results.write_runs(sweep)
     runs = load(sweep).runs
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}

@@ -19,9 +19,12 @@ from rankward.config.report import explain
 from rankward.figures import check_name
 from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
-from rankward.sweeps.crew import refuse_live
+from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
 from rankward.sweeps.folders import SWEEP, fresh, own
+from rankward.sweeps.jobs import TOLD
+from rankward.sweeps.quick import QuickComposer
+from rankward.sweeps.table import Table, wanted
 
 
 class Launching:
@@ -42,6 +45,8 @@ class Launching:
         self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
         self.jobs: list[list[str]] = []  # launched so far
         self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
+        self.folders_only = False  # for sweepers that look into runs' folders
+        self.table: Table | None = None  # where results go into a table
 
     def check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job before the first starts.
@@ -55,6 +60,9 @@ class Launching:
             return
         for name in self.config.get("figures", []):
             check_name(name)
+        if self._makes_table(len(jobs)):
+            self._refuse(self._table().check(jobs), jobs)
+            return
         wrong: dict[int, str] = {}
         runs: list[RunConfig] = []
         composed: list[Slim] = []
@@ -70,13 +78,32 @@ class Launching:
 
             elsewhere = self.batches is not None and self.batches.crew.elsewhere
             wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs, elsewhere).items()}
-        if wrong:
-            raise SweepError([_told([number], jobs) + line for number, line in wrong.items()])
+        self._refuse(wrong, jobs)
         if self.batches is not None:
             self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
 
+    def _makes_table(self, jobs: int) -> bool:
+        possible = self.batches is not None and isinstance(self.batches.crew, Here) and not self.folders_only
+        return wanted(self.config, jobs, possible)
+
+    def _table(self) -> Table:
+        if self.table is None:
+            assert self.batches is not None
+            self.table = Table(QuickComposer(self.composer), self.batches.crew.memory)
+        return self.table
+
+    @staticmethod
+    def _refuse(wrong: Mapping[int, str], jobs: Sequence[Sequence[str]]) -> None:
+        if not wrong:
+            return
+        lines = [_told([number], jobs) + line for number, line in list(wrong.items())[:TOLD]]
+        more = len(wrong) - TOLD
+        raise SweepError([*lines, f"and {more:,} jobs more"] if more > 0 else lines)
+
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:
         """What launching these jobs would do."""
+        if self.table is not None:
+            return self.table.plan(jobs)
         return f"{len(jobs)} jobs" if self.batches is None else str(self.batches.plan(jobs))
 
     @contextlib.contextmanager
@@ -105,7 +132,11 @@ class Launching:
         """Run jobs, numbered on from those before; failures are kept for the end."""
         first = len(self.jobs)
         self.jobs += jobs
-        batch: Sequence[JobReturn] = self.launcher.launch(jobs, initial_job_idx=first)
+        batch: Sequence[JobReturn]
+        if self.table is not None:
+            batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))
+        else:
+            batch = self.launcher.launch(jobs, initial_job_idx=first)
         for number, job in enumerate(batch, start=first):
             if job.status == JobStatus.FAILED:
                 line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print

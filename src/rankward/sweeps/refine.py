@@ -74,6 +74,7 @@ class Refinement:
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take what Hydra hands to a sweeper."""
         self.grid.setup(hydra_context, task_function, config)
+        self.grid.launching.folders_only = True
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Refine every cell until it has settled, and gather what all rounds left.

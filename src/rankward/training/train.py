@@ -79,20 +79,11 @@ def train(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     logs: list[RunLog] = []  # those that are open
-    started = time.perf_counter()
     try:
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
-        kept = Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests)
-        line = ProgressLine(*(place or (0, len(runs))))
-        trainer = _trainer(runs[0], module.engine, logs, kept, line, signals)
-        with contextlib.ExitStack() as stack:
-            resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
-            stack.enter_context(precision(runs[0]))
-            trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        left = _Leavings(module, targets, time.perf_counter() - started)
+        seconds, whole = fit(module, digests, checkpoint, ckpt_path, place, signals, logs)
+        left = Leavings(module, digests, seconds, targets)
         leave = left.log_and_write if runs[0].logger and not logs else left.write
         going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
         outcomes = [
@@ -105,10 +96,41 @@ def train(
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
-    wanted = module.interrupted or resumed != ckpt_path or any(outcome.error for outcome in outcomes)
+    wanted = module.interrupted or not whole or any(outcome.error for outcome in outcomes)
     if not wanted:  # by this ensemble, by the other runs of a checkpoint of which it is a part, or after a failed write
         checkpoint.unlink(missing_ok=True)
     return outcomes
+
+
+def fit(
+    module: EnsembleModule,
+    digests: list[str],
+    checkpoint: Path,
+    ckpt_path: Path | None,
+    place: tuple[int, int] | None = None,
+    signals: list[int] | None = None,
+    logs: Sequence[RunLog] = (),
+) -> tuple[float, bool]:
+    """Train an ensemble through Lightning; the seconds it took, and whether what it resumed from was its alone.
+
+    Args:
+        module: the ensemble.
+        digests: of its runs' configs.
+        checkpoint: where the state is saved now and then.
+        ckpt_path, place, signals: as for `train`.
+        logs: that take rows while a single run trains.
+    """
+    runs, started = module.ensemble.runs, time.perf_counter()
+    kept = Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests)
+    line = ProgressLine(*(place or (0, len(runs))))
+    trainer = _trainer(runs[0], module.engine, logs, kept, line, signals)
+    with contextlib.ExitStack() as stack:
+        resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
+        stack.enter_context(precision(runs[0]))
+        trainer.fit(module, ckpt_path=resumed, weights_only=True)
+    return time.perf_counter() - started, resumed == ckpt_path
 
 
 def check(run: RunConfig, elsewhere: bool = False) -> None:
@@ -154,7 +176,7 @@ def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
 def _trainer(
     run: RunConfig,
     engine: Engine,
-    logs: list[RunLog],
+    logs: Sequence[RunLog],
     checkpoints: Checkpoints,
     progress: ProgressLine,
     signals: list[int] | None,
@@ -177,22 +199,25 @@ def _trainer(
     )
 
 
-class _Leavings:
+class Leavings:
     """What a trained ensemble leaves, run by run.
 
     Args:
         module: after its training.
-        targets: where each run's results go.
+        digests: of its runs' configs.
         seconds: that training took.
+        targets: where each run's results go; none where they go into one table.
     """
 
-    def __init__(self, module: EnsembleModule, targets: Sequence[LogTarget], seconds: float) -> None:
-        self.module, self.targets, self.seconds = module, targets, seconds
-        self.traces = _by_run(module.whole_trace(), len(targets))
+    def __init__(
+        self, module: EnsembleModule, digests: Sequence[str], seconds: float, targets: Sequence[LogTarget] = ()
+    ) -> None:
+        self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
+        self.traces = _by_run(module.whole_trace(), len(digests))
         self.products = final_products(module)
         metrics = module.trace_metrics.values()
         self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}
-        self.results = [RunResult(target.folder, self._summary(index)) for index, target in enumerate(targets)]
+        self.results = [RunResult(target.folder, self.summary(index)) for index, target in enumerate(targets)]
 
     def log_and_write(self, index: int) -> RunResult:
         """Log a run whole, then write it: where its summary stands it has been logged as well."""
@@ -211,13 +236,13 @@ class _Leavings:
         result = self.results[index]
         try:
             results.write_run(
-                result.folder, trace=self.traces[index], factors=self._arrays(index), summary=result.summary
+                result.folder, trace=self.traces[index], factors=self.arrays(index), summary=result.summary
             )
         except results.ResultsError as error:
             return replace(result, error=error)
         return result
 
-    def _arrays(self, index: int) -> dict[str, np.ndarray]:
+    def arrays(self, index: int) -> dict[str, np.ndarray]:
         """What `factors.safetensors` holds of a run."""
         ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
@@ -230,7 +255,7 @@ class _Leavings:
             arrays["ground_truth"] = measurement.ground_truth
         return arrays
 
-    def _summary(self, index: int) -> dict[str, Any]:
+    def summary(self, index: int) -> dict[str, Any]:
         """What `summary.json` holds of a run."""
         module, trace = self.module, self.traces[index]
         status = Status(int(module.progress.status[index]))
@@ -243,7 +268,7 @@ class _Leavings:
             "device": module.trained_on,
             "tf32": bool(setting(module.ensemble.runs[index].trainer, "tf32", False)),
             "dtype": module.ensemble.runs[index].dtype,
-            "config_hash": self.targets[index].digest,
+            "config_hash": self.digests[index],
             "versions": versions(),
             "stop": _stop(module, index),
             "notes": self.notes,

@@ -1,0 +1,84 @@
+"""Results of very many runs: partitioned parquet, a part for each ensemble, instead of a folder for each run.
+
+runs.parquet/0.parquet       a row a run, as in `runs.parquet` of a sweep of folders; written last
+traces.parquet/0.parquet     a row per recorded iteration, `job` first
+factors/0.safetensors        arrays [runs, ...] by name, in the order of the part's runs; alike for all: [1, ...]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankward.results import files
+from rankward.results.whole import ResultsError, failure, write_together
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+TRACES, FACTORS = "traces.parquet", "factors"
+
+
+def is_table(sweep: Path) -> bool:
+    """Whether a sweep has left a table, or begun to."""
+    return (sweep / files.RUNS).is_dir()
+
+
+def write_part(
+    sweep: Path, number: int, *, runs: pl.DataFrame, traces: pl.DataFrame, factors: Mapping[str, np.ndarray]
+) -> None:
+    """Write an ensemble's results, its runs last: where they stand, the part is complete.
+
+    Raises:
+        ResultsError: the folder cannot be written, or the disk is full.
+    """
+    from safetensors.numpy import save_file
+
+    arrays = {name: files._array(factors[name]) for name in sorted(factors)}
+    try:
+        for name in (files.RUNS, TRACES, FACTORS):
+            (sweep / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise failure("write", sweep, error) from error
+    write_together(
+        {
+            sweep / TRACES / f"{number}.parquet": lambda path: files.write_table(traces, path),
+            sweep / FACTORS / f"{number}.safetensors": lambda path: save_file(arrays, path),
+            sweep / files.RUNS / f"{number}.parquet": lambda path: files.write_table(runs, path),
+        }
+    )
+
+
+def parts(sweep: Path) -> list[int]:
+    """Numbers of the parts that are complete."""
+    return sorted(int(path.stem) for path in (sweep / files.RUNS).glob("*.parquet") if path.stem.isdigit())
+
+
+def scan(sweep: Path, name: str) -> pl.LazyFrame:
+    """The runs (`runs.parquet`) or traces of all complete parts, lazily; null where a run has no such column.
+
+    Raises:
+        ResultsError: no complete part.
+    """
+    import polars as pl
+
+    found = [sweep / name / f"{number}.parquet" for number in parts(sweep)]
+    if not found:
+        raise ResultsError(f"cannot read {sweep}: no complete part there")
+    return pl.concat([pl.scan_parquet(path, glob=False) for path in found], how="diagonal_relaxed")
+
+
+def runs(sweep: Path) -> pl.DataFrame:
+    """One row a run, in the order of the jobs.
+
+    Raises:
+        ResultsError: no complete part, or a torn one.
+    """
+    import polars as pl
+
+    try:
+        return scan(sweep, files.RUNS).sort("job").collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise failure("read", sweep / files.RUNS, error) from error

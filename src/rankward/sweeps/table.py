@@ -1,0 +1,217 @@
+"""A sweep of very many runs: composed and trained part by part, each part an ensemble, into one table.
+
+Nothing is kept per run but its overrides, and no folder is made for it: memory stays flat. A part that is complete is
+never trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hydra.core.utils import JobReturn, JobStatus
+
+from rankward import results
+from rankward.cli import CONFIG_FOLDER
+from rankward.config import ConfigError, RunConfig
+from rankward.config.report import explain
+from rankward.sweeps.jobs import fitting
+from rankward.sweeps.quick import Made, QuickComposer
+
+LEAST = 5000  # runs of a sweep from which a table is what one gets without asking
+PART = 8192  # runs of an ensemble at most: what a part that has to be trained again costs
+CHECKPOINTS = "checkpoints"
+
+Job = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of a dry run."""
+
+    config: RunConfig
+
+
+class Table:
+    """What becomes of a sweep's jobs where `results=table`.
+
+    Args:
+        composer: of the sweep.
+        memory: bytes that an ensemble may take.
+    """
+
+    def __init__(self, composer: QuickComposer, memory: float) -> None:
+        self.composer, self.memory = composer, memory
+        self.jobs: list[Job] = []
+        self._traits: dict[tuple[str, ...], object] = {}
+
+    def check(self, jobs: Sequence[Job]) -> dict[int, str]:
+        """What is wrong with each job, by number: all are composed, one of each kind made ready to train."""
+        from rankward.training.train import check
+
+        wrong: dict[int, str] = {}
+        sound: set[tuple[str, ...]] = set()
+        for number, job in enumerate(jobs):
+            try:
+                made = self.composer.make(job)
+                if made.kind not in sound:
+                    check(made.run)
+                    sound.add(made.kind)
+            except Exception as error:  # whatever composing meets is the user's to read
+                wrong[number] = explain(error, CONFIG_FOLDER)[0]
+        return wrong
+
+    def plan(self, jobs: Sequence[Job]) -> str:
+        """What a launch of these jobs would do."""
+        from rankward.sweeps.report import plan
+        from rankward.training.calibrate import longest
+        from rankward.training.ensemble import bytes_a_run
+
+        groups: dict[object, list[Planned]] = {}
+        for job in jobs:
+            made = self.composer.make(job)
+            groups.setdefault(self._ensemble(made), []).append(Planned(made.run))
+        batches = list(groups.values())
+        sizes = [bytes_a_run(batch[0].config) for batch in batches]
+        return plan(batches, sizes, [longest([each.config for each in batch]) for batch in batches])
+
+    def launch(self, jobs: Sequence[Job], sweep: Path) -> list[JobReturn]:
+        """Train what is missing; which jobs failed.
+
+        Raises:
+            ConfigError: the folder has results of another config.
+            KeyboardInterrupt: training was interrupted; a checkpoint has what was done.
+        """
+        first = len(self.jobs)
+        self.jobs += jobs
+        returns = [JobReturn(overrides=list(job), status=JobStatus.COMPLETED) for job in jobs]
+        for each in returns:
+            each.return_value = float("nan")
+        there = _complete(sweep)
+        left: dict[object, list[int]] = {}
+        digests: dict[int, str] = {}
+        for number in range(first, len(self.jobs)):
+            made = self.composer.make(self.jobs[number])
+            digests[number] = made.digest
+            if number not in there:
+                left.setdefault(self._ensemble(made), []).append(number)
+            elif there[number] != digests[number]:
+                raise ConfigError("hydra.sweep.dir", str(sweep), "a folder that does not hold runs of another config")
+        done = len(jobs) - sum(map(len, left.values()))
+        if done:
+            print(f"{sweep}: {done:,} of {len(jobs):,} runs complete, kept", flush=True)
+        for numbers, checkpoint in self._parts(list(left.values()), digests, sweep):
+            try:
+                interrupted = self._train(numbers, [digests[n] for n in numbers], checkpoint, sweep, (done, len(jobs)))
+            except Exception as error:  # this part's runs are missing; the others go on
+                for number in numbers:
+                    returns[number - first].status = JobStatus.FAILED
+                    returns[number - first].return_value = error
+                continue
+            if interrupted:
+                raise KeyboardInterrupt(f"interrupted; rankward resume {sweep} goes on")
+            done += len(numbers)
+        return returns
+
+    def _ensemble(self, made: Made) -> object:
+        """What tells ensembles apart; of a kind it is found once."""
+        from rankward.training.ensemble import traits
+
+        if made.kind not in self._traits:
+            self._traits[made.kind] = traits(made.run)
+        return self._traits[made.kind]
+
+    def _parts(
+        self, groups: Sequence[list[int]], digests: dict[int, str], sweep: Path
+    ) -> list[tuple[list[int], Path | None]]:
+        """Jobs that train together, and the checkpoint that they go on from."""
+        from rankward.training import checkpoints
+
+        parts: list[tuple[list[int], Path | None]] = []
+        taken: set[int] = set()
+        by_digest = {digests[number]: number for group in groups for number in group}
+        for path in sorted((sweep / CHECKPOINTS).glob("*.ckpt")):
+            held = [by_digest[digest] for digest in checkpoints.digests(path) if digest in by_digest]
+            if held and not taken.intersection(held):
+                parts.append((held, path))
+                taken.update(held)
+        for group in groups:
+            fresh = [number for number in group if number not in taken]
+            size = max(1, min(PART, fitting(self.memory)(self.composer.make(self.jobs[group[0]]).run)))
+            parts += [(fresh[at : at + size], None) for at in range(0, len(fresh), size)]
+        return parts
+
+    def _train(
+        self, numbers: list[int], digests: list[str], checkpoint: Path | None, sweep: Path, place: tuple[int, int]
+    ) -> bool:
+        """Train a part and write it; whether it was interrupted."""
+        from rankward.training.ensemble import Ensemble
+        from rankward.training.module import EnsembleModule
+        from rankward.training.train import Leavings, check_devices, fit
+
+        mades = [self.composer.make(self.jobs[number]) for number in numbers]
+        check_devices(mades[0].run)
+        part = max(results.table_parts(sweep), default=-1) + 1
+        own = checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt"
+        own.parent.mkdir(parents=True, exist_ok=True)
+        module = EnsembleModule(Ensemble.of([made.run for made in mades]))
+        seconds, _ = fit(module, digests, own, checkpoint, place)
+        if module.interrupted:
+            return True
+        left = Leavings(module, digests, seconds)
+        rows = [
+            self._row(number, made, left.summary(i))
+            for i, (number, made) in enumerate(zip(numbers, mades, strict=True))
+        ]
+        trace = module.whole_trace()
+        traces = pl.DataFrame(trace).with_columns(job=pl.Series(np.array(numbers)[trace["run"]]))
+        results.write_part(
+            sweep,
+            part,
+            runs=results.frame_of(rows),
+            traces=traces.select("job", pl.exclude("job", "run")).sort("job", "iteration"),
+            factors=_stacked([left.arrays(index) for index in range(len(numbers))]),
+        )
+        own.unlink(missing_ok=True)
+        return False
+
+    def _row(self, number: int, made: Made, summary: dict[str, Any]) -> dict[str, Any]:
+        row = {"job": number, "run": str(number), "overrides": " ".join(self.jobs[number])}
+        return row | results.row_of(results.flat(made.resolved), summary)
+
+
+def _complete(sweep: Path) -> dict[int, str]:
+    """Config hashes of the runs that stand in the table, by job."""
+    if not results.table_parts(sweep):
+        return {}
+    rows = results.table_scan(sweep, results.RUNS).select("job", "config_hash").collect()
+    return dict(zip(rows["job"].to_list(), rows["config_hash"].to_list(), strict=True))
+
+
+def _stacked(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays by name, [runs, ...]; one that is the same for all runs is [1, ...]."""
+    stacked = {name: np.stack([each[name] for each in arrays]) for name in arrays[0]}
+    return {name: array[:1] if (array == array[:1]).all() else array for name, array in stacked.items()}
+
+
+def wanted(config: Any, jobs: int, possible: bool) -> bool:
+    """Whether a sweep's results go into a table.
+
+    Args:
+        config: the sweep's.
+        jobs: how many there are.
+        possible: whether its launcher and sweeper can; they must where it is asked for.
+
+    Raises:
+        ConfigError: it is asked for, and cannot be.
+    """
+    asked = config.get("results")
+    if asked == "table" and not possible:
+        raise ConfigError(
+            "results", "table", "folders: only hydra/launcher=batched with hydra/sweeper=grid makes a table"
+        )
+    return asked == "table" or (asked is None and possible and jobs >= LEAST)
