@@ -52,7 +52,8 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     if wandb is not None:
         from rankward.training.loggers import log_sweep
 
-        log_sweep(wandb, sweep, {"runs": runs, **more, **tables}, pictures)
+        own = {} if in_parts else {"runs": runs}  # of very many runs pictures and figures' tables alone
+        log_sweep(wandb, sweep, {**own, **more, **tables}, pictures)
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")

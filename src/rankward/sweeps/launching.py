@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from rankward import results
 from rankward.cli import CONFIG_FOLDER
-from rankward.config import RunConfig, run_config
+from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.errors import SweepError
 from rankward.config.report import explain
 from rankward.figures import check_name
@@ -123,6 +123,8 @@ class Launching:
             if self.batches is not None:
                 self.batches.composed.clear()  # they have the other folder in their files
         with results.claimed(folder):
+            if self.table is None and results.is_table(folder):
+                raise ConfigError("results", "folders", f"table, which {folder} holds")
             # Before the folder's file says that another launcher goes on.
             (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
             OmegaConf.save(self.config, folder / SWEEP)
