@@ -145,8 +145,8 @@ JOBS = [
     ["max_iterations=100", "record.every=50"],
     ["max_iterations=null", "record.every=100"],  # another type: Hydra's to compose
     ["max_iterations=300", "record.every=150"],
-    ["dtype=float32", "observations=random_matrix", "observations.dims=[3,3]"],
-    ["dtype=float64", "observations=random_matrix", "observations.dims=[4,4]"],
+    ["dtype=float32", "observations=random_matrix", "observations.dims=[3,3]", "observations.count=5"],
+    ["dtype=float64", "observations=random_matrix", "observations.dims=[4,4]", "observations.count=5"],
 ]
 
 

@@ -167,13 +167,11 @@ class Table:
             self._row(number, made, left.summary(i))
             for i, (number, made) in enumerate(zip(numbers, mades, strict=True))
         ]
-        trace = module.whole_trace()
-        traces = pl.DataFrame(trace).with_columns(job=pl.Series(np.array(numbers)[trace["run"]]))
         results.write_part(
             sweep,
             part,
             runs=results.frame_of(rows),
-            traces=traces.select("job", pl.exclude("job", "run")).sort("job", "iteration"),
+            traces=_rows(module.whole_trace(), numbers),
             factors=_stacked([left.arrays(index) for index in range(len(numbers))]),
         )
         own.unlink(missing_ok=True)
@@ -190,6 +188,15 @@ def _complete(sweep: Path) -> dict[int, str]:
         return {}
     rows = results.table_scan(sweep, results.RUNS).select("job", "config_hash").collect()
     return dict(zip(rows["job"].to_list(), rows["config_hash"].to_list(), strict=True))
+
+
+def _rows(trace: dict[str, np.ndarray], numbers: Sequence[int]) -> pl.DataFrame:
+    """A part's trace by job; where a bound says nothing of a run, as if it had no such column."""
+    rows = pl.DataFrame(trace | {"job": np.array(numbers)[trace["run"]]}).sort("job", "iteration")
+    bounds = [name for name in rows.columns if name.startswith("bound/")]
+    silent = [pl.when(~pl.col(name).is_nan().all().over("job")).then(name).alias(name) for name in bounds]
+    rows = rows.with_columns(silent)
+    return rows.select("job", pl.exclude("job", "run", *(name for name in bounds if rows[name].is_null().all())))
 
 
 def _stacked(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
