@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from test_batched import TENSOR, leavings
+from test_batched import TENSOR
 
-from commands import rankward, small_disk, wandb_records
+from commands import leavings, rankward, small_disk, wandb_records
 from rankward import results
 
 MINE = """

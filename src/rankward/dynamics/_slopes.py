@@ -16,6 +16,7 @@ def slopes_of(structure: Chain | Components, mask: bool) -> Slopes:
     """The function for a structure, and for a mask or sensing matrices.
 
     Example:
+        >>> import torch
         >>> one = torch.ones(1, 1, 1)
         >>> half, (slope,) = slopes_of(Chain((1, 1)), mask=True)([3 * one], one, one)
         >>> float(half), float(slope)
