@@ -10,6 +10,9 @@ import pytest
 
 from rankward import results
 
+TENSOR = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[4,3,4]", "metrics=tensor"]
+TENSOR += ["lr=adaptive", "init.scale=1e-2", "logger=none"]
+
 
 def rankward(*arguments, cwd, timeout=240, env=None):
     """The command line in a process of its own."""

@@ -8,11 +8,8 @@ import time
 import polars as pl
 import pytest
 
-from commands import leavings, rankward
+from commands import TENSOR, leavings, rankward
 from rankward import results
-
-TENSOR = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[4,3,4]", "metrics=tensor"]
-TENSOR += ["lr=adaptive", "init.scale=1e-2", "logger=none"]
 
 
 def test_the_same_bytes_as_job_by_job(tmp_path):

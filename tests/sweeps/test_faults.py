@@ -7,9 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from test_batched import TENSOR
 
-from commands import leavings, rankward, small_disk, wandb_records
+from commands import TENSOR, leavings, rankward, small_disk, wandb_records
 from rankward import results
 
 MINE = """
