@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -68,8 +69,9 @@ def write_run(
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Parquet whose bytes depend on the table alone."""
-    with path.open("wb") as file:  # an own handle, so that a full disk is an OSError
-        frame.write_parquet(file, compression="zstd", compression_level=3, statistics=False)
+    whole = io.BytesIO()  # polars may lose the error of a full disk with the last bytes of a file
+    frame.write_parquet(whole, compression="zstd", compression_level=3, statistics=False)
+    path.write_bytes(whole.getbuffer())
 
 
 def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
