@@ -41,6 +41,13 @@ def small_disk(folder: Path, size: str):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def computed(sweep):
+    """Bytes of the traces and factors that a sweep leaves, by file."""
+    return {
+        key: content for key, content in leavings(sweep).items() if key[1] in ("trace.parquet", "factors.safetensors")
+    }
+
+
 def leavings(sweep, *runs):
     """All bytes that a sweep (or some of its runs) leaves, by file; summaries without what depends on time."""
     found = {}

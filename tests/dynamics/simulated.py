@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_engines import ensemble, trained
+from test_engines import InTurn, ensemble, trained
 
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Schedule
 from rankward.dynamics.cuda import CudaEngine
@@ -21,17 +21,6 @@ from rankward.factorizations import Chain
 def adaptive(problem: Problem) -> Problem:
     many = torch.ones_like(problem.eta)
     return replace(problem, adaptive=Adaptive(0.99 * many, 1e-3 * many))
-
-
-class InTurn:
-    """A chunk by one engine, the next by the other."""
-
-    def __init__(self, *engines):
-        self.engines = list(engines)
-
-    def advance(self, *arguments):
-        self.engines.reverse()
-        return self.engines[0].advance(*arguments)
 
 
 def one_takes_up_what_the_other_began() -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from test_components import problem_of, starts
-from test_engines import ensemble, trained
+from test_engines import InTurn, ensemble, trained
 
 from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
 from rankward.dynamics._slopes import slopes_of
@@ -70,13 +70,7 @@ def test_one_engine_takes_up_what_another_began():
         FusedEngine(Components(dims, components), schedule),
         BatchedEngine(Components(dims, components), schedule),
     ]
-
-    class InTurn:
-        def advance(self, *arguments):
-            engines.reverse()
-            return engines[0].advance(*arguments)
-
-    whole, mixed = trained(engines[0], factors, problem), trained(InTurn(), factors, problem, 200)
+    whole, mixed = trained(engines[0], factors, problem), trained(InTurn(*engines), factors, problem, 200)
     close(whole[0], mixed[0], 1e-10)
     same_rows(whole[2], mixed[2], 1e-9)
 

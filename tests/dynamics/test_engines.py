@@ -55,6 +55,17 @@ def trained(engine, factors, problem, length=10_000):
     return factors, progress, rows
 
 
+class InTurn:
+    """A chunk by one engine, the next by the other."""
+
+    def __init__(self, *engines):
+        self.engines = list(engines)
+
+    def advance(self, *arguments):
+        self.engines.reverse()
+        return self.engines[0].advance(*arguments)
+
+
 def by_hand(factors, mask, values, eta, iterations):
     """Equation 2's gradient, written out once more in NumPy, of one run."""
     factors = [f.numpy().copy() for f in factors]

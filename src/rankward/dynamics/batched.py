@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics._slopes import slopes_of
-from rankward.dynamics.cuda import COUNTS, rates_of
+from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import one_thread
-from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status
+from rankward.dynamics.state import COUNTS, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Chain, Components
 
 ROWS_BYTES = 2**30  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
@@ -46,9 +46,7 @@ class BatchedEngine:
         with torch.no_grad():
             for factor, advanced in zip(factors, at_work.factors, strict=True):
                 factor[running] = advanced
-        for name in (*COUNTS, "lowest_loss", "mean_square", "weight"):
-            kept = getattr(progress, name)
-            kept[running.to(kept.device)] = getattr(at_work, name).to(kept.device, kept.dtype)
+        progress.put(running, {name: getattr(at_work, name) for name in (*COUNTS, "lowest_loss", *MEMORY)})
         return at_work.rows(running)
 
 
@@ -86,7 +84,7 @@ class _AtWork:
         self.fresh = self.next_record == 0
 
         runs, bytes_a_row = len(running), sum(f[0].numel() * f.element_size() for f in self.factors)
-        self.capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * bytes_a_row)))
+        self.capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * bytes_a_row))
         self.index = torch.arange(runs, device=place)
         # Numbers as tensors: making one of a number copies it to the device, which a graph cannot hold.
         self.codes = {status: torch.full_like(self.index, status) for status in Status}

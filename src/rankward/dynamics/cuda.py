@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from rankward.config import ConfigError
 from rankward.dynamics.kernels import device, store
-from rankward.dynamics.state import Problem, Progress, Rows, Schedule
+from rankward.dynamics.rates import MEMORY, rates_of
+from rankward.dynamics.state import COUNTS, Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Chain, Components
 
 ROWS_BYTES = 2**30  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
-COUNTS = ("iteration", "status", "below", "next_record")
 FEW = 2**14  # runs, of which a warp each is spread over a card's processors
 
 
@@ -59,7 +58,7 @@ class CudaEngine:
         state = torch.cat([flat, *fixed, rates], dim=1).T.contiguous()
         counts, losses = self._tables(problem, progress, place, running)
         runs, parameters = len(running), flat.shape[1]
-        capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // (runs * flat[0].nbytes)))
+        capacity = self.schedule.rows(length, ROWS_BYTES // (runs * flat[0].nbytes))
         rows_iteration = torch.empty((capacity, runs), dtype=torch.int64, device=place)
         rows_loss = torch.empty((capacity, runs), dtype=torch.float64, device=place)
         rows_factors = torch.empty((capacity, parameters, runs), dtype=flat.dtype, device=place)
@@ -82,7 +81,12 @@ class CudaEngine:
         with torch.no_grad():
             for factor, end in zip(factors, ends, strict=True):
                 factor[running] = flat[:, end - factor[0].numel() : end].reshape(-1, *factor.shape[1:])
-        self._give_back(progress, running, counts, losses, state[-2:])
+        advanced = {
+            **dict(zip(COUNTS, counts, strict=False)),
+            "lowest_loss": losses[0],
+            **dict(zip(MEMORY, state[-2:], strict=True)),
+        }
+        progress.put(running, advanced)
         kept = torch.arange(capacity, device=place) < counts[-1][:, None]
         chosen = rows_factors.permute(2, 0, 1)[kept]
         return Rows(
@@ -104,28 +108,6 @@ class CudaEngine:
         counts = torch.stack([each.to(place, torch.int64) for each in whole])[:, running]
         losses = torch.stack([each.to(place, torch.float64) for each in real])[:, running]
         return torch.cat([counts, torch.zeros_like(counts[:1])]), losses.contiguous()
-
-    @staticmethod
-    def _give_back(progress: Progress, running: Tensor, counts: Tensor, losses: Tensor, memory: Tensor) -> None:
-        columns: Sequence[tuple[str, Tensor]] = [
-            *zip(COUNTS, counts, strict=False),
-            ("lowest_loss", losses[0]),
-            *zip(("mean_square", "weight"), memory, strict=True),
-        ]
-        for name, values in columns:
-            kept = getattr(progress, name)
-            kept[running.to(kept.device)] = values.to(kept.device, kept.dtype)
-
-
-def rates_of(problem: Problem, progress: Progress, place: torch.device) -> Tensor:
-    """[runs, 7] in the runs' dtype: eta, scale, beta, 1 - beta, eps, and what an adaptive rate remembers."""
-    eta = problem.eta
-    nothing = torch.zeros_like(eta)
-    beta, eps = nothing, nothing
-    if problem.adaptive is not None:
-        beta, eps = problem.adaptive.beta.to(eta), problem.adaptive.eps.to(eta)
-    columns = [eta, problem.loss_scale, beta, 1 - beta, eps, progress.mean_square, progress.weight]
-    return torch.stack([column.to(place, eta.dtype) for column in columns], dim=1)
 
 
 def check_installed() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.layouts import layout_of
+from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Chain, Components
 from rankward.threads import cores, side_by_side
@@ -47,7 +48,7 @@ class FusedEngine:
         threads = max(1, min(self.threads, runs))
         drive = layout.kernel(-(-runs // threads), problem.dynamics)
 
-        capacity = max(1, min(length // self.schedule.stride + 2, 1024, ROWS_BYTES // max(1, runs * flat[0].nbytes)))
+        capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * flat[0].nbytes))
         rows_iteration, rows_loss, rows_time, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
         rates, memory = _rates(problem, progress, layout.parameters)
@@ -88,23 +89,17 @@ class FusedEngine:
 def _rates(problem: Problem, progress: Progress, parameters: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """[runs, columns] in the runs' dtype: what a step needs, then the progress that it changes; and the names of that.
 
-    Descent: eta, scale, beta, 1 - beta, eps. Flow: scale, rtol, atol, the half sum to stop at, time to stop at,
+    Descent: see `rates_of`. Flow: scale, rtol, atol, the half sum to stop at, time to stop at,
     parameters.
     """
-    scale, eta = problem.loss_scale.numpy(), problem.eta.numpy()
-    memory: tuple[str, ...] = ("mean_square", "weight")
     if problem.flow is not None:
+        scale = problem.loss_scale.numpy()
         flow, memory = problem.flow, ("time", "step", "error", "closing")
         stop, count = problem.stop_loss.numpy() / scale, np.full(problem.runs, float(parameters))
         columns = [scale, flow.rtol.numpy(), flow.atol.numpy(), stop, flow.max_time.numpy(), count]
         columns += [getattr(progress, name).numpy() for name in memory]
         return np.stack(columns, axis=1), memory
-    zeros = np.zeros_like(eta)
-    beta, eps = (zeros, zeros)
-    if problem.adaptive is not None:
-        beta, eps = problem.adaptive.beta.numpy(), problem.adaptive.eps.numpy()
-    columns = [eta, scale, beta, 1 - beta, eps, *(getattr(progress, name).numpy() for name in memory)]
-    return np.stack([column.astype(eta.dtype) for column in columns], axis=1), memory
+    return rates_of(problem, progress, torch.device("cpu")).numpy(), MEMORY
 
 
 def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:

@@ -50,9 +50,7 @@ class SplitEngine:
             for share, (own, part, _) in zip(shares, done, strict=True):
                 for factor, advanced in zip(factors, own, strict=True):
                     factor[share.to(factor.device)] = advanced.to(factor.device)
-                for name, values in part.state_dict().items():
-                    kept = getattr(progress, name)
-                    kept[share.to(kept.device)] = values.to(kept.device)
+                progress.put(share, part.state_dict())
         rows = [each for _, _, each in done]
         return Rows(
             torch.cat([share[each.run] for share, each in zip(shares, rows, strict=True)]),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+COUNTS = ("iteration", "status", "below", "next_record")  # what looks count, of `Progress`
 
 
 class Status(IntEnum):
@@ -37,6 +40,15 @@ class Schedule:
     iteration_ratio: float = 1.02
     loss_ratio: float = 0.95
     stop_checks: int = 1
+
+    def rows(self, length: int, room: int) -> int:
+        """Rows of a run for which a chunk of `length` iterations keeps room, where so many fit.
+
+        Example:
+            >>> Schedule().rows(500, 2**20), Schedule().rows(10**6, 2**20), Schedule().rows(500, 0)
+            (12, 1024, 1)
+        """
+        return max(1, min(length // self.stride + 2, 1024, room))
 
     def after(self, iteration: int) -> int:
         """The iteration of the next row that is due, after one at `iteration`.
@@ -96,6 +108,12 @@ class Progress:
 
     def state_dict(self) -> dict[str, Tensor]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def put(self, runs: Int[Tensor, " some"], values: Mapping[str, Tensor]) -> None:
+        """Set fields of these runs, from tensors of any device and type."""
+        for name, each in values.items():
+            kept = getattr(self, name)
+            kept[runs.to(kept.device)] = each.to(kept.device, kept.dtype)
 
 
 @dataclass(frozen=True)

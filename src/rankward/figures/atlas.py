@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
-from rankward.figures.phase_diagram import grid
+from rankward.figures.phase_diagram import ENTRY, MAPPED, RANK, draw_map, medians
 
-ENTRY, RANK = "entry/0_0", "rank/effective"
 KEYS = ("depth.layers", "observations.b_22", "lr.eta", "init.scale")
 
 
@@ -31,14 +30,7 @@ def curves(sweep: Path) -> pl.DataFrame:
         raise results.ResultsError(
             f"cannot draw atlas of {sweep}: no finished run with {ENTRY}, {RANK} and {', '.join(KEYS)}"
         )
-    ended = pl.col("status").is_in(results.ENDED)
-    cells = runs.group_by(*KEYS).agg(
-        pl.col(ENTRY).abs().filter(ended).median().alias("entry"),
-        pl.col(RANK).filter(ended).median().alias("effective rank"),
-        pl.len().alias("runs"),
-        (pl.col("status") == "diverged").sum().alias("diverged"),
-    )
-    return cells.sort(*KEYS).collect(engine="streaming")
+    return runs.group_by(*KEYS).agg(medians(**MAPPED)).sort(*KEYS).collect(engine="streaming")
 
 
 def draw(sweep: Path) -> list[Path]:
@@ -65,10 +57,8 @@ def _figure(table: pl.DataFrame, column: str, title: str, norm: Any) -> Figure:
     for row, depth in enumerate(depths):
         for col, perturbation in enumerate(perturbations):
             axis = axes[row][col]
-            axis.set_facecolor("0.85")
             part = table.filter((pl.col(KEYS[0]) == depth) & (pl.col(KEYS[1]) == perturbation))
-            image = axis.pcolormesh(*grid(part, column), norm=norm, cmap="viridis", shading="nearest", rasterized=True)
-            axis.set(xscale="log", yscale="log")
+            image = draw_map(axis, part, column, norm)
             if row == 0:
                 axis.set_title(f"W_22 = {perturbation:g}")
             if row == len(depths) - 1:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
@@ -14,6 +16,8 @@ from rankward import results
 from rankward.figures import style
 
 ENTRY, RANK = "entry/0_0", "rank/effective"
+MAPPED = {"entry": pl.col(ENTRY).abs(), "effective rank": pl.col(RANK)}
+ENDED = pl.col("status").is_in(results.ENDED)
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -25,15 +29,18 @@ def curves(sweep: Path) -> pl.DataFrame:
     runs = results.gather(sweep)
     if not {ENTRY, RANK, "lr.eta", "init.scale"} <= set(runs.columns):
         raise results.ResultsError(f"cannot draw phase_diagram of {sweep}: no finished run with {ENTRY} and {RANK}")
-    ended = pl.col("status").is_in(results.ENDED)
-    found = runs.group_by("depth.layers", "lr.eta", "init.scale").agg(
-        pl.col(ENTRY).abs().filter(ended).median().alias("entry"),
-        pl.col(RANK).filter(ended).median().alias("effective rank"),
-        pl.col("iterations").filter(ended).median().alias("iterations"),
+    columns = medians(**MAPPED, iterations=pl.col("iterations"))
+    found = runs.group_by("depth.layers", "lr.eta", "init.scale").agg(columns)
+    return found.sort("depth.layers", "lr.eta", "init.scale")
+
+
+def medians(**columns: pl.Expr) -> list[pl.Expr]:
+    """Of a cell: medians over the runs that ended, how many runs there are, and how many diverged."""
+    return [
+        *(values.filter(ENDED).median().alias(name) for name, values in columns.items()),
         pl.len().alias("runs"),
         (pl.col("status") == "diverged").sum().alias("diverged"),
-    )
-    return found.sort("depth.layers", "lr.eta", "init.scale")
+    ]
 
 
 def draw(sweep: Path) -> list[Path]:
@@ -59,10 +66,7 @@ def _figure(table: pl.DataFrame) -> Figure:
         part = table.filter(pl.col("depth.layers") == depth)
         for column, (name, title, norm) in enumerate(maps):
             axis = axes[row][column]
-            axis.set_facecolor("0.85")
-            x, y, z = grid(part, name)
-            image = axis.pcolormesh(x, y, z, norm=norm, cmap="viridis", shading="nearest", rasterized=True)
-            axis.set(xscale="log", yscale="log")
+            image = draw_map(axis, part, name, norm)
             if row == 0:
                 axis.set_title(title)
             if row == len(depths) - 1:
@@ -70,6 +74,14 @@ def _figure(table: pl.DataFrame) -> Figure:
                 figure.colorbar(image, ax=[axes[r][column] for r in range(len(depths))], location="bottom", aspect=30)
         axes[row][0].set_ylabel(f"depth {depth}\ninit")
     return figure
+
+
+def draw_map(axis: Axes, part: pl.DataFrame, name: str, norm: Normalize) -> QuadMesh:
+    """A column of the cells over learning rate and init; grey where there is no value."""
+    axis.set_facecolor("0.85")
+    image = axis.pcolormesh(*grid(part, name), norm=norm, cmap="viridis", shading="nearest", rasterized=True)
+    axis.set(xscale="log", yscale="log")
+    return image
 
 
 def grid(part: pl.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -37,8 +37,6 @@ class Sweep:
         import polars as pl
 
         table = self.folder / files.RUNS
-        if in_parts.is_table(self.folder):
-            return in_parts.runs(self.folder)
         return pl.read_parquet(table, glob=False) if table.is_file() else sweep.gather(self.folder)
 
     def traces(self) -> pl.LazyFrame:

@@ -56,7 +56,7 @@ def write_run(
     frame = pl.DataFrame(
         {name: np.ascontiguousarray(v, np.int64 if name == "iteration" else np.float64) for name, v in columns.items()}
     )
-    arrays = {name: _array(factors[name]) for name in sorted(factors)}
+    arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
     text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
     write_together(
         {
@@ -74,7 +74,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
     path.write_bytes(whole.getbuffer())
 
 
-def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
+def plain_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
     import numpy as np
 
     plain = values.detach().cpu().numpy() if hasattr(values, "detach") else values

@@ -25,7 +25,7 @@ def gather(sweep: Path) -> pl.DataFrame:
     Raises:
         ResultsError: no run in the folder.
     """
-    if (sweep / files.RUNS).is_dir():
+    if table.is_table(sweep):
         return table.runs(sweep)
     rows = [_row(folder) for folder in files.run_folders(sweep)]
     if not rows:

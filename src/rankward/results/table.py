@@ -36,12 +36,7 @@ def write_part(
     """
     from safetensors.numpy import save_file
 
-    arrays = {name: files._array(factors[name]) for name in sorted(factors)}
-    try:
-        for name in (files.RUNS, TRACES, FACTORS):
-            (sweep / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise failure("write", sweep, error) from error
+    arrays = {name: files.plain_array(factors[name]) for name in sorted(factors)}
     write_together(
         {
             sweep / TRACES / f"{number}.parquet": lambda path: files.write_table(traces, path),

@@ -137,13 +137,9 @@ class Batches:
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:
         """What a launch of these jobs, which a sweeper has composed, would do."""
         from rankward.sweeps.report import plan
-        from rankward.training.calibrate import longest
-        from rankward.training.ensemble import bytes_a_run
 
         waiting = [Job(number, self.composed[tuple(job)][1], None) for number, job in enumerate(jobs)]
-        batches = grouped(waiting, self.crew.most(waiting))
-        seconds = [longest([job.config for job in batch]) for batch in batches]
-        return plan(batches, [bytes_a_run(batch[0].config) for batch in batches], seconds)
+        return plan([[job.config for job in batch] for batch in grouped(waiting, self.crew.most(waiting))])
 
 
 def _in_one_line(error: OSError | ConfigError) -> Exception:

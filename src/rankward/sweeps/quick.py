@@ -95,7 +95,7 @@ def _changed(model: Made, values: Sequence[tuple[str, Override]], kind: tuple[st
     resolved = dict(model.resolved)
     for key, override in values:
         group, _, leaf = key.partition(".")
-        if override.type is None or "." in leaf or group not in resolved:
+        if "." in leaf or group not in resolved:
             return None
         if leaf and (not is_dataclass(getattr(model.run, group)) or leaf not in resolved[group]):
             return None

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from rankward import results
+from rankward.config import RunConfig
 from rankward.config.checks import GIB
 
 ROWS = 12  # of the closing table at most; all are in runs.parquet
@@ -43,27 +44,30 @@ def closing_table(runs: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def plan(batches: Sequence[Sequence[Any]], bytes_a_run: Sequence[int], seconds: Sequence[float]) -> str:
-    """What a sweep would do: a line for each ensemble.
+def plan(batches: Sequence[Sequence[RunConfig]]) -> str:
+    """What a sweep would do: a line for each ensemble, with estimates of its memory and, from a few iterations, time.
 
     Args:
-        batches: jobs of each ensemble, with a `config`.
-        bytes_a_run, seconds: of each ensemble, an estimate.
+        batches: configs of each ensemble's runs.
     """
+    from rankward.training.calibrate import longest
+    from rankward.training.ensemble import bytes_a_run
+
+    seconds = [longest(batch) for batch in batches]
     head = ["ensemble", "runs", "memory GiB", "at most", "what"]
     rows = [
-        [str(number), str(len(batch)), f"{len(batch) * size / GIB:.2f}", _duration(time), _what(batch)]
-        for number, (batch, size, time) in enumerate(zip(batches, bytes_a_run, seconds, strict=True))
+        [str(number), str(len(batch)), f"{len(batch) * bytes_a_run(batch[0]) / GIB:.2f}", _duration(time), _what(batch)]
+        for number, (batch, time) in enumerate(zip(batches, seconds, strict=True))
     ]
     total = sum(len(batch) for batch in batches)
     lines = _aligned([head, *rows])
     return "\n".join([*lines, f"{total} runs, at most {_duration(sum(seconds))}; nothing was trained or written"])
 
 
-def _what(batch: Sequence[Any]) -> str:
+def _what(batch: Sequence[RunConfig]) -> str:
     from rankward.training.main import describe
 
-    names = list(dict.fromkeys(describe(job.config) for job in batch))
+    names = list(dict.fromkeys(describe(run) for run in batch))
     return "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
 
 

@@ -7,7 +7,6 @@ never trained again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ PART = 8192  # runs of an ensemble at most: what a part that has to be trained a
 CHECKPOINTS = "checkpoints"
 
 Job = Sequence[str]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A job of a dry run."""
-
-    config: RunConfig
 
 
 class Table:
@@ -68,16 +60,12 @@ class Table:
     def plan(self, jobs: Sequence[Job]) -> str:
         """What a launch of these jobs would do."""
         from rankward.sweeps.report import plan
-        from rankward.training.calibrate import longest
-        from rankward.training.ensemble import bytes_a_run
 
-        groups: dict[object, list[Planned]] = {}
+        groups: dict[object, list[RunConfig]] = {}
         for job in jobs:
             made = self.composer.make(job)
-            groups.setdefault(self._ensemble(made), []).append(Planned(made.run))
-        batches = list(groups.values())
-        sizes = [bytes_a_run(batch[0].config) for batch in batches]
-        return plan(batches, sizes, [longest([each.config for each in batch]) for batch in batches])
+            groups.setdefault(self._ensemble(made), []).append(made.run)
+        return plan(list(groups.values()))
 
     def launch(self, jobs: Sequence[Job], sweep: Path) -> list[JobReturn]:
         """Train what is missing; which jobs failed.
@@ -171,7 +159,7 @@ class Table:
             sweep,
             part,
             runs=results.frame_of(rows),
-            traces=_rows(module.whole_trace(), numbers),
+            traces=_rows(left.trace, numbers),
             factors=_stacked([left.arrays(index) for index in range(len(numbers))]),
         )
         own.unlink(missing_ok=True)

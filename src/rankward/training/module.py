@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from rankward.config import setting
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.products import product_of
 from rankward.metrics import DistanceToSolution, TraceMetric, measure
@@ -52,10 +51,9 @@ class EnsembleModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.ensemble = ensemble
-        self.engine: Engine = ensemble.engine()
-        run = ensemble.runs[0]
-        if setting(run.trainer, "devices", 1) > 1:
-            self.engine = SplitEngine([ensemble.engine() for _ in cards(run)], cards(run))
+        shares = cards(ensemble.runs[0])
+        engines = [ensemble.engine() for _ in shares]
+        self.engine: Engine = SplitEngine(engines, shares) if len(shares) > 1 else engines[0]
         self.factors = nn.ParameterList([nn.Parameter(f.clone(), requires_grad=False) for f in ensemble.factors])
         for name, value in Progress.start(len(ensemble.runs)).state_dict().items():
             self.register_buffer(f"progress_{name}", value)

@@ -213,7 +213,8 @@ class Leavings:
         self, module: EnsembleModule, digests: Sequence[str], seconds: float, targets: Sequence[LogTarget] = ()
     ) -> None:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
-        self.traces = _by_run(module.whole_trace(), len(digests))
+        self.trace = module.whole_trace()
+        self.traces = _by_run(self.trace, len(digests))
         self.products = final_products(module)
         metrics = module.trace_metrics.values()
         self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}

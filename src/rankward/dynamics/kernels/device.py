@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rankward.dynamics.kernels import straight
-from rankward.dynamics.kernels.store import _imported, _read, _shared, _suffix
+from rankward.dynamics.kernels.store import imported, shared_text, suffix_of, text_of
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
@@ -37,16 +37,16 @@ def source(sizes: tuple[int, ...], dtype: str, dynamics: str) -> str:
         False
     """
     adaptive = dynamics == "adaptive"
-    shared = _shared(adaptive) + straight.source(sizes, adaptive)
-    text = HEAD.format(dtype=dtype) + _read("_cuda_source.py") + shared + _read("_cuda_driver_source.py")
+    body = shared_text(adaptive) + straight.source(sizes, adaptive)
+    text = HEAD.format(dtype=dtype) + text_of("_cuda_source.py") + body + text_of("_cuda_driver_source.py")
     return text.replace("@numba.njit(cache=True, nogil=True)", "@device")
 
 
 @functools.cache
 def module(sizes: tuple[int, ...], dtype: str, dynamics: str) -> Any:
     """The kernel's text, imported; what it holds is compiled where it is first called."""
-    name = f"cuda_{'_'.join(map(str, sizes))}{_suffix(dynamics)}_{dtype}"
-    return _imported(name, source(sizes, dtype, dynamics))
+    name = f"cuda_{'_'.join(map(str, sizes))}{suffix_of(dynamics)}_{dtype}"
+    return imported(name, source(sizes, dtype, dynamics))
 
 
 @contextlib.contextmanager

@@ -53,27 +53,32 @@ def chain_kernel(sizes: tuple[int, ...], dtype: str, single: bool, dynamics: str
     name, text = kind, ""
     if kind == "straight":
         name = f"straight_{'_'.join(map(str, sizes))}"
-        text = _lanes(WIDTH[dtype]) + _shared(adaptive) + straight.source(sizes, adaptive)
+        text = _lanes(WIDTH[dtype]) + shared_text(adaptive) + straight.source(sizes, adaptive)
     elif kind == "strict" and not single:
-        text = _lanes(WIDTH[dtype]) + _shared(adaptive) + _read("_multiply_lanes_source.py") + _read("_chain_source.py")
+        text = (
+            _lanes(WIDTH[dtype])
+            + shared_text(adaptive)
+            + text_of("_multiply_lanes_source.py")
+            + text_of("_chain_source.py")
+        )
     elif kind == "strict":
-        text = _lanes(1) + _wide(WIDTH[dtype]) + _shared(adaptive)
-        text += _read("_multiply_single_source.py") + _read("_chain_source.py")
+        text = _lanes(1) + _wide(WIDTH[dtype]) + shared_text(adaptive)
+        text += text_of("_multiply_single_source.py") + text_of("_chain_source.py")
     else:
-        text = _lanes(1) + _shared(adaptive) + _read("_multiply_blas_source.py") + _read("_chain_source.py")
-    suffix = ("_single" if single and kind == "strict" else "") + _suffix(dynamics)
-    drive: Kernel = _imported(f"{name}{suffix}_{dtype}", text + _driver(dynamics)).drive
+        text = _lanes(1) + shared_text(adaptive) + text_of("_multiply_blas_source.py") + text_of("_chain_source.py")
+    suffix = ("_single" if single and kind == "strict" else "") + suffix_of(dynamics)
+    drive: Kernel = imported(f"{name}{suffix}_{dtype}", text + _driver(dynamics)).drive
     return drive
 
 
-def _suffix(dynamics: str) -> str:
+def suffix_of(dynamics: str) -> str:
     return "" if dynamics == "descent" else f"_{dynamics}"
 
 
 def _driver(dynamics: str) -> str:
     flow = dynamics == "flow"
-    own = flow_stages(DORMAND_PRINCE) + _read("_flow_source.py") if flow else _read("_descent_source.py")
-    return f"\nFLOW = {flow}\n{own}{_read('_driver_source.py')}"
+    own = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py") if flow else text_of("_descent_source.py")
+    return f"\nFLOW = {flow}\n{own}{text_of('_driver_source.py')}"
 
 
 @functools.cache
@@ -84,13 +89,13 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
         _lanes(1)
         + _wide(width)
         + f"from rankward.dynamics.kernels.lanes import sums{width}\n"
-        + _shared(dynamics == "adaptive")
+        + shared_text(dynamics == "adaptive")
     )
-    text += "\n\n" + tiles.source(vectors, width) + _read("_cp_source.py") + _driver(dynamics)
-    return _imported(f"cp_{vectors}{_suffix(dynamics)}_{dtype}", text)
+    text += "\n\n" + tiles.source(vectors, width) + text_of("_cp_source.py") + _driver(dynamics)
+    return imported(f"cp_{vectors}{suffix_of(dynamics)}_{dtype}", text)
 
 
-def _read(name: str) -> str:
+def text_of(name: str) -> str:
     return "\n\n" + (HERE / name).read_text().split("# mypy: ignore-errors\n", 1)[1].lstrip("\n")
 
 
@@ -104,8 +109,8 @@ def _lanes(width: int) -> str:
     )
 
 
-def _shared(adaptive: bool) -> str:
-    return f"\nADAPTIVE = {adaptive}\n" + _read("_shared_source.py")
+def shared_text(adaptive: bool) -> str:
+    return f"\nADAPTIVE = {adaptive}\n" + text_of("_shared_source.py")
 
 
 def _wide(width: int) -> str:
@@ -139,7 +144,7 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="rankward-"))
 
 
-def _imported(name: str, text: str) -> Any:
+def imported(name: str, text: str) -> Any:
     path = cache_folder() / f"{name}.py"
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
