@@ -9,6 +9,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from rankward.commands import is_command, run_command
 from rankward.config import register, run_config
 from rankward.config.overrides import numbered_groups, quoted, spaced, zipped
 
@@ -45,10 +46,8 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
     sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
     try:
-        if sys.argv[1:2] == ["propositions"]:
-            sys.exit(_propositions(sys.argv[2:]))
-        if sys.argv[1:2] == ["status"]:
-            sys.exit(_status(sys.argv[2:]))
+        if is_command(sys.argv[1:]):
+            sys.exit(run_command(sys.argv[1:]))
         sys.argv[1:] = _for_hydra(sys.argv[1:])
         app()
         if _failures:
@@ -70,28 +69,6 @@ def _for_hydra(arguments: list[str]) -> list[str]:
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
     groups = numbered_groups(CONFIG_FOLDER)
     return [quoted(spaced(text), groups) for text in zipped(arguments)]
-
-
-def _propositions(arguments: list[str]) -> int:
-    """Propositions 1 to 4 tried out, a line each; 1 where one is violated."""
-    from rankward.config import ConfigError
-    from rankward.theory.propositions import everything, told
-
-    if arguments:
-        raise ConfigError("propositions", " ".join(arguments), "nothing more: rankward propositions")
-    findings = everything()
-    print(told(findings))
-    return 0 if all(finding.holds for finding in findings) else 1
-
-
-def _status(arguments: list[str]) -> int:
-    """What has become of a sweep's runs; 1 where one has failed."""
-    from rankward.config import ConfigError
-    from rankward.sweeps.status import tell_status
-
-    if len(arguments) != 1:
-        raise ConfigError("status", " ".join(arguments), "one folder: rankward status FOLDER")
-    return tell_status(Path(arguments[0]))
 
 
 def _resumed(arguments: list[str]) -> list[str]:

@@ -34,6 +34,13 @@ class SweepError(ConfigError):
         ValueError.__init__(self, "\n".join(lines))
 
 
+class UsageError(ConfigError):
+    """A command that was given what it does not take, and how it is used."""
+
+    def __init__(self, command: str, message: str, usage: str) -> None:
+        ValueError.__init__(self, f"{command}: {message}; usage: {usage}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the closest known name, or nothing where none is close.
 

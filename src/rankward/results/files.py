@@ -199,7 +199,12 @@ def is_complete(folder: Path) -> bool:
 
 
 def run_folders(sweep: Path) -> list[Path]:
-    """A sweep's run folders, complete or not, in the order of the jobs: numbers in their names count as numbers."""
+    """A sweep's run folders, complete or not, in the order of the jobs: numbers in their names count as numbers.
+
+    A single run's folder is a sweep of one.
+    """
+    if (sweep / CONFIG).is_file():
+        return [sweep]
     found = [path.parent.parent for path in sweep.glob(f"*/{CONFIG}")]
     return sorted(found, key=lambda path: [(not t.isdigit(), int(t) if t.isdigit() else 0, t) for t in _parts(path)])
 

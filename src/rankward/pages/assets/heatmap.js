@@ -1,0 +1,52 @@
+// The last value of a metric over two keys, the median over whatever else varies; a table, so that it can be read aloud.
+const SHADES = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
+
+class HeatMap {
+  constructor(runs) {
+    this.runs = runs;
+    const keys = runs.keys.filter((key) => !isSeed(key));
+    byId("heat-section").hidden = keys.length < 1;
+    const metrics = ["loss", "iterations", "seconds", ...runs.metrics].filter((name, place, all) => runs.columns.includes(name) && !runs.isText(name) && all.indexOf(name) === place);
+    options(byId("heat-metric"), metrics, ["rank/effective", "error/reconstruction"].find((name) => metrics.includes(name)));
+    options(byId("heat-row"), runs.keys, keys[0]);
+    options(byId("heat-column"), ["", ...runs.keys], keys[1] || "", (name) => name || "none");
+    for (const id of ["heat-metric", "heat-row", "heat-column"]) byId(id).addEventListener("change", () => this.draw(this.rows));
+  }
+
+  draw(rows) {
+    this.rows = rows;
+    const [metric, down, across] = ["heat-metric", "heat-row", "heat-column"].map((id) => byId(id).value);
+    if (!metric || !down) return;
+    const ys = this.runs.different(down, rows), xs = across ? this.runs.different(across, rows) : [null];
+    const cells = new Map();
+    for (const row of rows) {
+      const cell = JSON.stringify([this.runs.value(down, row), across ? this.runs.value(across, row) : null]);
+      if (!cells.has(cell)) cells.set(cell, []);
+      cells.get(cell).push(this.runs.value(metric, row));
+    }
+    const values = ys.map((y) => xs.map((x) => median(cells.get(JSON.stringify([y, x])) || [])));
+    const found = values.flat().filter(Number.isFinite);
+    const [low, high] = [found.reduce((a, b) => Math.min(a, b), Infinity), found.reduce((a, b) => Math.max(a, b), -Infinity)];
+    const log = low > 0 && high / low > 100;
+    const share = (value) => (high === low ? 0.5 : log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
+    const small = xs.length > 14; // numbers would not fit: they stand in the titles
+    const head = element("tr", [element("th", across ? `${down} ↓  ${across} →` : down, { scope: "col" }), ...xs.map((x) => element("th", x === null ? "all" : shown(x), { scope: "col", class: small ? "narrow" : "number" }))]);
+    const body = ys.map((y, j) => element("tr", [element("th", shown(y), { scope: "row" }), ...xs.map((x, i) => {
+      const value = values[j][i], runs = (cells.get(JSON.stringify([y, x])) || []).length;
+      const told = Number.isFinite(value) ? shown(value) : runs ? "NaN" : "none";
+      const cell = element("td", small ? element("span", "", { "aria-label": told }) : told, { title: `${down} ${shown(y)}${across ? `, ${across} ${shown(x)}` : ""}: ${told} (${runs} runs)` });
+      if (Number.isFinite(value)) Object.assign(cell.style, coloured(share(value)));
+      return cell;
+    })]));
+    byId("heat").replaceChildren(
+      element("caption", `Last ${metric}, median over ${rows.length.toLocaleString("en")} runs; colours from ${shown(low)} (dark) to ${shown(high)} (bright)${log ? ", logarithmic" : ""}.`),
+      element("thead", head), element("tbody", body));
+  }
+}
+
+function coloured(share) {
+  const at = Math.min(Math.max(share, 0), 1) * (SHADES.length - 1), k = Math.min(Math.floor(at), SHADES.length - 2);
+  const rgb = SHADES[k].map((low, c) => Math.round(low + (SHADES[k + 1][c] - low) * (at - k)));
+  const luminance = (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]) / 255;
+  return { backgroundColor: `rgb(${rgb})`, color: luminance > 0.5 ? "#000" : "#fff" };
+}
