@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow test-gpu lint bench bench-gpu clean
+.PHONY: setup demo paper test test-slow test-gpu lint bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -16,6 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/rankward -m experiment=figure1
+
+# Every statement and figure of the paper, on one page: five minutes. QUICK=1: one minute.
+paper: setup
+	$(BIN)/rankward paper $(if $(QUICK),--quick)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -18,11 +18,19 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(self.prog.removeprefix("rankward "), message, usage)
 
 
-def _propositions(_: argparse.Namespace) -> int:
+def _propositions(asked: argparse.Namespace) -> int:
     from rankward.theory.propositions import everything, told
 
-    findings = everything()
+    findings = everything(asked.draws)
     print(told(findings))
+    if asked.out:
+        import json
+        from dataclasses import asdict
+
+        from rankward.results import write_whole
+
+        text = json.dumps([asdict(finding) for finding in findings], indent=2) + "\n"
+        write_whole(asked.out, lambda path: path.write_text(text))
     return 0 if all(finding.holds for finding in findings) else 1
 
 
@@ -42,11 +50,46 @@ def _report(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _circuit(asked: argparse.Namespace) -> int:
+    from rankward.paper.circuit import write_circuit
+
+    write_circuit(asked.out)
+    print(f"circuit: {asked.out}; drawn in {asked.out.parent / 'figures'}")
+    return 0
+
+
+def _paper(asked: argparse.Namespace) -> int:
+    from rankward.paper.run import make_paper
+
+    default = Path("multirun_outputs") / ("paper_quick" if asked.quick else "paper")
+    return make_paper(asked.out or default, asked.quick)
+
+
 def _folder(parser: argparse.ArgumentParser, what: str = "of a sweep") -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help=what)
 
 
-def _propositions_arguments(_: argparse.ArgumentParser) -> None: ...
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+_positive.__name__ = "positive number"
+
+
+def _propositions_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--draws", type=_positive, default=1_000_000, help="of initial products, for Proposition 3")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="findings as JSON")
+
+
+def _circuit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("circuit.json"), help="default: circuit.json")
+
+
+def _paper_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="fewer runs: under a minute on two cores")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="default: multirun_outputs/paper (or paper_quick)")
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +99,12 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 # name: what it does, its arguments, and the function
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[Any], int]]] = {
+    "paper": ("every statement and figure of the paper tried out, on one page", _paper_arguments, _paper),
+    "circuit": (
+        "Figure 3: the network that a tensor factorization is, drawn and compared",
+        _circuit_arguments,
+        _circuit,
+    ),
     "propositions": (
         "Propositions 1 to 4 tried out, a line each; 1 where one fails",
         _propositions_arguments,

@@ -39,7 +39,7 @@ def test_it_is_drawn_twice_the_same(sweep):
         "number of observations",
     ):
         assert text in svg
-    assert [path.name for path in draw("figure6", sweep)] == ["figure6.png", "figure6.svg"]
+    assert [path.name for path in draw("figure6", sweep)] == ["figure6.png", "figure6.svg", "figure6.pdf"]
 
 
 def test_its_curves_are_medians_of_the_summaries(sweep):

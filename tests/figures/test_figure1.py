@@ -104,14 +104,14 @@ def test_diverged_and_torn_runs_are_told(sweep, tmp_path):
     told = _runs.curves(copy)[1]
     assert told[:2] == ["0: not finished", "1: diverged"]
     assert told[2].startswith("2: cannot read ")
-    assert len(draw("figure1", copy)) == 2
+    assert len(draw("figure1", copy)) == 3
 
 
 def test_runs_that_are_missing_are_left_out(sweep, tmp_path):
     copy = shutil.copytree(sweep, tmp_path / "copy")
     for folder in results.run_folders(copy)[1:]:
         (folder / "summary.json").unlink()
-    assert len(draw("figure1", copy)) == 2
+    assert len(draw("figure1", copy)) == 3
     (copy / "0" / "summary.json").unlink()
     with pytest.raises(results.ResultsError, match="no finished"):
         draw("figure1", copy)

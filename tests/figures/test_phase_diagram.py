@@ -47,6 +47,8 @@ def test_cells_are_the_runs(sweep):
 
 
 def test_it_is_drawn(sweep, tmp_path):
-    assert [path.name for path in draw("phase_diagram", sweep)] == ["phase_diagram.png", "phase_diagram.svg"]
+    assert [path.name for path in draw("phase_diagram", sweep)] == [
+        f"phase_diagram.{kind}" for kind in ("png", "svg", "pdf")
+    ]
     with pytest.raises(results.ResultsError):
         draw("phase_diagram", tmp_path)

@@ -1,4 +1,4 @@
-"""One look for all figures, and how they are saved: PNG and SVG, whole, the same bytes for the same data."""
+"""One look for all figures, and how they are saved: PNG, SVG and PDF, whole, the same bytes for the same data."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ RC: Any = {
     "ytick.color": "0.3",
     "svg.hashsalt": "rankward",
     "svg.fonttype": "path",  # looks the same where the font is not installed
+    "pdf.fonttype": 42,
 }
 
 
@@ -43,9 +44,9 @@ def save_drawn(make: Callable[[], Figure], sweep: Path, name: str, **rc: Any) ->
 
 
 def save(figure: Figure, sweep: Path, name: str) -> list[Path]:
-    """Write `figures/<name>.png` and `.svg` under a sweep."""
+    """Write `figures/<name>.png`, `.svg` and `.pdf` under a sweep."""
     paths = []
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
         path = sweep / results.FIGURES / f"{name}.{kind}"
 
         def write(temporary: Path, kind: str = kind, metadata: dict[str, None] = metadata) -> None:

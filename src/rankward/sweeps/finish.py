@@ -46,7 +46,8 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
         if told:
             print(told(tables[name]))
     for picture in pictures:
-        print(f"figure:  {picture}")
+        if picture.suffix == ".png":
+            print(f"figure:  {picture} (and .svg, .pdf)")
     print(closing_table(runs))
     print(f"table:   {table}")
     if wandb is not None:

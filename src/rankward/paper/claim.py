@@ -1,0 +1,116 @@
+"""A statement of the paper on the page: what it says, what was run, what came out, and where that differs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankward import results
+from rankward.paper.steps import SWEEPS, Step
+
+if TYPE_CHECKING:
+    import polars as pl
+
+HOLDS, VIOLATED, PART, NOT_RUN = "holds", "violated", "in part", "not run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement or figure, tried out.
+
+    Args:
+        name: as in the paper.
+        section: where it stands there.
+        says: it, in a line.
+        needs: names of the steps whose results it reads.
+        verdict: one of the four above.
+        found: sentences with the numbers that came out.
+        header, rows: a table of them.
+        figure: name of a picture.
+        differs: where our result differs from the published one, and why.
+    """
+
+    name: str
+    section: str
+    says: str
+    needs: tuple[str, ...]
+    verdict: str = NOT_RUN
+    found: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    figure: str = ""
+    differs: tuple[str, ...] = ()
+
+
+class Evidence:
+    """What the steps have left in a paper's folder.
+
+    Args:
+        out: the folder.
+        every: the steps of this paper.
+        done: names of those that are done.
+    """
+
+    def __init__(self, out: Path, every: Sequence[Step], done: set[str]) -> None:
+        self.out, self.done = out, done
+        self.commands = {step.name: step.command for step in every}
+
+    def runs(self, step: str) -> pl.DataFrame:
+        """The table of a step's sweep."""
+        return results.gather(self.out / SWEEPS / step)
+
+    def sweep(self, step: str) -> Path:
+        """A step's folder."""
+        return self.out / SWEEPS / step
+
+    def stored(self, name: str) -> Any:
+        """What a step has left as JSON.
+
+        Raises:
+            ResultsError: it cannot be read.
+        """
+        path = self.out / name
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise results.failure("read", path, error) from error
+
+
+Trial = Callable[[Evidence], dict[str, Any]]  # fields of the claim that its results fill in
+
+
+def tried(claim: Claim, evidence: Evidence, trial: Trial) -> Claim:
+    """The claim with what came out; `not run` where a step that it needs is not done, and why."""
+    missing = [name for name in claim.needs if name not in evidence.done]
+    if missing:
+        return replace(claim, found=(f"Not done: {', '.join(missing)}.",))
+    return replace(claim, **trial(evidence))
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number of a result file, to so many digits; texts as they are.
+
+    Example:
+        >>> number(70.696675), number(1e-6), number(3616350), number(None), number("depth")
+        ('70.7', '1e-6', '3,616,350', '–', 'depth')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return re.sub(r"e([-+])0", r"e\1", f"{value:.{digits}g}") if isinstance(value, float) else str(value)
+
+
+def span(values: Sequence[float]) -> str:
+    """From the least to the greatest.
+
+    Example:
+        >>> span([8.2126, 8.86481]), span([1.0, 1.0])
+        ('8.213 to 8.865', '1')
+    """
+    low, high = number(float(min(values))), number(float(max(values)))
+    return low if low == high else f"{low} to {high}"

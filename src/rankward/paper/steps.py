@@ -1,0 +1,77 @@
+"""What `rankward paper` runs, in this order: commands, and how long each takes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+PAPER, SWEEPS, FIGURES = "paper.html", "sweeps", "figures"
+PROPOSITIONS, CIRCUIT = "propositions.json", "circuit.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command whose results the page reads.
+
+    Args:
+        name: of its folder.
+        arguments: of `rankward`, without a folder.
+        seconds: on two cores of a server, for the estimate of the time that is left; this machine's speed is told by
+            the steps that are done.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    seconds: float
+
+    @property
+    def command(self) -> str:
+        """What a user types to repeat it."""
+        return shlex.join(["rankward", *self.arguments])
+
+    def in_folder(self, out: Path) -> list[str]:
+        """The arguments with the place where the page looks for the results."""
+        if self.arguments[0] == "-m":
+            place = str(out / SWEEPS / self.name).replace("\\", "\\\\").replace("'", "\\'")
+            return [*self.arguments, "logger=none", f"hydra.sweep.dir='{place}'"]
+        return [*self.arguments, "--out", str(out / f"{self.name}.json")]
+
+
+FLOW = "lr=flow init=balanced init.determinant=positive depth=2,3,4"
+WHOLE = (
+    ("propositions", "propositions", 9),
+    ("theorem_1", f"-m {FLOW} init.scale=1e-3,1e-6 seed=range(0,10)", 3),
+    ("theorem_2", "-m experiment=figure5 lr=flow", 9),
+    ("figure1", "-m experiment=figure1", 3),
+    ("figure1_float32", "-m experiment=figure1 dtype=float32", 4),
+    ("figure1_refined", "-m experiment=figure1_refined", 4),
+    ("figure4", "-m experiment=figure4", 22),
+    ("figure5", "-m experiment=figure5", 2),
+    ("figure2", "-m experiment=figure2", 110),
+    ("circuit", "circuit", 1),
+    ("figure6", "-m experiment=figure6", 120),
+)
+COUNTS = "observations.count=50,100,200,400"
+QUICK = (
+    ("propositions", "propositions --draws 100000", 3),
+    ("theorem_1", f"-m {FLOW} init.scale=1e-3 seed=range(0,5)", 2),
+    ("theorem_2", "-m experiment=figure5 lr=flow observations.b_22=0.05,0.1,0.5", 1),
+    ("figure1", "-m experiment=figure1", 3),
+    ("figure1_refined", "-m experiment=figure1_refined", 4),
+    ("figure4", "-m experiment=figure4 init=balanced", 8),
+    ("figure5", "-m experiment=figure5", 2),
+    ("figure2", f"-m experiment=figure2_order3 {COUNTS} seed=0,1", 5),
+    ("circuit", "circuit", 1),
+    ("figure6", f"-m experiment=figure2_order3 observations.rank=3 figures=[figure6] {COUNTS} seed=0,1", 6),
+)
+
+
+def steps(quick: bool = False) -> list[Step]:
+    """All of them; the quick ones are smaller where the whole ones take more than seconds.
+
+    Example:
+        >>> steps(quick=True)[3].command
+        'rankward -m experiment=figure1'
+    """
+    return [Step(name, tuple(text.split()), seconds) for name, text, seconds in (QUICK if quick else WHOLE)]
