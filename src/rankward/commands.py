@@ -50,6 +50,12 @@ def _report(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(asked: argparse.Namespace) -> int:
+    from rankward.sweeps.watch import watch
+
+    return watch(asked.folder, asked.seconds, asked.once)
+
+
 def _circuit(asked: argparse.Namespace) -> int:
     from rankward.paper.circuit import write_circuit
 
@@ -83,6 +89,12 @@ def _propositions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, help="findings as JSON")
 
 
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    _folder(parser)
+    parser.add_argument("--seconds", metavar="N", type=_positive, default=2, help="between two looks (2)")
+    parser.add_argument("--once", action="store_true", help="look once")
+
+
 def _circuit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, default=Path("circuit.json"), help="default: circuit.json")
 
@@ -111,6 +123,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callab
         _propositions,
     ),
     "status": ("what has become of a sweep's runs; 1 where one has failed", _folder, _status),
+    "watch": ("a sweep in the terminal while it runs; writes and locks nothing", _watch_arguments, _watch),
     "report": ("a sweep to explore in a browser: one file that needs no network", _report_arguments, _report),
 }
 

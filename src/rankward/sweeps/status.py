@@ -27,6 +27,8 @@ def tell_status(sweep: Path) -> int:
     """
     if not (sweep / SWEEP).is_file():
         raise ConfigError("status", str(sweep), f"the folder of a sweep (with {SWEEP})")
+    if results.is_table(sweep):
+        return _tell_table(sweep)
     tasks = Tasks.read(sweep)
     live = tasks.live()
     here = _is_held(sweep)
@@ -56,6 +58,21 @@ def tell_status(sweep: Path) -> int:
         with results.claimed(sweep):
             _gather(sweep, states)
     return 1 if failed else 0
+
+
+def _tell_table(sweep: Path) -> int:
+    """A sweep in a table: parts that are complete, and checkpoints of those that are not."""
+    from rankward.sweeps.looking import DONE, STOPPED, Watcher
+
+    look = Watcher(sweep).look(0)
+    told = ", ".join(f"{number:,} {state}" for state, number in look.counts.items())
+    print(f"{sweep}: {told}, in a table of {len(results.table_parts(sweep))} parts")
+    ended = ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items()))
+    if look.counts[DONE]:
+        print(f"  {ended}")
+    if look.counts.get(STOPPED):
+        print(f"  rankward resume {sweep} goes on with what is not done")
+    return 1 if look.counts.get(STOPPED) else 0
 
 
 def run_states(sweep: Path, tasks: Tasks, live: Mapping[str, str], here: bool) -> dict[str, str]:
