@@ -28,6 +28,18 @@ def wandb_records(folder: Path) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
+def wandb_summary(sweep: Path) -> tuple[Path, dict, list[dict]]:
+    """The one summary run of an offline sweep: its folder, what W&B knows of it, and all of its records."""
+    found = []
+    for folder in (sweep / "wandb").glob("offline-run-*"):
+        read = wandb_records(folder)
+        run = next(record["run"] for record in read if record["type"] == "run")
+        if run.get("job_type") == "summary":
+            found.append((folder, run, read))
+    (only,) = found
+    return only
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str):
     """A file system of that size at `folder`; the test is skipped where none can be mounted."""

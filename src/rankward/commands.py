@@ -56,6 +56,13 @@ def _watch(asked: argparse.Namespace) -> int:
     return watch(asked.folder, asked.seconds, asked.once)
 
 
+def _workspace(asked: argparse.Namespace) -> int:
+    from rankward.training.workspace import save_workspace, told
+
+    print(told(asked.folder) if asked.dry_run else f"workspace: {save_workspace(asked.folder, asked.entity)}")
+    return 0
+
+
 def _circuit(asked: argparse.Namespace) -> int:
     from rankward.paper.circuit import write_circuit
 
@@ -95,6 +102,12 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="look once")
 
 
+def _workspace_arguments(parser: argparse.ArgumentParser) -> None:
+    _folder(parser)
+    parser.add_argument("--entity", metavar="NAME", required=True, help="the user or team whose project it is")
+    parser.add_argument("--dry-run", action="store_true", help="print its sections; ask W&B nothing")
+
+
 def _circuit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, default=Path("circuit.json"), help="default: circuit.json")
 
@@ -124,6 +137,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callab
     ),
     "status": ("what has become of a sweep's runs; 1 where one has failed", _folder, _status),
     "watch": ("a sweep in the terminal while it runs; writes and locks nothing", _watch_arguments, _watch),
+    "workspace": ("a W&B workspace for a sweep: metrics with their bounds, by loss", _workspace_arguments, _workspace),
     "report": ("a sweep to explore in a browser: one file that needs no network", _report_arguments, _report),
 }
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from commands import wandb_records
+from commands import wandb_summary
 from rankward import results
 from rankward.figures import draw
 from rankward.figures.figure2 import curves
@@ -80,13 +80,7 @@ def test_runs_that_differ_in_trial_share_truth_and_observations(sweep):
 
 
 def test_a_summary_run_of_the_group_has_the_curves_and_the_figure(sweep):
-    found = []
-    for folder in (sweep / "wandb").glob("offline-run-*"):
-        read = wandb_records(folder)
-        run = next(record["run"] for record in read if record["type"] == "run")
-        if run.get("job_type") == "summary":
-            found.append((folder, run, read))
-    ((folder, run, read),) = found
+    folder, run, read = wandb_summary(sweep)
     assert run["run_group"] == sweep.name
     (logged,) = [record["history"]["item"] for record in read if record["type"] == "history"]
     assert {"table/figure2", "table/runs", "figure/figure2"} <= {key.split(".")[0] for key in logged}

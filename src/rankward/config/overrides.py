@@ -25,6 +25,16 @@ def quoted(override: str, groups: set[str]) -> str:
     return f"{key}='{value}'" if key in groups and re.fullmatch(r"-?\d+", value) else override
 
 
+def unquoted(override: str) -> str:
+    """As a user types it: `depth='3'` as `depth=3`; any other override as it is.
+
+    Example:
+        >>> unquoted("depth='3'"), unquoted("seed=3"), unquoted("observations.path='a b'")
+        ('depth=3', 'seed=3', "observations.path='a b'")
+    """
+    return re.sub(r"='(-?\d+)'$", r"=\1", override)
+
+
 def zipped(arguments: list[str]) -> list[str]:
     """A command line whose `key,key=[value,value],...` (paired values) are told to the sweeper; no key has a comma.
 

@@ -20,7 +20,6 @@ MOST_RUNS, MOST_CURVES = 25_000, 2_000  # rows of the table, and runs whose curv
 BITS = 16  # of the mantissas of curves that are thinned: numbers to 1e-5 of their size
 TRIAL, FEWEST = 16, 8  # points a run that are tried first, and that are kept even where a page grows too large
 AXES = ("iteration", "loss", "time")
-PLACES = ("job", "run", "overrides")
 HIDDEN = ("versions.", "config_hash")  # columns that nobody compares runs by
 
 
@@ -137,18 +136,13 @@ def _curves(traces: pl.DataFrame, metrics: list[str], points: int, exact: bool) 
 def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The table's columns: which keys vary, what is the same for all runs, and the values of the others."""
     names = [name for name in runs.columns if not name.startswith(HIDDEN)]
-    settings = names[len(PLACES) : names.index("status")]
-    constant, keys = {}, []
-    for name in settings:
-        different = runs[name].unique(maintain_order=True).to_list()
-        if len(different) == 1:
-            constant[name] = "null" if different[0] is None else str(different[0])
-        else:
-            keys.append(name)
-    keys = [key for place, key in enumerate(keys) if not any(_same(runs, key, other) for other in keys[:place])]
+    settings = names[len(results.PLACES) : names.index("status")]
+    first = {name: runs[name][0] for name in settings if runs[name].n_unique() == 1}
+    constant = {name: "null" if value is None else str(value) for name, value in first.items()}
+    keys = results.varying(runs)
     texts: dict[str, list[str]] = {}
     arrays: dict[str, np.ndarray] = {}
-    for name in [*PLACES[1:], *keys, *names[names.index("status") :]]:
+    for name in [*results.PLACES[1:], *keys, *names[names.index("status") :]]:
         column = runs[name]
         if not column.count():
             continue
@@ -157,8 +151,3 @@ def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         else:
             texts[name], arrays[f"run/{name}"] = words(column.to_list())
     return {"runs": runs.height, "keys": keys, "constant": constant, "texts": texts}, arrays
-
-
-def _same(runs: pl.DataFrame, key: str, other: str) -> bool:
-    """Whether two keys say the same of every run, as `depth.name` and `depth.layers` do."""
-    return all(str(a) == str(b) for a, b in zip(runs[key].to_list(), runs[other].to_list(), strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 
 from rankward import __version__, results
 from rankward.pages.collect import collect
+from rankward.sweeps.resume import told_command
 
 REPORT = "report.html"
 LIMIT = 5_000_000  # characters of a page
@@ -35,7 +36,7 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str
 
     plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     scripts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
-    around = {"title": folder.resolve().name, "command": command(folder), "version": __version__, "plotly": plotly}
+    around = {"title": folder.resolve().name, "command": told_command(folder), "version": __version__, "plotly": plotly}
     around |= {"style": asset("page.css"), "script": scripts}
     empty = page("report.html", **around, data="")
     report = collect(folder, LIMIT - len(empty))
@@ -60,17 +61,3 @@ def page(template: str, **values: Any) -> str:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(asset(template)).render(**values)
-
-
-def command(folder: Path) -> str:
-    """The command that made a sweep or a run, without its folder; empty where its folder does not tell."""
-    from rankward.config import ConfigError
-    from rankward.sweeps.resume import command_of
-
-    try:
-        arguments = command_of(folder)[:-1]
-    except ConfigError:
-        return ""
-    import shlex
-
-    return " ".join(["rankward", *map(shlex.quote, arguments)])

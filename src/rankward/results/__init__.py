@@ -21,7 +21,7 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.lock import LOCK, Busy, claimed
-from rankward.results.sweep import frame_of, gather, row_of, write_frame, write_runs
+from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
@@ -32,6 +32,7 @@ __all__ = [
     "ENDED",
     "FIGURES",
     "LOCK",
+    "PLACES",
     "REFINEMENT",
     "RUNS",
     "SUMMARY",
@@ -45,6 +46,7 @@ __all__ = [
     "frame_of",
     "gather",
     "is_complete",
+    "is_seed",
     "is_table",
     "read_arrays",
     "read_config",
@@ -56,6 +58,7 @@ __all__ = [
     "run_folders",
     "table_parts",
     "table_scan",
+    "varying",
     "write_frame",
     "write_part",
     "write_run",

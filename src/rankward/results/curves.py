@@ -73,3 +73,43 @@ def bands(curves: Sequence[Curve], points: int = 100) -> pl.DataFrame:
     values = np.stack([at_losses(loss, value, grid) for loss, value in curves])
     low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
     return pl.DataFrame({"loss": grid, "median": median, "low": low, "high": high})
+
+
+def by_setting(
+    rows: pl.DataFrame, runs: pl.DataFrame, column: str, by: Sequence[str], points: int = 100, strict: bool = True
+) -> pl.DataFrame:
+    """`bands` of the runs that agree in the keys `by`, one setting after the other.
+
+    Args:
+        rows: of traces: `run`, `loss` and the column.
+        runs: a row a run, with its name in `run`, and the keys.
+        strict: False leaves out settings whose runs have no losses in common, as where one has diverged.
+
+    Returns:
+        Columns `by`, `loss`, `median`, `low`, `high`, `runs`; no rows where no setting is left.
+
+    Raises:
+        ValueError: as `common_losses`, unless `strict` is False.
+    """
+    import polars as pl
+
+    parts_by_run = rows.drop_nulls(column).partition_by("run", as_dict=True)
+    mine: dict[str, Curve] = {
+        str(name): (part["loss"].to_numpy(), part[column].to_numpy()) for (name,), part in parts_by_run.items()
+    }
+    kinds = {key: runs.schema[key] for key in by}
+    numbers = dict.fromkeys(("loss", "median", "low", "high"), pl.Float64)
+    parts = [pl.DataFrame(schema={**kinds, **numbers, "runs": pl.Int32})]
+    for values, group in runs.group_by(list(by) or [pl.lit(0)], maintain_order=True):
+        found = [mine[run] for run in group["run"].cast(pl.String) if run in mine]
+        if not found:
+            continue
+        try:
+            band = bands(found, points)
+        except ValueError:
+            if strict:
+                raise
+            continue
+        keys = [pl.lit(value, kinds[key]).alias(key) for key, value in zip(by, values, strict=False)]
+        parts.append(band.select(*keys, pl.all(), pl.lit(len(found)).cast(pl.Int32).alias("runs")))
+    return pl.concat(parts)

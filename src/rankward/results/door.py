@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankward.results import files, sweep
 from rankward.results import table as in_parts
-from rankward.results.curves import Curve, bands
+from rankward.results.curves import by_setting
 from rankward.results.whole import ResultsError
 
 if TYPE_CHECKING:
@@ -77,26 +77,15 @@ class Sweep:
 
         Raises:
             ResultsError: a column that no run has.
+            ValueError: runs of a setting without losses in common.
         """
-        import polars as pl
-
         if missing := [key for key in by if key not in self.runs.columns]:
             raise ResultsError(f"{self.folder}: no column {missing[0]!r} in its runs")
         traces = self.traces()
         if column not in traces.collect_schema():
             raise ResultsError(f"{self.folder}: no column {column!r} in its traces")
-        rows = traces.select("run", "loss", column).drop_nulls(column).collect()
-        mine: dict[str, Curve] = {
-            str(name): (part["loss"].to_numpy(), part[column].to_numpy())
-            for (name,), part in rows.partition_by("run", as_dict=True).items()
-        }
-        parts = []
-        for values, group in self.runs.group_by(list(by) or [pl.lit(0)], maintain_order=True):
-            found = [mine[run] for run in group["run"] if run in mine]
-            if found:
-                keys = [pl.lit(value).alias(key) for key, value in zip(by, values, strict=False)]
-                parts.append(bands(found, points).select(*keys, pl.all(), pl.lit(len(found)).alias("runs")))
-        return pl.concat(parts)
+        rows = traces.select("run", "loss", column).collect()
+        return by_setting(rows, self.runs, column, by, points)
 
     def plot(self, column: str, by: Sequence[str] = (), axis: Axes | None = None) -> Axes:
         """Draw `curves`: a line of medians with a band between quartiles for each group; loss falls to the right."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures", "results")
+PLACES = ("job", "run", "overrides")  # columns that say where a run is, before its settings
 MISSING = "missing"  # the status of a run whose three files do not all stand
 
 
@@ -54,6 +55,32 @@ def row_of(config: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
     config = {key: value for key, value in config.items() if not key.startswith(LEFT_OUT) and "_target_" not in key}
     config.pop("engine", None)  # as asked for; the summary has the one that ran
     return config | files.flat(summary) | metrics
+
+
+def varying(runs: pl.DataFrame) -> list[str]:
+    """Settings (columns of `runs` before `status`) that differ between runs, one of those that say the same of each.
+
+    Example:
+        >>> import polars as pl
+        >>> runs = {"job": [0, 1], "run": ["0", "1"], "overrides": ["", ""], "depth.name": ["2", "3"]}
+        >>> varying(pl.DataFrame(runs | {"depth.layers": [2, 3], "seed": [0, 0], "status": ["converged"] * 2}))
+        ['depth.name']
+    """
+    names = runs.columns
+    settings = [name for name in names[: names.index("status")] if name not in PLACES]
+    texts = {name: [str(value) for value in runs[name].to_list()] for name in settings}
+    told = [name for name in settings if len(set(texts[name])) > 1]
+    return [name for place, name in enumerate(told) if all(texts[name] != texts[other] for other in told[:place])]
+
+
+def is_seed(key: str) -> bool:
+    """Whether runs that differ in this key alone are draws of the same setting.
+
+    Example:
+        >>> is_seed("seed"), is_seed("observations.seed"), is_seed("lr.eta")
+        (True, True, False)
+    """
+    return key == "seed" or key.endswith(".seed")
 
 
 def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -51,10 +51,12 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     print(closing_table(runs))
     print(f"table:   {table}")
     if wandb is not None:
+        from rankward.sweeps.charts import charts
+        from rankward.sweeps.resume import told_command
         from rankward.training.loggers import log_sweep
 
         own = {} if in_parts else {"runs": runs}  # of very many runs pictures and figures' tables alone
-        log_sweep(wandb, sweep, {**own, **more, **tables}, pictures)
+        log_sweep(wandb, sweep, told_command(sweep), {**own, **more, **tables}, pictures, charts(load(sweep)))
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")

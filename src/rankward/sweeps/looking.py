@@ -10,6 +10,7 @@ from typing import Any
 
 from rankward import results
 from rankward.config import ConfigError
+from rankward.config.overrides import unquoted
 from rankward.sweeps.folders import SWEEP
 from rankward.sweeps.tasks import Tasks, Unanswered
 
@@ -141,7 +142,7 @@ class Watcher:
             return self._curves[name]
         folder = self.sweep / name
         try:
-            overrides = " ".join(results.read_overrides(folder))
+            overrides = " ".join(map(unquoted, results.read_overrides(folder)))
             if state != DONE:
                 trace = traces.get(name, {})
                 iterations = int(trace["iteration"][-1]) if trace else None
@@ -220,7 +221,7 @@ def sparkline(values: Sequence[float], width: int, log: bool = False) -> str:
 
     Example:
         >>> sparkline([1.0, 2.0, 3.0, 8.0], 4), sparkline([1e-4, 1e-2, 1.0], 3, log=True), sparkline([2.0, 2.0], 2)
-        ('▁▂▃█', '▁▄█', '▁▁')
+        ('▁▂▃█', '▁▅█', '▁▁')
     """
     import math
 

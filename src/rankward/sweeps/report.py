@@ -10,6 +10,7 @@ import polars as pl
 from rankward import results
 from rankward.config import RunConfig
 from rankward.config.checks import GIB
+from rankward.config.overrides import unquoted
 
 ROWS = 12  # of the closing table at most; all are in runs.parquet
 APART = ("seed=", "logger=", "hydra.")  # overrides that make no other setting
@@ -22,7 +23,8 @@ def closing_table(runs: pl.DataFrame) -> str:
     count apart.
     """
     settings = [
-        [part for part in text.split(" ") if not part.startswith(APART)] for text in runs["overrides"].fill_null("")
+        [unquoted(part) for part in text.split(" ") if not part.startswith(APART)]
+        for text in runs["overrides"].fill_null("")
     ]
     common = set(settings[0]).intersection(*settings)
     labels = [" ".join(part for part in parts if part not in common) or "all" for parts in settings]

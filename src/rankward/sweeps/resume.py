@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from rankward.config import ConfigError
+from rankward.config.overrides import unquoted
 from rankward.sweeps.folders import SWEEP
 
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
@@ -44,3 +46,12 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
     sources = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
     quoted = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}='{quoted}'"]
+
+
+def told_command(folder: Path) -> str:
+    """What a user typed to make a sweep or a run, without its folder; empty where its folder does not tell."""
+    try:
+        arguments = command_of(folder)[:-1]
+    except ConfigError:
+        return ""
+    return shlex.join(["rankward", *map(unquoted, arguments)])

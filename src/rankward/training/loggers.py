@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+NONE: Mapping[str, Any] = {}
+
+
 @dataclasses.dataclass(frozen=True)
 class LogTarget:
     """Where a run's loggers write.
@@ -114,19 +117,29 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
     return WandbLogger(experiment=experiment)
 
 
-def log_sweep(node: Any, sweep: Path, tables: Mapping[str, pl.DataFrame], figures: Sequence[Path]) -> None:
-    """A run of W&B's for a whole sweep, in its group: tables and pictures.
+def log_sweep(
+    node: Any,
+    sweep: Path,
+    command: str,
+    tables: Mapping[str, pl.DataFrame],
+    figures: Sequence[Path],
+    charts: Mapping[str, Any] = NONE,
+) -> None:
+    """A run of W&B's for a whole sweep, in its group: tables, pictures, and charts of metrics with their bounds.
 
     Args:
         node: the config's `logger.wandb`.
         sweep: its folder.
+        command: that repeats it, for the run's config.
         tables: by name.
         figures: PNG files; others are passed over.
+        charts: `sweeps.charts.Chart`s by metric.
     """
     import wandb
 
     group = setting(node, "group") or sweep.name
-    options = {"group": group, "name": f"{sweep.name}: summary", "job_type": "summary", "config": {"sweep": str(sweep)}}
+    config = {"sweep": str(sweep), "command": command}
+    options = {"group": group, "name": f"{sweep.name}: summary", "job_type": "summary", "config": config}
     summary = _wandb_run(
         node, sweep, f"{sweep.resolve()} summary", tags=[*setting(node, "tags", []), "summary"], **options
     )
@@ -138,6 +151,9 @@ def log_sweep(node: Any, sweep: Path, tables: Mapping[str, pl.DataFrame], figure
         for name, table in tables.items():
             rows = [list(row) for row in table.rows()]
             logged[f"table/{name}"] = wandb.Table(columns=list(table.columns), data=rows, allow_mixed_types=True)
+        for name, chart in charts.items():
+            xs, ys = zip(*chart.lines.values(), strict=True)
+            logged[f"chart/{name}"] = wandb.plot.line_series(xs, ys, list(chart.lines), chart.title, "-log10(loss)")
         summary.log(logged)
         failed = False
     finally:
