@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def watch(sweep: Path, seconds: float, once: bool) -> int:
     look = watcher.look(_room(console.height))
     if not once and console.is_terminal and look.live:
         view = Live(draw(sweep, look, console.width), console=console, screen=True, auto_refresh=False)
-        with _quit_key() as quitting, contextlib.suppress(KeyboardInterrupt), view:
+        with _quitting() as quitting, contextlib.suppress(KeyboardInterrupt), view:
             while look.live and not quitting.wait(seconds):
                 look = watcher.look(_room(console.height))
                 view.update(draw(sweep, look, console.width), refresh=True)
@@ -99,6 +100,22 @@ def draw(sweep: Path, look: Look, columns: int) -> Group:
     elif look.live:
         parts.append(Text("q quits, the sweep goes on", "dim"))
     return Group(*parts)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _quitting() -> Iterator[threading.Event]:
+    """Set when q is pressed, or Ctrl-C for the first time: a moment's wait for the screen to be given back."""
+    with _quit_key() as pressed:
+
+        def interrupted(number: int, frame: object) -> None:
+            pressed.set()
+            signal.signal(signal.SIGINT, before)  # the second time it does not wait
+
+        before = signal.signal(signal.SIGINT, interrupted)
+        try:
+            yield pressed
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
