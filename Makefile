@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo paper test test-slow test-gpu lint bench bench-gpu clean
+.PHONY: setup demo paper test test-slow test-gpu lint docs bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -11,7 +11,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 demo: setup
@@ -45,6 +45,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -b html -q docs docs/_build
+	@echo docs/_build/index.html
+
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt jax
 	$(BIN)/python -m benchmarks.engine
@@ -53,4 +57,4 @@ bench: setup
 	$(BIN)/python -m benchmarks.flow
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) docs/_build docs/api outputs .pytest_cache .mypy_cache .ruff_cache

@@ -2,7 +2,7 @@
 # # Reading a sweep
 # Run a sweep first, or take one of your own:
 #
-#     rankward -m depth=2,3 init=balanced init.determinant=positive seed=range(0,10) \
+#     rankward -m depth=2,3 init=balanced init.determinant=positive 'seed=range(0,10)' \
 #         hydra.sweep.dir=multirun_outputs/example
 #
 # Then run the cells in an editor that knows `# %%`, or the whole: `python docs/reading_a_sweep.py FOLDER`.

@@ -1,10 +1,11 @@
-"""Figures made from result files alone; one module a figure, with a `draw(sweep)`."""
+"""Figures made from result files alone; one module a figure, with `draw(sweep)`; a user's own from the Python path."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from pathlib import Path
+from types import ModuleType
 
 from rankward.config import ConfigError, nearest
 
@@ -15,13 +16,35 @@ def names() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Refuse a figure that is not there.
+    """Refuse a figure that is not there; ours are not imported for it.
 
     Raises:
-        ConfigError: naming the nearest.
+        ConfigError: as `figure`.
     """
     if name not in names():
-        raise ConfigError("figures", name, "one of " + ", ".join(names()), nearest(name, names()))
+        figure(name)
+
+
+def figure(name: str) -> ModuleType:
+    """The module of a figure: one of `names()`, or a user's own by its name on the Python path.
+
+    Raises:
+        ConfigError: no such module, naming the nearest; or one that cannot be imported or has no `draw`.
+    """
+    if name in names():
+        return importlib.import_module(f"rankward.figures.{name}")
+    allowed = f"one of {', '.join(names())}, or a module of your own with draw(sweep)"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ConfigError("figures", name, f"a module that can be imported: {error}") from error
+        raise ConfigError("figures", name, allowed, nearest(name, names())) from error
+    except Exception as error:  # whatever the user's module raises
+        raise ConfigError("figures", name, f"a module that can be imported: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "draw", None)):
+        raise ConfigError("figures", name, allowed, nearest(name, names()))
+    return module
 
 
 def draw(name: str, sweep: Path) -> list[Path]:
@@ -31,6 +54,5 @@ def draw(name: str, sweep: Path) -> list[Path]:
         ConfigError: no such figure.
         ResultsError: results that cannot be read, or pictures that cannot be written.
     """
-    check_name(name)
-    paths: list[Path] = importlib.import_module(f"rankward.figures.{name}").draw(sweep)
+    paths: list[Path] = figure(name).draw(sweep)
     return paths

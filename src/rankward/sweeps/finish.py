@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,10 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}
     for name in figures:
-        from rankward.figures import draw
+        from rankward.figures import figure
 
-        pictures += draw(name, sweep)
-        module = importlib.import_module(f"rankward.figures.{name}")
+        module = figure(name)
+        pictures += module.draw(sweep)
         told = getattr(module, "told", None)
         if hasattr(module, "curves") and (told or wandb is not None):
             tables[name] = module.curves(sweep)

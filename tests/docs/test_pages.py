@@ -1,0 +1,45 @@
+"""The pages' own examples, run in order in an empty folder: what a reader types must work as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", *DOCS.glob("howto/*.md")])
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def steps(page: str) -> list[tuple[str, str, str]]:
+    """Blocks of a page that can be run: kind, text, and for a command what its refusal must say (`# fails: ...`)."""
+    found = []
+    for kind, text in BLOCK.findall((DOCS / page).read_text()):
+        if kind == "python":
+            found.append((kind, text, ""))
+            continue
+        for line in text.splitlines():
+            if line.startswith("$ "):
+                command, _, refusal = line[2:].partition("# fails: ")
+                found.append((kind, command.partition("  #")[0].strip(), refusal.strip()))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
+def test_what_a_page_says_to_type_works(page, tmp_path):
+    shell = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for kind, text, refusal in steps(page):
+        command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-c", text]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell)
+        if refusal:
+            assert done.returncode == 2 and refusal in done.stderr, (text, done.stderr)
+        else:
+            assert done.returncode == 0, (text, done.stdout, done.stderr)
+
+
+def test_the_tutorial_has_something_to_run():
+    kinds = [kind for kind, _, _ in steps("tutorial.md")]
+    assert kinds.count("console") > 10 and kinds.count("python") > 5
