@@ -82,6 +82,9 @@ REFUSED = [
     (f"{TENSOR} record.every=50", "record.every: 50 is not allowed; expected a multiple of check_every=100"),
     (f"{TENSOR} metrics.columns.cp_rank.tolerance=-1", "tolerance: -1 is not allowed"),
     ("observations=tensor_order3 metrics=tensor", "expected another one: the observations have 3 axes"),
+    (f"{TENSOR} factorization.hidden=4", "factorization.hidden: no such key for this choice of factorization; matrix has it"),
+    ("figures=[figure1]", "figures: ['figure1'] is not allowed; expected [] for a single run"),
+    ("metrics.columns.singular_values.largest=-1", "largest: -1 is not allowed"),
     ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
 ]  # fmt: skip
 
@@ -104,6 +107,28 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words
     assert len(done.stderr.splitlines()) == 1 and words in done.stderr
     assert done.stdout == ""
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            "statuss sweep",
+            "rankward: 'statuss' is not allowed; expected key=value, or one of circuit, paper, propositions",
+        ),
+        ("lr.eta=1 --dry-run", "--dry-run: 'lr.eta=1 --dry-run' is not allowed; expected a sweep: rankward -m"),
+        ("-m hydra/launcher=basic --dry-run", "expected another launcher: this one makes no plans"),
+        ("-m hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size: 0 is not allowed"),
+        (
+            "-m results=table figures=[figure1]",
+            "results: 'table' is not allowed; expected folders: the figure figure1 is",
+        ),
+    ],
+)
+def test_what_is_no_run_is_one_line_too(tmp_path, arguments, words):
+    done = run(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr, done.stderr
+    assert done.stdout == "" and not list(tmp_path.iterdir())
 
 
 def test_the_traceback_is_there_for_who_wants_it(tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from rankward.commands import is_command, run_command
-from rankward.config import register, run_config
+from rankward.commands import COMMANDS, is_command, run_command
+from rankward.config import ConfigError, nearest, register, run_config
 from rankward.config.overrides import numbered_groups, quoted, spaced, zipped
 
 HERE = Path(__file__).parent
@@ -48,6 +48,7 @@ def main() -> None:
     try:
         if is_command(sys.argv[1:]):
             sys.exit(run_command(sys.argv[1:]))
+        _refuse_word(sys.argv[1:])
         sys.argv[1:] = _for_hydra(sys.argv[1:])
         app()
         if _failures:
@@ -61,11 +62,23 @@ def main() -> None:
         sys.exit(tell(error))
 
 
+def _refuse_word(arguments: list[str]) -> None:
+    """A first word that is no override, no flag and no command: most likely a command misspelt."""
+    first = (arguments or ["-m"])[0]
+    if "=" not in first and first != "resume" and first[:1] not in "-+~":
+        known = sorted([*COMMANDS, "resume"])
+        raise ConfigError("rankward", first, f"key=value, or one of {', '.join(known)}", nearest(first, known))
+
+
 def _for_hydra(arguments: list[str]) -> list[str]:
     """The command line as Hydra understands it."""
     if arguments[:1] == ["resume"]:
         arguments = _resumed(arguments[1:])
     if "--dry-run" in arguments:
+        if not {"-m", "--multirun"} & set(arguments):
+            raise ConfigError("--dry-run", " ".join(arguments), "a sweep: rankward -m ... --dry-run")
+        if "hydra/launcher=basic" in arguments:
+            raise ConfigError("--dry-run", "hydra/launcher=basic", "another launcher: this one makes no plans")
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
     groups = numbered_groups(CONFIG_FOLDER)
     return [quoted(spaced(text), groups) for text in zipped(arguments)]
@@ -73,7 +86,6 @@ def _for_hydra(arguments: list[str]) -> list[str]:
 
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
-    from rankward.config import ConfigError
     from rankward.sweeps.resume import command_of
 
     if not arguments or "=" in arguments[0]:

@@ -1,6 +1,7 @@
 """Batched matrix products against the compiled engine and autograd, uncaptured, on the processor."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from test_engines import InTurn, ensemble, trained
 
 from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
 from rankward.dynamics._slopes import slopes_of
-from rankward.dynamics.batched import BatchedEngine
+from rankward.dynamics.batched import BatchedEngine, _AtWork
 from rankward.factorizations import Chain, Components
 
 
@@ -30,7 +31,7 @@ def test_chains_as_in_the_compiled_engine(sizes, adaptive):
     _, factors, problem = ensemble(sizes, 3)
     many = torch.ones_like(problem.eta)
     problem = replace(problem, adaptive=Adaptive(0.9 * many, 1.0 * many)) if adaptive else problem
-    for schedule in (Schedule(), Schedule(stride=20, every=100)):
+    for schedule in (Schedule(), Schedule(stride=20, every=100), Schedule(stride=20, iteration_ratio=1.1)):
         here = trained(BatchedEngine(Chain(sizes), schedule), factors, problem)
         there = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
         close(there[0], here[0], 1e-10)
@@ -47,6 +48,15 @@ def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
     there = trained(FusedEngine(Components(dims, components), schedule), factors, problem)
     close(there[0], here[0], 1e-10)
     same_rows(there[2], here[2], 1e-9)
+
+
+@pytest.mark.parametrize("ratio", [1.02, 1.1, 1.2, 1.25])
+@pytest.mark.parametrize("stride", [50, 100])
+def test_the_next_row_is_due_where_the_schedule_says(ratio, stride):
+    schedule = Schedule(stride=stride, iteration_ratio=ratio)
+    iterations = torch.cat([torch.arange(0, 40_000, stride), torch.tensor([4_999_950, 123_456_700])])
+    chunk = SimpleNamespace(schedule=schedule, iteration=iterations)
+    assert _AtWork._after(chunk).tolist() == [schedule.after(int(iteration)) for iteration in iterations]
 
 
 def test_runs_stop_each_at_its_own_time_and_diverge_alone():

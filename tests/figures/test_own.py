@@ -20,6 +20,10 @@ def test_a_module_of_ones_own_is_drawn_or_refused_before_anything_is_trained(tmp
         refused = rankward(*SWEEP, f"figures=[{name}]", cwd=tmp_path)
         assert refused.returncode == 2 and line in refused.stderr and refused.stderr.count("\n") == 1
         assert not (tmp_path / "s").exists()
+    (tmp_path / "late.py").write_text("def draw(sweep):\n    raise KeyError('nothing to draw')\n")
+    done = rankward(*SWEEP, "figures=[late,mine]", cwd=tmp_path)
+    assert done.returncode == 1 and "cannot draw late: KeyError: 'nothing to draw'" in done.stderr
+    assert "figure:  s/mine.png" in done.stdout and "table:   s/runs.parquet" in done.stdout  # told all the same
     done = rankward(*SWEEP, "figures=[mine]", cwd=tmp_path)
     assert done.returncode == 0 and "figure:  s/mine.png" in done.stdout, done.stderr
     assert (tmp_path / "s" / "mine.png").read_bytes() == b"drawn"

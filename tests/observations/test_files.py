@@ -24,8 +24,8 @@ def test_the_authors_file_is_equation_6():
 
 def test_csv_with_and_without_a_header(tmp_path):
     lines = "0,1,2.5\n2,0,-1\n"
-    for text in (lines, "row,column,value\n" + lines):
-        (tmp_path / "seen.csv").write_text(text)
+    for text in (lines, "row,column,value\n" + lines, "\ufeff" + lines, "\ufeffrow,column,value\n" + lines):
+        (tmp_path / "seen.csv").write_text(text, encoding="utf-8")  # spreadsheets begin with a byte order mark
         made = from_file(str(tmp_path / "seen.csv"))
         assert made.values.tolist() == [[0, 2.5], [0, 0], [-1, 0]]
     assert from_file(str(tmp_path / "seen.csv"), count=1).count == 1

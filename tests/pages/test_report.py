@@ -132,6 +132,14 @@ def test_a_report_is_explored_in_a_browser(sweep, tmp_path, context):
         assert by_loss == kept.sort("loss")["run"].to_list()
         assert page.locator("#runs th[aria-sort=ascending]").inner_text().startswith("loss")
 
+        page.select_option("#lines", "each")
+        page.select_option("#metric", "norm/nuclear")
+        bounds = page.evaluate("chart.data.filter(line => line.line.dash === 'dash').map(line => [...line.y])")
+        raw = library.load(sweep).traces().filter(pl.col("run").is_in(kept["run"].to_list())).collect()
+        says = raw.filter(pl.col("bound/norm/nuclear") > 0)["bound/norm/nuclear"]
+        assert raw["bound/norm/nuclear"].min() < 0  # such a bound says nothing, and has no place on a log axis
+        np.testing.assert_allclose(sorted(value for line in bounds for value in line), says.sort(), rtol=1e-4)
+
         name = kept["run"][1]
         page.get_by_role("button", name=f"Show run {name}", exact=True).press("Enter")  # by keyboard alone
         assert page.evaluate("document.activeElement.id") == "run-title"

@@ -41,13 +41,13 @@ def test_a_sweep_left_to_its_tasks_is_gathered_by_status_and_goes_on_elsewhere(t
     assert "rankward status there" in (tmp_path / "out").read_text()
     tasks = json.loads((tmp_path / "there" / "tasks.json").read_text())["tasks"]
     told = rankward("status", "there", cwd=tmp_path)
-    assert told.returncode == 0 and "2 runs: 0 done, 2 running, 0 pending, 0 failed" in told.stdout, told.stdout
+    assert told.returncode == 0 and "2 runs: 0 done, 2 running, 0 pending, 0 stopped" in told.stdout, told.stdout
     victim = next(task for task, runs in tasks.items() if runs == ["1"])
     _kill(int(victim))
     end = time.monotonic() + 60
     while ": running, " in (told := rankward("status", "there", cwd=tmp_path)).stdout and time.monotonic() < end:
         pass
-    assert told.returncode == 1 and "1 done, 0 running, 0 pending, 1 failed" in told.stdout, told.stdout
+    assert told.returncode == 1 and "1 done, 0 running, 0 pending, 1 stopped" in told.stdout, told.stdout
     assert f"run 1: task {victim} ended before the run was complete" in told.stdout and "table:" in told.stdout
     done = rankward("resume", "there", "hydra/launcher=batched", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("complete, kept") == 1, done.stderr

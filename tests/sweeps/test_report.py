@@ -75,7 +75,7 @@ def finished(folder, overrides, loss, status="converged"):
 
 def test_the_closing_table_is_over_seeds(tmp_path):
     for seed, loss in enumerate((1.0, 3.0, 2.0)):
-        finished(tmp_path / str(seed), ["a=1", "b=7", f"seed={seed}"], loss)
+        finished(tmp_path / str(seed), ["a=1", "b=7", f"seed={seed}", f"observations.seed={seed}"], loss)
     finished(tmp_path / "3", ["a=2", "b=7", "seed=0"], 9.0)
     finished(tmp_path / "4", ["a=2", "b=7", "seed=1"], float("inf"), "diverged")
     head, one, two = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())

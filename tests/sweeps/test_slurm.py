@@ -100,7 +100,7 @@ def test_one_task_cancelled_fails_its_run_alone(
     found = leavings(task.sweep, "0", "2")
     assert found == {key: content for key, content in home.items() if key[0] in ("0", "2")}
     told = rankward("status", "there", cwd=tmp_path, env=cluster)
-    assert told.returncode == 1 and "2 done, 0 running, 0 pending, 2 failed" in told.stdout
+    assert told.returncode == 1 and "2 done, 0 running, 0 pending, 2 stopped" in told.stdout
     assert task.has_checkpoint("1")  # of the cancelled task; nothing of an unfinished run stands beside it
     assert not (task.sweep / "1" / "summary.json").exists()
     resumed = rankward("resume", "there", "hydra/launcher=batched", cwd=tmp_path, env=cluster)
@@ -142,7 +142,7 @@ def test_a_killed_submitter_leaves_its_tasks_at_work_and_status_gathers(
     task.process.communicate()
 
     told = rankward("status", "there", cwd=tmp_path, env=cluster)
-    assert told.returncode == 0 and "4 runs: 0 done, 2 running, 2 pending, 0 failed" in told.stdout, told.stdout
+    assert told.returncode == 0 and "4 runs: 0 done, 2 running, 2 pending, 0 stopped" in told.stdout, told.stdout
     assert not (task.sweep / "runs.parquet").exists()
     refused = rankward("resume", "there", "hydra/launcher=batched", cwd=tmp_path, env=cluster)
     assert refused.returncode == 1 and "are at work on it" in refused.stderr, refused.stderr

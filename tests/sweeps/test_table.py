@@ -126,6 +126,7 @@ def test_what_cannot_make_a_table_says_so(tmp_path, more):
 
 def test_a_table_comes_without_asking_from_some_thousand_runs_on():
     assert not wanted({}, LEAST - 1, True) and wanted({}, LEAST, True) and not wanted({}, LEAST, False)
+    assert not wanted({"figures": ["figure1"]}, LEAST, True) and wanted({"figures": ["atlas"]}, LEAST, True)
     assert not wanted({"results": "folders"}, LEAST, True) and wanted({"results": "table"}, 2, True)
     with pytest.raises(ConfigError, match="results"):
         wanted({"results": "table"}, 2, False)

@@ -1,6 +1,7 @@
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,15 @@ def test_a_sweep_in_a_table(tmp_path):
     assert look.counts == {DONE: 30} and sum(look.ends.values()) == 30 and not look.live
     told = rankward("status", "table", cwd=tmp_path)
     assert told.returncode == 0 and told.stdout.startswith("table: 30 done, in a table of 1 parts")
+
+
+def test_jobs_that_left_nothing_count_as_stopped(tmp_path):
+    assert rankward(*DIVERGING, cwd=tmp_path).returncode in (0, 1)
+    shutil.rmtree(tmp_path / "done" / "1")
+    assert Watcher(tmp_path / "done").look().counts == {DONE: 1, STOPPED: 1}
+    told = rankward("status", "done", cwd=tmp_path)
+    assert told.returncode == 1 and "2 runs: 1 done, 0 running, 0 pending, 1 stopped" in told.stdout
+    assert "rankward resume done starts what is missing" in told.stdout
 
 
 def test_what_is_not_a_sweep_is_told(tmp_path):

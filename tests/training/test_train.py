@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from runs import trained
+from runs import composed, trained
 
 from commands import wandb_records
-from rankward import results
+from rankward import __version__, results
 from rankward.config import ConfigError, DataError
 from rankward.training import callbacks
+from rankward.training.checkpoints import HASHES, VERSION, part_of
+from rankward.training.ensemble import bytes_a_run
 from rankward.training.module import EnsembleModule
 
 QUICK = ["depth='2'", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "init.determinant=positive"]
@@ -236,3 +238,21 @@ def test_csv_and_tensorboard(tmp_path):
     events.Reload()
     scalars = events.Scalars("loss")
     assert [event.step for event in scalars] == trace["iteration"].to_list()
+
+
+def test_parts_of_one_checkpoint_do_not_meet(tmp_path):
+    """Two tasks that go on from some of its runs each, at the same time."""
+    state = {"state_dict": {"factor": torch.arange(4.0)}, "trace": {}, HASHES: list("abcd"), VERSION: __version__}
+    torch.save(state, tmp_path / "checkpoint.ckpt")
+    with part_of(tmp_path / "checkpoint.ckpt", ["a", "b"]) as one:
+        with part_of(tmp_path / "checkpoint.ckpt", ["c"]) as other:
+            held = [torch.load(path)["state_dict"]["factor"].tolist() for path in (one, other)]
+            assert held == [[0.0, 1.0], [2.0]]
+        assert one.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.ckpt"]
+
+
+def test_the_measurements_of_sensing_count_as_memory():
+    sensing = ["observations=sensing", "observations.dims=[50,50]", "metrics=matrix"]
+    few, many = (bytes_a_run(composed(*sensing, f"observations.count={count}")[0]) for count in (10, 1010))
+    assert many - few >= 1000 * 50 * 50 * 8

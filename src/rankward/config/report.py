@@ -96,9 +96,14 @@ def _choices_with(key: str, groups: dict[str, list[str]], config_folder: Path) -
     """The choices of a key's group that do have it."""
     group, _, name = key.partition(".")
     files = {choice: config_folder / group / f"{choice}.yaml" for choice in groups.get(group, [])}
-    return [
-        choice for choice, file in files.items() if name and OmegaConf.select(OmegaConf.load(file), name) is not None
-    ]
+    parent, _, last = name.rpartition(".")
+
+    def has(file: Path) -> bool:
+        loaded = OmegaConf.load(file)
+        node = OmegaConf.select(loaded, parent) if parent else loaded
+        return isinstance(node, DictConfig) and last in node
+
+    return [choice for choice, file in files.items() if name and has(file)]
 
 
 def _keys(parent: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:

@@ -173,7 +173,8 @@ class _AtWork:
         schedule = self.schedule
         if schedule.every:
             return self.iteration + schedule.every
-        grown = torch.ceil(self.iteration * schedule.iteration_ratio / schedule.stride).long() * schedule.stride
+        wide = -(self.iteration.double() * schedule.iteration_ratio)  # a float32 would round iterations
+        grown = -torch.div(wide, schedule.stride, rounding_mode="floor").long() * schedule.stride
         return torch.maximum(self.iteration + schedule.stride, grown)
 
     def rows(self, running: Tensor) -> Rows:

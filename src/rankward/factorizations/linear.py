@@ -20,8 +20,8 @@ class LinearFactorization(Factorization):
         [(2, 3)]
     """
 
-    def __init__(self, dims: Sequence[int], layers: int = 1) -> None:
-        self.dims = tuple(dims)  # the depth does not apply
+    def __init__(self, dims: Sequence[int]) -> None:
+        self.dims = tuple(dims)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -47,6 +47,11 @@ def figure(name: str) -> ModuleType:
     return module
 
 
+def needs_folders(name: str) -> bool:
+    """Whether a figure reads runs' own folders, which a sweep in a table has not."""
+    return bool(getattr(figure(name), "NEEDS_FOLDERS", False))
+
+
 def draw(name: str, sweep: Path) -> list[Path]:
     """Draw a figure of a sweep into its `figures/` folder, and return the pictures' paths.
 

@@ -17,6 +17,8 @@ from rankward.theory.departure import Line, censored_line, departure, predicted_
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each run: depth, rate, start, unbalancedness at the start, and the loss at which it departs.

@@ -19,6 +19,8 @@ COLORS = dict(zip(("float64", "float32"), style.COLORS, strict=False))
 NEAR = 0.1  # of the entry: only distances below it can be in proportion to the step
 FLOOR = 3.0  # times the least distance: nearer to it, rounding and interpolation have their part
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each descent: its depth, dtype, learning rate, and distance from the flow of the same start.

@@ -32,6 +32,8 @@ INCHES = {
     "between": 0.35,
 }
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def draw(sweep: Path) -> list[Path]:
     """Draw the finished 2x2 runs of a sweep; those left out are told under the panels.

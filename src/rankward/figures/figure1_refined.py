@@ -9,6 +9,8 @@ import polars as pl
 from rankward import results
 from rankward.figures import figure1
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def draw(sweep: Path) -> list[Path]:
     """Draw the last two rounds of every cell of `refinement.parquet`.

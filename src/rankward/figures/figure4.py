@@ -8,6 +8,8 @@ from pathlib import Path
 from rankward.figures import figure1
 from rankward.figures._runs import Curve
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def draw(sweep: Path) -> list[Path]:
     """Draw the finished runs, a panel for each size and depth.

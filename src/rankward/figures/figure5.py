@@ -8,6 +8,8 @@ from pathlib import Path
 from rankward.figures import figure1
 from rankward.figures._runs import Curve
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def draw(sweep: Path) -> list[Path]:
     """Draw the finished 2x2 runs, named by b_22: the observation across from the unobserved entry.

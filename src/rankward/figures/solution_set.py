@@ -17,6 +17,8 @@ from rankward.theory.solution_set import SolutionSet
 NORMS = {"nuclear": 1.0, "Frobenius": 2.0, "spectral": np.inf, "Schatten-1/2": 0.5}
 POINTS = 400
 
+NEEDS_FOLDERS = True  # it reads runs' own files
+
 
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each value of the unobserved entry: norms over their infimum, effective rank, distance to infimal rank.

@@ -16,6 +16,7 @@ class SingularValues(SpectralMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_largest(largest)
         self.largest = largest
 
     def measure(self, singular_values: Tensor) -> Tensor:

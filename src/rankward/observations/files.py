@@ -70,7 +70,7 @@ def _read_npz(file: Path, count: int | None) -> Measurement:
 def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Measurement:
     lines: list[list[str]] = []
     try:
-        with file.open(newline="") as text:
+        with file.open(newline="", encoding="utf-8-sig") as text:
             for number, fields in enumerate(csv.reader(text), start=1):
                 if not fields or (number == 1 and not _is_number(fields[0])):
                     continue

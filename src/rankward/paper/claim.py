@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rankward import results
 from rankward.paper.steps import SWEEPS, Step
+from rankward.theory.certificates import HOLDS as HOLDS
+from rankward.theory.certificates import VIOLATED as VIOLATED
 
 if TYPE_CHECKING:
     import polars as pl
 
-HOLDS, VIOLATED, PART, NOT_RUN = "holds", "violated", "in part", "not run"
+PART, NOT_RUN = "in part", "not run"  # beside the verdicts of certificates
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from rankward import results
 from rankward.paper.claim import HOLDS, PART, VIOLATED, Claim, Evidence, Trial, number, span
 from rankward.paper.steps import PROPOSITIONS
 
@@ -15,7 +16,7 @@ def _proposition(which: str) -> Trial:
         findings = [finding for finding in evidence.stored(PROPOSITIONS) if finding["statement"] == which]
         return {
             "verdict": HOLDS if findings and all(finding["holds"] for finding in findings) else VIOLATED,
-            "header": ("tried", "found", ""),
+            "header": ("tried", "found", "verdict"),
             "rows": tuple((f["tried"], f["found"], HOLDS if f["holds"] else VIOLATED) for f in findings),
         }
 
@@ -27,7 +28,7 @@ def _certified(step: str, prefix: str) -> Trial:
 
     def trial(evidence: Evidence) -> dict[str, Any]:
         runs = evidence.runs(step)
-        ended = runs.filter(pl.col("status").is_in(["converged", "max_time", "max_iterations"]))
+        ended = runs.filter(pl.col("status").is_in(results.ENDED))
         rows, violated, held = [], 0, 0
         for column in runs.columns:
             if not (column.startswith(f"certificates.{prefix}/") and column.endswith(".verdict")):

@@ -112,4 +112,4 @@ def load(folder: Any) -> Sweep:
     path = Path(folder)
     if not path.is_dir():
         raise ResultsError(f"cannot read {path}: no such folder")
-    return Sweep(path)
+    return Sweep(path.resolve() if (path / files.TRACE).is_file() else path)  # a run is told by its folder's name

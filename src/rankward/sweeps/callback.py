@@ -15,10 +15,12 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
-        from rankward.config import run_config
+        from rankward.config import ConfigError, run_config
 
         try:
             run = run_config(config)
+            if run.figures:
+                raise ConfigError("figures", run.figures, "[] for a single run; of a sweep they are drawn: rankward -m")
             from rankward.training.train import check
 
             check(run)

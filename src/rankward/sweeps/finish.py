@@ -34,19 +34,26 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     runs = load(sweep).runs
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}
+    failed: list[str] = []
     for name in figures:
         from rankward.figures import figure
 
         module = figure(name)
-        pictures += module.draw(sweep)
         told = getattr(module, "told", None)
-        if hasattr(module, "curves") and (told or wandb is not None):
-            tables[name] = module.curves(sweep)
+        try:
+            pictures += module.draw(sweep)
+            if hasattr(module, "curves") and (told or wandb is not None):
+                tables[name] = module.curves(sweep)
+        except Exception as error:  # whatever a user's own raises: the rest is told all the same
+            why = str(error) if isinstance(error, OSError) else f"cannot draw {name}: {type(error).__name__}: {error}"
+            failed.append(why)
+            continue
         if told:
             print(told(tables[name]))
     for picture in pictures:
         if picture.suffix == ".png":
-            print(f"figure:  {picture} (and .svg, .pdf)")
+            beside = [p.suffix for p in pictures if p != picture and p.with_suffix(".png") == picture]
+            print(f"figure:  {picture}" + (f" (and {', '.join(beside)})" if beside else ""))
     print(closing_table(runs))
     print(f"table:   {table}")
     if wandb is not None:
@@ -59,3 +66,5 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
+    if failed:
+        raise results.ResultsError("; ".join(failed))

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward.cli import CONFIG_FOLDER
 from rankward.config import ConfigError
+from rankward.config.checks import at_least
 from rankward.config.overrides import numbered_groups, quoted, spaced
 from rankward.sweeps.launching import Launching
 
@@ -46,6 +47,8 @@ class GridSearch:
     ) -> None:
         self.params = params
         self.grids = list(grids) or [{}]
+        if max_batch_size is not None:
+            at_least("hydra.sweeper.max_batch_size", max_batch_size, 1)
         self.max_batch_size = max_batch_size
         self.zips = list(zips)
 

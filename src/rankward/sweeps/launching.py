@@ -21,7 +21,7 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, fresh, own
+from rankward.sweeps.folders import SWEEP, fresh, note_jobs, own
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.table import Table, wanted
@@ -127,13 +127,15 @@ class Launching:
                 raise ConfigError("results", "folders", f"table, which {folder} holds")
             # Before the folder's file says that another launcher goes on.
             (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
-            OmegaConf.save(self.config, folder / SWEEP)
+            results.write_whole(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
             yield folder
 
     def launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
         """Run jobs, numbered on from those before; failures are kept for the end."""
         first = len(self.jobs)
         self.jobs += jobs
+        if self.own_program:
+            note_jobs(Path(self.config.hydra.sweep.dir), len(self.jobs))
         batch: Sequence[JobReturn]
         if self.table is not None:
             batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))

@@ -11,7 +11,7 @@ from typing import Any
 from rankward import results
 from rankward.config import ConfigError
 from rankward.config.overrides import unquoted
-from rankward.sweeps.folders import SWEEP
+from rankward.sweeps.folders import SWEEP, jobs_without
 from rankward.sweeps.tasks import Tasks, Unanswered
 
 RANKS = ("rank/effective", "rank/effective_0", "rank/numerical")  # the first that a run has is shown
@@ -91,15 +91,29 @@ class Watcher:
         except Unanswered as error:
             live = {}
             said.append(str(error))
-        busy = {run: live[task] for task in live for run in tasks.runs[task]}
         held = is_held(self.sweep)
+        states = self.states(tasks, live, held)
+        ends = Counter(status for status, _ in self._ended.values())
+        counts = Counter(states.values())
+        if absent := jobs_without(self.sweep, len(states)):
+            counts[RUNNING if held or live else STOPPED] += absent
+        return Look(counts, ends, self._details(states, most), live, said, held or bool(live))
+
+    def states(self, tasks: Tasks, live: Mapping[str, str], held: bool) -> dict[str, str]:
+        """Each run folder's state.
+
+        Args:
+            tasks: of the sweep.
+            live: those that still live, and their states.
+            held: whether a process of no cluster holds the sweep: what is not done is then its to do.
+        """
+        busy = {run: live[task] for task in live for run in tasks.runs[task]}
+        rest = RUNNING if held else STOPPED
         states: dict[str, str] = {}
         for folder in results.run_folders(self.sweep):
             self._note(folder)
-            rest = RUNNING if held else STOPPED
             states[folder.name] = DONE if folder.name in self._ended else busy.get(folder.name, rest)
-        ends = Counter(status for status, _ in self._ended.values())
-        return Look(Counter(states.values()), ends, self._details(states, most), live, said, held or bool(live))
+        return states
 
     def _look_at_table(self) -> Look:
         import polars as pl
@@ -111,9 +125,8 @@ class Watcher:
             ends = dict(found.rows())
         said = ["Its runs stand in a table: rankward report shows them one by one."]
         counts = {DONE: sum(ends.values())}
-        for path in sorted(self.sweep.glob("checkpoints/*.ckpt")):
-            held_runs = len(_checkpoint(path).get("config_hashes", []))
-            counts[RUNNING if held else STOPPED] = counts.get(RUNNING if held else STOPPED, 0) + held_runs
+        if absent := jobs_without(self.sweep, counts[DONE]):
+            counts[RUNNING if held else STOPPED] = absent
         return Look(counts, ends, (), {}, said, held)
 
     def _note(self, folder: Path) -> None:
@@ -159,18 +172,33 @@ class Watcher:
 def is_held(folder: Path) -> bool:
     """Whether a process holds the folder, asked without taking hold of it.
 
-    The lock's file stands while it is held. A killed process leaves it behind: where this system tells who holds locks
-    (/proc/locks), it counts only if somebody does.
+    The lock's file stands while it is held, and a killed process leaves it behind. Linux tells who holds locks
+    (/proc/locks); elsewhere it is held for a moment to find out, and left as it was.
     """
+    path = folder / results.LOCK
     try:
-        node = (folder / results.LOCK).stat().st_ino
+        node = path.stat().st_ino
     except OSError:
         return False
     try:
         held = Path("/proc/locks").read_text()
     except OSError:
-        return True
+        return _can_be_locked(path) is False
     return any(fields[5].endswith(f":{node}") for fields in map(str.split, held.splitlines()) if len(fields) > 5)
+
+
+def _can_be_locked(path: Path) -> bool | None:
+    """None where this system has no such locks."""
+    try:
+        import fcntl
+
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return None
+    except OSError:
+        return False
+    return True
 
 
 def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -181,6 +209,7 @@ def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tu
 def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Rows so far of runs that are not done, from the checkpoints of the ensembles they train in."""
     from rankward.config import config_hash
+    from rankward.training.checkpoints import HASHES
 
     found: dict[str, dict[str, list[float]]] = {}
     paths = list(sweep.glob(f"*/{results.CHECKPOINT}"))
@@ -195,7 +224,7 @@ def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, li
     for path in paths:
         content = _checkpoint(path)
         trace = content.get("trace") or {}
-        for place, digest in enumerate(content.get("config_hashes", [])):
+        for place, digest in enumerate(content.get(HASHES, [])):
             if digest in digests and trace:
                 mine = trace["run"] == place
                 wanted = ("iteration", "loss", *RANKS)

@@ -13,7 +13,7 @@ from rankward.config.checks import GIB
 from rankward.config.overrides import unquoted
 
 ROWS = 12  # of the closing table at most; all are in runs.parquet
-APART = ("seed=", "logger=", "hydra.")  # overrides that make no other setting
+APART = ("logger=", "hydra.")  # overrides that make no other setting, beside those of seeds
 
 
 def closing_table(runs: pl.DataFrame) -> str:
@@ -23,7 +23,11 @@ def closing_table(runs: pl.DataFrame) -> str:
     count apart.
     """
     settings = [
-        [unquoted(part) for part in text.split(" ") if not part.startswith(APART)]
+        [
+            unquoted(part)
+            for part in text.split(" ")
+            if not part.startswith(APART) and not results.is_seed(part.partition("=")[0])
+        ]
         for text in runs["overrides"].fill_null("")
     ]
     common = set(settings[0]).intersection(*settings)

@@ -10,15 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
 from rankward.config import ConfigError
-from rankward.sweeps.folders import SWEEP, drop_checkpoints
+from rankward.sweeps.folders import SWEEP, drop_checkpoints, jobs_without
+from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is_held
 from rankward.sweeps.tasks import Tasks
 
-STATES = ("done", "running", "pending", "failed")
+STATES = (DONE, RUNNING, PENDING, STOPPED)
 SHOWN = 20  # tasks or failures that are told one by one
 
 
 def tell_status(sweep: Path) -> int:
-    """Print how many runs are done, running, pending and failed; gather them where nobody is at work; 1 for failures.
+    """Print how many runs are done, running, pending and stopped; gather them where nobody is at work.
+
+    Returns:
+        1 where runs have stopped before they were done, else 0.
 
     Raises:
         ConfigError: no sweep's folder.
@@ -31,22 +35,24 @@ def tell_status(sweep: Path) -> int:
         return _tell_table(sweep)
     tasks = Tasks.read(sweep)
     live = tasks.live()
-    here = _is_held(sweep)
-    states = run_states(sweep, tasks, live, here)
+    here = is_held(sweep)
+    states = Watcher(sweep).states(tasks, live, here)
     counts = Counter(states.values())
-    print(f"{sweep}: {len(states):,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
+    absent = jobs_without(sweep, len(states))
+    counts[RUNNING if here or live else STOPPED] += absent
+    print(f"{sweep}: {len(states) + absent:,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
     for task, state in list(live.items())[:SHOWN]:
-        done = sum(states.get(run) == "done" for run in tasks.runs[task])
+        done = sum(states.get(run) == DONE for run in tasks.runs[task])
         print(f"  task {task}: {state}, {done:,} of {len(tasks.runs[task]):,} runs done; log {tasks.log(task)}")
     if len(live) > SHOWN:
         print(f"  and {len(live) - SHOWN:,} tasks more")
-    failed = [run for run, state in states.items() if state == "failed"]
-    if failed:
+    stopped = [run for run, state in states.items() if state == STOPPED]
+    if counts[STOPPED]:
         from rankward.sweeps.cluster import told  # what submitit has kept of a task's end
 
         last = {run: task for task, runs in tasks.runs.items() for run in runs}
         whys: dict[str, list[str]] = {}
-        for run in failed:
+        for run in stopped:
             why = told(tasks, last[run], run) if run in last else "its process has ended before it was complete"
             whys.setdefault(why, []).append(run)
         for why, runs in list(whys.items())[:SHOWN]:
@@ -57,13 +63,11 @@ def tell_status(sweep: Path) -> int:
     if not live and not here:
         with results.claimed(sweep):
             _gather(sweep, states)
-    return 1 if failed else 0
+    return 1 if counts[STOPPED] else 0
 
 
 def _tell_table(sweep: Path) -> int:
     """A sweep in a table: parts that are complete, and checkpoints of those that are not."""
-    from rankward.sweeps.looking import DONE, STOPPED, Watcher
-
     look = Watcher(sweep).look(0)
     told = ", ".join(f"{number:,} {state}" for state, number in look.counts.items())
     print(f"{sweep}: {told}, in a table of {len(results.table_parts(sweep))} parts")
@@ -75,36 +79,11 @@ def _tell_table(sweep: Path) -> int:
     return 1 if look.counts.get(STOPPED) else 0
 
 
-def run_states(sweep: Path, tasks: Tasks, live: Mapping[str, str], here: bool) -> dict[str, str]:
-    """Each run folder's state: `done`, `running`, `pending` or `failed`.
-
-    Args:
-        sweep: the sweep's folder.
-        tasks: of the sweep.
-        live: those that still live, and their states.
-        here: whether a process of no cluster holds the sweep: what is not done is then its to do.
-    """
-    busy = {run: live[task] for task in live for run in tasks.runs[task]}
-    rest = "running" if here else "failed"
-    return {
-        folder.name: "done" if results.is_complete(folder) else busy.get(folder.name, rest)
-        for folder in results.run_folders(sweep)
-    }
-
-
-def _is_held(sweep: Path) -> bool:
-    try:
-        with results.claimed(sweep):
-            return False
-    except results.Busy:
-        return True
-
-
 def _gather(sweep: Path, states: Mapping[str, str]) -> None:
     """Table and figures, unless they are there already and no run has been written since."""
     from rankward.sweeps.finish import finish
 
-    written = [sweep / run / results.SUMMARY for run, state in states.items() if state == "done"]
+    written = [sweep / run / results.SUMMARY for run, state in states.items() if state == DONE]
     table = sweep / results.RUNS
     if not written or (table.is_file() and table.stat().st_mtime >= max(path.stat().st_mtime for path in written)):
         return

@@ -204,9 +204,16 @@ def wanted(config: Any, jobs: int, possible: bool) -> bool:
     Raises:
         ConfigError: it is asked for, and cannot be.
     """
+    from rankward.figures import needs_folders
+
     asked = config.get("results")
+    if asked == "folders" or (asked is None and not (possible and jobs >= LEAST)):
+        return False
+    pictures = [name for name in config.get("figures", []) if needs_folders(name)]
     if asked == "table" and not possible:
         raise ConfigError(
             "results", "table", "folders: only hydra/launcher=batched with hydra/sweeper=grid makes a table"
         )
-    return asked == "table" or (asked is None and possible and jobs >= LEAST)
+    if asked == "table" and pictures:
+        raise ConfigError("results", "table", f"folders: the figure {pictures[0]} is drawn from runs' own")
+    return not pictures

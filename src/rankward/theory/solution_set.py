@@ -99,14 +99,6 @@ class SolutionSet:
         attained = _rank(beside) + _rank(below) - _rank(rest)
         return min(attained, 1 + _rank(rest))
 
-    @property
-    def least_effective_rank(self) -> float:
-        """The infimum of Definition 1 over the set: 1, which every set approaches as its entry grows to infinity.
-
-        It is attained by solutions of rank 1 alone: where the infimal rank is 1 and one of them has it.
-        """
-        return 1.0
-
     def least_norm(self, p: float, tolerance: float = 1e-6) -> Infimum:
         """The infimum over the set of a Schatten-p (quasi-)norm, in an interval that is certain.
 

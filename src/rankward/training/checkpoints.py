@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def part_of(path: Path, wanted: Sequence[str]) -> Iterator[Path]:
     if held == list(wanted):
         yield path
         return
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # other tasks may want other parts
     torch.save(_picked(content, [held.index(digest) for digest in wanted], list(wanted)), part)
     try:
         yield part

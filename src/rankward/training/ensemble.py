@@ -201,7 +201,8 @@ def bytes_a_run(run: RunConfig) -> int:
     """About what one run of an ensemble takes: its arrays, copies of them at work, and rows waiting to be measured."""
     measurement = observed(run)
     factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
-    return 8 * (16 * factors + 8 * prod(measurement.dims) + 100_000)
+    operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
+    return 8 * (16 * factors + 8 * prod(measurement.dims) + 2 * operator + 100_000)
 
 
 def observed(run: RunConfig) -> Measurement:

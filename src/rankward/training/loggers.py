@@ -51,10 +51,16 @@ class RunLog:
     """One run's loggers. Use it in a `with` or close it in a `finally`: a run of W&B's must not stay open."""
 
     def __init__(self, run: RunConfig, target: LogTarget) -> None:
-        self.loggers: list[Logger] = [_open(name, node, run, target) for name, node in run.logger.items()]
-        for logger in self.loggers:
-            if _wandb(logger) is None:
-                logger.log_hyperparams(target.config)
+        self.loggers: list[Logger] = []
+        try:
+            for name, node in run.logger.items():
+                self.loggers.append(_open(name, node, run, target))
+            for logger in self.loggers:
+                if _wandb(logger) is None:
+                    logger.log_hyperparams(target.config)
+        except Exception:
+            self.close({}, failed=True)
+            raise
 
     def rows(self, trace: Mapping[str, np.ndarray]) -> None:
         """Log every row of a trace; its iteration is the step of loggers that have one."""

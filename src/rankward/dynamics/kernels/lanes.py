@@ -127,8 +127,8 @@ def draw(typingctx: Any, counter: Any) -> Any:
     return types.intp(counter), codegen
 
 
-load1, load4, load8, load16, load32 = (_make_load(width) for width in (1, 4, 8, 16, 32))
-store1, store4, store8, store16, store32 = (_make_store(width) for width in (1, 4, 8, 16, 32))
+load1, load8, load16 = (_make_load(width) for width in (1, 8, 16))
+store1, store8, store16 = (_make_store(width) for width in (1, 8, 16))
 
 
 def _everywhere(builder: Any, kind: Any, scalar: Any) -> Any:

@@ -38,10 +38,10 @@ class Curves {
   // Points of one run, in the order of its iterations.
   points(row, metric, axis, log) {
     const x = this.runs.curve(axis, row), y = this.runs.curve(metric, row);
-    const made = { x: [], y: [] };
+    const made = { x: [], y: [] }, sizes = log && /^(bound\/)?entry\//.test(metric);
     if (!x || !y) return made;
     for (let k = 0; k < x.length; k++) {
-      const value = log ? Math.abs(y[k]) : y[k];
+      const value = sizes ? Math.abs(y[k]) : y[k]; // a negative bound of a norm says nothing: it has no place on a log axis
       if (Number.isFinite(value) && Number.isFinite(x[k]) && (!log || value > 0) && x[k] > (axis === "loss" ? 0 : -1)) { made.x.push(x[k]); made.y.push(value); }
     }
     return made;

@@ -34,7 +34,7 @@ class HeatMap {
     const body = ys.map((y, j) => element("tr", [element("th", shown(y), { scope: "row" }), ...xs.map((x, i) => {
       const value = values[j][i], runs = (cells.get(JSON.stringify([y, x])) || []).length;
       const told = Number.isFinite(value) ? shown(value) : runs ? "NaN" : "none";
-      const cell = element("td", small ? element("span", "", { "aria-label": told }) : told, { title: `${down} ${shown(y)}${across ? `, ${across} ${shown(x)}` : ""}: ${told} (${runs} runs)` });
+      const cell = element("td", small ? element("span", told, { class: "unseen" }) : told, { title: `${down} ${shown(y)}${across ? `, ${across} ${shown(x)}` : ""}: ${told} (${runs} runs)` });
       if (Number.isFinite(value)) Object.assign(cell.style, coloured(share(value)));
       return cell;
     })]));

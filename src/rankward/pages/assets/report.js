@@ -10,7 +10,7 @@
   byId("states").textContent = `${runs.count.toLocaleString("en")} run${runs.count === 1 ? "" : "s"}: ${states.join(", ")}.`;
   byId("notes").replaceChildren(...header.notes.map((note) => element("li", note)));
   byId("notes").hidden = !header.notes.length;
-  byId("constant").replaceChildren(...Object.entries(header.constant).map(([key, value]) => element("div", `${key}=${value}`)));
+  byId("constant").replaceChildren(...Object.entries(header.constant).map(([key, value]) => element("li", `${key}=${value}`)));
   const key = runs.keys.find((name) => !isSeed(name)) || runs.keys[0] || "run";
   byId("example").textContent = `${key.replace(/\.(name|layers)$/, "")}=${runs.value(key, 0)}`;
   document.querySelector("main").hidden = false; // before anything is drawn: a chart takes its size from the page
@@ -34,8 +34,13 @@
   byId("filter").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(draw, 150); });
   for (const button of document.querySelectorAll("[data-copy]"))
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(byId(button.dataset.copy).textContent);
-      button.textContent = "Copied";
+      try {
+        await navigator.clipboard.writeText(byId(button.dataset.copy).textContent);
+        button.textContent = "Copied";
+      } catch { // a page without that right: marked, to be copied by hand
+        getSelection().selectAllChildren(byId(button.dataset.copy));
+        button.textContent = "Marked";
+      }
     });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { draw(); if (run.row !== undefined) run.draw(run.row, false); });
   draw();

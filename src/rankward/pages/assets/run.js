@@ -63,5 +63,5 @@ class Run {
 
 // Overrides as a shell wants them: quotes around what it would take apart.
 function quoted(overrides) {
-  return overrides.replace(/='(\d+)'/g, "=$1").split(" ").map((word) => (/^[\w@%+=:,./~-]*$/.test(word) ? word : "'" + word.replace(/'/g, "'\"'\"'") + "'")).join(" ");
+  return overrides.replace(/='(-?\d+)'(?= |$)/g, "=$1").split(/ (?=[+~]*[\w.\/@]+=)/).map((word) => (/^[\w@%+=:,./~-]*$/.test(word) ? word : "'" + word.replace(/'/g, "'\"'\"'") + "'")).join(" ");
 }

@@ -40,7 +40,11 @@ class Table {
       const sorted = this.by === name ? (this.rising ? "ascending" : "descending") : "none";
       const arrow = { ascending: " ↑", descending: " ↓", none: "" }[sorted];
       const button = element("button", name + arrow, { type: "button" });
-      button.addEventListener("click", () => this.sortBy(name, this.by === name ? !this.rising : true));
+      button.dataset.column = name;
+      button.addEventListener("click", () => {
+        this.sortBy(name, this.by === name ? !this.rising : true);
+        byId("runs").querySelector(`button[data-column="${CSS.escape(name)}"]`).focus(); // the head is a new one
+      });
       return element("th", button, { scope: "col", "aria-sort": sorted, class: this.runs.isText(name) ? null : "number" });
     }));
     const body = this.sorted(rows).slice(0, this.most).map((row) => element("tr", this.columns.map((name) => {
