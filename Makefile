@@ -50,11 +50,11 @@ docs: setup
 	@echo docs/_build/index.html
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt jax
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.tensors
 	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.flow
 
 clean:
-	rm -rf $(VENV) docs/_build docs/api outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache

@@ -11,10 +11,8 @@ from torch import Tensor
 from rankward.dynamics._slopes import slopes_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import one_thread
-from rankward.dynamics.state import COUNTS, Problem, Progress, Rows, Schedule, Status
+from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Chain, Components
-
-ROWS_BYTES = 2**30  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
 
 
 class BatchedEngine:

@@ -13,10 +13,9 @@ from torch import Tensor
 from rankward.config import ConfigError
 from rankward.dynamics.kernels import device, store
 from rankward.dynamics.rates import MEMORY, rates_of
-from rankward.dynamics.state import COUNTS, Problem, Progress, Rows, Schedule
+from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Chain, Components
 
-ROWS_BYTES = 2**30  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
 FEW = 2**14  # runs, of which a warp each is spread over a card's processors
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+ROWS_BYTES = 2**30  # of recorded factors a chunk on a card; a run whose share is full goes on in the next chunk
 COUNTS = ("iteration", "status", "below", "next_record")  # what looks count, of `Progress`
 
 
