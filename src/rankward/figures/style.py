@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from rankward import results
 COLORS = ("#1f6fb4", "#d1622b", "#4d9a57", "#8a5fa8", "#b8963e", "#5b8c8c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
 BOUND: Any = {"color": "0.35", "linewidth": 1.0, "linestyle": (0, (4, 2))}
+
+for _talkative in ("fontTools", "matplotlib"):  # of each font that a PDF takes in
+    logging.getLogger(_talkative).setLevel(logging.WARNING)
 
 RC: Any = {
     "font.family": "DejaVu Sans",

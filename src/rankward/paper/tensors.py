@@ -10,6 +10,7 @@ from rankward.paper.claim import HOLDS, PART, VIOLATED, Claim, Evidence, Trial, 
 from rankward.paper.steps import CIRCUIT
 
 COUNT, SCALE, ERROR = "observations.count", "init.scale", "error/reconstruction"
+TRIALS = {1: "One", 2: "Two", 3: "Three", 4: "Four"}
 ENOUGH = 200  # observations from which on the paper's curves lie at the ground truth
 
 
@@ -30,6 +31,7 @@ def _completion(step: str, rank: int, figure: str) -> Trial:
             f"{number(part[ERROR].median(), 2)}."
             for (order,), part in enough.partition_by("order", as_dict=True, maintain_order=True).items()
         ]
+        trials = tf["seed"].n_unique()
         cells = runs.select("order", COUNT).unique().sort("order", COUNT)
         return {
             "verdict": HOLDS if low.height > enough.height / 2 else PART,
@@ -41,6 +43,7 @@ def _completion(step: str, rank: int, figure: str) -> Trial:
             ),
             "figure": figure,
             "differs": (
+                *(f"{TRIALS[trials]} trials a point, of five in the paper." for _ in range(trials < 5)),
                 "Ground truths and observed places are our own draws, so single points differ.",
                 "The published rank is that of the smallest fit which alternating least squares found, an upper bound; "
                 "here a lower bound stands beside it, and where both meet the rank is known.",

@@ -28,7 +28,7 @@ class Curves {
     for (const row of kept) groups.get(colour ? this.runs.value(colour, row) : null).push(row);
     const lines = [];
     [...groups].forEach(([value, members], place) => {
-      const name = colour ? `${colour} ${shown(value)}` : "runs";
+      const name = colour ? `${colour.replace(/\.name$/, "")} ${shown(value)}` : "runs";
       const made = chosen("lines") === "band" ? this.bands(members, metric, axis, log) : this.each(members, metric, axis, log);
       made.forEach((line, number) => lines.push({ ...line, name, group: place, first: number === 0 }));
     });
