@@ -109,7 +109,7 @@ def metrics() -> None:
     from hydra.utils import get_class
     from omegaconf import OmegaConf
 
-    from rankward.cli import CONFIG_FOLDER
+    from rankward.config import CONFIG_FOLDER
 
     columns = OmegaConf.load(CONFIG_FOLDER / "metrics" / "matrix.yaml").columns
     made = {n: get_class(c._target_)(**{k: v for k, v in c.items() if k != "_target_"}) for n, c in columns.items()}

@@ -12,9 +12,8 @@ from typing import Any, get_type_hints
 import yaml
 from sphinx.application import Sphinx
 
-from rankward.cli import CONFIG_FOLDER
 from rankward.commands import COMMANDS
-from rankward.config import registry
+from rankward.config import CONFIG_FOLDER, registry
 from rankward.config.schema import MATRICES, TENSORS, RunConfig
 
 GROUPS = {

@@ -10,13 +10,8 @@ import hydra
 from omegaconf import DictConfig
 
 from rankward.commands import COMMANDS, is_command, run_command
-from rankward.config import ConfigError, nearest, register, run_config
+from rankward.config import CONFIG_FOLDER, ConfigError, nearest, register, run_config
 from rankward.config.overrides import numbered_groups, quoted, spaced, zipped
-
-HERE = Path(__file__).parent
-# The wheel carries the configs inside the package, a checkout has them at its top.
-CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parents[1] / "conf"
-
 
 _failures: list[Exception] = []
 
@@ -59,6 +54,8 @@ def main() -> None:
     except Exception as error:  # the one place where everything ends
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
+        from rankward.config.report import tell
+
         sys.exit(tell(error))
 
 
@@ -91,12 +88,3 @@ def _resumed(arguments: list[str]) -> list[str]:
     if not arguments or "=" in arguments[0]:
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
     return command_of(Path(arguments[0]), arguments[1:])
-
-
-def tell(error: Exception) -> int:
-    """Print an error's line and return its exit code."""
-    from rankward.config.report import explain
-
-    line, code = explain(error, CONFIG_FOLDER)
-    print(f"rankward: {line}", file=sys.stderr)
-    return code

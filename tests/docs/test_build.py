@@ -9,9 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from browser import opened
-from rankward.cli import CONFIG_FOLDER
 from rankward.commands import COMMANDS
-from rankward.config import register
+from rankward.config import CONFIG_FOLDER, register
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -5,7 +5,7 @@ import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from rankward.cli import CONFIG_FOLDER
+from rankward.config import CONFIG_FOLDER
 from rankward.metrics import EffectiveRank, NuclearNorm, ProductEntries, ReconstructionError, SchattenNorm, measure
 from rankward.metrics import functional as F
 from rankward.metrics.base import TraceMetric

@@ -16,7 +16,7 @@ from rankward.metrics import (
     measure,
 )
 from rankward.metrics import functional as F
-from rankward.metrics.functional import _als
+from rankward.metrics.functional import _als, cp_ranks
 
 DIMS = [(8, 8, 8), (3, 4, 5), (4, 4, 4, 4), (2, 3, 2, 3, 2), (6, 5)]
 
@@ -74,6 +74,20 @@ def test_noise_below_the_tolerance_changes_no_rank():
     for rank in (1, 2, 4):
         noise = 0.3e-3 * torch.randn(8, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(rank))
         assert F.cp_rank((of_rank((8, 8, 8), rank) + noise)[None], 1e-6).exact.item() == rank
+
+
+def test_equal_tensors_share_a_search(monkeypatch):
+    searched = []
+
+    class Search(cp_ranks._Search):
+        def smallest(self, least):
+            searched.append(least)
+            return super().smallest(least)
+
+    monkeypatch.setattr(cp_ranks, "_Search", Search)
+    one, two = of_rank((4, 4, 4), 1), of_rank((4, 4, 4), 2)
+    assert F.cp_rank(torch.stack([two, one, two, two]), 1e-10).upper.tolist() == [2, 1, 2, 2]
+    assert sorted(searched) == [1, 2]
 
 
 def test_nan_and_infinity_have_no_rank():

@@ -1,7 +1,8 @@
-"""A wheel in an empty environment works from any folder, configs and plugins included."""
+"""The sdist, and a wheel built of it, in an empty environment: works from any folder, configs, plugins and pages included."""
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,19 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
-    call(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT)
-    (wheel,) = tmp_path.glob("rankward-*.whl")
+    call(sys.executable, "-m", "build", "--outdir", tmp_path, ROOT)  # the sdist of the checkout, the wheel of the sdist
+    (wheel,), (sdist,) = tmp_path.glob("rankward-*.whl"), tmp_path.glob("rankward-*.tar.gz")
+    with tarfile.open(sdist) as packed:
+        held = {name.partition("/")[2] for name in packed.getnames()}
+    assert {
+        "Makefile",
+        "constraints.txt",
+        "conf/config.yaml",
+        "tests/conftest.py",
+        "docs/conf.py",
+        "CITATION.cff",
+    } <= held
+    assert not [name for name in held if name.startswith(("docs/_build", "docs/api", ".venv", "outputs"))]
     call(sys.executable, "-m", "venv", tmp_path / "empty")
     python = tmp_path / "empty" / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
@@ -28,3 +40,7 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     assert "figures/figure1.png" in printed and "wandb sync" in printed
     assert (tmp_path / "sweep" / "runs.parquet").is_file()
     assert len(list((tmp_path / "sweep" / "wandb").glob("offline-run-*"))) == 12 // 2 + 1  # and the summary
+    rankward = tmp_path / "empty" / "bin" / "rankward"
+    assert "report.html" in call(rankward, "report", "sweep") and (tmp_path / "sweep" / "report.html").is_file()
+    assert "6 runs: 6 done" in call(rankward, "status", "sweep")
+    assert "observations: dimensions, file" in call(rankward, "--help")

@@ -13,8 +13,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.cli import CONFIG_FOLDER
-from rankward.config import register
+from rankward.config import CONFIG_FOLDER, register
 from rankward.sweeps.composing import Composer
 
 JOBS = [

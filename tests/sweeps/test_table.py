@@ -17,8 +17,7 @@ from safetensors.numpy import load_file
 import rankward as rw
 from commands import rankward
 from rankward import results
-from rankward.cli import CONFIG_FOLDER
-from rankward.config import ConfigError, register, run_config
+from rankward.config import CONFIG_FOLDER, ConfigError, register, run_config
 from rankward.config.registry import config_hash
 from rankward.sweeps.composing import Composer
 from rankward.sweeps.quick import QuickComposer

@@ -5,8 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rankward.cli import CONFIG_FOLDER
-from rankward.config import register, run_config
+from rankward.config import CONFIG_FOLDER, register, run_config
 from rankward.training.loggers import LogTarget
 from rankward.training.train import train
 

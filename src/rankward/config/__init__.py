@@ -2,10 +2,12 @@
 
 from rankward.config.build import build, setting
 from rankward.config.errors import ConfigError, DataError, nearest
+from rankward.config.folder import CONFIG_FOLDER
 from rankward.config.registry import config_hash, register, run_config
 from rankward.config.schema import RunConfig
 
 __all__ = [
+    "CONFIG_FOLDER",
     "ConfigError",
     "DataError",
     "RunConfig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -10,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from rankward.config.errors import ConfigError, DataError, SweepError, nearest
+from rankward.config.folder import CONFIG_FOLDER
 
 HIDDEN = ("_target_", "hydra", "name")
 TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
 
 
-def explain(error: BaseException, config_folder: Path) -> tuple[str, int]:
+def explain(error: BaseException, config_folder: Path = CONFIG_FOLDER) -> tuple[str, int]:
     """The line to print and the exit code: 2 for bad input, 1 for a failure."""
     chain = [error]
     while chain[-1].__cause__ is not None:
@@ -34,6 +36,13 @@ def explain(error: BaseException, config_folder: Path) -> tuple[str, int]:
     if isinstance(error, OSError):
         return _one_line(str(error)), 1
     return f"{type(error).__name__}: {_one_line(str(error))}; {TRACEBACK}", 1
+
+
+def tell(error: BaseException) -> int:
+    """Print an error's line and return its exit code."""
+    line, code = explain(error)
+    print(f"rankward: {line}", file=sys.stderr)
+    return code
 
 
 def _one_line(text: str) -> str:

@@ -7,12 +7,15 @@ from typing import Any
 import polars as pl
 
 from rankward import results
+from rankward.config.schema import MATRICES as PROTOCOL
 from rankward.paper.claim import HOLDS, PART, VIOLATED, Claim, Evidence, Trial, number, span
+from rankward.theory import robustness_bound
 
 DEPTH, ENTRY = "depth.layers", "entry/0_0"
 UNOBSERVED, PERTURBED = "observations.unobserved", "observations.b_22"
 BALANCED = pl.col("init.name") == "balanced"
 DEEP = pl.col(DEPTH) > 2
+STOP = PROTOCOL.stop_loss
 # Read off the traces of the authors' published runs, which are float32.
 PUBLISHED_DEPTH_2 = "6.3 to 7.2"
 PRECISION = "These runs are float64; the published ones are float32."
@@ -41,8 +44,8 @@ def _figure_1(evidence: Evidence) -> dict[str, Any]:
     return {
         "verdict": VIOLATED if beneath else HOLDS if min(deep) > 60 and min(shallow) > 3 else PART,
         "found": (
-            f"Balanced, |W_11| ends at {span(shallow)} at depth 2 and at {span(deep)} at depths 3 and 4, of 70.7 that "
-            "the determinant's sign forces at a loss of 1e-4.",
+            f"Balanced, |W_11| ends at {span(shallow)} at depth 2 and at {span(deep)} at depths 3 and 4, where the "
+            f"determinant's sign forces at least {number(float(robustness_bound(STOP)))} at a loss of {number(STOP)}.",
             f"Runs with a row of positive determinant that lies beneath the bound: {beneath or 'none'}.",
         ),
         "figure": "figure1",

@@ -7,8 +7,12 @@ from typing import Any
 import polars as pl
 
 from rankward import results
+from rankward.config.schema import MATRICES
 from rankward.paper.claim import HOLDS, PART, VIOLATED, Claim, Evidence, Trial, number, span
 from rankward.paper.steps import PROPOSITIONS
+from rankward.theory import robustness_bound
+
+STOP = MATRICES.stop_loss
 
 
 def _proposition(which: str) -> Trial:
@@ -68,11 +72,14 @@ def _theorem_1(evidence: Evidence) -> dict[str, Any]:
     runs = evidence.runs("theorem_1")
     two = runs.filter(pl.col("depth.layers") == 2)["entry/0_0"].abs().to_list()
     more = runs.filter(pl.col("depth.layers") > 2)["entry/0_0"].abs().to_list()
-    found = [f"At depths 3 and 4 |W_11| ends at {span(more)}; the theorem forces 70.7 at a loss of 1e-4."]
+    forced = (
+        f"its determinant alone forces at least {number(float(robustness_bound(STOP)))} at a loss of {number(STOP)}"
+    )
+    found = [f"At depths 3 and 4 |W_11| ends at {span(more)}; {forced}."]
     differs = [
         f"At depth 2 |W_11| ends at {span(two)}: there the determinant falls like exp(-W_11²/2), below what any "
         "product in floating point resolves. Certificates claim nothing from there on. In exact arithmetic it would go "
-        "on to 70.7."
+        f"on to {number((2 * STOP) ** -0.5)}, as at the other depths."
     ]
     return fields | {"found": (*fields["found"], *found), "differs": tuple(differs)}
 

@@ -27,6 +27,6 @@ class CheckFirst(Callback):
         except Exception as error:
             if os.environ.get("RANKWARD_TRACEBACK") == "1":
                 traceback.print_exc()
-            from rankward.cli import tell
+            from rankward.config.report import tell
 
             raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning

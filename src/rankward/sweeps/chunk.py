@@ -72,8 +72,7 @@ def _pass_on(number: signal.Signals) -> None:
 
 
 def _line(ended: Ended) -> str:
-    from rankward.cli import CONFIG_FOLDER
     from rankward.config.report import explain
 
     assert ended.error is not None
-    return explain(ended.error, CONFIG_FOLDER)[0]
+    return explain(ended.error)[0]

@@ -23,8 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from rankward.cli import CONFIG_FOLDER
-from rankward.config import ConfigError
+from rankward.config import CONFIG_FOLDER, ConfigError
 from rankward.config.checks import at_least
 from rankward.config.overrides import numbered_groups, quoted, spaced
 from rankward.sweeps.launching import Launching

@@ -12,7 +12,6 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from rankward import results
-from rankward.cli import CONFIG_FOLDER
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.errors import SweepError
 from rankward.config.report import explain
@@ -72,12 +71,12 @@ class Launching:
                 runs.append(run_config(whole.own))
                 composed.append(whole.slim())
             except Exception as error:  # whatever composing meets is the user's to read
-                wrong[number] = explain(error, CONFIG_FOLDER)[0]
+                wrong[number] = explain(error)[0]
         if not wrong:  # only now what imports torch: observations are made, and starts drawn
             from rankward.training.train import check_all
 
             elsewhere = self.batches is not None and self.batches.crew.elsewhere
-            wrong = {number: explain(error, CONFIG_FOLDER)[0] for number, error in check_all(runs, elsewhere).items()}
+            wrong = {number: explain(error)[0] for number, error in check_all(runs, elsewhere).items()}
         self._refuse(wrong, jobs)
         if self.batches is not None:
             self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
@@ -143,7 +142,7 @@ class Launching:
             batch = self.launcher.launch(jobs, initial_job_idx=first)
         for number, job in enumerate(batch, start=first):
             if job.status == JobStatus.FAILED:
-                line, _ = explain(job._return_value, CONFIG_FOLDER)  # the property would raise it, and print
+                line, _ = explain(job._return_value)  # the property would raise it, and print
                 self.failed.setdefault(line, []).append(number)
         return batch
 
@@ -160,7 +159,7 @@ class Launching:
             elif self.own_program:
                 finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
         except OSError as error:
-            lines.append(explain(error, CONFIG_FOLDER)[0])
+            lines.append(explain(error)[0])
         if lines:
             raise SweepError(lines, code=1)
 

@@ -15,7 +15,6 @@ import polars as pl
 from hydra.core.utils import JobReturn, JobStatus
 
 from rankward import results
-from rankward.cli import CONFIG_FOLDER
 from rankward.config import ConfigError, RunConfig
 from rankward.config.report import explain
 from rankward.sweeps.jobs import fitting
@@ -54,7 +53,7 @@ class Table:
                     check(made.run)
                     sound.add(made.kind)
             except Exception as error:  # whatever composing meets is the user's to read
-                wrong[number] = explain(error, CONFIG_FOLDER)[0]
+                wrong[number] = explain(error)[0]
         return wrong
 
     def plan(self, jobs: Sequence[Job]) -> str:

@@ -130,9 +130,11 @@ def cp_rank(
 def upper_from_lower(
     tensor: Tensor, allowed: Tensor, lower: Tensor, starts: int, seed: int, threads: int | None = None
 ) -> Tensor:
-    """The upper bounds, [runs]: each tensor's own search, as many at once as there are threads."""
+    """The upper bounds, [runs]: each tensor's own search, as many at once as there are threads; equal ones share it."""
     arrays = tensor.detach().cpu().double().numpy()
     targets = (allowed * prod(tensor.shape[1:])).tolist()
+    asked = [(array.tobytes(), target) for array, target in zip(arrays, targets, strict=True)]
+    first = {key: run for run, key in reversed(list(enumerate(asked)))}  # trials of the linear baseline are all alike
 
     def search(run: int) -> float:
         least = lower[run].item()
@@ -140,9 +142,10 @@ def upper_from_lower(
 
     # BLAS on one thread each: its bits depend on how many share a product.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or cores()) as pool:
-        found = pool.map(search, range(len(arrays)))
-        shown = tqdm(found, "ranks", len(arrays), unit="tensor", leave=False, disable=not sys.stderr.isatty())
-        return torch.tensor(list(shown), dtype=torch.float64)
+        found = pool.map(search, first.values())
+        shown = tqdm(found, "ranks", len(first), unit="tensor", leave=False, disable=not sys.stderr.isatty())
+        ranks = dict(zip(first, shown, strict=True))
+        return torch.tensor([ranks[key] for key in asked], dtype=torch.float64)
 
 
 class _Search:
