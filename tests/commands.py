@@ -22,7 +22,9 @@ def rankward(*arguments, cwd, timeout=240, env=None):
 
 def wandb_records(folder: Path) -> list[dict]:
     """Records of an offline W&B run, as W&B's own reader prints them."""
-    (file,) = folder.glob("*.wandb")
+    found = list(folder.glob("*.wandb"))
+    assert len(found) == 1, sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    (file,) = found
     command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
     lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
     return [json.loads(line) for line in lines]

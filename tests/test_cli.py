@@ -166,6 +166,7 @@ def test_a_run_and_the_same_command_again(tmp_path):
     assert other.returncode == 2 and "hydra.run.dir" in other.stderr
 
 
+@pytest.mark.slow
 def test_the_authors_seed_zero_is_a_seed(tmp_path):
     for seed in ("0", "1"):
         run(*QUICK[:-1], f"seed={seed}", f"hydra.run.dir=out{seed}", cwd=tmp_path)
@@ -248,6 +249,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert len(done.stderr.splitlines()) == 1 and "out" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_config_of_ones_own(tmp_path):
     """A user's observation set and metric: one file and one YAML each, nothing edited."""
     (tmp_path / "mine.py").write_text(

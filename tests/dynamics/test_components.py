@@ -168,7 +168,9 @@ def test_order_2_is_the_depth_2_matrix_factorization():
     torch.testing.assert_close(fast[1], below.mT, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("sizes", [(2, 2, 2), (5, 5, 5, 5), (12, 6, 14), (66, 5, 65)])
+@pytest.mark.parametrize(
+    "sizes", [(2, 2, 2), pytest.param((5, 5, 5, 5), marks=pytest.mark.slow), (12, 6, 14), (66, 5, 65)]
+)
 def test_the_adaptive_rate_serves_matrices_too(sizes):
     """Each family of kernels: straight, ordered in lanes and alone, BLAS; eight runs beside and one."""
     dims = (sizes[-1], sizes[0])

@@ -100,7 +100,9 @@ def test_fused_agrees_with_autograd_and_numpy(sizes):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("sizes", [(2, 2, 2, 2), (5, 5, 5, 5), (18, 17, 19), (66, 5, 65)])
+@pytest.mark.parametrize(
+    "sizes", [(2, 2, 2, 2), pytest.param((5, 5, 5, 5), marks=pytest.mark.slow), (18, 17, 19), (66, 5, 65)]
+)
 def test_bits_depend_on_neither_company_nor_threads_nor_chunks(sizes, dtype):
     runs = 37 if max(sizes) < 10 else 9
     factorization, factors, problem = ensemble(sizes, runs, dtype, max_iterations=620, stop_loss=0.3, eta=(1e-4, 2e-2))

@@ -104,7 +104,15 @@ def test_depth_3_agrees_with_an_implicit_solver():
     assert float(progress.time[0]) == pytest.approx(theirs.t_events[0][0], rel=1e-6)
 
 
-@pytest.mark.parametrize("sizes", [(2, 2, 2), (3, 2, 4), (18, 17, 19), (66, 5, 65)])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (2, 2, 2),
+        (3, 2, 4),
+        pytest.param((18, 17, 19), marks=pytest.mark.slow),
+        pytest.param((66, 5, 65), marks=pytest.mark.slow),
+    ],
+)
 def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     factorization, factors, _ = ensemble(sizes, 5)
     seen = [random_matrix((sizes[-1], sizes[0]), 1, max(1, sizes[-1] * sizes[0] // 2), seed=s) for s in range(5)]

@@ -16,6 +16,7 @@ DATA, REFERENCE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (DATA.is_file() and REFERENCE.is_file()), reason="the authors' data is not here")
 def test_errors_and_ranks_are_where_the_authors_have_them(tmp_path):
     """Medians within a factor of five of their three trials' range, which spans up to three decades; no higher rank."""

@@ -101,6 +101,7 @@ def test_nothing_to_draw_is_told(tmp_path):
         draw("figure2", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["figure2", "figure6"])
 def test_the_whole_experiment_in_small(tmp_path, name):
     """Both orders' grids, with tensors of order 3 and a few iterations; every count becomes 20."""

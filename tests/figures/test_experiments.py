@@ -22,6 +22,7 @@ def larger(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("larger"), "experiment=figure4", *coarse)[0]
 
 
+@pytest.mark.slow
 def test_figure_4_has_a_panel_for_each_size_and_depth(larger):
     shown, left_out = _runs.curves(larger)
     assert len(shown) == 18 and not left_out
@@ -39,6 +40,7 @@ def test_figure_4_has_a_panel_for_each_size_and_depth(larger):
     assert all(f"{size}, depth {depth}" in svg for size in ("3x3", "5x5", "4x6") for depth in (2, 3, 4))
 
 
+@pytest.mark.slow
 def test_verdicts_reach_the_table(larger):
     runs = pl.read_parquet(larger / "runs.parquet")
     verdicts = runs["certificates.theorem_2/entry/0_0.verdict"].drop_nulls()
@@ -48,6 +50,7 @@ def test_verdicts_reach_the_table(larger):
     ).all()
 
 
+@pytest.mark.slow
 def test_figure_5_has_a_panel_for_each_place(tmp_path):
     sweep, _ = swept(tmp_path, "experiment=figure5", "lr.eta=0.02", "init.scale=1e-2", "stop_loss=1e-2")
     shown, left_out = _runs.curves(sweep)
@@ -63,6 +66,7 @@ def test_figure_5_has_a_panel_for_each_place(tmp_path):
     assert all(f"unobserved entry ({i},{j})" in svg for i in (1, 2) for j in (1, 2)) and "b_22: 0.05" in svg
 
 
+@pytest.mark.slow
 def test_descent_comes_to_the_flow_in_proportion_to_its_step(tmp_path):
     grids = "[{lr: [flow], lr.rtol: [1e-12]}, {lr.eta: [4e-2, 2e-2, 1e-2, 5e-3, 2.5e-3]}]"
     sweep, printed = swept(
@@ -84,6 +88,7 @@ def departures(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("departures"), "experiment=departure", "stop_loss=1e-3", *small)
 
 
+@pytest.mark.slow
 def test_departures_have_a_law(departures):
     sweep, printed = departures
     table = departure.curves(sweep)
@@ -101,6 +106,7 @@ def test_departures_have_a_law(departures):
     assert draw("departure", sweep)[0].is_file()
 
 
+@pytest.mark.slow
 def test_conjecture_1_in_small(tmp_path):
     small = [
         "observations.dims=[12,12]",

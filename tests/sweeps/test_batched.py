@@ -36,7 +36,8 @@ def test_the_same_bytes_as_job_by_job(tmp_path):
 LONG = ["-m", *TENSOR, "observations.count=8,20,30", "seed=range(0,4)", "stop_loss=0", "max_iterations=600_000"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_sweep_goes_on_to_the_same_bytes(tmp_path, how):
     whole = [*LONG, "checkpoint.seconds=0.2", "hydra.sweep.dir=whole"]
     assert rankward(*whole, cwd=tmp_path).returncode == 0

@@ -15,6 +15,7 @@ from commands import computed, rankward
 SWEEP = ("-m", "seed=0,1,2,3", "max_iterations=2000", "logger=none")
 
 
+@pytest.mark.slow
 def test_tasks_of_this_machine_leave_the_bytes_of_one_process(tmp_path: Path) -> None:
     there = rankward(*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.tasks=2", "hydra.launcher.poll=0.5",
                      "hydra.sweep.dir=there", cwd=tmp_path)  # fmt: skip

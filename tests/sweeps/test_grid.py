@@ -124,6 +124,7 @@ def test_a_sweep_leaves_a_table_and_goes_on_where_it_stands(tmp_path):
     assert results.is_complete(tmp_path / "sweep" / "2")
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_spares_the_others(tmp_path):
     sweep = ["-m", "logger=none", "max_iterations=50", "hydra.sweep.dir=sweep"]
     assert rankward(*sweep, "lr.eta=0.1,0.2,0.3", cwd=tmp_path).returncode == 0

@@ -76,6 +76,7 @@ def test_a_round_that_fails_ends_its_cell(tmp_path):
         refinement(watch="norm/nothing")._curve(tmp_path / "0")
 
 
+@pytest.mark.slow
 def test_the_command_refines_until_settled_and_goes_on_where_it_stands(tmp_path):
     command = [
         sys.executable, "-m", "rankward", "-m", "experiment=figure1_refined", "logger=none", "depth=3,2", "stop_loss=1e-2",

@@ -91,6 +91,7 @@ def test_a_killed_sweep_goes_on_to_the_same_numbers(tmp_path):
         assert not list((tmp_path / name / "checkpoints").glob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_the_atlas(tmp_path):
     small = [
         "lr.eta=0.1,0.3",

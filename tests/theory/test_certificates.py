@@ -158,6 +158,7 @@ def test_where_the_arithmetic_ends_nothing_is_claimed():
     assert found["until"] == trace["iteration"][np.argmax(trace["determinant/resolution"] < 1e-8)]
 
 
+@pytest.mark.slow
 def test_fifteen_balanced_flows_at_three_depths(tmp_path):
     """No violation, no missing column; Equations 8 to 10 once more from the traces, in plain NumPy."""
     for depth in (2, 3, 4):
