@@ -114,7 +114,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words
     [
         (
             "statuss sweep",
-            "rankward: 'statuss' is not allowed; expected key=value, or one of circuit, paper, propositions",
+            "rankward: command: 'statuss' is not allowed; expected key=value, or one of circuit, paper, propositions",
         ),
         ("lr.eta=1 --dry-run", "--dry-run: 'lr.eta=1 --dry-run' is not allowed; expected a sweep: rankward -m"),
         ("-m hydra/launcher=basic --dry-run", "expected another launcher: this one makes no plans"),

@@ -64,7 +64,7 @@ def _refuse_word(arguments: list[str]) -> None:
     first = (arguments or ["-m"])[0]
     if "=" not in first and first != "resume" and first[:1] not in "-+~":
         known = sorted([*COMMANDS, "resume"])
-        raise ConfigError("rankward", first, f"key=value, or one of {', '.join(known)}", nearest(first, known))
+        raise ConfigError("command", first, f"key=value, or one of {', '.join(known)}", nearest(first, known))
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:

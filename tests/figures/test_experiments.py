@@ -13,6 +13,7 @@ from rankward.theory import dimensions_bound
 def swept(folder, *arguments):
     done = rankward("-m", *arguments, "logger=none", f"hydra.sweep.dir={folder}/s", cwd=folder)
     assert done.returncode == 0, done.stderr
+    assert "HYDRA]" not in done.stdout  # libraries keep to themselves what they do to draw a picture
     return folder / "s", done.stdout
 
 

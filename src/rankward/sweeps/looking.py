@@ -183,20 +183,18 @@ def is_held(folder: Path) -> bool:
     try:
         held = Path("/proc/locks").read_text()
     except OSError:
-        return _can_be_locked(path) is False
+        return not _can_be_locked(path)
     return any(fields[5].endswith(f":{node}") for fields in map(str.split, held.splitlines()) if len(fields) > 5)
 
 
-def _can_be_locked(path: Path) -> bool | None:
-    """None where this system has no such locks."""
+def _can_be_locked(path: Path) -> bool:
+    """Whether nobody holds a file, as far as this system tells."""
     try:
         import fcntl
 
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        return None
-    except OSError:
+    except (ImportError, OSError):
         return False
     return True
 
