@@ -24,6 +24,7 @@ paper: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# SLURM, whose one node wants the whole machine, comes last and by itself.
 # The GPU's kernel is compiled and simulated without a GPU; ptxas tells its spills.
 GPU := $(VENV)/.ready-gpu
 $(GPU): $(STAMP)
@@ -31,7 +32,8 @@ $(GPU): $(STAMP)
 	touch $@
 
 test-slow: $(GPU)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore tests/sweeps/test_slurm.py
+	$(BIN)/python -m pytest -m slow tests/sweeps/test_slurm.py
 
 # On a machine with an NVIDIA card.
 test-gpu: $(GPU)

@@ -117,15 +117,58 @@ def config_page() -> str:
         lines += ["", f"## {group}", "", what, ""]
         for choice in choices(group):
             lines += _told(choice)
+    lines += _hydras()
     return "\n".join(lines) + "\n"
+
+
+def _hydras() -> list[str]:
+    """Keys of Hydra's own that a sweep wants, and of our launchers and sweepers."""
+    from hydra_plugins.rankward import batched_launcher, cluster_launchers, grid_sweeper
+
+    lines = [
+        "",
+        "## hydra",
+        "",
+        "Hydra's own; a [sweep](../howto/sweep.md) and a [cluster](../howto/cluster.md) use these.",
+        "",
+    ]
+    lines += ["| key | |", "|---|---|"]
+    lines += [
+        "| `hydra.run.dir`, `hydra.sweep.dir` | where a run or a sweep lands; one that stands there is gone on with |"
+    ]
+    lines += ["| `hydra/launcher` | `batched` (default), `basic` (job by job), `slurm`, `submitit_local` |"]
+    lines += ["| `hydra/sweeper` | `grid` (default), `refine`, `basic` |", ""]
+    schemas = {
+        "launcher (batched)": batched_launcher.BatchedLauncherConf,
+        "launcher (slurm)": cluster_launchers.SlurmConf,
+        "sweeper": grid_sweeper.GridSweeperConf,
+        "sweeper.refine": grid_sweeper.Refine,
+    }
+    for name, schema in schemas.items():
+        lines += [
+            f"### `hydra.{name.replace(' (', '` (').replace(')', ')') if '(' in name else name + '`'}",
+            "",
+            "| key | default | type |",
+            "|---|---|---|",
+        ]
+        hints = _types(schema)
+        for field in dataclasses.fields(schema):
+            if field.name not in HIDDEN or field.name == "name":
+                prefix = f"hydra.{name.split(' ')[0]}"
+                lines.append(f"| `{prefix}.{field.name}` | {_shown(_default(field))} | {hints[field.name]} |")
+        lines.append("")
+    return lines
 
 
 def _told(choice: Choice) -> list[str]:
     lines = [f"### `{choice.group}={choice.name}`", ""]
     if choice.group == "experiment":
         return [*lines, "```text", choice.header, "```", ""]
-    for part in re.split(r"\n(?=  )|(?<=\S)\n(?! )", choice.header):
-        lines.append(part.strip() if not part.startswith("  ") else f"- {' '.join(part.split())}")
+    for line in choice.header.splitlines():
+        if line.startswith("      "):  # goes on with the item above
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(f"- {' '.join(line.split())}" if line.startswith("  ") else line)
     lines.append("")
     hints = _types(choice.schema) if choice.schema else {}
     if choice.keys and choice.group != "metrics":
@@ -177,7 +220,11 @@ def _types(schema: type) -> dict[str, str]:
         text = names.get(hint) if hint in names else str(hint)
         for kind, name in (("float", "number"), ("int", "integer"), ("str", "text")):
             text = re.sub(rf"\b{kind}\b", name, text or "")
-        text = text.replace("typing.Any", "").replace(" | None", " or null").replace("dict[text, ]", "mapping")
+        text = re.sub(r"typing\.Optional\[(.*)\]", r"\1 or null", text.replace("typing.Any", "")).replace(
+            " | None", " or null"
+        )
+        text = text.replace("hydra_plugins.rankward.grid_sweeper.Refine", "mapping")
+        text = re.sub(r"(?:typing\.)?[dD]ict\[.*\]", "mapping", text).replace("typing.List", "list")
         found[key] = re.sub(r"list\[(\w+)\]", r"list of \1s", text).replace("texts", "text")
     return found
 
@@ -218,6 +265,18 @@ def commands_page() -> str:
         "```text",
         "usage: rankward resume FOLDER [key=value ...]",
         "```",
+        "",
+        "## Flags",
+        "",
+        "| | |",
+        "|---|---|",
+        "| `-m` | a sweep |",
+        "| `--dry-run` | of a sweep: its ensembles, memory and the time at most; trains and writes nothing |",
+        "| `--config-dir FOLDER` | groups of your own: `FOLDER/metrics/mine.yaml` is `metrics=mine` |",
+        "| `--cfg job` | print the config that a run would have |",
+        "| `--help`, `--hydra-help`, `--version` | |",
+        "| `RANKWARD_TRACEBACK=1` | in the environment: the traceback of an error |",
+        "| `RANKWARD_CACHE=FOLDER` | in the environment: where compiled kernels are kept |",
         "",
         "Exit codes: 0, or 2 for bad input, 1 for a failure, 130 when interrupted.",
         "",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from commands import small_disk
-from rankward import results
+from rankward import __version__, results
 
 RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script
 QUICK = ["logger=none", "depth=2", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "hydra.run.dir=out"]
@@ -116,6 +116,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words
             "statuss sweep",
             "rankward: command: 'statuss' is not allowed; expected key=value, or one of circuit, paper, propositions",
         ),
+        (
+            "-m lr.eta=geomspace(1e-3,1e-1)",
+            "lr.eta: 'geomspace(1e-3,1e-1)' is not allowed; expected geomspace(first,last,count)",
+        ),
+        (
+            "metrics.columns.mine={}",
+            "metrics.columns.mine: no such key; a new one is added with +metrics.columns.mine=...",
+        ),
         ("lr.eta=1 --dry-run", "--dry-run: 'lr.eta=1 --dry-run' is not allowed; expected a sweep: rankward -m"),
         ("-m hydra/launcher=basic --dry-run", "expected another launcher: this one makes no plans"),
         ("-m hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size: 0 is not allowed"),
@@ -129,6 +137,10 @@ def test_what_is_no_run_is_one_line_too(tmp_path, arguments, words):
     done = run(*arguments.split(), cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr, done.stderr
     assert done.stdout == "" and not list(tmp_path.iterdir())
+
+
+def test_the_version_is_our_own(tmp_path):
+    assert run("--version", cwd=tmp_path).stdout == f"rankward {__version__}\n"
 
 
 def test_the_traceback_is_there_for_who_wants_it(tmp_path):

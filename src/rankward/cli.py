@@ -9,6 +9,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, nearest, register, run_config
 from rankward.config.overrides import numbered_groups, quoted, spaced, zipped
@@ -41,6 +42,9 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
     sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
     try:
+        if sys.argv[1:] == ["--version"]:
+            print(f"rankward {__version__}")
+            return
         if is_command(sys.argv[1:]):
             sys.exit(run_command(sys.argv[1:]))
         _refuse_word(sys.argv[1:])

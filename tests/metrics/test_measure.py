@@ -9,6 +9,7 @@ from rankward.config import CONFIG_FOLDER
 from rankward.metrics import EffectiveRank, NuclearNorm, ProductEntries, ReconstructionError, SchattenNorm, measure
 from rankward.metrics import functional as F
 from rankward.metrics.base import TraceMetric
+from rankward.metrics.measure import MetricError
 
 
 def configured():
@@ -110,3 +111,25 @@ def test_two_metrics_cannot_fill_one_column():
 def test_columns_do_not_depend_on_values():
     bad = [f * float("nan") for f in factors(3)]
     assert measure(configured(), bad).keys() == measure(configured(), factors(3)).keys()
+
+
+def test_a_metric_that_raises_or_fills_too_few_rows_is_named():
+    class Raises(TraceMetric):
+        def update(self, product):
+            raise KeyError("nothing there")
+
+        def columns(self):
+            return {}
+
+    class Short(TraceMetric):
+        def update(self, product):
+            self.measured.append(product[:1, 0, 0])
+
+        def columns(self):
+            return {"mine/short": self.gathered()}
+
+    factors = [torch.ones(3, 2, 2, dtype=torch.float64)] * 2
+    with pytest.raises(MetricError, match=r"metrics.columns.mine: KeyError: 'nothing there'"):
+        measure({"mine": Raises()}, factors)
+    with pytest.raises(MetricError, match=r"metrics.columns.mine: column 'mine/short' has 1 values for 3 rows"):
+        measure({"mine": Short()}, factors)

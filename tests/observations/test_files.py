@@ -31,6 +31,12 @@ def test_csv_with_and_without_a_header(tmp_path):
     assert from_file(str(tmp_path / "seen.csv"), count=1).count == 1
 
 
+def test_a_first_line_that_is_meant_as_data_is_no_header(tmp_path):
+    for text in ("0;1;1\n1,0,2\n", "-1 0 1\n1,0,2\n", ".5,\n1,0,2\n"):
+        (tmp_path / "seen.csv").write_text(text)
+        told(tmp_path / "seen.csv", "line 1 is not `row,column,value`")
+
+
 def test_csv_of_a_given_size(tmp_path):
     (tmp_path / "seen.csv").write_text("0,1,2.5\n2,0,-1\n")
     assert from_file(str(tmp_path / "seen.csv"), dims=[4, 5]).dims == (4, 5)

@@ -103,8 +103,14 @@ def test_every_job_is_checked_before_the_first_starts(tmp_path):
     done = rankward("-m", "logger=none", "lr.eta=0.1,-1,nan", "observations.b_12=1,0", cwd=tmp_path)
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    assert [line.split(" (")[0] for line in lines] == [f"rankward: job {n}" for n in (1, 2, 3, 4, 5)]
-    assert "lr.eta: -1.0" in lines[1] and "observations.b_12: 0.0" in lines[0]
+    told = [
+        "job 1 (logger=none lr.eta=0.1 observations.b_12=0): observations.b_12: 0.0",
+        "jobs 2, 3: lr.eta: -1.0",
+        "jobs 4, 5: lr.eta: nan",
+    ]
+    assert len(lines) == 3 and all(
+        line.startswith(f"rankward: {words}") for line, words in zip(lines, told, strict=True)
+    )
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -5,12 +5,15 @@ import subprocess
 import sys
 
 import pytest
+from runs import composed
 
 from commands import rankward
 from rankward import results
 from rankward.config import ConfigError
+from rankward.dynamics import FusedEngine
 from rankward.sweeps.report import closing_table
 from rankward.sweeps.resume import command_of
+from rankward.training.calibrate import longest
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
@@ -22,6 +25,23 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
     assert lines[3].startswith("8 runs, at most") and list(tmp_path.iterdir()) == []
     wrong = rankward(*sweep, "lr.eta=0", "--dry-run", cwd=tmp_path)
     assert wrong.returncode == 2 and "lr.eta: 0.0" in wrong.stderr
+
+
+def test_the_time_at_most_is_of_runs_that_do_not_stop(monkeypatch):
+    """Sixteen runs that would converge at once: what is timed is their iterations all the same."""
+    config, _ = composed("depth='2'", "init=balanced", "init.scale=0.5", "lr.eta=0.3", "stop_loss=0.5")
+    counted = []
+    advance = FusedEngine.advance
+
+    def counting(self, factors, problem, progress, length):
+        rows = advance(self, factors, problem, progress, length)
+        counted.append(progress.iteration.tolist())
+        return rows
+
+    monkeypatch.setattr(FusedEngine, "advance", counting)
+    seconds = longest([config] * 16)
+    assert len(counted) > 2 and min(counted[-1]) > 10_000  # none has stopped
+    assert 0 < seconds < 600  # 80 million iterations of some nanoseconds
 
 
 def test_going_on_with_other_settings(tmp_path):

@@ -57,11 +57,12 @@ def spaced(override: str) -> str:
         ('lr.eta=0.001,0.01,0.1', 'seed=range(0,3)')
     """
     key, _, value = override.partition("=")
-    found = re.fullmatch(r"geomspace\(([^,]+),([^,]+),([^,]+)\)", value.strip())
+    found = re.fullmatch(r"geomspace\((.*)\)", value.strip())
     if found is None:
         return override
     try:
-        first, last, count = float(found[1]), float(found[2]), int(found[3])
+        ends, count = list(map(float, found[1].split(",")[:-1])), int(found[1].split(",")[-1])
+        first, last = ends
         if not (first > 0 and last > 0 and count > 0):
             raise ValueError
     except ValueError:

@@ -93,6 +93,8 @@ def _unknown_key(key: str, groups: dict[str, list[str]], config_folder: Path) ->
     having = _choices_with(key, groups, config_folder)
     if having:
         return f"{key}: no such key for this choice of {parent}; {', '.join(having)} has it"
+    if parent in ("metrics.columns", "metrics.certificates"):
+        return f"{key}: no such key; a new one is added with +{key}=..."
     siblings = _keys(parent, groups, config_folder)
     if not siblings:
         return f"{key}: no such key"

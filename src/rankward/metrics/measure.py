@@ -24,6 +24,13 @@ DERIVED: dict[str, Callable[[Tensor], object]] = {
 }
 
 
+class MetricError(RuntimeError):
+    """A metric that raised, or filled its columns wrongly, by its name in the config."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(f"metrics.columns.{name}: {what}")
+
+
 def measure(
     metrics: Mapping[str, TraceMetric],
     factors: Sequence[Tensor],
@@ -45,6 +52,7 @@ def measure(
 
     Raises:
         TypeError: a metric that asks for something that is not there.
+        MetricError: a metric that raises, or a column without a value for each row.
         ValueError: two metrics that fill the same column.
     """
     wanted = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
@@ -61,10 +69,16 @@ def measure(
             if name in asked:
                 offered[name] = derive(whole)
         for name, metric in metrics.items():
-            metric.update(**{key: offered[key] for key in wanted[name] if key in offered})
+            try:
+                metric.update(**{key: offered[key] for key in wanted[name] if key in offered})
+            except Exception as error:  # a user's own may raise anything
+                raise MetricError(name, f"{type(error).__name__}: {error}") from error
     columns: dict[str, Tensor] = {}
     for name, metric in metrics.items():
         filled = metric.columns()
+        for column, values in filled.items():
+            if len(values) != rows:
+                raise MetricError(name, f"column {column!r} has {len(values)} values for {rows} rows")
         if doubled := sorted(filled.keys() & columns.keys()):
             raise ValueError(f"metrics.columns.{name}: column {doubled[0]!r} is filled by another metric already")
         columns |= filled

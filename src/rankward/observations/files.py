@@ -72,7 +72,7 @@ def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Meas
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
             for number, fields in enumerate(csv.reader(text), start=1):
-                if not fields or (number == 1 and not _is_number(fields[0])):
+                if not fields or (number == 1 and not any(map(_begins_as_number, fields))):
                     continue
                 axes = len(lines[0]) - 1 if lines else len(fields) - 1
                 if axes < 2 or len(fields) != axes + 1 or not all(map(_is_number, fields)):
@@ -100,6 +100,11 @@ def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Meas
     kept = slice(_first(count, len(lines)))
     places = np.ravel_multi_index(indices, size)[kept]
     return entry_mask(size, places, np.array([float(line[-1]) for line in lines])[kept])
+
+
+def _begins_as_number(text: str) -> bool:
+    """Whether a field is meant as a number, be it one or not; a header has none such."""
+    return text.strip()[:1] in (*"+-.0123456789",)
 
 
 def _kind(size: Sequence[int]) -> str:

@@ -46,6 +46,9 @@ def _figure_1(evidence: Evidence) -> dict[str, Any]:
         "found": (
             f"Balanced, |W_11| ends at {span(shallow)} at depth 2 and at {span(deep)} at depths 3 and 4, where the "
             f"determinant's sign forces at least {number(float(robustness_bound(STOP)))} at a loss of {number(STOP)}.",
+            f"Unbalanced, it ends at {span(_sizes(runs, ~BALANCED & ~DEEP))} at depth 2 and at "
+            f"{span(_sizes(runs, ~BALANCED & DEEP))} at depths 3 and 4: those runs leave the "
+            "common curve, the earlier the shallower they are.",
             f"Runs with a row of positive determinant that lies beneath the bound: {beneath or 'none'}.",
         ),
         "figure": "figure1",

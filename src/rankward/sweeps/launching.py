@@ -95,8 +95,11 @@ class Launching:
     def _refuse(wrong: Mapping[int, str], jobs: Sequence[Sequence[str]]) -> None:
         if not wrong:
             return
-        lines = [_told([number], jobs) + line for number, line in list(wrong.items())[:TOLD]]
-        more = len(wrong) - TOLD
+        whys: dict[str, list[int]] = {}
+        for number, why in wrong.items():
+            whys.setdefault(why, []).append(number)
+        lines = [_told(numbers, jobs) + why for why, numbers in list(whys.items())[:TOLD]]
+        more = sum(map(len, list(whys.values())[TOLD:]))
         raise SweepError([*lines, f"and {more:,} jobs more"] if more > 0 else lines)
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:

@@ -33,7 +33,7 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
         raise outcome.error
     print(line(config, outcome), flush=True)
     if outcome.status == "interrupted":
-        raise KeyboardInterrupt(f"interrupted; go on with ckpt_path={folder / results.CHECKPOINT}")
+        raise KeyboardInterrupt(f"interrupted; rankward resume {folder} goes on")
     return float(outcome.summary["metrics"]["loss"])
 
 

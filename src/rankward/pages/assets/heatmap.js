@@ -39,7 +39,7 @@ class HeatMap {
       return cell;
     })]));
     byId("heat").replaceChildren(
-      element("caption", `Last ${metric}, median over ${rows.length.toLocaleString("en")} runs; colours from ${shown(low)} (dark) to ${shown(high)} (bright)${log ? ", logarithmic" : ""}.`),
+      element("caption", `Last ${metric} of ${rows.length.toLocaleString("en")} runs, medians over whatever else varies; colours from ${shown(low)} (dark) to ${shown(high)} (bright)${log ? ", logarithmic" : ""}.`),
       element("thead", head), element("tbody", body));
   }
 }
