@@ -16,6 +16,7 @@ SHAPES = [
     ((5, 3), 4), ((9, 9), 40), ((3, 5, 2), 7), ((8, 8, 8), 64), ((1, 4, 3), 3), ((2, 7, 3, 4), 33),
     ((3, 2, 4, 2, 3), 20), ((2, 2, 2, 2, 2), 70),
 ]  # fmt: skip
+LONG_TO_COMPILE = (((9, 9), 40), ((3, 2, 4, 2, 3), 20))
 LETTERS = "abcdefgh"
 
 
@@ -76,7 +77,10 @@ def by_hand(factors, problem, run, iterations):
 
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("share", [0.05, 0.7])  # the kernel has a path for few entries and one for many
-@pytest.mark.parametrize(("dims", "components"), SHAPES)
+@pytest.mark.parametrize(
+    ("dims", "components"),
+    [pytest.param(*shape, marks=[pytest.mark.slow] if shape in LONG_TO_COMPILE else []) for shape in SHAPES],
+)
 def test_the_kernel_agrees_with_autograd_and_numpy(dims, components, share, adaptive):
     # One entry is soon fit, and then an adaptive rate overshoots it to and fro, which tells roundings apart.
     iterations = 400 if share > 0.5 or np.prod(dims) > 500 else 60
@@ -169,7 +173,13 @@ def test_order_2_is_the_depth_2_matrix_factorization():
 
 
 @pytest.mark.parametrize(
-    "sizes", [(2, 2, 2), pytest.param((5, 5, 5, 5), marks=pytest.mark.slow), (12, 6, 14), (66, 5, 65)]
+    "sizes",
+    [
+        (2, 2, 2),
+        pytest.param((5, 5, 5, 5), marks=pytest.mark.slow),
+        pytest.param((12, 6, 14), marks=pytest.mark.slow),
+        (66, 5, 65),
+    ],
 )
 def test_the_adaptive_rate_serves_matrices_too(sizes):
     """Each family of kernels: straight, ordered in lanes and alone, BLAS; eight runs beside and one."""

@@ -101,7 +101,13 @@ def test_fused_agrees_with_autograd_and_numpy(sizes):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
-    "sizes", [(2, 2, 2, 2), pytest.param((5, 5, 5, 5), marks=pytest.mark.slow), (18, 17, 19), (66, 5, 65)]
+    "sizes",
+    [
+        (2, 2, 2, 2),
+        pytest.param((5, 5, 5, 5), marks=pytest.mark.slow),
+        pytest.param((18, 17, 19), marks=pytest.mark.slow),
+        (66, 5, 65),
+    ],
 )
 def test_bits_depend_on_neither_company_nor_threads_nor_chunks(sizes, dtype):
     runs = 37 if max(sizes) < 10 else 9

@@ -137,7 +137,9 @@ def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     assert all(torch.equal(a[3], b[0]) for a, b in zip(fast, alone, strict=True))
 
 
-@pytest.mark.parametrize(("dims", "components", "count"), [((3, 4, 2), 5, 20), ((2, 3, 2, 2), 7, 3)])
+@pytest.mark.parametrize(
+    ("dims", "components", "count"), [pytest.param((3, 4, 2), 5, 20, marks=pytest.mark.slow), ((2, 3, 2, 2), 7, 3)]
+)
 def test_tensors_flow_as_scipy_has_them(dims, components, count):
     factorization = TensorFactorization(dims, components)
     starts = [factorization.start(Gaussian(0.3), seed) for seed in range(2)]

@@ -81,6 +81,7 @@ def test_a_run_that_diverges_leaves_the_others_their_lines(tmp_path):
     assert next(iter(lines)) == "lr.eta 0.01" and np.isfinite(lines["lr.eta 0.01"]).all()
 
 
+@pytest.mark.slow
 def test_tensors_are_drawn_by_their_reconstruction(tmp_path):
     task = [name for name in TENSOR if name != "logger=none"]
     done = rankward(
