@@ -50,7 +50,7 @@ WHOLE = (
     ("figure5", "-m experiment=figure5", 2),
     ("figure2", "-m experiment=figure2", 110),
     ("circuit", "circuit", 1),
-    ("figure6", "-m experiment=figure6 seed=0,1,2", 260),
+    ("figure6", "-m experiment=figure6 seed=0,1", 350),
 )
 COUNTS = "observations.count=50,100,200,400"
 QUICK = (
