@@ -61,8 +61,8 @@ def spaced(override: str) -> str:
     if found is None:
         return override
     try:
-        ends, count = list(map(float, found[1].split(",")[:-1])), int(found[1].split(",")[-1])
-        first, last = ends
+        *ends, number = found[1].split(",")
+        (first, last), count = map(float, ends), int(number)
         if not (first > 0 and last > 0 and count > 0):
             raise ValueError
     except ValueError:

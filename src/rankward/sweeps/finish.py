@@ -31,7 +31,8 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
     if not (results.table_parts(sweep) if in_parts else results.run_folders(sweep)):
         return
     table = sweep / results.RUNS if in_parts else results.write_runs(sweep)
-    runs = load(sweep).runs
+    loaded = load(sweep)
+    runs = loaded.runs
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}
     failed: list[str] = []
@@ -62,7 +63,7 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
         from rankward.training.loggers import log_sweep
 
         own = {} if in_parts else {"runs": runs}  # of very many runs pictures and figures' tables alone
-        log_sweep(wandb, sweep, told_command(sweep), {**own, **more, **tables}, pictures, charts(load(sweep)))
+        log_sweep(wandb, sweep, told_command(sweep), {**own, **more, **tables}, pictures, charts(loaded))
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
