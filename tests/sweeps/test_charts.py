@@ -1,6 +1,8 @@
 """What W&B shows of a sweep: charts of the summary run, read back from an offline run, and the workspace."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -63,6 +65,24 @@ def test_the_summary_run_holds_the_charts_and_the_command(sweep):
         np.testing.assert_allclose(
             np.sort(numbers, axis=0), np.sort([sorted(pair) for pair in zip(x, y, strict=True)], axis=0)
         )
+
+
+SHARED = """
+import os, subprocess, sys
+import wandb
+wandb.init(mode="offline", dir=".").finish()
+assert os.environ["WANDB_SERVICE"]
+raise SystemExit(subprocess.run([sys.executable, "-m", "rankward", *sys.argv[2:]], cwd=sys.argv[1]).returncode)
+"""
+
+
+def test_a_process_of_wandbs_that_stands_in_another_folder_writes_where_it_is_told(tmp_path):
+    (tmp_path / "there").mkdir()
+    command = [sys.executable, "-c", SHARED, "there", *SWEEP[:-2], "max_iterations=100", SWEEP[-1]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wandb_summary(tmp_path / "there" / "sweep")
+    assert len(list((tmp_path / "there" / "sweep" / "wandb").glob("offline-run-*/run-*.wandb"))) == 5
 
 
 def test_without_common_losses_or_with_too_many_settings_there_is_no_chart(sweep, monkeypatch):

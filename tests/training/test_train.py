@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import wandb
 from runs import composed, trained
 
 from commands import wandb_records
@@ -225,6 +226,26 @@ def test_wandb_runs_of_an_ensemble_do_not_mix(tmp_path):
         code = next(record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit")
         ends[name] = (history[-1], code)
     assert ends == {"run 0": (outcomes[0].summary["iterations"], 0), "run 1": (50, 1)}
+
+
+def test_a_wandb_run_that_cannot_be_written_is_an_error_of_that_run(tmp_path, monkeypatch):
+    trained(tmp_path / "first", QUICK, logger="wandb")  # W&B's process stands in the folder of these tests
+    monkeypatch.chdir(tmp_path)
+    init = wandb.init
+
+    def astray(**options):  # a folder that W&B's process does not find: it goes on without a word
+        return init(**{**options, "dir": Path(options["dir"]).name if options["name"] == "run 0" else options["dir"]})
+
+    (tmp_path / "sweep").mkdir()
+    monkeypatch.setattr(wandb, "init", astray)
+    outcomes = trained(tmp_path / "sweep", [*QUICK, "seed=0"], [*QUICK, "seed=1"], logger="wandb")
+    assert "W&B has not written its run" in str(outcomes[0].error) and outcomes[1].error is None
+    assert [results.is_complete(tmp_path / "sweep" / run) for run in "01"] == [False, True]
+    monkeypatch.undo()
+    with pytest.raises(results.ResultsError, match="W&B has not written"), monkeypatch.context() as patched:
+        patched.chdir(tmp_path)
+        patched.setattr(wandb, "init", astray)
+        trained(tmp_path / "sweep", QUICK, logger="wandb")
 
 
 def test_csv_and_tensorboard(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from pytorch_lightning.loggers import Logger
 
 from rankward.config import RunConfig, config_hash, setting
-from rankward.results import WANDB
+from rankward.results import WANDB, ResultsError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,7 +83,7 @@ class RunLog:
                 run.summary.update(
                     {**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}}
                 )
-                run.finish(exit_code=1 if failed else 0)
+                _finish(run, failed=failed)
             else:
                 logger.finalize("failed" if failed else "success")
 
@@ -163,7 +163,7 @@ def log_sweep(
         summary.log(logged)
         failed = False
     finally:
-        summary.finish(exit_code=1 if failed else 0)
+        _finish(summary, failed=failed)
 
 
 def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
@@ -178,7 +178,7 @@ def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
     return wandb.init(
         project=setting(node, "project"),
         id=name,
-        dir=folder,
+        dir=folder.resolve(),  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
         mode="offline" if setting(node, "offline", True) else "online",
         reinit="create_new",
         settings=wandb.Settings(  # of a thousand short runs, what each collects of the machine would be the cost
@@ -193,6 +193,14 @@ def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
         ),
         **options,
     )
+
+
+def _finish(run: Any, *, failed: bool) -> None:
+    """Close a run of W&B's. Where its process could not write the run's file it goes on without a word, so look."""
+    file = Path(run.settings.sync_file)
+    run.finish(exit_code=1 if failed else 0)
+    if run.settings._offline and not file.is_file():
+        raise ResultsError(f"{file}: W&B has not written its run (its own log: {file.parent / 'logs'})")
 
 
 def _tags(run: RunConfig) -> list[str]:

@@ -91,8 +91,7 @@ def train(
             for index, result in enumerate(left.results)
         ]
         if logs:  # a single run's, which have had its rows while it trained
-            logs[0].close(outcomes[0].summary, failed=outcomes[0].failed)
-            logs.pop()
+            logs.pop().close(outcomes[0].summary, failed=outcomes[0].failed)
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
@@ -226,10 +225,13 @@ class Leavings:
         log = RunLog(self.module.ensemble.runs[index], self.targets[index])
         failed = True
         try:
-            log.rows(self.traces[index])
-            failed = result.failed
-        finally:
-            log.close(result.summary, failed=failed)
+            try:
+                log.rows(self.traces[index])
+                failed = result.failed
+            finally:
+                log.close(result.summary, failed=failed)
+        except results.ResultsError as error:
+            return replace(result, error=error)
         return self.write(index)
 
     def write(self, index: int) -> RunResult:
