@@ -59,6 +59,24 @@ def test_more_devices_than_there_are(monkeypatch):
     assert devices.free_memory(run_on("trainer=cpu")) == float("inf")
 
 
+def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, capsys):
+    def train(runs, *_):
+        if len(runs) > 1 or bad & {run.seed for run in runs}:
+            raise ValueError("of many")
+        summary = {"metrics": {"loss": 0.5}, "iterations": 1, "seconds": 0.0, "engine": "cuda"}
+        return [SimpleNamespace(error=None, status="converged", summary=summary, folder="f")]
+
+    monkeypatch.setattr(training, "train", train)
+    batch = [jobs.Job(number, run_on(f"seed={number}"), None) for number in range(4)]
+    bad = set()
+    assert all(ended.error is None for ended in jobs.train_batch(batch, (0, 1000)))
+    told = "rankward: 4 runs were trained apart, since together they raised ValueError: of many\n"
+    assert capsys.readouterr().err == told
+    bad = {2}
+    assert [ended.error is None for ended in jobs.train_batch(batch, (0, 1000))] == [True, True, False, True]
+    assert capsys.readouterr().err == ""
+
+
 def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys):
     sizes = []
 

@@ -48,6 +48,30 @@ def test_the_output_contract(tmp_path):
     assert trace["entry/0_0"][-1] == pytest.approx(product[0, 0].item(), rel=1e-12)
 
 
+TENSORS = ["observations=tensor_order3", "metrics=tensor", "max_iterations=200"]
+KINDS = {
+    "matrix": [*QUICK, "max_iterations=200"],
+    "linear": ["factorization=linear", "max_iterations=200"],
+    "linear, float32": ["factorization=linear", "dtype=float32", "lr=adaptive", "max_iterations=200"],
+    "random": ["observations=random_matrix", "metrics=completion", "max_iterations=200"],
+    "sensing": ["observations=sensing", "metrics=completion", "max_iterations=200"],
+    "linear sensing": ["factorization=linear", "observations=sensing", "metrics=completion", "max_iterations=200"],
+    "tensor": [*TENSORS, "factorization=tensor", "factorization.components=4"],
+    "tensor, adaptive": [*TENSORS, "factorization=tensor", "factorization.components=4", "lr=adaptive"],
+    "linear tensor": [*TENSORS, "factorization=linear", "lr=adaptive", "dtype=float32"],
+    "linear tensor of order 4": [*TENSORS, "factorization=linear", "observations.dims=[2,3,2,2]", "observations.count=9"],
+    "flow": ["lr=flow", "init=balanced", "max_iterations=2000"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_trains_in_company_as_it_does_alone(kind, tmp_path):
+    jobs = [[*KINDS[kind], f"seed={seed}"] for seed in range(3)]
+    trained(tmp_path / "together", *jobs)
+    trained(tmp_path / "alone", jobs[2])
+    assert contents(tmp_path / "together" / "2") == contents(tmp_path / "alone" / "0")
+
+
 def test_replaying_the_run_from_its_files(tmp_path):
     trained(tmp_path, QUICK)
     factors, summary = results.read_factors(tmp_path / "0"), results.read_summary(tmp_path / "0")

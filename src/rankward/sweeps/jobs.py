@@ -78,9 +78,11 @@ def find_checkpoints(jobs: Sequence[Job], folders: Iterable[Path]) -> None:
 
 
 def train_batch(
-    batch: list[Job], place: tuple[int, int], signals: list[int] | None = None, halved: bool = False
+    batch: list[Job], place: tuple[int, int], signals: list[int] | None = None, halved: bool = False, part: bool = False
 ) -> list[Ended]:
     """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
+
+    Where none of them raises alone it is the ensemble's fault, which is told: apart they take longer.
 
     After an interruption what has not begun is missing from the answer. Runs for which a GPU's memory does not do are
     halved once.
@@ -90,6 +92,7 @@ def train_batch(
         place: how many runs of the sweep are done before these, and how many there are.
         signals: as for `train`.
         halved: whether memory was short before.
+        part: whether this is a half of an ensemble that has raised.
     """
     import torch
 
@@ -105,10 +108,14 @@ def train_batch(
         if full:
             print(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", file=sys.stderr)
         half = len(batch) // 2
-        first = train_batch(batch[:half], place, signals, full)
+        first = train_batch(batch[:half], place, signals, full, True)
         if any(each.interrupted for each in first):
             return first
-        return first + train_batch(batch[half:], place, signals, full)
+        both = first + train_batch(batch[half:], place, signals, full, True)
+        if not (part or full or any(each.error for each in both)):
+            why = f"{type(error).__name__}: {error}"
+            print(f"rankward: {len(batch):,} runs were trained apart, since together they raised {why}", file=sys.stderr)
+        return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
         if outcome.error is None and place[1] <= TOLD:

@@ -127,7 +127,7 @@ class Ensemble:
         product = product_of(self.factorization)(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
-        chain = isinstance(self.factorization.structure, Chain)
+        layers = isinstance(self.factorization.structure, Chain) and self.factors[0].ndim == 3  # not a whole tensor
         flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
         return Facts(
             depth=len(self.factors),
@@ -135,7 +135,7 @@ class Ensemble:
             mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,
             values=np.stack([m.values for m in self.measurements]),
             determinant=(determinant_sign(product) if is_matrix else unknown).numpy(),
-            unbalancedness=(unbalancedness(self.factors) / largest_square(self.factors) if chain else unknown).numpy(),
+            unbalancedness=(unbalancedness(self.factors) / largest_square(self.factors) if layers else unknown).numpy(),
             product=product.numpy(),
             tolerance=(flow.rtol if flow is not None else torch.full_like(unknown, rounding)).numpy(),
         )
