@@ -113,8 +113,8 @@ def train_batch(
             return first
         both = first + train_batch(batch[half:], place, signals, full, True)
         if not (part or full or any(each.error for each in both)):
-            why = f"{type(error).__name__}: {error}"
-            print(f"rankward: {len(batch):,} runs were trained apart, since together they raised {why}", file=sys.stderr)
+            told = f"{len(batch):,} runs were trained apart, since together they raised {type(error).__name__}: {error}"
+            print(f"rankward: {told}", file=sys.stderr)
         return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):

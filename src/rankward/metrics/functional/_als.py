@@ -9,33 +9,52 @@ PATIENCE = 30  # sweeps that may stand still: alternating least squares crosses 
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def khatri_rao(factors: np.ndarray, dims: np.ndarray, without: int, out: np.ndarray, spare: np.ndarray) -> np.ndarray:
-    """Column-wise Kronecker product of all factors but one, rows in row-major order of their modes."""
+def khatri_rao(factors: np.ndarray, dims: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Column-wise Kronecker product of the factors of modes first, ..., end - 1, rows in row-major order."""
     components = factors.shape[1]
-    rows = 1
-    here, there = out, spare
-    here[0] = 1.0
-    at = 0
-    for mode in range(dims.size):
-        if mode != without:
-            for i in range(rows):
-                for j in range(dims[mode]):
-                    for r in range(components):
-                        there[i * dims[mode] + j, r] = here[i, r] * factors[at + j, r]
-            rows *= dims[mode]
-            here, there = there, here
-        at += dims[mode]
-    return here[:rows]
+    at = dims[:first].sum()
+    here = factors[at : at + dims[first]]
+    for mode in range(first + 1, end):
+        at += dims[mode - 1]
+        there = np.empty((len(here) * dims[mode], components))
+        for i in range(len(here)):
+            for j in range(dims[mode]):
+                for r in range(components):
+                    there[i * dims[mode] + j, r] = here[i, r] * factors[at + j, r]
+        here = there
+    return here
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def fit(
-    unfoldings: np.ndarray, dims: np.ndarray, factors: np.ndarray, target: float, sweeps: int, pace: float
-) -> float:
+def contracted(half: np.ndarray, factors: np.ndarray, dims: np.ndarray, first: int, end: int, mode: int) -> np.ndarray:
+    """[dims[mode], components]: `half`, with rows of modes first, ..., end - 1, times all factors of these but one."""
+    components = factors.shape[1]
+    out, term = np.zeros((dims[mode], components)), np.empty(components)
+    for row in range(len(half)):
+        term[:] = half[row]
+        rest, own, at = row, 0, dims[:end].sum()
+        for other in range(end - 1, first - 1, -1):
+            at -= dims[other]
+            i = rest % dims[other]
+            rest //= dims[other]
+            if other == mode:
+                own = i
+            else:
+                for r in range(components):
+                    term[r] *= factors[at + i, r]
+        for r in range(components):
+            out[own, r] += term[r]
+    return out
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def fit(tensor: np.ndarray, dims: np.ndarray, factors: np.ndarray, target: float, sweeps: int, pace: float) -> float:
     """Improve CP factors in place until the sum of squared errors is at most `target`, or it no longer falls.
 
+    The modes are cut in two halves: what the factors of one make of the tensor serves every mode of the other.
+
     Args:
-        unfoldings: [modes, entries], the matricization of each mode, row-major.
+        tensor: [entries], row-major.
         dims: [modes].
         factors: [sum of dims, components], mode after mode.
         target: of the sum of squared errors.
@@ -45,11 +64,10 @@ def fit(
     Returns:
         The sum of squared errors of the factors, computed entry by entry.
     """
-    modes, entries = unfoldings.shape
-    components = factors.shape[1]
-    widest = entries // dims.min()
-    out, spare = np.empty((widest, components)), np.empty((widest, components))
-    total = (unfoldings[0] * unfoldings[0]).sum()
+    modes, components = dims.size, factors.shape[1]
+    cut = middle(dims)
+    matrix = tensor.reshape(dims[:cut].prod(), dims[cut:].prod())
+    total = (tensor * tensor).sum()
     grams = np.ones((modes, components, components))
     at = 0
     for mode in range(modes):
@@ -60,8 +78,11 @@ def fit(
     for _ in range(sweeps):
         at = 0
         inner = 0.0
+        half = np.dot(matrix, khatri_rao(factors, dims, cut, modes))
         for mode in range(modes):
             dim = dims[mode]
+            if mode == cut:
+                half = np.dot(matrix.T, khatri_rao(factors, dims, 0, cut))
             gram = np.ones((components, components))
             for other in range(modes):
                 if other != mode:
@@ -70,9 +91,8 @@ def fit(
             shift = 1e-10 * np.trace(gram) / components + 1e-300
             for r in range(components):
                 gram[r, r] += shift
-            others = khatri_rao(factors, dims, mode, out, spare)
-            unfolded = unfoldings[mode].reshape(dim, entries // dim)
-            projected = np.dot(unfolded, others)
+            first, end = (0, cut) if mode < cut else (cut, modes)
+            projected = contracted(half, factors, dims, first, end, mode)
             own = np.linalg.solve(gram, (projected + shift * factors[at : at + dim]).T.copy()).T
             factors[at : at + dim] = own
             grams[mode] = np.dot(own.T, np.ascontiguousarray(own))
@@ -86,9 +106,8 @@ def fit(
         if not np.isfinite(error):
             return np.inf
         if error <= max(target, 1e-7 * total):  # too close for a difference of large numbers
-            error = 0.0
-            others = khatri_rao(factors, dims, 0, out, spare)
-            difference = unfoldings[0].reshape(dims[0], entries // dims[0]) - np.dot(factors[: dims[0]], others.T)
+            left, right = khatri_rao(factors, dims, 0, cut), khatri_rao(factors, dims, cut, modes)
+            difference = matrix - np.dot(left, right.T)
             error = (difference * difference).sum()
             if error <= target:
                 return error
@@ -98,6 +117,17 @@ def fit(
         last = error
         balance(factors, dims, grams)
     return error
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def middle(dims: np.ndarray) -> int:
+    """Where to cut the modes in two halves, so that these are small."""
+    best, least = 1, np.inf
+    for cut in range(1, dims.size):
+        size = dims[:cut].prod() + dims[cut:].prod()
+        if size < least:
+            best, least = cut, size
+    return best
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -156,7 +156,7 @@ class _Search:
         self.target, self.starts, self.seed = target, starts, seed
         whole = torch.from_numpy(tensor)[None]
         rows = [matricization(whole, (mode,))[0].numpy() for mode in range(tensor.ndim)]
-        self.unfoldings = np.stack([row.reshape(-1) for row in rows])
+        self.tensor = np.ascontiguousarray(tensor).reshape(-1)
         self.vectors = [np.linalg.svd(row, full_matrices=True)[0] for row in rows]
         self.scale = np.linalg.norm(tensor) ** (1 / tensor.ndim)
         self.best: dict[int, np.ndarray] = {}  # the closest factors of every r that was tried
@@ -181,7 +181,7 @@ class _Search:
 
         lowest = np.inf
         for factors in self._starts(components):
-            error = fit(self.unfoldings, self.dims, factors, self.target, SWEEPS, PACE[components >= MANY])
+            error = fit(self.tensor, self.dims, factors, self.target, SWEEPS, PACE[components >= MANY])
             if error < lowest:
                 lowest, self.best[components] = error, factors
             if error <= self.target:
