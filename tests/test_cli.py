@@ -12,6 +12,8 @@ import pytest
 
 from commands import small_disk
 from rankward import __version__, results
+from rankward.cli import _for_hydra as for_hydra
+from rankward.config import ConfigError
 
 RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script
 QUICK = ["logger=none", "depth=2", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "hydra.run.dir=out"]
@@ -86,6 +88,7 @@ REFUSED = [
     ("figures=[figure1]", "figures: ['figure1'] is not allowed; expected [] for a single run"),
     ("metrics.columns.singular_values.largest=-1", "largest: -1 is not allowed"),
     ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
+    ("observations.path=/a(b", "observations.path: '/a(b' cannot be read; one with spaces or special characters is quoted"),
 ]  # fmt: skip
 
 
@@ -137,6 +140,25 @@ def test_what_is_no_run_is_one_line_too(tmp_path, arguments, words):
     done = run(*arguments.split(), cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr, done.stderr
     assert done.stdout == "" and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--depth=3"], "'--depth=3' is not allowed; expected depth=3: settings have no dashes"),
+        (["seed=1", "--multi-run"], "key=value, or a flag .* .did you mean '--multirun'"),
+        (["-x"], "'-x' is not allowed; expected key=value, or a flag"),
+    ],
+)
+def test_flags_that_hydra_does_not_have_are_told(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        for_hydra(arguments)
+
+
+def test_flags_may_stand_anywhere_and_home_is_found():
+    assert for_hydra(["seed=1,2", "-m", "depth=3"]) == ["-m", "seed=1,2", "depth='3'"]
+    assert for_hydra(["--multi", "lr.eta=-1"]) == ["--multi", "lr.eta=-1"]  # Hydra's parser takes beginnings
+    assert for_hydra(["hydra.sweep.dir=~/it's"]) == [f"hydra.sweep.dir='{Path.home()}/it\\'s'"]
 
 
 def test_the_version_is_our_own(tmp_path):

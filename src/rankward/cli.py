@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, nearest, register, run_config
-from rankward.config.overrides import numbered_groups, quoted, spaced, zipped
+from rankward.config.overrides import at_home, numbered_groups, quoted, spaced, zipped
 
 _failures: list[Exception] = []
 
@@ -71,6 +71,19 @@ def _refuse_word(arguments: list[str]) -> None:
         raise ConfigError("command", first, f"key=value, or one of {', '.join(known)}", nearest(first, known))
 
 
+def _refuse_flag(arguments: list[str]) -> None:
+    """A flag that Hydra does not have; of a setting with dashes, as other programs write them, how it is written."""
+    from hydra._internal.utils import get_args_parser
+
+    known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    for text in arguments:
+        flag = text.partition("=")[0]
+        if text.startswith("-") and not any(each.startswith(flag) for each in known):
+            if flag != text:
+                raise ConfigError("option", text, f"{text.lstrip('-')}: settings have no dashes")
+            raise ConfigError("option", text, "key=value, or a flag (rankward --hydra-help)", nearest(text, known))
+
+
 def _for_hydra(arguments: list[str]) -> list[str]:
     """The command line as Hydra understands it."""
     if arguments[:1] == ["resume"]:
@@ -81,8 +94,12 @@ def _for_hydra(arguments: list[str]) -> list[str]:
         if "hydra/launcher=basic" in arguments:
             raise ConfigError("--dry-run", "hydra/launcher=basic", "another launcher: this one makes no plans")
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
+    _refuse_flag(arguments)
     groups = numbered_groups(CONFIG_FOLDER)
-    return [quoted(spaced(text), groups) for text in zipped(arguments)]
+    # Flags first: Hydra's parser takes no overrides on both sides of one.
+    sweep = [text for text in arguments if text in ("-m", "--multirun")]
+    rest = [text for text in arguments if text not in sweep]
+    return [*sweep[:1], *(quoted(spaced(at_home(text)), groups) for text in zipped(rest))]
 
 
 def _resumed(arguments: list[str]) -> list[str]:

@@ -125,7 +125,7 @@ def test_the_bar_never_runs_ahead_and_its_time_left_falls():
     bar.tick()
     assert seen["completed"] == pytest.approx(9.7) and seen["description"] == "one"
     bar.ended(todo[0], {"code": 0, "seconds": 20.0})
-    assert seen["completed"] == 10 and seen["left"] == "60 s"  # this machine takes twice the time
+    assert seen["completed"] == 10 and seen["left"] == "1 min"  # this machine takes twice the time
     bar.begins(todo[1])
     bar.began -= 30
     bar.tick()

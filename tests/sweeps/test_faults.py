@@ -10,6 +10,9 @@ import pytest
 
 from commands import TENSOR, leavings, rankward, small_disk, wandb_records
 from rankward import results
+from rankward.sweeps.looking import Watcher
+from rankward.sweeps.status import tell_status
+from rankward.sweeps.watch import watch
 
 MINE = """
 from rankward.metrics import TraceMetric
@@ -50,6 +53,21 @@ def test_a_raising_metric_and_a_diverging_run_among_fifty(tmp_path):
     assert wild.returncode == 0
     assert results.gather(tmp_path / "w")["status"].to_list() == ["max_iterations", "diverged", "max_iterations"]
     assert " 1 " in wild.stdout.splitlines()[-2]  # the closing table counts it
+
+
+def test_a_failed_run_keeps_why_until_it_is_done(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    sweep = ["-m", "logger=none", "init=identity", "init.scale=3,4", "max_iterations=50", "hydra.sweep.dir=s"]
+    assert rankward(*sweep, "+metrics.columns.mine._target_=mine.Touchy", cwd=tmp_path).returncode == 1
+    why = "MetricError: metrics.columns.mine: ArithmeticError: a product that I do not like"
+    file = tmp_path / "s" / "0" / results.FAILURE
+    assert file.read_text().startswith(f"{why}\n\nTraceback") and 'mine.py", line 7' in file.read_text()
+    assert tell_status(tmp_path / "s") == 1 and f"run 0: {why}; traceback: {file}" in capsys.readouterr().out
+    assert watch(tmp_path / "s", 1, once=True) == 1 and "MetricError" in capsys.readouterr().out
+    assert [run.why for run in Watcher(tmp_path / "s").look().shown] == [why, ""]
+    (tmp_path / "mine.py").write_text(MINE.replace("raise", "pass  # "))
+    done = rankward("resume", "s", cwd=tmp_path)
+    assert done.returncode == 0 and not file.exists(), done.stderr
 
 
 @pytest.mark.slow

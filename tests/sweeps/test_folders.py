@@ -58,8 +58,10 @@ def test_a_run_of_another_config_is_not_written_over(tmp_path):
     (tmp_path / ".hydra" / "config.yaml").write_text("seed: 1\nlr: {eta: 0.1}\n")
     refuse_other(tmp_path, {"seed": 1, "lr": {"eta": 0.1}, "logger": {}})  # loggers make no other run
     refuse_other(tmp_path / "new", {"seed": 2})
-    with pytest.raises(ConfigError, match="another config"):
-        refuse_other(tmp_path, {"seed": 2, "lr": {"eta": 0.1}})
+    with pytest.raises(ConfigError, match=r"another config: there seed is 1, not 2, lr.eta is 0.1, not 0.2; take"):
+        refuse_other(tmp_path, {"seed": 2, "lr": {"eta": 0.2}, "logger": {"a": 1}})
+    with pytest.raises(ConfigError, match=r"there seed is 1, not unset, lr.beta is unset, not 0.9; take"):
+        refuse_other(tmp_path, {"lr": {"eta": 0.1, "beta": 0.9}})
     assert config_hash(results.read_config(tmp_path)) == config_hash({"seed": 1, "lr": {"eta": 0.1}})
 
 

@@ -84,9 +84,9 @@ def test_a_folder_tells_the_command_that_goes_on_with_it(tmp_path):
         command_of(tmp_path)
 
 
-def finished(folder, overrides, loss, status="converged"):
+def finished(folder, overrides, loss, status="converged", **metrics):
     trace = {"iteration": [0], "loss": [loss]}
-    summary = {"status": status, "metrics": {"loss": loss}}
+    summary = {"status": status, "metrics": {"loss": loss, **metrics}}
     results.write_run(folder, trace=trace, factors={}, summary=summary)
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text("seed: 0\n")
@@ -102,3 +102,20 @@ def test_the_closing_table_is_over_seeds(tmp_path):
     assert head[:4] == ["setting", "runs", "converged", "failed"]
     assert one == ["a=1", "3", "3", "0", "1", "2", "1"]
     assert two == ["a=2", "2", "1", "1", "9", "9", "0"]
+
+
+def test_the_closing_table_tells_ranks_and_whom_it_waits_for(tmp_path):
+    for seed, rank in enumerate((1.0, 3.0, 2.0)):
+        finished(tmp_path / str(seed), ["a=1", f"seed={seed}"], 0.5, **{"rank/effective": rank})
+    finished(tmp_path / "3", ["a=1", "seed=3"], 0.5, "interrupted", **{"rank/effective": 9.0})
+    head, one = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())
+    assert head == [
+        "setting",
+        "runs",
+        "converged",
+        "failed",
+        "interrupted",
+        *["best", "loss", "median", "spread"],
+        "rank/effective",
+    ]
+    assert one == ["all", "4", "3", "0", "1", "0.5", "0.5", "0", "2"]

@@ -59,7 +59,7 @@ def test_more_devices_than_there_are(monkeypatch):
     assert devices.free_memory(run_on("trainer=cpu")) == float("inf")
 
 
-def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, capsys):
+def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, capsys, tmp_path):
     def train(runs, *_):
         if len(runs) > 1 or bad & {run.seed for run in runs}:
             raise ValueError("of many")
@@ -67,7 +67,7 @@ def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, caps
         return [SimpleNamespace(error=None, status="converged", summary=summary, folder="f")]
 
     monkeypatch.setattr(training, "train", train)
-    batch = [jobs.Job(number, run_on(f"seed={number}"), None) for number in range(4)]
+    batch = [jobs.Job(number, run_on(f"seed={number}"), SimpleNamespace(folder=tmp_path)) for number in range(4)]
     bad = set()
     assert all(ended.error is None for ended in jobs.train_batch(batch, (0, 1000)))
     told = "rankward: 4 runs were trained apart, since together they raised ValueError: of many\n"
@@ -77,7 +77,7 @@ def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, caps
     assert capsys.readouterr().err == ""
 
 
-def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys):
+def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys, tmp_path):
     sizes = []
 
     def train(runs, *_):
@@ -89,11 +89,11 @@ def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys):
 
     monkeypatch.setattr(training, "train", train)
     run = run_on()
-    batch = [jobs.Job(number, run, None) for number in range(6)]
+    batch = [jobs.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(6)]
     assert [ended.error for ended in jobs.train_batch(batch, (0, 1000))] == [None] * 6 and sizes == [6, 3, 3]
     assert capsys.readouterr().err == "rankward: 6 runs at once are too many for the GPU's memory: halved\n"
     sizes.clear()
-    batch = [jobs.Job(number, run, None) for number in range(8)]
+    batch = [jobs.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(8)]
     ended = jobs.train_batch(batch, (0, 1000))
     assert sizes == [8, 4, 4] and all(isinstance(each.error, torch.OutOfMemoryError) for each in ended)
 

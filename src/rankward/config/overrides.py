@@ -35,6 +35,31 @@ def unquoted(override: str) -> str:
     return re.sub(r"='(-?\d+)'$", r"=\1", override)
 
 
+def at_home(override: str) -> str:
+    """`key=~/path` with the user's home, for which shells leave the tilde as it is; any other override as it is.
+
+    Example:
+        >>> at_home("observations.path=~/w.csv") == f"observations.path='{Path.home()}/w.csv'"
+        True
+        >>> at_home("seed=0"), at_home("~figures")
+        ('seed=0', '~figures')
+    """
+    key, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"~(/[^,\[\]{}]*)?", value):
+        return override
+    return f"{key}={in_quotes(Path(value).expanduser())}"
+
+
+def in_quotes(value: Path | str) -> str:
+    """A text (most often a path) as a value that Hydra's grammar takes whatever is in it.
+
+    Example:
+        >>> in_quotes(Path("it's here"))
+        "'it\\\\'s here'"
+    """
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def zipped(arguments: list[str]) -> list[str]:
     """A command line whose `key,key=[value,value],...` (paired values) are told to the sweeper; no key has a comma.
 

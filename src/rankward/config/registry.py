@@ -76,5 +76,9 @@ def config_hash(run: dict[str, Any]) -> str:
         >>> config_hash({"seed": 0}) == config_hash({"seed": 0, "ckpt_path": "x"})
         True
     """
-    kept = {key: value for key, value in run.items() if key not in NOT_HASHED}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(hashed(run), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def hashed(run: dict[str, Any]) -> dict[str, Any]:
+    """What of a resolved config decides what a run computes."""
+    return {key: value for key, value in run.items() if key not in NOT_HASHED}

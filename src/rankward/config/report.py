@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from pathlib import Path
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from rankward.config.errors import ConfigError, DataError, SweepError, nearest
 from rankward.config.folder import CONFIG_FOLDER
+from rankward.config.overrides import in_quotes
 
 HIDDEN = ("_target_", "hydra", "name")
 TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
 
 
-def explain(error: BaseException, config_folder: Path = CONFIG_FOLDER) -> tuple[str, int]:
+def explain(error: BaseException) -> tuple[str, int]:
     """The line to print and the exit code: 2 for bad input, 1 for a failure."""
     chain = [error]
     while chain[-1].__cause__ is not None:
@@ -27,12 +29,16 @@ def explain(error: BaseException, config_folder: Path = CONFIG_FOLDER) -> tuple[
             return "\nrankward: ".join(link.lines), link.code
         if isinstance(link, ConfigError | DataError):
             return _one_line(str(link)), 2
+        if isinstance(link, OverrideParseException):
+            key, _, value = link.override.partition("=")
+            quoted = f'"{key}={in_quotes(value)}"'
+            return f"{key}: {value!r} cannot be read; one with spaces or special characters is quoted: {quoted}", 2
     text = "\n".join(str(link) for link in chain)
     for link in reversed(chain):
         if isinstance(link, OmegaConfBaseException):
-            return _of_omegaconf(link, config_folder), 2
+            return _of_omegaconf(link), 2
     if isinstance(error, HydraException):
-        return _of_hydra(text, config_folder), 2
+        return _of_hydra(text), 2
     if isinstance(error, OSError):
         return _one_line(str(error)), 1
     return f"{type(error).__name__}: {_one_line(str(error))}; {TRACEBACK}", 1
@@ -49,16 +55,17 @@ def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _groups(config_folder: Path) -> dict[str, list[str]]:
+@functools.cache
+def _groups() -> dict[str, list[str]]:
     return {
         folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in sorted(config_folder.iterdir())
+        for folder in sorted(CONFIG_FOLDER.iterdir())
         if folder.is_dir() and any(folder.glob("*.yaml"))
     }
 
 
-def _of_hydra(text: str, config_folder: Path) -> str:
-    groups = _groups(config_folder)
+def _of_hydra(text: str) -> str:
+    groups = _groups()
     choice = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if choice:
         group, name = choice.groups()
@@ -67,14 +74,14 @@ def _of_hydra(text: str, config_folder: Path) -> str:
         return f"{group}: {name!r} is not a choice; choose from {', '.join(known)}{extra}{nearest(name, known)}"
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
-        return _unknown_key(key.group(1), groups, config_folder)
+        return _unknown_key(key.group(1))
     return _one_line(text.split("Available options")[0].split("See https")[0])
 
 
-def _of_omegaconf(error: OmegaConfBaseException, config_folder: Path) -> str:
+def _of_omegaconf(error: OmegaConfBaseException) -> str:
     key = str(getattr(error, "full_key", None) or "")
     if isinstance(error, ConfigKeyError | AttributeError):
-        return _unknown_key(key, _groups(config_folder), config_folder)
+        return _unknown_key(key)
     reason = _one_line(str(getattr(error, "msg", None) or error)).split(" full_key:")[0]
     if isinstance(error, ValidationError):
         value = re.search(r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+)", reason)
@@ -87,15 +94,15 @@ def _kind(name: str) -> str:
     return {"Float": "a number", "Integer": "an integer", "Boolean": "true or false"}.get(name, name)
 
 
-def _unknown_key(key: str, groups: dict[str, list[str]], config_folder: Path) -> str:
+def _unknown_key(key: str) -> str:
     """A key that no config has: what its group has instead, and the nearest."""
     parent = key.rpartition(".")[0]
-    having = _choices_with(key, groups, config_folder)
+    having = _choices_with(key)
     if having:
         return f"{key}: no such key for this choice of {parent}; {', '.join(having)} has it"
     if parent in ("metrics.columns", "metrics.certificates"):
         return f"{key}: no such key; a new one is added with +{key}=..."
-    siblings = _keys(parent, groups, config_folder)
+    siblings = _keys(parent)
     if not siblings:
         return f"{key}: no such key"
     full = [f"{parent}.{name}" if parent else name for name in siblings]
@@ -103,10 +110,10 @@ def _unknown_key(key: str, groups: dict[str, list[str]], config_folder: Path) ->
     return f"{key}: no such key; {where}{nearest(key, full)}"
 
 
-def _choices_with(key: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:
+def _choices_with(key: str) -> list[str]:
     """The choices of a key's group that do have it."""
     group, _, name = key.partition(".")
-    files = {choice: config_folder / group / f"{choice}.yaml" for choice in groups.get(group, [])}
+    files = {choice: CONFIG_FOLDER / group / f"{choice}.yaml" for choice in _groups().get(group, [])}
     parent, _, last = name.rpartition(".")
 
     def has(file: Path) -> bool:
@@ -117,9 +124,10 @@ def _choices_with(key: str, groups: dict[str, list[str]], config_folder: Path) -
     return [choice for choice, file in files.items() if name and has(file)]
 
 
-def _keys(parent: str, groups: dict[str, list[str]], config_folder: Path) -> list[str]:
+def _keys(parent: str) -> list[str]:
     from rankward.config.schema import RunConfig
 
+    groups = _groups()
     if not parent:
         own = [name for name in RunConfig.__dataclass_fields__ if name not in groups]
         return sorted({*own, *groups})
@@ -127,7 +135,7 @@ def _keys(parent: str, groups: dict[str, list[str]], config_folder: Path) -> lis
     if group in groups:
         names: set[str] = set()
         for choice in groups[group]:
-            loaded = OmegaConf.load(config_folder / group / f"{choice}.yaml")
+            loaded = OmegaConf.load(CONFIG_FOLDER / group / f"{choice}.yaml")
             if isinstance(loaded, DictConfig):
                 names |= {str(name) for name in loaded}
         return sorted(names - {"defaults", *HIDDEN})

@@ -17,6 +17,7 @@ from typing import Any
 from rankward import __version__, results
 from rankward.config import ConfigError
 from rankward.paper.steps import FIGURES, SWEEPS, Step, steps
+from rankward.sweeps.report import duration
 
 DONE, LOG = "steps.json", "log.txt"
 KEEP = 0.97  # how far a step's bar runs by its estimate alone
@@ -47,7 +48,8 @@ def _made(out: Path, quick: bool, done: dict[str, Any]) -> int:
     _write(out, quick, done)
     todo = [step for step in every if not _is_done(done, step)]
     if todo:
-        print(f"{len(todo)} of {len(every)} steps, about {_told(sum(step.seconds for step in todo))}; log: {out / LOG}")
+        about = duration(sum(step.seconds for step in todo))
+        print(f"{len(todo)} of {len(every)} steps, about {about}; log: {out / LOG}")
         with _display(todo) as show:
             for event in _work(todo, out, show):
                 step = next(step for step in every if step.name == event["ends"])
@@ -176,7 +178,7 @@ class _Bar(_Plain):
             spent = (time.monotonic() - self.began) / max(pace, 1e-9)
             here = min(spent, KEEP * self.step.seconds)
         left = pace * (self.total - self.past - here)
-        self.progress.update(self.task, completed=self.past + here, left=_told(left))
+        self.progress.update(self.task, completed=self.past + here, left=duration(left))
 
 
 @contextlib.contextmanager
@@ -211,13 +213,3 @@ def _display(todo: list[Step]) -> Iterator[_Plain]:
         finally:
             over.set()
             thread.join()
-
-
-def _told(seconds: float) -> str:
-    """A time as one says it.
-
-    Example:
-        >>> _told(42.4), _told(130)
-        ('42 s', '2.2 min')
-    """
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

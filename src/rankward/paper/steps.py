@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from rankward.config.overrides import in_quotes
+
 PAPER, SWEEPS, FIGURES = "paper.html", "sweeps", "figures"
 PROPOSITIONS, CIRCUIT = "propositions.json", "circuit.json"
 
@@ -33,8 +35,7 @@ class Step:
     def in_folder(self, out: Path) -> list[str]:
         """The arguments with the place where the page looks for the results."""
         if self.arguments[0] == "-m":
-            place = str(out / SWEEPS / self.name).replace("\\", "\\\\").replace("'", "\\'")
-            return [*self.arguments, "logger=none", f"hydra.sweep.dir='{place}'"]
+            return [*self.arguments, "logger=none", f"hydra.sweep.dir={in_quotes(out / SWEEPS / self.name)}"]
         return [*self.arguments, "--out", str(out / f"{self.name}.json")]
 
 
@@ -46,11 +47,11 @@ WHOLE = (
     ("figure1", "-m experiment=figure1", 3),
     ("figure1_float32", "-m experiment=figure1 dtype=float32", 4),
     ("figure1_refined", "-m experiment=figure1_refined", 4),
-    ("figure4", "-m experiment=figure4", 22),
+    ("figure4", "-m experiment=figure4", 15),
     ("figure5", "-m experiment=figure5", 2),
-    ("figure2", "-m experiment=figure2", 110),
+    ("figure2", "-m experiment=figure2", 85),
     ("circuit", "circuit", 1),
-    ("figure6", "-m experiment=figure6 seed=0,1", 350),
+    ("figure6", "-m experiment=figure6 seed=0,1,2", 345),
 )
 COUNTS = "observations.count=50,100,200,400"
 QUICK = (

@@ -3,6 +3,7 @@
 from rankward.results.files import (
     CHECKPOINT,
     ENDED,
+    FAILURE,
     FIGURES,
     REFINEMENT,
     RUNS,
@@ -30,6 +31,7 @@ from rankward.results.whole import ResultsError, failure, write_whole
 __all__ = [
     "CHECKPOINT",
     "ENDED",
+    "FAILURE",
     "FIGURES",
     "LOCK",
     "PLACES",

@@ -20,6 +20,7 @@ TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
 CHECKPOINT, TASKS = "checkpoint.ckpt", "tasks.json"
+FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
 

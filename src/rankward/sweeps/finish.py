@@ -12,10 +12,10 @@ from rankward import results
 from rankward.results.door import load
 from rankward.sweeps.report import closing_table
 
-NONE: Mapping[str, pl.DataFrame] = {}
 
-
-def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping[str, pl.DataFrame] = NONE) -> None:
+def finish(
+    sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping[str, pl.DataFrame] | None = None
+) -> None:
     """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
 
     Args:
@@ -63,7 +63,7 @@ def finish(sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping
         from rankward.training.loggers import log_sweep
 
         own = {} if in_parts else {"runs": runs}  # of very many runs pictures and figures' tables alone
-        log_sweep(wandb, sweep, told_command(sweep), {**own, **more, **tables}, pictures, charts(loaded))
+        log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, charts(loaded))
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")

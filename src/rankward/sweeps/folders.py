@@ -7,8 +7,11 @@ from typing import Any
 
 from rankward import results
 from rankward.config import ConfigError, config_hash
+from rankward.config.registry import hashed
+from rankward.results.files import flat
 
 SWEEP = "multirun.yaml"
+SHOWN = 3  # keys that differ
 JOBS = ".jobs"  # how many jobs the sweep has: some may not have begun
 
 
@@ -97,4 +100,11 @@ def refuse_other(folder: Path, config: dict[str, Any]) -> None:
     except results.ResultsError:
         return  # nothing, or torn by a kill before anything else was written
     if config_hash(there) != config_hash(config):
-        raise ConfigError("hydra.sweep.dir", str(folder), "a folder that does not hold a run of another config")
+        old, new = flat(hashed(there)), flat(hashed(config))
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        told = ", ".join(f"{key} is {old.get(key, 'unset')}, not {new.get(key, 'unset')}" for key in keys[:SHOWN])
+        raise ConfigError(
+            "hydra.sweep.dir",
+            str(folder.parent),
+            f"a folder without runs of another config: there {told}; take another",
+        )

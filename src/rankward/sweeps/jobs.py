@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +106,7 @@ def train_batch(
     except Exception as error:
         full = isinstance(error, torch.OutOfMemoryError)
         if len(batch) == 1 or (full and halved):
-            return [Ended(job.number, error=error) for job in batch]
+            return [failed(job, error) for job in batch]
         if full:
             print(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", file=sys.stderr)
         half = len(batch) // 2
@@ -118,9 +120,31 @@ def train_batch(
         return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
-        if outcome.error is None and place[1] <= TOLD:
+        if outcome.error is not None:
+            ended.append(failed(job, outcome.error))
+            continue
+        (job.target.folder / results.FAILURE).unlink(missing_ok=True)  # of an earlier attempt
+        if place[1] <= TOLD:
             print(line(job.config, outcome), flush=True)
         loss = float(outcome.summary["metrics"].get("loss", float("nan")))
-        interrupted = outcome.error is None and outcome.status == "interrupted"
-        ended.append(Ended(job.number, loss, outcome.error, interrupted))
+        ended.append(Ended(job.number, loss, interrupted=outcome.status == "interrupted"))
     return ended
+
+
+def failed(job: Job, error: Exception) -> Ended:
+    """A job that has failed. Its folder keeps why: in a line, and the traceback."""
+    from rankward.config.report import TRACEBACK, explain
+
+    line = explain(error)[0].removesuffix(f"; {TRACEBACK}")
+    text = f"{line}\n\n{''.join(traceback.format_exception(error))}"
+    with contextlib.suppress(OSError):  # a disk that is full is most likely the failure itself
+        (job.target.folder / results.FAILURE).write_text(text)
+    return Ended(job.number, error=error)
+
+
+def failure(folder: Path) -> str:
+    """Why the run in a folder has failed, in a line; empty where it did not, or left no word."""
+    try:
+        return (folder / results.FAILURE).read_text().partition("\n")[0]
+    except OSError:
+        return ""

@@ -160,7 +160,7 @@ class Launching:
             if self.batches is not None and self.batches.crew.away:
                 print(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
             elif self.own_program:
-                finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables or {})
+                finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables)
         except OSError as error:
             lines.append(explain(error)[0])
         if lines:

@@ -12,6 +12,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.config.overrides import unquoted
 from rankward.sweeps.folders import SWEEP, jobs_without
+from rankward.sweeps.jobs import failure
 from rankward.sweeps.tasks import Tasks, Unanswered
 
 RANKS = ("rank/effective", "rank/effective_0", "rank/numerical")  # the first that a run has is shown
@@ -29,6 +30,7 @@ class Run:
         overrides: that made it.
         status, iterations: of its summary; the last recorded iteration while it runs.
         loss, rank: of its recorded rows; of the last checkpoint while it runs.
+        why: it has failed, in a line.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Run:
     iterations: int | None = None
     loss: tuple[float, ...] = ()
     rank: tuple[float, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ class Watcher:
             if state != DONE:
                 trace = traces.get(name, {})
                 iterations = int(trace["iteration"][-1]) if trace else None
-                return Run(name, state, overrides, "", iterations, *_curves(trace))
+                why = failure(folder) if state == STOPPED else ""
+                return Run(name, state, overrides, "", iterations, *_curves(trace), why)
             summary = results.read_summary(folder)
             trace = {key: column.to_list() for key, column in results.read_trace(folder).to_dict().items()}
         except results.ResultsError:

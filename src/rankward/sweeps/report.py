@@ -12,15 +12,16 @@ from rankward.config import RunConfig
 from rankward.config.checks import GIB
 from rankward.config.overrides import unquoted
 
+RANKS = ("rank/cp_upper", "rank/effective", "rank/numerical")  # the first that runs have is told
 ROWS = 12  # of the closing table at most; all are in runs.parquet
 APART = ("logger=", "hydra.")  # overrides that make no other setting, beside those of seeds
 
 
 def closing_table(runs: pl.DataFrame) -> str:
-    """Best, median and spread of the last loss over seeds for each setting, and how many runs did not end well.
+    """Best, median and spread of the last loss over seeds for each setting, the median rank, and how runs have ended.
 
     A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
-    count apart.
+    count as failed, interrupted ones apart where there are any.
     """
     settings = [
         [
@@ -33,15 +34,18 @@ def closing_table(runs: pl.DataFrame) -> str:
     common = set(settings[0]).intersection(*settings)
     labels = [" ".join(part for part in parts if part not in common) or "all" for parts in settings]
     runs = runs.with_columns(setting=pl.Series(labels))
-    ended = pl.col("status").is_in(results.ENDED)
+    ended, stopped = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
+    rank = next((name for name in RANKS if name in runs.columns), None)
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
     table = runs.group_by("setting", maintain_order=True).agg(
         pl.len().alias("runs"),
         (pl.col("status") == "converged").sum().alias("converged"),
-        (~ended).sum().alias("failed"),
+        (~ended & ~stopped).sum().alias("failed"),
+        *([stopped.sum().alias("interrupted")] if "interrupted" in runs["status"] else []),
         loss.min().alias("best loss"),
         loss.median().alias("median"),
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
+        *([pl.col(rank).filter(ended).median().alias(rank)] if rank else []),
     )
     rows = [[_cell(value) for value in row] for row in table.rows()]
     lines = _aligned([table.columns, *rows[:ROWS]])
@@ -62,12 +66,12 @@ def plan(batches: Sequence[Sequence[RunConfig]]) -> str:
     seconds = [longest(batch) for batch in batches]
     head = ["ensemble", "runs", "memory GiB", "at most", "what"]
     rows = [
-        [str(number), str(len(batch)), f"{len(batch) * bytes_a_run(batch[0]) / GIB:.2f}", _duration(time), _what(batch)]
+        [str(number), str(len(batch)), f"{len(batch) * bytes_a_run(batch[0]) / GIB:.2f}", duration(time), _what(batch)]
         for number, (batch, time) in enumerate(zip(batches, seconds, strict=True))
     ]
     total = sum(len(batch) for batch in batches)
     lines = _aligned([head, *rows])
-    return "\n".join([*lines, f"{total} runs, at most {_duration(sum(seconds))}; nothing was trained or written"])
+    return "\n".join([*lines, f"{total} runs, at most {duration(sum(seconds))}; nothing was trained or written"])
 
 
 def _what(batch: Sequence[RunConfig]) -> str:
@@ -95,14 +99,15 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Whole units that one can read at a glance.
 
     Example:
-        >>> _duration(0.4), _duration(75), _duration(7300)
-        ('1 s', '1 min 15 s', '2 h 1 min')
+        >>> duration(0.4), duration(75), duration(120), duration(7300)
+        ('1 s', '1 min 15 s', '2 min', '2 h 1 min')
     """
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    large, small, units = (minutes, rest, ("min", "s")) if minutes < 60 else (*divmod(minutes, 60), ("h", "min"))
+    return f"{large} {units[0]} {small} {units[1]}" if small else f"{large} {units[0]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from rankward.config import ConfigError
-from rankward.config.overrides import unquoted
+from rankward.config.overrides import in_quotes, unquoted
 from rankward.sweeps.folders import SWEEP
 
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
@@ -44,8 +44,7 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
         if not override.startswith((*ours, *launcher)) and override.partition("=")[0].lstrip("+~") not in dropped
     ]
     sources = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
-    quoted = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}='{quoted}'"]
+    return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}={in_quotes(folder.absolute())}"]
 
 
 def told_command(folder: Path) -> str:

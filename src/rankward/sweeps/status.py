@@ -11,10 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from rankward import results
 from rankward.config import ConfigError
 from rankward.sweeps.folders import SWEEP, drop_checkpoints, jobs_without
+from rankward.sweeps.jobs import failure
 from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is_held
 from rankward.sweeps.tasks import Tasks
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
+KILLED = "its process has ended before it was complete"
 SHOWN = 20  # tasks or failures that are told one by one
 
 
@@ -53,11 +55,13 @@ def tell_status(sweep: Path) -> int:
         last = {run: task for task, runs in tasks.runs.items() for run in runs}
         whys: dict[str, list[str]] = {}
         for run in stopped:
-            why = told(tasks, last[run], run) if run in last else "its process has ended before it was complete"
+            why = failure(sweep / run) or (told(tasks, last[run], run) if run in last else KILLED)
             whys.setdefault(why, []).append(run)
         for why, runs in list(whys.items())[:SHOWN]:
             more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
-            print(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}")
+            file = sweep / runs[0] / results.FAILURE
+            where = f"; traceback: {file}" if file.is_file() else ""
+            print(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}{where}")
         if not live and not here:
             print(f"  rankward resume {sweep} starts what is missing")
     if not live and not here:

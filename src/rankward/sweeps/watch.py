@@ -95,6 +95,8 @@ def draw(sweep: Path, look: Look, columns: int) -> Group:
         parts.append(table)
         if len(look.shown) < total:
             parts.append(Text(f"and {total - len(look.shown):,} runs more", "dim"))
+        whys = {run.why: run.name for run in reversed(look.shown) if run.why}  # each once, by the first run
+        parts += [Text(f"run {name}: {why}", "red") for why, name in list(whys.items())[:5]]
     if look.counts.get(STOPPED):
         parts.append(Text(f"{STOPPED}: not done, and nobody is at work; rankward resume {sweep} goes on", "red"))
     elif look.live:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-NONE: Mapping[str, Any] = {}
-
-
 @dataclasses.dataclass(frozen=True)
 class LogTarget:
     """Where a run's loggers write.
@@ -129,7 +126,7 @@ def log_sweep(
     command: str,
     tables: Mapping[str, pl.DataFrame],
     figures: Sequence[Path],
-    charts: Mapping[str, Any] = NONE,
+    charts: Mapping[str, Any],
 ) -> None:
     """A run of W&B's for a whole sweep, in its group: tables, pictures, and charts of metrics with their bounds.
 

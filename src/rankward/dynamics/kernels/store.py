@@ -18,6 +18,7 @@ from typing import Any
 import llvmlite
 import numba
 import platformdirs
+from tqdm import tqdm
 
 from rankward.dynamics.kernels import straight, tiles
 from rankward.dynamics.kernels.flow import source as flow_stages
@@ -147,6 +148,8 @@ def cache_folder() -> Path:
 def imported(name: str, text: str) -> Any:
     path = cache_folder() / f"{name}.py"
     if not path.exists():
+        if sys.stderr.isatty():  # seconds without a word otherwise, before the first bar
+            tqdm.write(f"compiling {name}, once: kept in {path.parent}", file=sys.stderr)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(text)
         Path(file.name).replace(path)  # two processes may write at once; either text is the right one
