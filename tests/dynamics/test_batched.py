@@ -39,7 +39,10 @@ def test_chains_as_in_the_compiled_engine(sizes, adaptive):
         assert torch.equal(here[1].next_record, there[1].next_record)
 
 
-@pytest.mark.parametrize("dims, components", [((5, 3), 4), ((3, 5, 2), 7), ((8, 8, 8), 64), ((3, 2, 4, 2, 3), 20)])
+@pytest.mark.parametrize(
+    "dims, components",
+    [((5, 3), 4), ((3, 5, 2), 7), ((8, 8, 8), 64), pytest.param((3, 2, 4, 2, 3), 20, marks=pytest.mark.slow)],
+)
 def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
     problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 3, torch.float64)

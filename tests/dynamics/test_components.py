@@ -106,6 +106,7 @@ def test_the_recorded_loss_is_the_mean_over_observed_entries():
     assert rows[0][0][0] == 0 and rows[0][0][1] == pytest.approx(float((residual**2).mean()), rel=1e-12)
 
 
+@pytest.mark.slow  # a kernel of its own
 def test_float32_follows_float64_at_first():
     for share in (0.1, 0.6):
         factorization, factors = starts((8, 8, 8), 64, 2, torch.float64)

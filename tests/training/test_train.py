@@ -64,7 +64,18 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+COMPILE_LONG = (
+    "random",
+    "tensor",
+    "linear tensor",
+    "linear, float32",
+    "flow",
+)  # kernels of their own: left to the slow tests
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in COMPILE_LONG else []) for kind in KINDS]
+)
 def test_every_kind_of_run_trains_in_company_as_it_does_alone(kind, tmp_path):
     jobs = [[*KINDS[kind], f"seed={seed}"] for seed in range(3)]
     trained(tmp_path / "together", *jobs)
