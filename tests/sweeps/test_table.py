@@ -153,6 +153,33 @@ JOBS = [
 ]
 
 
+COMMON = [
+    ["figures=[]"],
+    ["observations.unobserved=[0,1]"],
+    ["metrics.columns.singular_values.largest=1"],
+    ["init.determinant=positive"],
+    ["+metrics.columns.mine={_target_: rankward.metrics.TensorNorm}"],
+    ["~metrics.columns.schatten"],
+    ["record.every=null", "trainer.tf32=true"],
+]
+
+
+@pytest.mark.parametrize("common", COMMON)
+def test_what_jobs_have_in_common_does_not_make_composing_slow(common, monkeypatch):
+    register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        composer = Composer(loader, loader.load_configuration("config", ["logger=none"], run_mode=RunMode.MULTIRUN))
+        jobs = [[*common, f"lr.eta={eta}", f"seed={seed}"] for eta in (0.1, 1) for seed in range(2)]
+        expected = [composer.compose(job) for job in jobs]
+        quick = QuickComposer(composer)
+        quick.make(jobs[0])
+        monkeypatch.setattr(composer, "compose", None)  # Hydra's work is done
+        for job, whole in zip(jobs, expected, strict=True):
+            made = quick.make(job)
+            assert made.run == run_config(whole.own) and made.resolved == whole.slim().resolved
+
+
 def test_quick_composing_is_hydras():
     register()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):

@@ -1,7 +1,7 @@
 """Composing very many jobs: one of a kind by Hydra, the others by setting the same keys of what it made.
 
-Such jobs choose the same groups and set the same keys, to other values of the same type. Checks run as always, since a
-dataclass checks itself when it is made; what does not fit is composed by Hydra.
+Such jobs choose the same groups and set the same keys, to other numbers and words; lists and keys further down are the
+same too. Checks run as always, since a dataclass checks itself when it is made; what does not fit is composed by Hydra.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
 from rankward.config import RunConfig, run_config
 from rankward.config.registry import config_hash
@@ -65,10 +66,8 @@ class QuickComposer:
         composed = self.composer.compose(overrides)
         made = Made(run_config(composed.own), composed.slim().resolved, kind)
         if shape not in self.models:
-            texts = {} if composed.template is None else composed.template.texts
-            own = [text for keys, text in texts.items() if keys[0] != "hydra"]
-            alike = bool(own) and not any("${" in text for text in own)  # where a value follows another's
-            self.models[shape] = made if alike else None
+            follows = "${" in OmegaConf.to_yaml(composed.own)  # a value another's
+            self.models[shape] = None if follows else made
         return made
 
     def _parts(self, overrides: Sequence[str]) -> tuple[list[tuple[str, Override]], tuple[str, ...], tuple[str, ...]]:
@@ -78,14 +77,18 @@ class QuickComposer:
         kind: list[str] = []
         for text in overrides:
             parsed = self.composer.parse(text)
-            if self.composer.is_value(parsed):
+            if self.composer.is_value(parsed) and _is_simple(parsed):
                 values.append((parsed.key_or_group, parsed))
-                if parsed.key_or_group not in FREE:
-                    kind.append(text)
             else:
                 choices.append(text)
+            if parsed.key_or_group not in FREE:
                 kind.append(text)
         return values, tuple(kind), (*choices, *(key for key, _ in values))
+
+
+def _is_simple(override: Override) -> bool:
+    """Whether it sets a number or a word of a group or at the top, which `_changed` can change."""
+    return override.key_or_group.count(".") < 2 and isinstance(override.value(), int | float | str)
 
 
 def _changed(model: Made, values: Sequence[tuple[str, Override]], kind: tuple[str, ...]) -> Made | None:
@@ -95,7 +98,7 @@ def _changed(model: Made, values: Sequence[tuple[str, Override]], kind: tuple[st
     resolved = dict(model.resolved)
     for key, override in values:
         group, _, leaf = key.partition(".")
-        if "." in leaf or group not in resolved:
+        if group not in resolved:
             return None
         if leaf and (not is_dataclass(getattr(model.run, group)) or leaf not in resolved[group]):
             return None
@@ -103,7 +106,7 @@ def _changed(model: Made, values: Sequence[tuple[str, Override]], kind: tuple[st
         value = override.value()
         if isinstance(old, float) and type(value) is int:
             value = float(value)
-        if type(value) is not type(old) or not isinstance(value, int | float | str):
+        if type(value) is not type(old):
             return None
         if leaf:
             nodes.setdefault(group, {})[leaf] = value
