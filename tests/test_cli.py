@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from runs import composed
 
 from commands import small_disk
 from rankward import __version__, results
 from rankward.cli import _for_hydra as for_hydra
+from rankward.cli import _refuse_word as refuse_word
 from rankward.config import ConfigError
 
 RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script
@@ -147,12 +149,35 @@ def test_what_is_no_run_is_one_line_too(tmp_path, arguments, words):
     [
         (["--depth=3"], "'--depth=3' is not allowed; expected depth=3: settings have no dashes"),
         (["seed=1", "--multi-run"], "key=value, or a flag .* .did you mean '--multirun'"),
+        (["--seed", "3"], "'--seed' is not allowed; expected seed=...: settings have no dashes"),
         (["-x"], "'-x' is not allowed; expected key=value, or a flag"),
     ],
 )
 def test_flags_that_hydra_does_not_have_are_told(arguments, words):
     with pytest.raises(ConfigError, match=words):
         for_hydra(arguments)
+
+
+@pytest.mark.parametrize("key", ["foo", "lr.foo", "metrics.foo", "logger.wandb.foo", "record.foo", "init.scal"])
+def test_added_keys_that_nobody_reads_are_refused(key):
+    with pytest.raises(ConfigError, match=rf"\+{key}: 1 is not allowed; expected one of the keys there are") as refused:
+        composed(f"+{key}=1")
+    assert ("did you mean 'scale'" in str(refused.value)) == (key == "init.scal")
+
+
+def test_added_metrics_and_keys_of_ones_own_classes_are_taken():
+    composed("+metrics.columns.mine={_target_: rankward.metrics.TensorNorm}", "+metrics.columns.mine.other=1")
+
+
+def test_spaces_around_the_equals_sign_are_told():
+    for words in (["seed", "=", "3"], ["lr.eta", "=3"]):
+        with pytest.raises(ConfigError, match="without spaces around ="):
+            refuse_word(words)
+
+
+def test_who_reads_may_go(tmp_path):
+    done = subprocess.run(f"{RANKWARD[0]} --help | true", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 def test_flags_may_stand_anywhere_and_home_is_found():

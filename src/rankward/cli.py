@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
-from rankward.config import CONFIG_FOLDER, ConfigError, nearest, register, run_config
-from rankward.config.overrides import at_home, numbered_groups, quoted, spaced, zipped
+from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
+from rankward.config.overrides import at_home, numbered_groups, quoted, spaced, whole, zipped
 
 _failures: list[Exception] = []
 
@@ -52,6 +52,9 @@ def main() -> None:
         app()
         if _failures:
             raise _failures.pop()
+    except BrokenPipeError:  # as of `| head`: who read has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would flush, and complain
+        sys.exit(1)
     except KeyboardInterrupt as error:
         print(f"rankward: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
@@ -65,6 +68,8 @@ def main() -> None:
 
 def _refuse_word(arguments: list[str]) -> None:
     """A first word that is no override, no flag and no command: most likely a command misspelt."""
+    if any(text.startswith("=") for text in arguments):
+        raise ConfigError("command line", " ".join(arguments), "key=value, without spaces around =")
     first = (arguments or ["-m"])[0]
     if "=" not in first and first != "resume" and first[:1] not in "-+~":
         known = sorted([*COMMANDS, "resume"])
@@ -79,8 +84,9 @@ def _refuse_flag(arguments: list[str]) -> None:
     for text in arguments:
         flag = text.partition("=")[0]
         if text.startswith("-") and not any(each.startswith(flag) for each in known):
-            if flag != text:
-                raise ConfigError("option", text, f"{text.lstrip('-')}: settings have no dashes")
+            name = text.lstrip("-")
+            if flag != text or name in RunConfig.__dataclass_fields__:
+                raise ConfigError("option", text, f"{name if flag != text else name + '=...'}: settings have no dashes")
             raise ConfigError("option", text, "key=value, or a flag (rankward --hydra-help)", nearest(text, known))
 
 
@@ -99,7 +105,7 @@ def _for_hydra(arguments: list[str]) -> list[str]:
     # Flags first: Hydra's parser takes no overrides on both sides of one.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
-    return [*sweep[:1], *(quoted(spaced(at_home(text)), groups) for text in zipped(rest))]
+    return [*sweep[:1], *(quoted(whole(spaced(at_home(text))), groups) for text in zipped(rest))]
 
 
 def _resumed(arguments: list[str]) -> list[str]:

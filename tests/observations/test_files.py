@@ -37,6 +37,64 @@ def test_a_first_line_that_is_meant_as_data_is_no_header(tmp_path):
         told(tmp_path / "seen.csv", "line 1 is not `row,column,value`")
 
 
+WHOLE = np.array([[1.5, np.nan, 2], [np.nan, 0, -3e2]])
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5,,2\n,0,-3e2\n", "1.5,nan,2\nNaN,0,-3e2\n", "a,b,c\n1.5, ,2\nNA,0,-3e2\n", "\ufeff1.5,,2\n,0,-3e2\n\n"]
+)
+def test_a_csv_with_holes_is_the_whole_matrix(tmp_path, text):
+    (tmp_path / "seen.csv").write_text(text, encoding="utf-8")
+    made = from_file(str(tmp_path / "seen.csv"))
+    np.testing.assert_array_equal(np.where(made.mask, made.values, np.nan), WHOLE)
+    assert from_file(str(tmp_path / "seen.csv"), count=2).values.tolist() == [[1.5, 0, 2], [0, 0, 0]]
+    with pytest.raises(DataError, match=r"observations\.dims"):
+        from_file(str(tmp_path / "seen.csv"), dims=[3, 3])
+
+
+def test_numpys_own_csv_and_npy_with_nan(tmp_path):
+    np.savetxt(tmp_path / "seen.csv", WHOLE, delimiter=",")
+    for array in (WHOLE, np.stack([WHOLE, WHOLE + 1]), WHOLE.astype(np.float32)):
+        np.save(tmp_path / "seen.npy", array)
+        made = from_file(str(tmp_path / "seen.npy"))
+        np.testing.assert_array_equal(np.where(made.mask, made.values, np.nan), array.astype(float))
+    np.testing.assert_array_equal(from_file(str(tmp_path / "seen.csv")).mask, ~np.isnan(WHOLE))
+
+
+def test_what_may_be_a_matrix_or_places_is_refused(tmp_path):
+    for text, words in {
+        "0,1,\n1,0,2\n": "may be a matrix, or places",
+        "0,1,2\n3,,4\n5,6,7\n": "line 1 is 0, 1, 2",
+        "1,,2\n3,4\n": "line 1 is not `row,column,value`",
+        "1,,2\nx,3,4\n": "a cell is not a number",
+        "1.5,2,3\n4,5,6\n": "not an integer; a whole matrix has empty or nan cells",
+        ",\n,\n": "no entry is observed",
+    }.items():
+        (tmp_path / "seen.csv").write_text(text)
+        told(tmp_path / "seen.csv", words)
+    np.save(tmp_path / "seen.npy", np.array([1.0, np.nan]))
+    told(tmp_path / "seen.npy", "two or more axes")
+    np.save(tmp_path / "seen.npy", np.array([["a"]]))
+    told(tmp_path / "seen.npy", "no array of numbers")
+    np.save(tmp_path / "seen.npy", np.array([[np.inf, 1]]))
+    told(tmp_path / "seen.npy", "not finite")
+
+
+def test_a_ground_truth_beside_the_observations(tmp_path):
+    truth = np.arange(6.0).reshape(2, 3) + 0.5
+    np.save(tmp_path / "seen.npy", np.where(np.isnan(WHOLE), np.nan, truth))
+    np.save(tmp_path / "truth.npy", truth)
+    np.savetxt(tmp_path / "truth.csv", truth, delimiter=",")
+    for name in ("truth.npy", "truth.csv"):
+        made = from_file(str(tmp_path / "seen.npy"), ground_truth=str(tmp_path / name))
+        np.testing.assert_array_equal(made.ground_truth, truth)
+    np.save(tmp_path / "small.npy", truth[:, :2])
+    np.save(tmp_path / "holes.npy", WHOLE)
+    for name, words in {"none.npy": "not a file", "small.npy": "shape", "holes.npy": "finite"}.items():
+        with pytest.raises(DataError, match=rf"observations\.ground_truth: .*{words}"):
+            from_file(str(tmp_path / "seen.npy"), ground_truth=str(tmp_path / name))
+
+
 def test_csv_of_a_given_size(tmp_path):
     (tmp_path / "seen.csv").write_text("0,1,2.5\n2,0,-1\n")
     assert from_file(str(tmp_path / "seen.csv"), dims=[4, 5]).dims == (4, 5)

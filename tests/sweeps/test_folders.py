@@ -65,6 +65,21 @@ def test_a_run_of_another_config_is_not_written_over(tmp_path):
     assert config_hash(results.read_config(tmp_path)) == config_hash({"seed": 1, "lr": {"eta": 0.1}})
 
 
+def test_what_is_refused_leaves_the_folders_own_config(tmp_path):
+    """A finished run and a finished sweep, asked for with other settings: their configs stand, and resuming works."""
+    assert rankward("logger=none", "depth=2", "max_iterations=50", "hydra.run.dir=one", cwd=tmp_path).returncode == 0
+    assert rankward(*SHORT, "hydra.sweep.dir=many", cwd=tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for words in (["logger=none", "depth=3", "hydra.run.dir=one"], ["resume", "many", "lr.eta=0.2"]):
+        refused = rankward(*words, cwd=tmp_path)
+        assert refused.returncode == 2 and refused.stdout == "", refused.stdout
+        assert "expected a folder without runs of another config: there " in refused.stderr
+    assert "jobs 0, 1: " in refused.stderr and "there lr.eta is 0.003, not 0.2" in refused.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for folder in ("one", "many"):
+        assert "complete, kept" in rankward("resume", folder, cwd=tmp_path).stdout
+
+
 @pytest.mark.slow
 def test_two_sweeps_in_one_second_and_one_folder_twice(tmp_path):
     commands = [[sys.executable, "-m", "rankward", *SHORT] for _ in range(2)]

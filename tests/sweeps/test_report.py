@@ -115,7 +115,10 @@ def test_the_closing_table_tells_ranks_and_whom_it_waits_for(tmp_path):
         "converged",
         "failed",
         "interrupted",
-        *["best", "loss", "median", "spread"],
+        *["best", "loss", "median", "loss", "spread"],
         "rank/effective",
     ]
     assert one == ["all", "4", "3", "0", "1", "0.5", "0.5", "0", "2"]
+    finished(tmp_path / "4", ["a=1", "seed=4"], 0.5, **{"rank/effective": 2.0, "error/reconstruction": 0.25})
+    head, one = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())
+    assert head[-2:] == ["rank/effective", "error/reconstruction"] and one[-2:] == ["2", "0.25"]

@@ -238,11 +238,15 @@ class Sensing(RandomTruth):
 
 @dataclass
 class File(Observations):
-    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is for `.csv`."""
+    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is for `.csv`.
+
+    `ground_truth` is a file with all of the array, against which `error/reconstruction` is measured.
+    """
 
     path: str = MISSING
     count: int | None = None
     dims: list[int] | None = None
+    ground_truth: str | None = None
 
     def __post_init__(self) -> None:
         if self.count is not None:

@@ -74,23 +74,45 @@ def zipped(arguments: list[str]) -> list[str]:
     return [*(text for text in arguments if text not in pairs), f"hydra.sweeper.zip=[{told}]"]
 
 
-def spaced(override: str) -> str:
-    """`key=geomspace(first,last,count)` as the list that it stands for; any other override as it is.
+def whole(override: str) -> str:
+    """`max_iterations=1e6`, and lists of such, as the integers that they are; any other override as it is.
 
     Example:
-        >>> spaced("lr.eta=geomspace(1e-3,1e-1,3)"), spaced("seed=range(0,3)")
-        ('lr.eta=0.001,0.01,0.1', 'seed=range(0,3)')
+        >>> whole("max_iterations=1e6,2.5e6"), whole("lr.eta=1e6"), whole("max_iterations=1e-1")
+        ('max_iterations=1000000,2500000', 'lr.eta=1e6', 'max_iterations=1e-1')
     """
     key, _, value = override.partition("=")
-    found = re.fullmatch(r"geomspace\((.*)\)", value.strip())
-    if found is None:
+    if key != "max_iterations" or not re.fullmatch(r"[\d.e+,]+", value, re.IGNORECASE):
         return override
     try:
-        *ends, number = found[1].split(",")
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        return override
+    return f"{key}={','.join(f'{n:.0f}' for n in numbers)}" if all(n.is_integer() for n in numbers) else override
+
+
+def spaced(override: str) -> str:
+    """`key=geomspace(first,last,count)` or `linspace` as the list that it stands for; any other override as it is.
+
+    Example:
+        >>> spaced("lr.eta=geomspace(1e-3,1e-1,3)"), spaced("init.unbalance=linspace(0,1,3)"), spaced("seed=range(0,3)")
+        ('lr.eta=0.001,0.01,0.1', 'init.unbalance=0,0.5,1', 'seed=range(0,3)')
+    """
+    key, _, value = override.partition("=")
+    found = re.fullmatch(r"(geomspace|linspace)\((.*)\)", value.strip())
+    if found is None:
+        return override
+    kind, inside = found.groups()
+    try:
+        *ends, number = inside.split(",")
         (first, last), count = map(float, ends), int(number)
-        if not (first > 0 and last > 0 and count > 0):
+        if count < 1 or (kind == "geomspace" and not (first > 0 and last > 0)):
             raise ValueError
     except ValueError:
-        raise ConfigError(key, value, "geomspace(first,last,count): two positive numbers and an integer") from None
-    ratio = (last / first) ** (1 / max(1, count - 1))
-    return f"{key}=" + ",".join(f"{first * ratio**i:.6g}" for i in range(count))
+        positive = "positive " if kind == "geomspace" else ""
+        allowed = f"{kind}(first,last,count): two {positive}numbers and an integer"
+        raise ConfigError(key, value, allowed) from None
+    shares = [i / max(1, count - 1) for i in range(count)]
+    if kind == "linspace":
+        return f"{key}=" + ",".join(f"{first + (last - first) * share:.6g}" for share in shares)
+    return f"{key}=" + ",".join(f"{first * (last / first) ** share:.6g}" for share in shares)

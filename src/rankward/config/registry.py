@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from rankward.config import groups, schema
-from rankward.config.errors import ConfigError
+from rankward.config.errors import ConfigError, nearest
 
 SCHEMAS: dict[str, type] = {
     "run": schema.RunConfig,
@@ -60,13 +61,29 @@ def run_config(cfg: DictConfig) -> schema.RunConfig:
             own.pop("hydra")
     missing = sorted(OmegaConf.missing_keys(own))
     if missing:
-        raise ConfigError(missing[0], "???", "a value: this choice has no default")
+        raise ConfigError(missing[0], "not set", "a value: this choice has no default")
     try:
         run = OmegaConf.to_object(own)
     except MissingMandatoryValue as error:
-        raise ConfigError(str(error.full_key), "???", "a value") from error
+        raise ConfigError(str(error.full_key), "not set", "a value") from error
     assert isinstance(run, schema.RunConfig)
+    _refuse_added("", run)
     return run
+
+
+def _refuse_added(prefix: str, node: Any) -> None:
+    """Refuse keys that `+key=value` has added where nobody would read them."""
+    known = [field.name for field in fields(node)]
+    for key, value in vars(node).items():
+        if key not in known:
+            shown = [name for name in known if name not in ("name", "_target_")]
+            raise ConfigError(
+                f"+{prefix}{key}", value, f"one of the keys there are: {', '.join(shown)}", nearest(key, shown)
+            )
+        inner = value if isinstance(value, dict) else {key: value}  # of loggers, each is one
+        for name, each in inner.items():
+            if is_dataclass(each):
+                _refuse_added(f"{prefix}{key}.{name}." if inner is value else f"{prefix}{key}.", each)
 
 
 def config_hash(run: dict[str, Any]) -> str:

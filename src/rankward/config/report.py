@@ -32,7 +32,12 @@ def explain(error: BaseException) -> tuple[str, int]:
         if isinstance(link, OverrideParseException):
             key, _, value = link.override.partition("=")
             quoted = f'"{key}={in_quotes(value)}"'
-            return f"{key}: {value!r} cannot be read; one with spaces or special characters is quoted: {quoted}", 2
+            text = f"one with spaces or special characters is quoted: {quoted}"
+            if re.match(r"\w+\(", value):
+                text = (
+                    "expected a value, a list, or one of range(0,5), geomspace(1e-3,1,4), linspace(0,1,3), choice(a,b)"
+                )
+            return f"{key}: {value!r} cannot be read; {text}", 2
     text = "\n".join(str(link) for link in chain)
     for link in reversed(chain):
         if isinstance(link, OmegaConfBaseException):
@@ -119,7 +124,7 @@ def _choices_with(key: str) -> list[str]:
     def has(file: Path) -> bool:
         loaded = OmegaConf.load(file)
         node = OmegaConf.select(loaded, parent) if parent else loaded
-        return isinstance(node, DictConfig) and last in node
+        return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118 (`in` alone has no key without a value)
 
     return [choice for choice, file in files.items() if name and has(file)]
 

@@ -77,8 +77,9 @@ def measure(
     for name, metric in metrics.items():
         filled = metric.columns()
         for column, values in filled.items():
-            if len(values) != rows:
-                raise MetricError(name, f"column {column!r} has {len(values)} values for {rows} rows")
+            if values.shape != (rows,):
+                shape = f"{len(values)} values" if values.ndim == 1 else f"shape {list(values.shape)}"
+                raise MetricError(name, f"column {column!r} has {shape} for {rows} rows")
         if doubled := sorted(filled.keys() & columns.keys()):
             raise ValueError(f"metrics.columns.{name}: column {doubled[0]!r} is filled by another metric already")
         columns |= filled

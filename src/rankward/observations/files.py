@@ -1,44 +1,82 @@
-"""Observations from a file: the authors' `.pt`, an `.npz`, or `.csv` triplets. A foreign pickle is never executed."""
+"""Observations from a file: the authors' `.pt`, `.npz`, `.npy` or `.csv`. A foreign pickle is never executed."""
 
 from __future__ import annotations
 
 import csv
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rankward.config import DataError
+from rankward.observations import holes
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 
 
-def from_file(path: str, count: int | None = None, dims: Sequence[int] | None = None) -> Measurement:
+def from_file(
+    path: str, count: int | None = None, dims: Sequence[int] | None = None, ground_truth: str | None = None
+) -> Measurement:
     """Observations from `path`; `count` keeps the first n of the file's order.
+
+    `.npy` is the whole array, NaN where it is not observed; a `.csv` with empty or NaN cells is such a matrix.
 
     `.pt` and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a
     `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
-    number of axes (`ground_truth`). `.csv` holds lines `row,column,value` (for tensors more indices), counted from 0;
-    `dims` is its size, by default as large as its largest indices, and for other files a check. Sensing matrices that
-    each pick one entry become an entry mask.
+    number of axes (`ground_truth`). A `.csv` without such cells holds lines `row,column,value` (for tensors more
+    indices), counted from 0; `dims` is its size, by default as large as its largest indices, and for other files a
+    check. `ground_truth` is a `.npy` or a `.csv` that holds all of the array. Sensing matrices that each pick one entry
+    become an entry mask.
 
     Raises:
         DataError: a file that is missing, torn, of another kind, or whose observations cannot be used.
     """
     file = Path(path).expanduser()
-    readers = {".pt": _read_pt, ".npz": _read_npz}
+    readers = {".pt": _read_pt, ".npz": _read_npz, ".npy": _read_npy}
     if file.suffix not in (*readers, ".csv"):
-        raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .csv")
+        raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .npy, .csv")
     if not file.is_file():
         raise DataError(f"observations.path: {path!r} is not a file")
     try:
         read = _read_csv(file, count, dims) if file.suffix == ".csv" else readers[file.suffix](file, count)
         if dims is not None and read.dims != tuple(dims):
             raise DataError(f"observations.dims: {list(dims)} is not the file's {list(read.dims)}")
-        return read
     except DataError as error:
         raise DataError(f"observations.path: {path!r}: {error}") from error
+    return read if ground_truth is None else replace(read, ground_truth=_whole(ground_truth, read.dims))
+
+
+def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
+    """A ground truth of that size."""
+    file = Path(path).expanduser()
+    try:
+        if not file.is_file():
+            raise DataError("is not a file")
+        if file.suffix not in (".npy", ".csv"):
+            raise DataError("has an unknown ending; expected one of .npy, .csv")
+        truth = holes.read_npy(file) if file.suffix == ".npy" else holes.matrix(_lines(file))
+        if truth.shape != dims:
+            raise DataError(f"has shape {list(truth.shape)}, the observations {list(dims)}")
+        if not np.isfinite(truth).all():
+            raise DataError("an entry is not finite")
+        return truth
+    except DataError as error:
+        raise DataError(f"observations.ground_truth: {path!r}: {error}") from error
+
+
+def _read_npy(file: Path, count: int | None) -> Measurement:
+    return _with_holes(holes.read_npy(file), count)
+
+
+def _with_holes(array: np.ndarray, count: int | None) -> EntryMask:
+    """What of an array is not NaN."""
+    if array.ndim < 2:
+        raise DataError(f"has shape {array.shape}; expected two or more axes")
+    seen = np.flatnonzero(~np.isnan(array))
+    places = seen[: _first(count, len(seen))]
+    return entry_mask(array.shape, places, array.reshape(-1)[places])
 
 
 def _read_pt(file: Path, count: int | None) -> Measurement:
@@ -67,25 +105,33 @@ def _read_npz(file: Path, count: int | None) -> Measurement:
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
 
 
-def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Measurement:
-    lines: list[list[str]] = []
+def _lines(file: Path) -> list[holes.Line]:
+    """A CSV's numbered lines that are not empty."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
-            for number, fields in enumerate(csv.reader(text), start=1):
-                if not fields or (number == 1 and not any(map(_begins_as_number, fields))):
-                    continue
-                axes = len(lines[0]) - 1 if lines else len(fields) - 1
-                if axes < 2 or len(fields) != axes + 1 or not all(map(_is_number, fields)):
-                    wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
-                    raise DataError(f"line {number} is not `{wanted}`: {','.join(fields)}")
-                lines.append(fields)
-        indices = [np.array([int(line[axis]) for line in lines]) for axis in range(len(lines[0]) - 1 if lines else 0)]
+            return [(number, fields) for number, fields in enumerate(csv.reader(text), start=1) if fields]
     except UnicodeDecodeError as error:
         raise DataError("is not a text file") from error
+
+
+def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Measurement:
+    numbered = _lines(file)
+    if holes.has_holes(numbered):
+        return _with_holes(holes.matrix(numbered), count)
+    lines: list[list[str]] = []
+    for number, fields in numbered:
+        if number == 1 and not any(map(_begins_as_number, fields)):
+            continue
+        axes = len(lines[0]) - 1 if lines else len(fields) - 1
+        if axes < 2 or len(fields) != axes + 1 or not all(map(holes.is_number, fields)):
+            wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
+            raise DataError(f"line {number} is not `{wanted}`: {','.join(fields)}")
+        lines.append(fields)
+    try:
+        indices = [np.array([int(line[axis]) for line in lines]) for axis in range(len(lines[0]) - 1 if lines else 0)]
     except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError("a row or column is not an integer") from error
+        whole = "; a whole matrix has empty or nan cells where it is not observed"
+        raise DataError(f"a row or column is not an integer{whole}") from error
     if not lines:
         raise DataError("no observation; at least one is needed")
     if min(index.min() for index in indices) < 0:
@@ -145,11 +191,3 @@ def _first(count: int | None, available: int) -> int:
     if count is not None and count > available:
         raise DataError(f"observations.count: {count} is more than the {available} observations there are")
     return available if count is None else count
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

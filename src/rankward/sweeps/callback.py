@@ -24,9 +24,34 @@ class CheckFirst(Callback):
             from rankward.training.train import check
 
             check(run)
+            refuse_others_results(config)
         except Exception as error:
             if os.environ.get("RANKWARD_TRACEBACK") == "1":
                 traceback.print_exc()
             from rankward.config.report import tell
 
             raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning
+
+
+def refuse_others_results(config: DictConfig) -> None:
+    """Refuse a folder with results of another config, whose config Hydra would replace.
+
+    Raises:
+        ConfigError: the folder, and what differs.
+    """
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+
+    from rankward import results
+    from rankward.sweeps.folders import refuse_other
+
+    folder = Path(config.hydra.run.dir)
+    if any((folder / name).is_file() for name in (results.SUMMARY, results.CHECKPOINT)):
+        own = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(own, dict)
+        resolved = OmegaConf.to_container(
+            OmegaConf.create({k: v for k, v in own.items() if k != "hydra"}), resolve=True
+        )
+        assert isinstance(resolved, dict)
+        refuse_other(folder, {str(key): value for key, value in resolved.items()}, "hydra.run.dir")

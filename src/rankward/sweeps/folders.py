@@ -89,8 +89,13 @@ def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def refuse_other(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a job's folder in which a run of another config has begun.
+def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.sweep.dir") -> None:
+    """Refuse a run's folder in which one of another config has begun.
+
+    Args:
+        folder: the run's.
+        config: resolved, of the run that is to be there.
+        key: that has named the folder; of a sweep's run its parent is told.
 
     Raises:
         ConfigError: what stands there would be mixed with what the config makes.
@@ -103,8 +108,5 @@ def refuse_other(folder: Path, config: dict[str, Any]) -> None:
         old, new = flat(hashed(there)), flat(hashed(config))
         keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         told = ", ".join(f"{key} is {old.get(key, 'unset')}, not {new.get(key, 'unset')}" for key in keys[:SHOWN])
-        raise ConfigError(
-            "hydra.sweep.dir",
-            str(folder.parent),
-            f"a folder without runs of another config: there {told}; take another",
-        )
+        named = folder.parent if key == "hydra.sweep.dir" else folder
+        raise ConfigError(key, str(named), f"a folder without runs of another config: there {told}; take another")

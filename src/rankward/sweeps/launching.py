@@ -20,7 +20,7 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, fresh, note_jobs, own
+from rankward.sweeps.folders import SWEEP, fresh, note_jobs, own, refuse_other
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.table import Table, wanted
@@ -46,6 +46,7 @@ class Launching:
         self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
         self.folders_only = False  # for sweepers that look into runs' folders
         self.table: Table | None = None  # where results go into a table
+        self.checked: list[tuple[Sequence[str], dict[str, Any]]] = []  # the jobs of the last check, and their configs
 
     def check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job before the first starts.
@@ -78,6 +79,7 @@ class Launching:
             elsewhere = self.batches is not None and self.batches.crew.elsewhere
             wrong = {number: explain(error)[0] for number, error in check_all(runs, elsewhere).items()}
         self._refuse(wrong, jobs)
+        self.checked = [(job, each.resolved) for job, each in zip(jobs, composed, strict=True)]
         if self.batches is not None:
             self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
 
@@ -127,10 +129,27 @@ class Launching:
         with results.claimed(folder):
             if self.table is None and results.is_table(folder):
                 raise ConfigError("results", "folders", f"table, which {folder} holds")
-            # Before the folder's file says that another launcher goes on.
+            # Before the folder's file says that another launcher, or another config, goes on.
             (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
+            self._refuse_other(folder)
             results.write_whole(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
             yield folder
+
+    def _refuse_other(self, folder: Path) -> None:
+        """Refuse a folder with runs of another config, while its own config stands."""
+        if self.table is not None:
+            self.table.refuse_other(folder)
+            return
+        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+        if subdir != "${hydra.job.num}":
+            return  # each job looks for itself
+        wrong: dict[int, str] = {}
+        for number, (_, resolved) in enumerate(self.checked):
+            try:
+                refuse_other(folder / str(number), resolved)
+            except ConfigError as error:
+                wrong[number] = str(error)
+        self._refuse(wrong, [job for job, _ in self.checked])
 
     def launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
         """Run jobs, numbered on from those before; failures are kept for the end."""

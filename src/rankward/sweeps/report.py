@@ -13,15 +13,17 @@ from rankward.config.checks import GIB
 from rankward.config.overrides import unquoted
 
 RANKS = ("rank/cp_upper", "rank/effective", "rank/numerical")  # the first that runs have is told
+ERROR = "error/reconstruction"
 ROWS = 12  # of the closing table at most; all are in runs.parquet
 APART = ("logger=", "hydra.")  # overrides that make no other setting, beside those of seeds
 
 
 def closing_table(runs: pl.DataFrame) -> str:
-    """Best, median and spread of the last loss over seeds for each setting, the median rank, and how runs have ended.
+    """Best, median and spread of the last loss over seeds for each setting, and how runs have ended.
+
 
     A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
-    count as failed, interrupted ones apart where there are any.
+    count as failed, interrupted ones apart where there are any. A rank and the reconstruction error follow, as medians.
     """
     settings = [
         [
@@ -36,6 +38,7 @@ def closing_table(runs: pl.DataFrame) -> str:
     runs = runs.with_columns(setting=pl.Series(labels))
     ended, stopped = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
     rank = next((name for name in RANKS if name in runs.columns), None)
+    told = [name for name in (rank, ERROR) if name in runs.columns]
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
     table = runs.group_by("setting", maintain_order=True).agg(
         pl.len().alias("runs"),
@@ -43,9 +46,9 @@ def closing_table(runs: pl.DataFrame) -> str:
         (~ended & ~stopped).sum().alias("failed"),
         *([stopped.sum().alias("interrupted")] if "interrupted" in runs["status"] else []),
         loss.min().alias("best loss"),
-        loss.median().alias("median"),
+        loss.median().alias("median loss"),
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
-        *([pl.col(rank).filter(ended).median().alias(rank)] if rank else []),
+        *(pl.col(name).filter(ended).median().alias(name) for name in told),
     )
     rows = [[_cell(value) for value in row] for row in table.rows()]
     lines = _aligned([table.columns, *rows[:ROWS]])

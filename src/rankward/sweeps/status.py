@@ -16,6 +16,7 @@ from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is
 from rankward.sweeps.tasks import Tasks
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
+INTERRUPTED = "interrupted; a checkpoint has what was done"
 KILLED = "its process has ended before it was complete"
 SHOWN = 20  # tasks or failures that are told one by one
 
@@ -55,7 +56,8 @@ def tell_status(sweep: Path) -> int:
         last = {run: task for task, runs in tasks.runs.items() for run in runs}
         whys: dict[str, list[str]] = {}
         for run in stopped:
-            why = failure(sweep / run) or (told(tasks, last[run], run) if run in last else KILLED)
+            known = failure(sweep / run) or (INTERRUPTED if _was_interrupted(sweep / run) else "")
+            why = known or (told(tasks, last[run], run) if run in last else KILLED)
             whys.setdefault(why, []).append(run)
         for why, runs in list(whys.items())[:SHOWN]:
             more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
@@ -96,3 +98,10 @@ def _gather(sweep: Path, states: Mapping[str, str]) -> None:
     config = OmegaConf.load(sweep / SWEEP)
     assert isinstance(config, DictConfig)
     finish(sweep, config.get("figures", []), config.get("logger", {}).get("wandb"))
+
+
+def _was_interrupted(run: Path) -> bool:
+    try:
+        return bool(results.read_summary(run).get("status") == "interrupted")
+    except results.ResultsError:
+        return False

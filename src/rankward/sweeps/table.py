@@ -38,12 +38,14 @@ class Table:
     def __init__(self, composer: QuickComposer, memory: float) -> None:
         self.composer, self.memory = composer, memory
         self.jobs: list[Job] = []
+        self.checked: Sequence[Job] = ()
         self._traits: dict[tuple[str, ...], object] = {}
 
     def check(self, jobs: Sequence[Job]) -> dict[int, str]:
         """What is wrong with each job, by number: all are composed, one of each kind made ready to train."""
         from rankward.training.train import check
 
+        self.checked = jobs
         wrong: dict[int, str] = {}
         sound: set[tuple[str, ...]] = set()
         for number, job in enumerate(jobs):
@@ -55,6 +57,16 @@ class Table:
             except Exception as error:  # whatever composing meets is the user's to read
                 wrong[number] = explain(error)[0]
         return wrong
+
+    def refuse_other(self, sweep: Path) -> None:
+        """Refuse a folder with results of another config than the jobs that were checked.
+
+        Raises:
+            ConfigError: the folder.
+        """
+        for number, digest in _complete(sweep).items() if results.is_table(sweep) else ():
+            if number < len(self.checked) and self.composer.make(self.checked[number]).digest != digest:
+                raise ConfigError("hydra.sweep.dir", str(sweep), "a folder that does not hold runs of another config")
 
     def plan(self, jobs: Sequence[Job]) -> str:
         """What a launch of these jobs would do."""
@@ -70,7 +82,6 @@ class Table:
         """Train what is missing; which jobs failed.
 
         Raises:
-            ConfigError: the folder has results of another config.
             KeyboardInterrupt: training was interrupted; a checkpoint has what was done.
         """
         first = len(self.jobs)
@@ -86,8 +97,6 @@ class Table:
             digests[number] = made.digest
             if number not in there:
                 left.setdefault(self._ensemble(made), []).append(number)
-            elif there[number] != digests[number]:
-                raise ConfigError("hydra.sweep.dir", str(sweep), "a folder that does not hold runs of another config")
         done = len(jobs) - sum(map(len, left.values()))
         if done:
             print(f"{sweep}: {done:,} of {len(jobs):,} runs complete, kept", flush=True)
