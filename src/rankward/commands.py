@@ -135,7 +135,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callab
         _propositions_arguments,
         _propositions,
     ),
-    "status": ("what has become of a sweep's runs; 1 where one has failed", _folder, _status),
+    "status": ("what has become of a sweep's runs; 1 where one has stopped before its end", _folder, _status),
     "watch": ("a sweep in the terminal while it runs; writes and locks nothing", _watch_arguments, _watch),
     "workspace": ("a W&B workspace for a sweep: metrics with their bounds, by loss", _workspace_arguments, _workspace),
     "report": ("a sweep to explore in a browser: one file that needs no network", _report_arguments, _report),

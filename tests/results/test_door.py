@@ -10,6 +10,7 @@ import pytest
 
 import rankward
 from rankward import results
+from rankward.results import ResultsError
 from rankward.results.curves import at_losses, bands, common_losses
 
 
@@ -50,6 +51,28 @@ def test_traces_are_lazy_and_whole(sweep):
     mine = rows.filter(run="4").sort("iteration")
     assert mine["norm/nuclear"].equals(one["norm/nuclear"]) and mine["entry/0_0"].to_list() == [1.0] * 20
     assert rows.filter(run="0")["entry/0_0"].null_count() == 20
+
+
+def test_metrics_at_a_loss(sweep):
+    """At a loss of 0.05 the metric is setting * seed * log10(20); seed 1 never gets there."""
+    made = rankward.load(sweep).at(0.05, "norm/nuclear", "entry/0_0")
+    expected = [np.nan if seed == 1 else setting * seed * np.log10(20) for setting in (1, 2) for seed in (1, 2, 3)]
+    np.testing.assert_allclose(made["norm/nuclear at 0.05"], expected, rtol=1e-12)
+    np.testing.assert_array_equal(made["entry/0_0 at 0.05"], [np.nan] * 4 + [1, 1])  # the first setting has none
+    assert made.drop("norm/nuclear at 0.05", "entry/0_0 at 0.05").equals(rankward.load(sweep).runs)
+    with pytest.raises(ResultsError, match="'norm/nuclaer' in its traces .did you mean 'norm/nuclear'"):
+        rankward.load(sweep).at(0.05, "norm/nuclaer")
+    with pytest.raises(ValueError, match="positive"):
+        rankward.load(sweep).at(0, "norm/nuclear")
+
+
+def test_what_one_types_first_works(sweep):
+    loaded = rankward.load(sweep)
+    assert repr(loaded) == f"Sweep({str(sweep)!r}, 6 runs)"
+    assert loaded.curves("norm/nuclear", by="lr.eta").equals(loaded.curves("norm/nuclear", by=["lr.eta"]))
+    assert len(loaded.plot("norm/nuclear", by="seed").lines) == 3
+    with pytest.raises(ResultsError, match="'lr.etta' in its runs .did you mean 'lr.eta'"):
+        loaded.curves("norm/nuclear", by="lr.etta")
 
 
 def test_curves_are_medians_at_common_losses(sweep):

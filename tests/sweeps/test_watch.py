@@ -1,5 +1,6 @@
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -121,6 +122,10 @@ def test_jobs_that_left_nothing_count_as_stopped(tmp_path):
     told = rankward("status", "done", cwd=tmp_path)
     assert told.returncode == 1 and "2 runs: 1 done, 0 running, 0 pending, 1 stopped" in told.stdout
     assert "rankward resume done starts what is missing" in told.stdout
+    summary = tmp_path / "done" / "0" / results.SUMMARY
+    summary.write_text(re.sub(r'"status": "\w+"', '"status": "interrupted"', summary.read_text()))
+    told = rankward("status", "done", cwd=tmp_path)
+    assert "run 0: interrupted; a checkpoint has what was done" in told.stdout
 
 
 def test_what_is_not_a_sweep_is_told(tmp_path):

@@ -66,6 +66,14 @@ def test_equation_8s_constants_are_the_papers():
     assert distance_bound(0.01) == pytest.approx(0.3 * np.sqrt(2))
 
 
+def test_the_margin_is_where_the_bound_says_something():
+    trace = {"x": np.array([5.0, 5.0, 5.0]), "iteration": np.array([0, 50, 100])}
+    for limits, margin, iteration in (([4.5 - 10, 0, 2], 3, 100), ([-1, -2, -3], 6, 0), ([-1, 6, 2], -1, 50)):
+        found = verdict(Bound("x", np.array(limits, float), lower=True), trace)
+        assert (found["margin"], found["iteration"]) == (margin, iteration)
+    assert verdict(Bound("x", np.array([-1.0, 6.0, 7.0]), lower=False), trace)["iteration"] == 0  # violated at once
+
+
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9, 1.0, 3.0])
 def test_the_quasi_norms_constant_is_enough_and_needed(p):
     generator = torch.Generator().manual_seed(0)

@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankward.config import nearest
 from rankward.results import files, sweep
 from rankward.results import table as in_parts
-from rankward.results.curves import by_setting
+from rankward.results.curves import at_losses, by_setting
 from rankward.results.whole import ResultsError
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class Sweep:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Sweep({str(self.folder)!r}, {self.runs.height:,} runs)"
 
     @cached_property
     def runs(self) -> pl.DataFrame:
@@ -64,12 +68,53 @@ class Sweep:
         name = pl.col("run").str.replace_all("\\\\", "/", literal=True).str.split("/").list.get(-2)
         return pl.concat(scans, how="diagonal").with_columns(run=name)
 
-    def curves(self, column: str, by: Sequence[str] = (), points: int = 100) -> pl.DataFrame:
+    def at(self, loss: float, *columns: str) -> pl.DataFrame:
+        """`runs` with metrics where each run's loss first falls to `loss`, linear in its logarithm between rows.
+
+        Args:
+            loss: positive.
+            columns: of the traces, as `rank/effective`; each is added as `rank/effective at 0.001`.
+
+        Returns:
+            `runs` and the columns; NaN where a run never gets there or has no such column.
+
+        Raises:
+            ResultsError: a column that no run has.
+            ValueError: a loss that is not positive.
+        """
+        import numpy as np
+        import polars as pl
+
+        if not loss > 0:
+            raise ValueError(f"loss: {loss} is not allowed; expected a positive number")
+        for column in columns:
+            self._check(column, "traces")
+        rows = self.traces().select("run", "loss", *columns).collect()
+        parts = {str(run): part for (run,), part in rows.partition_by("run", as_dict=True).items()}
+
+        def value(run: str, column: str) -> float:
+            if run not in parts:
+                return float("nan")
+            values = parts[run][column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            return float(at_losses(parts[run]["loss"].to_numpy(), values, np.array([loss]))[0])
+
+        names = self.runs["run"].cast(pl.String).to_list()
+        return self.runs.with_columns(
+            pl.Series(f"{column} at {loss:g}", [value(run, column) for run in names], pl.Float64) for column in columns
+        )
+
+    def _check(self, column: str, where: str) -> None:
+        """Raise a ResultsError where `runs` or `traces` have no such column."""
+        known = self.runs.columns if where == "runs" else self.traces().collect_schema().names()
+        if column not in known:
+            raise ResultsError(f"{self.folder}: no column {column!r} in its {where}{nearest(column, known)}")
+
+    def curves(self, column: str, by: str | Sequence[str] = (), points: int = 100) -> pl.DataFrame:
         """Median and quartiles of a metric against the loss, over the runs (seeds) that agree in the keys `by`.
 
         Args:
             column: of the traces, as `norm/nuclear`.
-            by: columns of `runs`, as `init.name`.
+            by: columns of `runs`, as `init.name`; one or several.
             points: losses at which the runs are compared.
 
         Returns:
@@ -79,22 +124,25 @@ class Sweep:
             ResultsError: a column that no run has.
             ValueError: runs of a setting without losses in common.
         """
-        if missing := [key for key in by if key not in self.runs.columns]:
-            raise ResultsError(f"{self.folder}: no column {missing[0]!r} in its runs")
-        traces = self.traces()
-        if column not in traces.collect_schema():
-            raise ResultsError(f"{self.folder}: no column {column!r} in its traces")
-        rows = traces.select("run", "loss", column).collect()
+        by = [by] if isinstance(by, str) else by
+        for key in by:
+            self._check(key, "runs")
+        self._check(column, "traces")
+        rows = self.traces().select("run", "loss", column).collect()
         return by_setting(rows, self.runs, column, by, points)
 
-    def plot(self, column: str, by: Sequence[str] = (), axis: Axes | None = None) -> Axes:
+    def plot(self, column: str, by: str | Sequence[str] = (), axis: Axes | None = None) -> Axes:
         """Draw `curves`: a line of medians with a band between quartiles for each group; loss falls to the right."""
         import matplotlib.pyplot as plt
 
+        by = [by] if isinstance(by, str) else by
         axis = axis or plt.figure().add_subplot()
-        for values, part in self.curves(column, by).group_by(list(by) or ["runs"], maintain_order=True):
+        groups = list(self.curves(column, by).group_by(list(by) or ["runs"], maintain_order=True))
+        many = plt.get_cmap("viridis")  # of more groups than the cycle has colours none would be told from another
+        for place, (values, part) in enumerate(groups):
             label = ", ".join(f"{key} {value}" for key, value in zip(by, values, strict=False)) or None
-            (line,) = axis.plot(part["loss"], part["median"], label=label)
+            color = many(place / len(groups)) if len(groups) > 10 else None
+            (line,) = axis.plot(part["loss"], part["median"], label=label, color=color)
             axis.fill_between(part["loss"], part["low"], part["high"], color=line.get_color(), alpha=0.2, linewidth=0)
         axis.set(xscale="log", xlabel="loss", ylabel=column)
         axis.xaxis.set_inverted(True)

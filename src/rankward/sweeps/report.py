@@ -74,7 +74,9 @@ def plan(batches: Sequence[Sequence[RunConfig]]) -> str:
     ]
     total = sum(len(batch) for batch in batches)
     lines = _aligned([head, *rows])
-    return "\n".join([*lines, f"{total} runs, at most {duration(sum(seconds))}; nothing was trained or written"])
+    return "\n".join(
+        [*lines, f"{total} runs, at most about {duration(sum(seconds))} of training; nothing was trained or written"]
+    )
 
 
 def _what(batch: Sequence[RunConfig]) -> str:

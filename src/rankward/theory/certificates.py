@@ -138,7 +138,8 @@ def until(facts: Facts, trace: Trace) -> tuple[Trace, dict[str, Any]]:
 def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str, Any]:
     """Whether a bound holds in all rows: the smallest margin and its iteration, or the first violation.
 
-    A NaN that is measured where something is bounded counts as a violation. Where a premise fails, `seen` says what
+    The margin is of rows where a lower bound is positive, if there are any: all that is bounded so is at least 0. A NaN
+    that is measured where something is bounded counts as a violation. Where a premise fails, `seen` says what
     the rows show all the same.
 
     Example:
@@ -153,7 +154,10 @@ def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str,
     with np.errstate(invalid="ignore"):
         margins = np.where(measured == limits, 0.0, measured - limits if bound.lower else limits - measured)
         broken = ~(margins >= -ROUNDING * np.maximum(1, np.abs(limits)))
-    at = int(broken.argmax()) if broken.any() else int(margins.argmin())
+    # What is bounded from below is no less than 0 anyway: the margin is of rows where the bound says more than that.
+    empty = bound.lower & (limits <= 0)
+    telling = margins if empty.all() else np.where(empty, np.inf, margins)
+    at = int(broken.argmax()) if broken.any() else int(telling.argmin())
     found = {
         "verdict": VIOLATED if broken.any() else HOLDS,
         "margin": float(margins[at]),
