@@ -85,11 +85,12 @@ REFUSED = [
     (f"{TENSOR} init.determinant=positive", "init.determinant: 'positive' is not allowed"),
     (f"{TENSOR} record.every=50", "record.every: 50 is not allowed; expected a multiple of check_every=100"),
     (f"{TENSOR} metrics.columns.cp_rank.tolerance=-1", "tolerance: -1 is not allowed"),
-    ("observations=tensor_order3 metrics=tensor", "expected another one: the observations have 3 axes"),
+    ("observations=tensor_order3 metrics=tensor", "expected tensor or linear: the observations have 3 axes"),
     (f"{TENSOR} factorization.hidden=4", "factorization.hidden: no such key for this choice of factorization; matrix has it"),
     ("figures=[figure1]", "figures: ['figure1'] is not allowed; expected [] for a single run"),
     ("metrics.columns.singular_values.largest=-1", "largest: -1 is not allowed"),
     ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
+    ("depth=2,3", "depth: '2,3' are several values: with -m a sweep over them"),
     ("observations.path=/a(b", "observations.path: '/a(b' cannot be read; one with spaces or special characters is quoted"),
 ]  # fmt: skip
 

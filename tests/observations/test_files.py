@@ -80,6 +80,13 @@ def test_what_may_be_a_matrix_or_places_is_refused(tmp_path):
     told(tmp_path / "seen.npy", "not finite")
 
 
+def test_npz_with_holes(tmp_path):
+    np.savez(tmp_path / "seen.npz", values=WHOLE, ground_truth=np.ones((2, 3)))
+    made = from_file(str(tmp_path / "seen.npz"))
+    np.testing.assert_array_equal(made.mask, ~np.isnan(WHOLE))
+    assert made.ground_truth.tolist() == [[1, 1, 1]] * 2
+
+
 def test_a_ground_truth_beside_the_observations(tmp_path):
     truth = np.arange(6.0).reshape(2, 3) + 0.5
     np.save(tmp_path / "seen.npy", np.where(np.isnan(WHOLE), np.nan, truth))

@@ -80,6 +80,9 @@ def _of_hydra(text: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         return _unknown_key(key.group(1))
+    if many := re.search(r"Ambiguous value for argument '([^=']+)=(.*?)'\s*$", text, re.MULTILINE):
+        name, values = many.groups()
+        return f"{name}: {values!r} are several values: with -m a sweep over them, in [...] one list"
     return _one_line(text.split("Available options")[0].split("See https")[0])
 
 

@@ -29,7 +29,7 @@ class MatrixFactorization(Factorization):
 
     def __init__(self, dims: Sequence[int], layers: int, hidden: int | Sequence[int] | None = None) -> None:
         if len(dims) != 2:
-            raise ConfigError("factorization", "matrix", f"another one: the observations have {len(dims)} axes, not 2")
+            raise ConfigError("factorization", "matrix", f"tensor or linear: the observations have {len(dims)} axes")
         rows, cols = dims
         if hidden is None or isinstance(hidden, int):
             hidden = [hidden or min(rows, cols)] * (layers - 1)

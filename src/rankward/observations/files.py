@@ -21,14 +21,13 @@ def from_file(
 ) -> Measurement:
     """Observations from `path`; `count` keeps the first n of the file's order.
 
-    `.npy` is the whole array, NaN where it is not observed; a `.csv` with empty or NaN cells is such a matrix.
-
-    `.pt` and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a
+    `.npy` is the whole array, NaN where it is not observed; a `.csv` with empty or NaN cells is such a matrix. `.pt`
+    and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a
     `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
-    number of axes (`ground_truth`). A `.csv` without such cells holds lines `row,column,value` (for tensors more
-    indices), counted from 0; `dims` is its size, by default as large as its largest indices, and for other files a
-    check. `ground_truth` is a `.npy` or a `.csv` that holds all of the array. Sensing matrices that each pick one entry
-    become an entry mask.
+    number of axes (and `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes
+    has lines `row,column,value` (for tensors more indices), counted from 0; `dims` is its size, by default as large as
+    its largest indices, and for other files a check. `ground_truth` is a `.npy` or a `.csv` that holds all of the array.
+    Sensing matrices that each pick one entry become an entry mask.
 
     Raises:
         DataError: a file that is missing, torn, of another kind, or whose observations cannot be used.
@@ -184,6 +183,9 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
         seen = np.flatnonzero(mask)
         mask.reshape(-1)[seen[_first(count, len(seen)) :]] = False
         return EntryMask(mask, values, array("ground_truth") if "ground_truth" in arrays else None)
+    if "values" in arrays:
+        found = _with_holes(array("values"), count)
+        return replace(found, ground_truth=array("ground_truth")) if "ground_truth" in arrays else found
     raise DataError(f"holds {', '.join(sorted(arrays)) or 'nothing'}; expected A and y, or mask and values")
 
 

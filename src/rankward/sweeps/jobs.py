@@ -101,9 +101,12 @@ def train_batch(
     from rankward.training.main import line
     from rankward.training.train import train
 
+    error: Exception | None = None
     try:
         outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
-    except Exception as error:
+    except Exception as raised:
+        error = raised
+    if error is not None:  # handled here, so that what a half raises does not carry this one along
         full = isinstance(error, torch.OutOfMemoryError)
         if len(batch) == 1 or (full and halved):
             return [failed(job, error) for job in batch]
