@@ -26,7 +26,7 @@ def from_file(
     `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
     number of axes (and `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes
     has lines `row,column,value` (for tensors more indices), counted from 0; `dims` is its size, by default as large as
-    its largest indices, and for other files a check. `ground_truth` is a `.npy` or a `.csv` that holds all of the array.
+    its largest indices, and for other files a check. `ground_truth` is a `.npy` or `.csv` with all of the array.
     Sensing matrices that each pick one entry become an entry mask.
 
     Raises:
