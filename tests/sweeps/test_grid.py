@@ -131,16 +131,18 @@ def test_a_sweep_leaves_a_table_and_goes_on_where_it_stands(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_spares_the_others(tmp_path):
+def test_a_job_whose_folder_has_another_config_is_refused_before_the_first_starts(tmp_path):
     sweep = ["-m", "logger=none", "max_iterations=50", "hydra.sweep.dir=sweep"]
     assert rankward(*sweep, "lr.eta=0.1,0.2,0.3", cwd=tmp_path).returncode == 0
     (tmp_path / "sweep" / "2" / "summary.json").unlink()
+    before = (tmp_path / "sweep" / "multirun.yaml").read_bytes()
     done = rankward(*sweep, "lr.eta=0.1,0.25,0.3", cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert "job 1 (" in last and "lr.eta=0.25): hydra.sweep.dir" in last
-    assert results.is_complete(tmp_path / "sweep" / "2")
-    assert "table:" in done.stdout  # what there is, is gathered
+    assert done.returncode == 2 and done.stdout == "", done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "job 1 (" in line and "lr.eta=0.25): hydra.sweep.dir" in line and "there lr.eta is 0.2, not 0.25" in line
+    assert not results.is_complete(tmp_path / "sweep" / "2")
+    assert (tmp_path / "sweep" / "multirun.yaml").read_bytes() == before
+    assert rankward("resume", "sweep", cwd=tmp_path).returncode == 0 and results.is_complete(tmp_path / "sweep" / "2")
 
 
 def test_a_figure_that_is_not_there_is_told_before_the_sweep(tmp_path):
