@@ -54,11 +54,7 @@ def run_config(cfg: DictConfig) -> schema.RunConfig:
     Raises:
         ConfigError: a value that is missing, out of range, or at odds with another group.
     """
-    own = cfg
-    if "hydra" in cfg:
-        own = cfg.copy()
-        with open_dict(own):
-            own.pop("hydra")
+    own = without_hydra(cfg)
     missing = sorted(OmegaConf.missing_keys(own))
     if missing:
         raise ConfigError(missing[0], "not set", "a value: this choice has no default")
@@ -69,6 +65,16 @@ def run_config(cfg: DictConfig) -> schema.RunConfig:
     assert isinstance(run, schema.RunConfig)
     _refuse_added("", run)
     return run
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A composed config less Hydra's own part; the config itself where it has none."""
+    if "hydra" not in cfg:
+        return cfg
+    own = cfg.copy()
+    with open_dict(own):
+        own.pop("hydra")
+    return own
 
 
 def _refuse_added(prefix: str, node: Any) -> None:

@@ -87,9 +87,7 @@ class Sweep:
 
         if not loss > 0:
             raise ValueError(f"loss: {loss} is not allowed; expected a positive number")
-        for column in columns:
-            self._check(column, "traces")
-        rows = self.traces().select("run", "loss", *columns).collect()
+        rows = self._rows(*columns)
         parts = {str(run): part for (run,), part in rows.partition_by("run", as_dict=True).items()}
 
         def value(run: str, column: str) -> float:
@@ -103,11 +101,17 @@ class Sweep:
             pl.Series(f"{column} at {loss:g}", [value(run, column) for run in names], pl.Float64) for column in columns
         )
 
-    def _check(self, column: str, where: str) -> None:
-        """Raise a ResultsError where `runs` or `traces` have no such column."""
-        known = self.runs.columns if where == "runs" else self.traces().collect_schema().names()
-        if column not in known:
-            raise ResultsError(f"{self.folder}: no column {column!r} in its {where}{nearest(column, known)}")
+    def _rows(self, *columns: str) -> pl.DataFrame:
+        """`run`, `loss` and these columns of all traces."""
+        traces = self.traces()
+        self._check(columns, traces.collect_schema().names(), "traces")
+        return traces.select("run", "loss", *columns).collect()
+
+    def _check(self, columns: Sequence[str], known: Sequence[str], where: str) -> None:
+        """Raise a ResultsError for the first column that is not known."""
+        for column in columns:
+            if column not in known:
+                raise ResultsError(f"{self.folder}: no column {column!r} in its {where}{nearest(column, known)}")
 
     def curves(self, column: str, by: str | Sequence[str] = (), points: int = 100) -> pl.DataFrame:
         """Median and quartiles of a metric against the loss, over the runs (seeds) that agree in the keys `by`.
@@ -125,11 +129,8 @@ class Sweep:
             ValueError: runs of a setting without losses in common.
         """
         by = [by] if isinstance(by, str) else by
-        for key in by:
-            self._check(key, "runs")
-        self._check(column, "traces")
-        rows = self.traces().select("run", "loss", column).collect()
-        return by_setting(rows, self.runs, column, by, points)
+        self._check(by, self.runs.columns, "runs")
+        return by_setting(self._rows(column), self.runs, column, by, points)
 
     def plot(self, column: str, by: str | Sequence[str] = (), axis: Axes | None = None) -> Axes:
         """Draw `curves`: a line of medians with a band between quartiles for each group; loss falls to the right."""

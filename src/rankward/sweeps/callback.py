@@ -44,14 +44,11 @@ def refuse_others_results(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from rankward import results
+    from rankward.config.registry import without_hydra
     from rankward.sweeps.folders import refuse_other
 
     folder = Path(config.hydra.run.dir)
     if any((folder / name).is_file() for name in (results.SUMMARY, results.CHECKPOINT)):
-        own = OmegaConf.to_container(config, resolve=False)
-        assert isinstance(own, dict)
-        resolved = OmegaConf.to_container(
-            OmegaConf.create({k: v for k, v in own.items() if k != "hydra"}), resolve=True
-        )
+        resolved = OmegaConf.to_container(without_hydra(config), resolve=True)
         assert isinstance(resolved, dict)
         refuse_other(folder, {str(key): value for key, value in resolved.items()}, "hydra.run.dir")

@@ -21,7 +21,6 @@ APART = ("logger=", "hydra.")  # overrides that make no other setting, beside th
 def closing_table(runs: pl.DataFrame) -> str:
     """Best, median and spread of the last loss over seeds for each setting, and how runs have ended.
 
-
     A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
     count as failed, interrupted ones apart where there are any. A rank and the reconstruction error follow, as medians.
     """

@@ -93,9 +93,9 @@ class Table:
         left: dict[object, list[int]] = {}
         digests: dict[int, str] = {}
         for number in range(first, len(self.jobs)):
-            made = self.composer.make(self.jobs[number])
-            digests[number] = made.digest
-            if number not in there:
+            if number not in there:  # what is there has been compared by `refuse_other`
+                made = self.composer.make(self.jobs[number])
+                digests[number] = made.digest
                 left.setdefault(self._ensemble(made), []).append(number)
         done = len(jobs) - sum(map(len, left.values()))
         if done:
