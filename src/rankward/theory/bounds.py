@@ -12,28 +12,60 @@ from numpy.typing import ArrayLike
 def robustness_bound(
     loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
 ) -> Float[np.ndarray, "*losses"]:
-    """What the sign of the determinant alone forces on |W_11| at a given loss (the setting of Theorem 2).
+    """The least |W_11| that the determinant's sign and the loss allow (the setting of Theorem 2). The bound is sharp.
 
-    Where sign det W = sign(b_12 b_21), |W_11| >= |W_12 W_21| / |W_22|, and each observed entry is within
-    s = sqrt(2 loss) of its value: |W_11| >= (|b_12| - s)(|b_21| - s) / (|b_22| + s), while s < min(|b_12|, |b_21|).
+    Where sign det W = sign(b_12 b_21), |W_11| >= |W_12 W_21| / |W_22|. At a loss l the observed entries differ from
+    their values by a, b, c with a^2 + b^2 + c^2 <= s^2 = 2 l, so |W_11| is at least the minimum of
+    (|b_12| - a)(|b_21| - b) / (|b_22| + c) over that ball, and a matrix with a determinant of zero attains it. The
+    minimum is on the sphere, where a (|b_12| - a) = b (|b_21| - b) = c (|b_22| + c). For |b_12| <= |b_21|, swapping a
+    and b shows that a >= b at the minimum, which leaves one solution for every s < |b_12|: a grows with s from 0 to
+    |b_12|, and b is the smaller root. With |b_12| = |b_21| = 1, b_22 = 0 and e = (sqrt(1 + 8 l) - 1) / 2 the minimum is
+    (1 - e)^(3/2) e^(-1/2) up to l = 3/8, and sqrt(1 - 2 l) from there to 1/2.
 
     Args:
         loss: Equation 1's half sum; any shape.
         b_12, b_21, b_22: numbers, or arrays of that shape.
 
     Returns:
-        The bound, float64, in the shape of `loss`; NaN where it says nothing (s too large), infinity at loss 0 and
-        b_22 = 0.
+        The bound, float64, in the shape of `loss`; NaN where it says nothing (s >= min(|b_12|, |b_21|)), |b_12 b_21 /
+        b_22| at loss 0, which is infinity for b_22 = 0.
 
     Example:
         >>> float(robustness_bound(1e-4).round(4)), float(robustness_bound(0.0, -2, 0.5, 0.1))
-        (68.7248, 10.0)
+        (70.6965, 10.0)
     """
     s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
     b_12, b_21, b_22 = np.abs(b_12), np.abs(b_21), np.abs(b_22)
+    s, small, large, other = np.broadcast_arrays(s, np.minimum(b_12, b_21), np.maximum(b_12, b_21), b_22)
+    says = s < small
+    inside = says & (s > 0)
+    bound = np.full(s.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bound = (b_12 - s) * (b_21 - s) / (b_22 + s)
-    return np.where(s < np.minimum(b_12, b_21), bound, np.nan)
+        bound[says] = (small * large / other)[says]
+    bound[inside] = _least_entry(s[inside], small[inside], large[inside], other[inside])
+    return bound
+
+
+def _least_entry(s: np.ndarray, small: np.ndarray, large: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The minimum of (small - a)(large - b) / (other + c) over a^2 + b^2 + c^2 = s^2, for 0 < s < small <= large."""
+
+    def rest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        product = a * (small - a)
+        root = np.sqrt(np.maximum(large * large - 4 * product, 0.0))
+        return 2 * product / (large + root), 2 * product / (other + np.sqrt(other * other + 4 * product))
+
+    # a^2 + b^2 + c^2 grows with a: halve the interval of ln a until it is a rounding wide.
+    low, high = np.log(s) - 800.0, np.log(np.minimum(s, small))
+    for _ in range(64):
+        middle = 0.5 * (low + high)
+        a = np.exp(middle)
+        b, c = rest(a)
+        beyond = a * a + b * b + c * c > s * s
+        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+    a = np.exp(low)
+    b, _ = rest(a)
+    c = np.sqrt(np.maximum(s * s - a * a - b * b, 0.0))
+    return np.asarray((small - a) * (large - b) / (other + c))
 
 
 def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
