@@ -28,8 +28,8 @@ class LinearFactorization(Factorization):
         return [self.dims]
 
     @property
-    def structure(self) -> Chain:
-        return Chain((prod(self.dims), 1))
+    def structure(self) -> Chain | None:
+        return Chain((prod(self.dims), 1)) if type(self).product is LinearFactorization.product else None
 
     @property
     def mean_loss(self) -> bool:

@@ -42,8 +42,8 @@ class MatrixFactorization(Factorization):
         return [(above, below) for below, above in zip(self.sizes, self.sizes[1:], strict=False)]
 
     @property
-    def structure(self) -> Chain:
-        return Chain(self.sizes)
+    def structure(self) -> Chain | None:
+        return Chain(self.sizes) if type(self).product is MatrixFactorization.product else None
 
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:
         return init.draw(self.sizes, seed)

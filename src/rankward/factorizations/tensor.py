@@ -46,8 +46,8 @@ class TensorFactorization(Factorization):
         return [(dim, self.components) for dim in self.dims]
 
     @property
-    def structure(self) -> Components:
-        return Components(self.dims, self.components)
+    def structure(self) -> Components | None:
+        return Components(self.dims, self.components) if type(self).product is TensorFactorization.product else None
 
     @property
     def mean_loss(self) -> bool:

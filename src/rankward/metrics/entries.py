@@ -59,43 +59,35 @@ class ProductEntries(TraceMetric):
 
 
 class DeterminantSign(TraceMetric):
-    """1, 0 or -1, column `determinant/sign`; no column where the product is not square.
-
-    Of the factors one by one where they are square: the product's determinant is lost in rounding long before theirs.
-    """
+    """1, 0 or -1, column `determinant/sign`; no column where the product is not square. See `product_sign`."""
 
     kind = "matrix"
-    square = True
 
     def update(self, product: Tensor, factors: Sequence[Tensor] | None = None) -> None:
-        self.square = product.shape[-2] == product.shape[-1]
-        parts = factors if factors and all(f.shape[-2] == f.shape[-1] for f in factors) else [product]
-        sign = entries.determinant_sign(parts[0])
-        for part in parts[1:]:
-            sign = sign * entries.determinant_sign(part)
-        self.measured.append(sign)
+        if product.shape[-2] == product.shape[-1]:
+            self.measured.append(entries.product_sign(product, factors))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"determinant/sign": self.gathered()} if self.square else {}
+        return {"determinant/sign": self.gathered()} if self.measured else {}
 
 
 class DeterminantResolution(TraceMetric):
-    """The least ratio of a square factor's smallest singular value to its largest, column `determinant/resolution`.
+    """How near the determinant is to zero, column `determinant/resolution`. See `functional.determinant_resolution`.
 
-    Relative errors of that size in a factor can turn the determinant's sign: beneath the arithmetic's precision the
-    sign says nothing. No column where the factors are not square, or larger than `largest`.
+    Where it is below the square root of the layers' imbalance, the sign is no longer the theory's. No column where the
+    product is not square, or larger than `largest`.
     """
 
     kind = "matrix"
 
-    def __init__(self, largest: int = 8, **kwargs: Any) -> None:
+    def __init__(self, largest: int = 32, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_largest(largest)
         self.largest = largest
 
-    def update(self, factors: Sequence[Tensor]) -> None:
-        if all(f.shape[-2] == f.shape[-1] <= self.largest for f in factors):
-            self.measured.append(entries.determinant_resolution(factors))
+    def update(self, product: Tensor, factors: Sequence[Tensor] | None = None) -> None:
+        if product.shape[-2] == product.shape[-1] <= self.largest:
+            self.measured.append(entries.determinant_resolution(product, factors))
 
     def columns(self) -> dict[str, Tensor]:
         return {"determinant/resolution": self.gathered()} if self.measured else {}

@@ -138,6 +138,20 @@ def norm_bound(loss: ArrayLike, p: float) -> Float[np.ndarray, "*losses"]:
         return np.asarray(a / np.sqrt(np.asarray(loss, dtype=np.float64)) - max(math.sqrt(2) * a, 8 * c * c))
 
 
+def least_norm(loss: ArrayLike, p: float) -> Float[np.ndarray, "*losses"]:
+    """The Schatten-p norm of a matrix of this loss on Equation 6: a lower bound that is no larger excludes nothing.
+
+    The matrix is (1 - sqrt(loss)) [[0, 1], [1, 0]], of norm 2^(1/p) (1 - sqrt(loss)). For p >= 1 no matrix of the same
+    loss has a smaller norm, by duality; 0 from a loss of 1 on.
+
+    Example:
+        >>> float(least_norm(1e-4, p=1).round(4))
+        1.98
+    """
+    size = np.maximum(1 - np.sqrt(np.asarray(loss, dtype=np.float64)), 0.0)
+    return np.asarray(2 ** (1 / p) * size)
+
+
 def effective_rank_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     """Equation 9, under Theorem 1's premises: an upper bound; the infimum over the solution set is 1 (Proposition 2).
 

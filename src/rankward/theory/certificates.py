@@ -1,4 +1,4 @@
-"""A run checked against a statement: what the statement needs, what it bounds, and what became of it."""
+"""A run checked against a statement: the premises, the bounds, and the verdict."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from jaxtyping import Bool, Float, Int
 Trace = Mapping[str, np.ndarray]
 
 NOTHING: Mapping[str, Any] = {}
-HOLDS, VIOLATED, NOT_APPLICABLE = "holds", "violated", "not applicable"
-ROUNDING = 1e-9  # of a bound's size (at least 1): by so much may a value lie on its wrong side
-RESOLVED = 100.0  # times the error of a step: a determinant nearer to zero may have either sign
-BALANCED = 1e-6  # of the largest squared factor: by so much may a start miss Equation 5
+HOLDS, VIOLATED, SAYS_NOTHING, NOT_APPLICABLE = "holds", "violated", "says nothing here", "not applicable"
+VERDICTS = HOLDS, VIOLATED, SAYS_NOTHING, NOT_APPLICABLE
+SLACK = 1e-9  # of a bound's size (at least 1): a value may lie on the wrong side by so much
+BALANCED = 1e-12  # of the largest squared factor: a start is balanced up to the rounding of its factors
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What statements ask of the runs of an ensemble, before training.
+    """The facts about the runs of an ensemble that statements ask for, before training.
 
     Args:
         depth: number of factors.
         dynamics: `flow`, `descent` or `adaptive`.
         mask, values: [runs, *dims] observed entries; or no mask, and values [runs, n] of other measurements.
         determinant: [runs] sign of the initial product's determinant; NaN where it has none.
-        unbalancedness: [runs] of the initial factors, relative to the largest squared factor; see `BALANCED`.
+        unbalancedness: [runs] of the initial factors, relative to the largest squared factor; NaN where the factors are
+            not a chain of matrices. See `BALANCED`.
         product: [runs, *dims] at the start.
-        tolerance: [runs] relative error of a step in a factor: a flow's rtol, or the rounding of descent.
+        tolerance: [runs] error that a step may make, relative to the largest factor of the start: a flow's rtol +
+            atol / its norm, or the rounding of descent.
+        chain: whether the product is W_L ... W_1, the product matrix of the factors (Equation 3).
+        square: whether all factors of a chain are square.
+        rounding: machine epsilon of the runs' dtype.
     """
 
     depth: int
@@ -41,6 +46,9 @@ class Facts:
     unbalancedness: Float[np.ndarray, " runs"]
     product: Float[np.ndarray, "runs *dims"]
     tolerance: Float[np.ndarray, " runs"]
+    chain: bool = True
+    square: bool = True
+    rounding: float = float(np.finfo(np.float64).eps)
 
     @property
     def runs(self) -> int:
@@ -50,14 +58,19 @@ class Facts:
     def dims(self) -> tuple[int, ...]:
         return self.product.shape[1:]
 
+    @property
+    def balanced(self) -> Bool[np.ndarray, " runs"]:
+        """Whether each run's start meets Equation 5 up to rounding."""
+        return np.asarray(self.unbalancedness <= BALANCED)
+
     def of(self, run: int) -> Facts:
-        """Those of one run."""
-        here = slice(run, run + 1)
+        """The facts about one run."""
+        one = slice(run, run + 1)
         arrays = {
-            name: getattr(self, name)[here]
+            name: getattr(self, name)[one]
             for name in ("values", "determinant", "unbalancedness", "product", "tolerance")
         }
-        return replace(self, mask=None if self.mask is None else self.mask[here], **arrays)
+        return replace(self, mask=None if self.mask is None else self.mask[one], **arrays)
 
     def unobserved(self) -> Int[np.ndarray, "runs 2"]:
         """Row and column of each run's only unobserved entry of a matrix; -1 where there is not just one."""
@@ -71,17 +84,24 @@ class Facts:
 
 @dataclass(frozen=True)
 class Bound:
-    """A column of the trace and what bounds it.
+    """A column of the trace and its bound.
 
     Args:
         column: the measured one.
-        values: [rows], NaN where nothing is said.
+        values: [rows], NaN where the statement gives no bound.
         lower: a lower bound, else an upper one.
+        trivial: [rows] or a number: a value that some array of the same loss has, whatever the theorem says of others.
+            Where a lower bound is at most that (an upper one at least), the row could not have failed. None: every row
+            with a bound could have failed.
+        slack: [rows] or a number, relative to the bound's size (at least 1): a value may lie on the wrong side by so
+            much.
     """
 
     column: str
     values: Float[np.ndarray, " rows"]
     lower: bool
+    trivial: np.ndarray | float | None = None
+    slack: np.ndarray | float = SLACK
 
 
 class Certificate(ABC):
@@ -101,73 +121,73 @@ class Certificate(ABC):
         """The first premise that fails for each run, in words; None where the statement applies."""
 
     def verdicts(self, facts: Facts, trace: Trace) -> dict[str, dict[str, Any]]:
-        """What became of each of the statement's parts in one run, from its rows; `facts` are that run's own."""
+        """The verdict on each of the statement's parts in one run, from its rows; `facts` are that run's own."""
         failing = self.failing(facts)[0]
         found = {f"{self.name}/{bound.column}": verdict(bound, trace, failing) for bound in self.bounds(facts, trace)}
         return found or {self.name: not_applicable(failing or "none of its columns is measured")}
 
 
 def not_applicable(premise: str, found: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-    """The verdict on a statement whose premise fails; of what was `found` all the same, the verdict becomes `seen`."""
+    """The verdict on a statement whose premise fails; the verdict that the rows would have had becomes `seen`."""
     seen = {"seen" if key == "verdict" else key: value for key, value in found.items()}
     return {"verdict": NOT_APPLICABLE, "premise": premise, **seen}
 
 
-def beyond_arithmetic(facts: Facts, trace: Trace) -> int | None:
-    """The first row, of one run, at which the determinant's sign is no longer the theory's but the arithmetic's.
-
-    There a factor's smallest singular value lies beneath `RESOLVED` times the error of a step. At depth 2 this must
-    come: the theory's determinant falls like exp(-W_11^2 / 2). None where it does not, or is not measured.
-    """
-    if "determinant/resolution" not in trace:
-        return None
-    lost = np.flatnonzero(trace["determinant/resolution"] < RESOLVED * facts.tolerance[0])
-    return int(lost[0]) if len(lost) else None
-
-
-def until(facts: Facts, trace: Trace) -> tuple[Trace, dict[str, Any]]:
-    """A run's rows up to where its arithmetic carries, and a note on that for its verdicts."""
-    end = beyond_arithmetic(facts, trace)
-    if end is None:
-        return trace, {}
-    iteration = int(trace["iteration"][end])
-    why = f"from iteration {iteration} on the determinant is so near zero that rounding may turn its sign"
-    return {name: column[:end] for name, column in trace.items()}, {"until": iteration, "beyond": why}
+def says_nothing(reason: str, found: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """The verdict on a statement that applies, but could not have failed in any row."""
+    return {**found, "verdict": SAYS_NOTHING, "reason": reason}
 
 
 def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str, Any]:
     """Whether a bound holds in all rows: the smallest margin and its iteration, or the first violation.
 
-    The margin is of rows where a lower bound is positive, if there are any: all that is bounded so is at least 0. A NaN
-    that is measured where something is bounded counts as a violation. Where a premise fails, `seen` says what
-    the rows show all the same.
+    `holds` needs rows that could have failed (see `Bound.trivial`), and `margin` is the smallest distance among them;
+    `rows` counts them. A NaN that is measured where there is a bound counts as a violation. Where a premise fails,
+    `seen` is the verdict that the rows would have had.
 
     Example:
         >>> trace = {"x": np.array([2.0, 5.0]), "iteration": np.array([0, 50])}
         >>> verdict(Bound("x", np.array([1.0, 2.0]), lower=True), trace)
-        {'verdict': 'holds', 'margin': 1.0, 'iteration': 0}
+        {'verdict': 'holds', 'margin': 1.0, 'iteration': 0, 'rows': 2}
+        >>> verdict(Bound("x", np.array([1.0, 2.0]), lower=True, trivial=2.0), trace)["verdict"]
+        'says nothing here'
     """
-    said = np.flatnonzero(~np.isnan(bound.values))
-    if not len(said):
-        return not_applicable(failing or "nothing is said at the losses of this run")
-    limits, measured = bound.values[said], trace[bound.column][said]
+    bounded = np.flatnonzero(~np.isnan(bound.values))
+    limits, measured = bound.values[bounded], trace[bound.column][bounded]
+    slack, trivial = (
+        np.broadcast_to(np.asarray(each, dtype=np.float64), bound.values.shape)[bounded]
+        for each in (bound.slack, np.nan if bound.trivial is None else bound.trivial)
+    )
     with np.errstate(invalid="ignore"):
         margins = np.where(measured == limits, 0.0, measured - limits if bound.lower else limits - measured)
-        broken = ~(margins >= -ROUNDING * np.maximum(1, np.abs(limits)))
-    # What is bounded from below is no less than 0 anyway: the margin is of rows where the bound says more than that.
-    empty = bound.lower & (limits <= 0)
-    telling = margins if empty.all() else np.where(empty, np.inf, margins)
-    at = int(broken.argmax()) if broken.any() else int(telling.argmin())
-    found = {
-        "verdict": VIOLATED if broken.any() else HOLDS,
+        broken = ~(margins >= -slack * np.maximum(1, np.abs(limits)))
+        telling = ~(limits <= trivial if bound.lower else limits >= trivial)
+    if broken.any():
+        at = int(broken.argmax())
+        found = {"verdict": VIOLATED}
+    elif telling.any():
+        at = int(np.where(telling, margins, np.inf).argmin())
+        found = {"verdict": HOLDS}
+    else:
+        nothing = says_nothing(_silence(trace, len(bounded) > 0))
+        return nothing if failing is None else not_applicable(failing)
+    found |= {
         "margin": float(margins[at]),
-        "iteration": int(trace["iteration"][said[at]]),
+        "iteration": int(trace["iteration"][bounded[at]]),
+        "rows": int(telling.sum()),
     }
     return found if failing is None else not_applicable(failing, found)
 
 
+def _silence(trace: Trace, bounded: bool) -> str:
+    if not bounded:
+        return "no row has a bound"
+    lowest = f" (the lowest is {np.nanmin(trace['loss']):.3g})" if "loss" in trace else ""
+    return f"at the losses of these rows the bound excludes nothing{lowest}"
+
+
 def first_failing(runs: int, premises: Sequence[tuple[np.ndarray | bool, str]]) -> list[str | None]:
-    """Of each run, the words of the first premise that is not met.
+    """The words of the first premise that is not met, for each run.
 
     Example:
         >>> first_failing(2, [(True, "a"), (np.array([True, False]), "b")])

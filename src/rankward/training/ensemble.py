@@ -18,8 +18,9 @@ from rankward.dynamics.products import product_of
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain
 from rankward.metrics import TraceMetric
-from rankward.metrics.functional import determinant_sign, unbalancedness
+from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
+from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement
 from rankward.theory import Certificate, Facts
 
@@ -127,17 +128,23 @@ class Ensemble:
         product = product_of(self.factorization)(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
-        layers = isinstance(self.factorization.structure, Chain) and self.factors[0].ndim == 3  # not a whole tensor
+        chain = isinstance(self.factorization.structure, Chain) and self.factors[0].ndim == 3  # one tensor is no chain
         flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
+        size = largest_square([factor.flatten(2) for factor in self.factors]).sqrt()  # of the largest factor
         return Facts(
             depth=len(self.factors),
             dynamics=self.problem.dynamics,
             mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,
             values=np.stack([m.values for m in self.measurements]),
-            determinant=(determinant_sign(product) if is_matrix else unknown).numpy(),
-            unbalancedness=(unbalancedness(self.factors) / largest_square(self.factors) if layers else unknown).numpy(),
+            determinant=(product_sign(product, self.factors) if is_matrix else unknown).numpy(),
+            unbalancedness=(unbalancedness(self.factors) / size.square() if chain else unknown).numpy(),
             product=product.numpy(),
-            tolerance=(flow.rtol if flow is not None else torch.full_like(unknown, rounding)).numpy(),
+            tolerance=(
+                flow.rtol + flow.atol / size if flow is not None else torch.full_like(unknown, rounding)
+            ).numpy(),
+            chain=chain,
+            square=chain and all(is_square(factor) for factor in self.factors),
+            rounding=rounding,
         )
 
     @property

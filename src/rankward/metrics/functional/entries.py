@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankward.metrics.functional.conserved import differences
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.singular_values import (
     determinant_2x2,
+    product_matrix,
     scaled_by_power_of_two,
     singular_values,
 )
@@ -37,20 +39,78 @@ def determinant_sign(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor,
     return sign.reshape(lead)
 
 
-def determinant_resolution(factors: Sequence[Float[Tensor, "*batch size size"]]) -> Float[Tensor, "*batch"]:
-    """The least ratio, over square factors, of the smallest singular value to the largest; NaN for a zero factor.
+def product_sign(
+    product: Float[Tensor, "runs rows cols"], factors: Sequence[Tensor] | None = None
+) -> Float[Tensor, " runs"]:
+    """The sign of a product's determinant: of its square factors one by one where it is their product matrix.
+
+    The factors' signs are exact long after rounding has taken the product's. Where the factors are not square matrices,
+    or W_L ... W_1 is not `product` to the bit, the sign is that of `product` itself.
 
     Example:
-        >>> determinant_resolution([torch.eye(2), torch.diag(torch.tensor([1.0, 0.25]))]).item()
+        >>> tiny = torch.diag(torch.tensor([1.0, 1e-200], dtype=torch.float64))[None]
+        >>> product_sign(tiny @ tiny, [tiny, tiny]).item(), product_sign(tiny @ tiny).item()
+        (1.0, 0.0)
+    """
+    sign = determinant_sign(product)
+    if not (factors and all(is_square(factor) for factor in factors)):
+        return sign
+    exact = torch.ones_like(sign)
+    for factor in factors:
+        exact = exact * determinant_sign(factor)
+    return torch.where(is_product(product, factors), exact, sign)
+
+
+def determinant_resolution(
+    product: Float[Tensor, "runs rows cols"], factors: Sequence[Tensor] | None = None
+) -> Float[Tensor, " runs"]:
+    """How near a determinant is to zero: the least ratio, over the factors, of a singular value to the largest one.
+
+    The singular value is the n-th, for an n x n product: the smallest of a square factor, and that of a wide or tall one
+    at which the product loses its rank. Where W_L ... W_1 is not `product` to the bit, the ratio is that of `product`
+    itself. NaN for a zero matrix, and for a product that is not square.
+
+    Example:
+        >>> factors = [torch.eye(2)[None], torch.diag(torch.tensor([1.0, 0.25]))[None]]
+        >>> determinant_resolution(factors[1] @ factors[0], factors).item()
+        0.25
+        >>> determinant_resolution(torch.diag(torch.tensor([4.0, 1.0]))[None]).item()
         0.25
     """
-    least = None
-    for factor in factors:
-        values = singular_values(factor)
-        ratio = values[..., -1] / values[..., 0]
-        least = ratio if least is None else torch.minimum(least, ratio)
-    assert least is not None
-    return least
+    size = product.shape[-1]
+    if product.shape[-2] != size:
+        return torch.full(product.shape[:-2], torch.nan, dtype=torch.float64, device=product.device)
+    ratio = _last_ratio(product, size)
+    if not (factors and all(factor.ndim == product.ndim and min(factor.shape[-2:]) >= size for factor in factors)):
+        return ratio
+    least = torch.stack([_last_ratio(factor, size) for factor in factors]).amin(0)
+    return torch.where(is_product(product, factors), least, ratio)
+
+
+def _last_ratio(matrix: Tensor, size: int) -> Tensor:
+    values = singular_values(matrix)
+    return values[..., size - 1] / values[..., 0]
+
+
+def is_square(matrix: Tensor) -> bool:
+    """Whether it is a square matrix, or a batch of them, and no tensor of another order."""
+    return matrix.ndim == 3 and matrix.shape[-2] == matrix.shape[-1]
+
+
+def is_product(product: Float[Tensor, "runs rows cols"], factors: Sequence[Tensor]) -> Bool[Tensor, " runs"]:
+    """Whether each product is W_L ... W_1 (Equation 3), to the bit; no factorization of another form is taken for one.
+
+    Example:
+        >>> eye = torch.eye(2)[None]
+        >>> is_product(eye, [eye, eye]).item(), is_product(2 * eye, [eye, eye]).item()
+        (True, False)
+    """
+    shapes = [factor.shape for factor in factors]
+    chained = all(below[-2] == above[-1] for below, above in pairwise(shapes))
+    if not chained or (shapes[-1][-2], shapes[0][-1]) != tuple(product.shape[-2:]):
+        return torch.zeros(len(product), dtype=torch.bool, device=product.device)
+    made = product_matrix([factor.double() for factor in factors])
+    return ((made == product) | (made.isnan() & product.isnan())).flatten(1).all(1)
 
 
 def unbalancedness(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tensor, "*batch"]:
