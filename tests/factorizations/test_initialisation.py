@@ -8,7 +8,7 @@ import torch
 
 from rankward.config import ConfigError
 from rankward.factorizations import LinearFactorization, MatrixFactorization
-from rankward.factorizations.initialisation import Balanced, Gaussian, Identity, Orthogonal
+from rankward.factorizations.initialisation import Balanced, Between, Gaussian, Identity, Orthogonal
 
 
 def product(factors):
@@ -74,3 +74,18 @@ def test_shapes_of_factorizations():
     assert start[0].tolist() == [[0, 0, 0], [0, 0, 0]]
     with pytest.raises(ConfigError, match=r"factorization\.hidden"):
         MatrixFactorization((2, 2), layers=3, hidden=[2])
+
+
+@pytest.mark.parametrize(("depth", "ratio"), [(2, 1.9), (3, 2.6), (4, 3.6)])
+def test_between_at_1_is_larger_than_its_balanced_part_by_the_factor_that_is_stated(depth, ratio):
+    draws = Between(1.0, 1.0).factors((2,) * (depth + 1), np.random.default_rng(0), (100_000,))
+    assert reduce(np.matmul, draws[::-1]).std() == pytest.approx(ratio, rel=0.02)
+
+
+def test_wide_hidden_layers_make_an_orthogonal_start_smaller():
+    random = np.random.default_rng(0)
+    for sizes, equal in (((3, 3, 3), True), ((4, 4, 6), True), ((2, 4, 2), False)):
+        product = reduce(np.matmul, Orthogonal(0.1).factors(sizes, random)[::-1])
+        values = np.linalg.svd(product, compute_uv=False)
+        assert (values < 0.1 * (1 + 1e-12)).all()
+        assert np.allclose(values, 0.1, rtol=1e-12) == equal

@@ -54,6 +54,7 @@ def test_its_curves_are_medians_of_the_summaries(sweep):
             and (row["method"] == "linear" or f"{config['init']['scale']:.0e}".replace("e-0", "e-") in row["method"])
         ]  # fmt: skip
         assert row["trials"] == len(mine) == 3 and row["order"] == 3
+        assert 0 <= row["converged"] <= 3 and (row["converged"] == 3 or row["method"] != "linear")
         for column, name in (
             ("error", "error/reconstruction"),
             ("rank_lower", "rank/cp_lower"),

@@ -24,6 +24,10 @@ def larger(tmp_path_factory):
 
 
 @pytest.mark.slow
+def depth_is(method):
+    return pl.col("depth.layers") == int(method.removeprefix("depth "))
+
+
 def test_figure_4_has_a_panel_for_each_size_and_depth(larger):
     shown, left_out = _runs.curves(larger)
     assert len(shown) == 18 and not left_out
@@ -120,6 +124,9 @@ def test_conjecture_1_in_small(tmp_path):
     table, runs = conjectures.curves(sweep), results.gather(sweep)
     assert table["method"].unique(maintain_order=True).to_list() == ["depth 2", "depth 3", conjectures.LEAST]
     assert set(table["trials"]) == {2}
+    for row in table.filter(pl.col("method") != conjectures.LEAST).rows(named=True):
+        own = runs.filter(depth_is(row["method"]) & (pl.col("observations.count") == row["observations"]))
+        assert row["converged"] == own["status"].to_list().count("converged")
     assert (runs["ratio/nuclear_norm_to_nuclear"] > 0.99).all()  # nothing that fits the observations has less
     for row in runs.rows(named=True):
         arrays = results.read_arrays(sweep / row["run"])

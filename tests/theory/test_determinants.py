@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from exact_flow import ExactFlow
-from made_traces import facts
 from runs import trained
 
+from exact_flow import ExactFlow
+from made_traces import facts
 from rankward import results
 from rankward.factorizations.initialisation import Balanced, Between
 from rankward.theory.determinants import protected
@@ -144,3 +144,29 @@ def test_a_sign_that_turns_far_above_the_imbalance_is_a_violation():
 def test_the_threshold_is_the_root_of_the_imbalance(changes, threshold):
     ratios = threshold * np.array([4.0, 1.1, 0.9, 0.5])
     assert protected(facts(**changes), made([1, 1, 1, 1], ratios), 1.0).rows == 2
+
+
+@pytest.mark.parametrize("name", ["Residual", "Reversed"])
+def test_a_factorization_of_ones_own_has_the_sign_of_its_product(tmp_path, name):
+    """Its factors are square, and W is not W_L ... W_1: no statement on chains applies, and none is violated."""
+    own = [f"factorization._target_=own_factorizations.{name}", "depth='2'", "init=gaussian", "lr.eta=0.05"]
+    jobs = [[*own, "init.scale=0.5", "max_iterations=100", f"seed={seed}"] for seed in range(6)]
+    turned = 0
+    for outcome in trained(tmp_path, *jobs):
+        trace, arrays = results.read_trace(outcome.folder), results.read_factors(outcome.folder)
+        factors = [np.asarray(arrays[f"final.{i}"]) for i in (0, 1)]
+        product = np.asarray(arrays["product"])
+        expected = (
+            (np.eye(2) + factors[1]) @ (np.eye(2) + factors[0]) if name == "Residual" else factors[0] @ factors[1]
+        )
+        assert product == pytest.approx(expected, abs=1e-12)
+        assert trace["determinant/sign"][-1] == np.sign(np.linalg.det(product))
+        values = np.linalg.svd(product, compute_uv=False)
+        assert trace["determinant/resolution"][-1] == pytest.approx(values[1] / values[0])
+        turned += trace["determinant/sign"][-1] != np.prod([np.sign(np.linalg.det(factor)) for factor in factors])
+        verdicts = outcome.summary["certificates"]
+        assert "violated" not in {each["verdict"] for each in verdicts.values()}, verdicts
+        assert outcome.summary["engine"] == "reference"
+        flows = [each for key, each in verdicts.items() if key.startswith(("theorem_1", "corollary_1"))]
+        assert {each["verdict"] for each in flows} == {"not applicable"}
+    assert (turned > 0) == (name == "Residual")

@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from rankward.factorizations.initialisation import Gaussian, Identity
-from rankward.theory.propositions import proposition_1, proposition_2, sign_frequency, symmetric_flow, told
 from rankward.theory.solution_set import SolutionSet
 
 
@@ -76,46 +74,3 @@ def test_what_is_no_line_is_refused():
         SolutionSet(np.array([[False, False], [True, True]]), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="tolerance"):
         SolutionSet.of_equation_6().least_norm(1, 0)
-
-
-def test_propositions_1_and_2_hold_and_are_told():
-    findings = [*proposition_1(), *proposition_2()]
-    assert all(finding.holds for finding in findings)
-    assert told(findings).count("holds") == len(findings)
-
-
-def test_signs_are_fair_and_unfair_ones_are_seen():
-    positive, (low, high) = sign_frequency(Gaussian(1.0), (3, 3, 3), draws=40_000)
-    assert low < 0.5 < high and 0 < positive < 40_000
-    assert sign_frequency(Identity(1.0), (2, 2, 2), draws=1000)[0] == 1000
-
-
-def test_the_symmetric_flow_against_factors_in_many_digits():
-    """Both factors by Runge-Kutta in 40 digits, where the determinant can be seen to fall and stay positive."""
-    time, entry, loss, log_determinant = symmetric_flow(0.5, 0.05)
-    mpmath.mp.dps = 40
-    target = mpmath.matrix([[0, 1], [1, 0]])
-
-    def slope(w):
-        error = w * w.T - target
-        error[0, 0] = 0
-        return -(error * w)  # W_2 = W_1^T = w^T: the flow of one factor
-
-    w, steps = mpmath.sqrt(mpmath.mpf("0.5")) * mpmath.eye(2), 400
-    h = mpmath.mpf(time) / steps
-    for _ in range(steps):
-        a = slope(w)
-        b = slope(w + h / 2 * a)
-        c = slope(w + h / 2 * b)
-        d = slope(w + h * c)
-        w = w + h / 6 * (a + 2 * b + 2 * c + d)
-    product = w * w.T
-    assert float(product[0, 0]) == pytest.approx(entry, rel=1e-6)
-    assert float(mpmath.log(mpmath.det(product))) == pytest.approx(log_determinant, rel=1e-6)
-    assert float(((product[0, 1] - 1) ** 2 * 2 + product[1, 1] ** 2) / 2) == pytest.approx(loss, rel=1e-6)
-
-
-def test_the_symmetric_flow_goes_as_far_as_asked():
-    time, entry, loss, log_determinant = symmetric_flow(1.0, 1e-10)
-    assert loss == pytest.approx(1e-10, rel=1e-8) and entry == pytest.approx(1 / np.sqrt(2e-10), rel=1e-4)
-    assert time == pytest.approx(entry**3 / 6, rel=1e-3) and log_determinant == pytest.approx(-(entry**2) / 2, rel=1e-3)

@@ -47,7 +47,7 @@ class MatrixFactorization(Factorization):
 
 @dataclass
 class TensorFactorization(Factorization):
-    """Equation 11: a sum of `components` outer products; null: the product of all dimensions but the largest."""
+    """Equation 12: a sum of `components` outer products; null: the product of all dimensions but the largest."""
 
     components: int | None = None
 

@@ -64,7 +64,7 @@ def _chain(factors: Sequence[Tensor]) -> tuple[Tensor, Backward]:
 
 
 def _components(factors: Sequence[Tensor]) -> tuple[Tensor, Backward]:
-    """Equation 11 as K L', where K and L are Khatri-Rao products of the two halves of the modes; and back."""
+    """Equation 12 as K L', where K and L are Khatri-Rao products of the two halves of the modes; and back."""
     middle = (len(factors) + 1) // 2
     left, left_back = _khatri_rao(factors[:middle])
     right, right_back = _khatri_rao(factors[middle:])

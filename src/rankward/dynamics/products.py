@@ -37,7 +37,7 @@ def product_of(factorization: Factorization) -> Product:
 
 
 def cp_tensors(structure: Components, factors: Sequence[Tensor]) -> Tensor:
-    """The tensors [rows, *dims] of CP factors [rows, d_n, R] (Equation 11), float64.
+    """The tensors [rows, *dims] of CP factors [rows, d_n, R] (Equation 12), float64.
 
     Example:
         >>> cp_tensors(Components((2, 2), 1), [torch.ones(3, 2, 1), 2 * torch.ones(3, 2, 1)]).shape

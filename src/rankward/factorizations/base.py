@@ -20,7 +20,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Components:
-    """A sum of outer products (Equation 11): mode n's factor is [dims[n], components]."""
+    """A sum of outer products (Equation 12): mode n's factor is [dims[n], components]."""
 
     dims: tuple[int, ...]
     components: int

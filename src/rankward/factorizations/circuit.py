@@ -14,7 +14,7 @@ class ConvolutionalArithmeticCircuit(nn.Module):
 
     Each of N inputs, a one-hot vector, passes a locally connected 1x1 linear operator with R channels; product pooling
     over the inputs and a sum over the channels follow. On all index tuples its outputs are the entries of the tensor
-    that the operator's weights factorize (Equation 11), so learning it from examples is tensor completion.
+    that the operator's weights factorize (Equation 12), so learning it from examples is tensor completion.
 
     Args:
         dims: d_1, ..., d_N, the length of each one-hot input.

@@ -17,7 +17,7 @@ MODES = "abcdefghijklmnopqrstuvwxy"
 
 
 class TensorFactorization(Factorization):
-    """The sum over r of the outer products of the factors' columns r (Equation 11); mode n's factor is [d_n, R].
+    """The sum over r of the outer products of the factors' columns r (Equation 12); mode n's factor is [d_n, R].
 
     Args:
         dims: (d_1, ..., d_N), N at least 2.

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
-from rankward.figures._quartiles import quartiles, with_bars
+from rankward.figures._quartiles import HOLLOW, draw_medians, quartiles, trials
 from rankward.figures._runs import short
 
 ERROR, LOWER, UPPER = "error/reconstruction", "rank/cp_lower", "rank/cp_upper"
@@ -23,7 +23,8 @@ HEIGHTS = {"bottom": 0.95, "row": 2.1, "between": 0.25, "top": 0.3}
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each order, method and number of observations: medians and quartiles over trials.
 
-    Diverged and unfinished runs are left out; `trials` says how many are in.
+    Diverged and unfinished runs are left out; `trials` says how many are in, `converged` how many of them met the
+    stop.
 
     Raises:
         ResultsError: no finished run with a reconstruction error and ranks.
@@ -45,7 +46,7 @@ def curves(sweep: Path) -> pl.DataFrame:
             observations=pl.col("observations.count"),
         )
         .group_by("order", "method", "observations")
-        .agg(pl.len().alias("trials"), pl.col("init.scale").first().alias("init"), *statistics)
+        .agg(*trials(), pl.col("init.scale").first().alias("init"), *statistics)
     )
     if found.is_empty():
         raise results.ResultsError(f"cannot draw {sweep}: no finished tensor run there")
@@ -87,7 +88,7 @@ def _figure(table: pl.DataFrame) -> Figure:
     axes[1][0].set_ylabel("rank")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), bbox_to_anchor=(0.5, 0.13 / height))
-    text = "medians and quartiles over trials; thin lines: between the rank's lower and upper bound"
+    text = f"medians and quartiles over trials ({HOLLOW}); thin lines: between the rank's lower and upper bound"
     figure.text(0.5, 0.06 / height, text, ha="center", va="bottom", fontsize=6.5, color="0.4")
     return figure
 
@@ -101,7 +102,6 @@ def _method(above: Axes, below: Axes, rows: pl.DataFrame, method: str, number: i
     look: Any = {"color": color, "marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "capsize": 2}
     look |= {"linewidth": 1.1, "elinewidth": 0.9, "label": method}
     for axis, name in ((above, "error"), (below, "rank_upper")):
-        middle, bars = with_bars(rows, name)
-        axis.errorbar(x, middle, yerr=bars, **look)
+        draw_medians(axis, x, rows, name, look)
     lower, upper = rows["rank_lower_median"].to_numpy(), rows["rank_upper_median"].to_numpy()
     below.vlines(x, lower, upper, color=color, linewidth=0.6, alpha=0.6)

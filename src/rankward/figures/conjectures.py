@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
-from rankward.figures._quartiles import quartiles, with_bars
+from rankward.figures._quartiles import HOLLOW, draw_medians, quartiles, trials
 
 ERROR, RANK, RATIO = "error/reconstruction", "rank/effective", "ratio/nuclear_norm_to_nuclear"
 RIVAL = {ERROR: "rival/nuclear_error", RANK: "rival/nuclear_effective_rank"}
@@ -21,7 +21,8 @@ LEAST = "least nuclear norm"
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each method (a depth, or the rival) and number of observations: medians and quartiles over trials.
 
-    Diverged and unfinished runs are left out; `trials` says how many are in.
+    Diverged and unfinished runs are left out; `trials` says how many are in, `converged` how many of them met the
+    stop. The rival meets the observations in every trial.
 
     Raises:
         ResultsError: no finished run with a ground truth and its rival.
@@ -37,6 +38,7 @@ def curves(sweep: Path) -> pl.DataFrame:
         error=pl.col(ERROR),
         rank=pl.col(RANK),
         ratio=pl.col(RATIO),
+        status="status",
     )
     rival = runs.unique(["observations.count", "observations.seed"]).select(
         method=pl.lit(LEAST),
@@ -44,9 +46,10 @@ def curves(sweep: Path) -> pl.DataFrame:
         error=pl.col(RIVAL[ERROR]),
         rank=pl.col(RIVAL[RANK]),
         ratio=pl.lit(1.0),
+        status=pl.lit("converged"),
     )
     statistics = quartiles({name: name for name in ("error", "rank", "ratio")})
-    found = pl.concat([own, rival]).group_by("method", "observations").agg(pl.len().alias("trials"), *statistics)
+    found = pl.concat([own, rival]).group_by("method", "observations").agg(*trials(), *statistics)
     return found.sort(pl.col("method") == LEAST, "method", "observations")
 
 
@@ -73,6 +76,7 @@ def _figure(table: pl.DataFrame) -> Figure:
             _line(axis, table.filter(pl.col("method") == method), name, method, number)
         axis.set(title=title, xlabel="observations", **look)
     axes[0].legend()
+    figure.supxlabel(HOLLOW, fontsize=6.5, color="0.4")
     return figure
 
 
@@ -83,5 +87,4 @@ def _line(axis: Axes, rows: pl.DataFrame, name: str, method: str, number: int) -
         "linestyle": "--" if rival else "-",
     }
     look |= {"marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "linewidth": 1.1, "capsize": 2}
-    middle, bars = with_bars(rows, name)
-    axis.errorbar(rows["observations"], middle, yerr=bars, label=method, elinewidth=0.9, **look)
+    draw_medians(axis, rows["observations"].to_numpy(), rows, name, look | {"label": method, "elinewidth": 0.9})

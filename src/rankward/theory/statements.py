@@ -76,8 +76,8 @@ def _premises_of_theorem_1(facts: Facts) -> list[tuple[np.ndarray | bool, str]]:
 def _slack(facts: Facts, limit: np.ndarray | float) -> np.ndarray:
     """The relative error that rounding leaves in |W_11| compared with its sharp bound.
 
-    An entry of size |W_11| has a rounding error of about `rounding` |W_11|, which is a share of `rounding` |W_11|^2 of the
-    residual W_22 ~ 1 / |W_11|.
+    An entry of size |W_11| has a rounding error of about `rounding` |W_11|, which is a share of `rounding` |W_11|^2 of
+    the residual W_22 ~ 1 / |W_11|.
     """
     return np.asarray(np.fmax(SLACK, ROUNDINGS * facts.rounding * np.square(limit)))
 
@@ -138,9 +138,9 @@ class Corollary1(_UnderTheorem1):
 
     A limit says nothing of a finite run by itself: a norm that is large from the start may stay there for long. The
     run had to show growth where a norm (or |W_11|) was somewhere below what its last loss forces: Equation 8, or the
-    sharp bound on |W_11|, which no norm is below. In the same way the rank had to fall where it was above Equation 9 or 10
-    of the last loss. `violated` where it did not. `holds` where it did, and a line fit to the logarithms over the last
-    decade of the loss goes the right way by three standard errors: `slope` against ln loss, `standard_error`.
+    sharp bound on |W_11|, which no norm is below. In the same way the rank had to fall where it was above Equation 9 or
+    10 of the last loss. `violated` where it did not. `holds` where it did, and a line fit to the logarithms over the
+    last decade of the loss goes the right way by three standard errors: `slope` against ln loss, `standard_error`.
     """
 
     name = "corollary_1"
@@ -213,8 +213,8 @@ def fitted_slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 class Theorem2(Certificate):
     """The unobserved entry's lower bound where the determinant has the sign that forces it: any b, any position.
 
-    It is arithmetic, so it holds row by row, of descent as well: rows with that sign are judged. Flow from a balanced start
-    keeps the sign; `until` is the iteration up to which the run's balance protects it. The bound is sharp for 2x2
+    It is arithmetic, so it holds row by row, of descent as well: rows with that sign are judged. Flow from a balanced
+    start keeps the sign; `until` is the iteration up to which the run's balance protects it. The bound is sharp for 2x2
     problems; of larger square matrices it covers Appendix E's problem, where it is not. `limit` is the bound at loss 0:
     infinity where b_22 = 0.
     """

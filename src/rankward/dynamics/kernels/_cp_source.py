@@ -1,4 +1,4 @@
-# Text, not a module: gradient descent on CP factors (Equation 11) of one run, vectors along the components.
+# Text, not a module: gradient descent on CP factors (Equation 12) of one run, vectors along the components.
 # Below the text of `tiles.py`, which brings VECTORS (of a chunk) and the inner loops.
 # mypy: ignore-errors
 

@@ -66,9 +66,9 @@ def determinant_resolution(
 ) -> Float[Tensor, " runs"]:
     """How near a determinant is to zero: the least ratio, over the factors, of a singular value to the largest one.
 
-    The singular value is the n-th, for an n x n product: the smallest of a square factor, and that of a wide or tall one
-    at which the product loses its rank. Where W_L ... W_1 is not `product` to the bit, the ratio is that of `product`
-    itself. NaN for a zero matrix, and for a product that is not square.
+    The singular value is the n-th, for an n x n product: the smallest of a square factor, and that of a wide or tall
+    one at which the product loses its rank. Where W_L ... W_1 is not `product` to the bit, the ratio is that of
+    `product` itself. NaN for a zero matrix, and for a product that is not square.
 
     Example:
         >>> factors = [torch.eye(2)[None], torch.diag(torch.tensor([1.0, 0.25]))[None]]
