@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rankward import results
 from rankward.paper.steps import SWEEPS, Step
 from rankward.theory.certificates import HOLDS as HOLDS
+from rankward.theory.certificates import NOT_APPLICABLE as NOT_APPLICABLE
+from rankward.theory.certificates import SAYS_NOTHING as SAYS_NOTHING
 from rankward.theory.certificates import VIOLATED as VIOLATED
 
 if TYPE_CHECKING:
     import polars as pl
 
-PART, NOT_RUN = "in part", "not run"  # beside the verdicts of certificates
+PART, FAILS, NOT_RUN = "in part", "fails", "not run"  # beside the verdicts of certificates
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class Claim:
         section: where it stands there.
         says: it, in a line.
         needs: names of the steps whose results it reads.
-        verdict: one of the four above.
+        rule: how the verdict follows from the numbers, thresholds included.
+        omits: what the trial does not cover.
+        verdict: `holds`, `violated` (of a proven statement), `fails` (of a conjecture), `in part` or `not run`.
+        trials: what was tried, and how often.
         found: sentences with the numbers that came out.
         header, rows: a table of them.
         figure: name of a picture.
@@ -40,7 +45,10 @@ class Claim:
     section: str
     says: str
     needs: tuple[str, ...]
+    rule: str
+    omits: str
     verdict: str = NOT_RUN
+    trials: str = ""
     found: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()

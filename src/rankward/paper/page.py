@@ -10,10 +10,13 @@ from typing import Any
 from rankward import __version__, results
 from rankward.pages.report import asset, page
 from rankward.paper.claim import Evidence, tried
+from rankward.paper.conjectures import CONJECTURES, DYNAMICS
 from rankward.paper.matrices import MATRICES
-from rankward.paper.steps import FIGURES, PAPER, steps
+from rankward.paper.steps import FIGURES, PAPER, left_out, steps
 from rankward.paper.tensors import TENSORS
 from rankward.paper.theory import THEORY
+
+CLAIMS = (*CONJECTURES, *THEORY, *MATRICES, *DYNAMICS, *TENSORS)
 
 
 def write_page(out: Path, quick: bool, done: Mapping[str, Any]) -> Path:
@@ -28,12 +31,13 @@ def write_page(out: Path, quick: bool, done: Mapping[str, Any]) -> Path:
     every = steps(quick)
     sound = {step.name for step in every if done.get(step.name, {}).get("code") == 0}
     evidence = Evidence(out, every, sound)
-    claims = [tried(claim, evidence, trial) for claim, trial in (*THEORY, *MATRICES, *TENSORS)]
+    claims = [tried(claim, evidence, trial) for claim, trial in CLAIMS]
     text = page(
         "paper.html",
         style=asset("page.css"),
         version=__version__,
         quick=quick,
+        left_out=left_out(),
         claims=claims,
         commands=evidence.commands,
         seconds=sum(done[name]["seconds"] for name in sound),

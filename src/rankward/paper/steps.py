@@ -42,26 +42,33 @@ class Step:
 FLOW = "lr=flow init=balanced init.determinant=positive depth=2,3,4"
 WHOLE = (
     ("propositions", "propositions", 9),
-    ("theorem_1", f"-m {FLOW} init.scale=1e-3,1e-6 seed=range(0,10)", 3),
+    ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1e-3,1e-6 seed=range(0,10)", 6),
     ("theorem_2", "-m experiment=figure5 lr=flow", 9),
     ("figure1", "-m experiment=figure1", 3),
     ("figure1_float32", "-m experiment=figure1 dtype=float32", 4),
     ("figure1_refined", "-m experiment=figure1_refined", 4),
     ("figure4", "-m experiment=figure4", 15),
     ("figure5", "-m experiment=figure5", 2),
+    ("descent_to_flow", "-m experiment=descent_to_flow", 10),
+    ("conjectures", "-m experiment=conjectures", 110),
+    ("departure", "-m experiment=departure", 180),
     ("figure2", "-m experiment=figure2", 85),
     ("circuit", "circuit", 1),
     ("figure6", "-m experiment=figure6 seed=0,1,2", 345),
 )
+SMALLER = "observations.dims=[30,30] observations.rank=2 observations.count=200,300,600"
 COUNTS = "observations.count=50,100,200,400"
 QUICK = (
     ("propositions", "propositions --draws 100000", 3),
-    ("theorem_1", f"-m {FLOW} init.scale=1e-3 seed=range(0,5)", 2),
+    ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1e-3 seed=range(0,5)", 4),
     ("theorem_2", "-m experiment=figure5 lr=flow observations.b_22=0.05,0.1,0.5", 1),
     ("figure1", "-m experiment=figure1", 3),
     ("figure1_refined", "-m experiment=figure1_refined", 4),
     ("figure4", "-m experiment=figure4 init=balanced", 8),
     ("figure5", "-m experiment=figure5", 2),
+    ("descent_to_flow", "-m experiment=descent_to_flow lr.eta=geomspace(1e-1,3.125e-03,6)", 2),
+    ("conjectures", f"-m experiment=conjectures {SMALLER}", 5),
+    ("departure", "-m experiment=departure seed=range(0,20)", 30),
     ("figure2", f"-m experiment=figure2_order3 {COUNTS} seed=0,1", 5),
     ("circuit", "circuit", 1),
     ("figure6", f"-m experiment=figure2_order3 observations.rank=3 figures=[figure6] {COUNTS} seed=0,1", 6),
@@ -76,3 +83,16 @@ def steps(quick: bool = False) -> list[Step]:
         'rankward -m experiment=figure1'
     """
     return [Step(name, tuple(text.split()), seconds) for name, text, seconds in (QUICK if quick else WHOLE)]
+
+
+def left_out() -> list[tuple[str, str, str]]:
+    """For each step that --quick does not run in full: its name, its command in full, and the quick one ("" for none).
+
+    Example:
+        >>> [name for name, _, here in left_out() if not here]
+        ['figure1_float32']
+    """
+    quick = {step.name: step.command for step in steps(quick=True)}
+    return [
+        (step.name, step.command, quick.get(step.name, "")) for step in steps() if quick.get(step.name) != step.command
+    ]

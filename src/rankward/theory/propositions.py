@@ -84,7 +84,7 @@ def _confining(name: str, norm: Callable[[np.ndarray], np.ndarray], share: float
     return Finding(
         "Proposition 1",
         f"{name} along S",
-        f"least, {values.min():.7g}, for W_11 from {at.min():.4g} to {at.max():.4g}; within {share:.0%} of that for W_11 "
+        f"least, {values.min():.7g}, for W_11 from {at.min():.4g} to {at.max():.4g}; within {share:.0%} of that "
         f"from {near.min():.4g} to {near.max():.4g}",
         confined,
     )
@@ -119,8 +119,8 @@ def proposition_3(draws: int = DRAWS, depth: int = 3, size: int = 2, seed: int =
     """The sign of the initial product's determinant over many draws, with an exact binomial interval around it.
 
     Each initialisation has draws of its own. The intervals hold together: if the sign is fair, any of them misses one
-    half with probability at most `FALSE_ALARM` (Bonferroni). They can see a frequency that differs from one half by more
-    than the interval's width.
+    half with probability at most `FALSE_ALARM` (Bonferroni). They can see a frequency that differs from one half by
+    more than the interval's width.
     """
     kinds: dict[str, Initialisation] = {
         "gaussian": Gaussian(1.0),
@@ -201,7 +201,7 @@ def proposition_4(alphas: Sequence[float] = ALPHAS, stop_loss: float = 1e-10) ->
                 "Proposition 4",
                 f"depth 2 from {alpha:g} I, flow",
                 f"loss {loss:.3g} at time {time:.3g}, W_11 {entry:.6g}, ln det {log_determinant:.6g}; at W_11 = "
-                f"{first[1]:.3g} {first[3]:.6g}, from the entries {np.log(determinant):.6g}; c moves by {c[1] - c[0]:.2g}",
+                f"{first[1]:.3g} {first[3]:.6g}, by entries {np.log(determinant):.6g}; c moves by {c[1] - c[0]:.2g}",
                 bool(loss <= stop_loss * (1 + 1e-6) and entry > 0 and agrees and falling and abs(c[1] - c[0]) < 0.05),
             )
         )

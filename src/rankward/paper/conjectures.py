@@ -1,0 +1,148 @@
+"""The two conjectures that the paper weighs, and how near descent is to the flow of its theory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from rankward.figures import conjectures, descent_to_flow
+from rankward.paper.claim import FAILS, HOLDS, PART, Claim, Evidence, Trial, number, span
+from rankward.theory.solution_set import SolutionSet
+
+NORMS = {"norm/nuclear": 1.0, "norm/frobenius": 2.0, "norm/spectral": float("inf"), "norm/schatten_0.5": 0.5}
+BEYOND = 1.5  # times the least norm: so far a run must end from it
+ALIKE = 0.1  # by so much may the order of descent's distance from the flow differ from 1
+DEPTH = "depth.layers"
+
+
+def _ratios(evidence: Evidence) -> pl.DataFrame:
+    """Figure 1's balanced runs: depth, status, and each norm over the least among the solutions of Equation 6."""
+    solutions = SolutionSet.of_equation_6()
+    runs = evidence.runs("figure1").filter(pl.col("init.name") == "balanced")
+    least = {name: solutions.least_norm(p).upper for name, p in NORMS.items()}
+    shares = [(pl.col(name) / least[name]).alias(name) for name in NORMS]
+    return runs.select(DEPTH, "lr.eta", "init.scale", "status", *shares).sort(DEPTH, "lr.eta", descending=[False, True])
+
+
+def _table(ratios: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "header": ("depth", "lr", "init", "status", *(f"{name} over the least" for name in NORMS)),
+        "rows": tuple(tuple(map(number, row)) for row in ratios.rows()),
+    }
+
+
+def _conjecture_1(evidence: Evidence) -> dict[str, Any]:
+    ratios = _ratios(evidence)
+    two = ratios.filter(pl.col(DEPTH) == 2)
+    nuclear = two["norm/nuclear"].to_list()
+    away = (two["status"] == "converged").all() and min(nuclear) > BEYOND and nuclear[-1] >= nuclear[0]
+    return {
+        "verdict": FAILS if away else PART,
+        "trials": f"{two.height} balanced runs of depth 2 on Equation 6, and the completions of random matrices below.",
+        "found": (
+            f"On Equation 6, depth 2 ends with {span(nuclear)} times the least nuclear norm, farther from it with the "
+            "smaller rate and start.",
+            *_where_it_looks_right(evidence.sweep("conjectures")),
+        ),
+        "figure": "conjectures",
+        **_table(two),
+    }
+
+
+def _where_it_looks_right(sweep: Path) -> list[str]:
+    """For depth 2 on random completions: the numbers of observations with a median nuclear norm near the least."""
+    rows = conjectures.curves(sweep).filter(pl.col("method") == "depth 2").sort("observations")
+    said = [
+        f"{row['observations']:,} observations: {number(row['ratio_median'])} times the least nuclear norm, error "
+        f"{number(row['error_median'], 3)} ({row['converged']} of {row['trials']} converged)"
+        for row in rows.rows(named=True)
+    ]
+    return [f"Random matrices at depth 2, medians: {'; '.join(said)}."] if said else []
+
+
+def _conjecture_2(evidence: Evidence) -> dict[str, Any]:
+    ratios = _ratios(evidence)
+    ends = [ratios[name].min() for name in NORMS]
+    away = (ratios["status"] == "converged").all() and min(ends) > BEYOND
+    return {
+        "verdict": HOLDS if away else PART,
+        "trials": f"{ratios.height} balanced runs of Figure 1, one set of observations for all {len(NORMS)} norms.",
+        "found": (
+            "They end with at least "
+            + ", ".join(f"{number(end)} ({name.removeprefix('norm/')})" for end, name in zip(ends, NORMS, strict=True))
+            + " times the least norm among the solutions.",
+        ),
+        **_table(ratios),
+    }
+
+
+def _flow_and_descent(evidence: Evidence) -> dict[str, Any]:
+    table = descent_to_flow.curves(evidence.sweep("descent_to_flow"))
+    orders = descent_to_flow.orders(table)
+    known = orders.filter(pl.col("points") >= 3)
+    alike = known.height == orders.height and bool(((known["order"] - 1).abs() <= ALIKE).all())
+    return {
+        "verdict": HOLDS if alike else PART,
+        "trials": f"One balanced start, {table.height} descents against {orders.height} flows.",
+        "found": tuple(
+            f"Depth {row['depth']}: the distance of |W_11| from the flow's at equal losses falls with order "
+            f"{number(row['order'])} ± {number(row['standard_error'], 1)} in the learning rate ({row['points']} "
+            f"points)."
+            for row in orders.rows(named=True)
+        ),
+        "header": ("depth", "dtype", "lr", "largest relative distance"),
+        "rows": tuple(tuple(map(number, row)) for row in table.rows()),
+        "figure": "descent_to_flow",
+    }
+
+
+CONJECTURES: tuple[tuple[Claim, Trial], ...] = (
+    (
+        Claim(
+            "Conjecture 1",
+            "Section 1",
+            "(Gunasekar et al. 2017; the paper argues against it.) With small steps from near zero, descent on a "
+            "full-dimensional matrix factorization converges to a solution of least nuclear norm.",
+            ("figure1", "conjectures"),
+            f"Fails where every balanced run of depth 2 in Figure 1 converges, ends above {BEYOND} times the least "
+            f"nuclear "
+            "norm, and no nearer to it with the smaller rate and start; else in part.",
+            "The limit of zero rate and start, which the conjecture is about: Theorem 1 covers it, for flow.",
+        ),
+        _conjecture_1,
+    ),
+    (
+        Claim(
+            "Conjecture 2",
+            "Section 1",
+            "(Arora et al. 2019; the paper affirms it.) For any norm or quasi-norm there are observations with which "
+            "small "
+            "steps from near zero do not ensure a solution of least norm.",
+            ("figure1",),
+            f"Holds where every balanced run of Figure 1 converges and ends above {BEYOND} times the least of each "
+            f"norm "
+            "in the table; else in part.",
+            "Other norms, and the limit of zero rate and start.",
+        ),
+        _conjecture_2,
+    ),
+)
+DYNAMICS: tuple[tuple[Claim, Trial], ...] = (
+    (
+        Claim(
+            "Flow and descent",
+            "Section 2",
+            "Gradient flow from a balanced start is what descent with small steps approximates.",
+            ("descent_to_flow",),
+            f"Holds where, at each depth, the distance in float64 falls with an order within {ALIKE} of 1, fit to at "
+            f"least "
+            "three learning rates; else in part.",
+            "Other starts, and losses below 2e-2 at depth 2 and 1e-3 at depth 3: later the descent of depth 2 loses "
+            "the "
+            "sign of its determinant.",
+        ),
+        _flow_and_descent,
+    ),
+)
