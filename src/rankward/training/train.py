@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import part_of
 from rankward.training.devices import accelerator, check_devices, precision
-from rankward.training.ensemble import Ensemble, traits
+from rankward.training.ensemble import Ensemble, observed, traits
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
 
@@ -146,6 +147,7 @@ def check(run: RunConfig, elsewhere: bool = False) -> None:
     if not elsewhere:
         check_devices(run)
     EnsembleModule(Ensemble.of([run]))
+    _say_what_was_read(run)
     if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
         raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
 
@@ -163,9 +165,21 @@ def check_all(runs: Sequence[RunConfig], elsewhere: bool = False) -> dict[int, E
             if alike not in sound:
                 check(run, elsewhere)
                 sound.add(alike)
+            _say_what_was_read(run)
         except (ConfigError, DataError) as error:
             wrong[place] = error
     return wrong
+
+
+def _say_what_was_read(run: RunConfig) -> None:
+    """The note of the run's observations on standard error, once for each file."""
+    note, path = observed(run).note, setting(run.observations, "path")
+    if note and path not in _said:
+        _said.add(path)
+        print(f"rankward: {note}", file=sys.stderr)
+
+
+_said: set[str | None] = set()
 
 
 def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
@@ -261,6 +275,7 @@ class Leavings:
     def summary(self, index: int) -> dict[str, Any]:
         """What `summary.json` holds of a run."""
         module, trace = self.module, self.traces[index]
+        note = module.ensemble.measurements[index].note
         status = Status(int(module.progress.status[index]))
         status = Status.INTERRUPTED if status == Status.RUNNING else status
         return {
@@ -274,7 +289,7 @@ class Leavings:
             "config_hash": self.digests[index],
             "versions": versions(),
             "stop": _stop(module, index),
-            "notes": self.notes,
+            "notes": self.notes | ({"observations": note} if note else {}),
             "certificates": module.verdicts(index, trace) if trace else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
