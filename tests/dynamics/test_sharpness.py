@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse.linalg
 import torch
 
-from rankward.dynamics.sharpness import sharpness
-from rankward.factorizations import LinearFactorization, MatrixFactorization, TensorFactorization
+from rankward.dynamics.sharpness import least_sharpness, sharpness
+from rankward.factorizations import Chain, LinearFactorization, MatrixFactorization, TensorFactorization
 from rankward.factorizations.initialisation import Balanced, Gaussian
 from rankward.observations import random_matrix, random_tensor, sensing, two_by_two
 
@@ -106,3 +106,30 @@ def test_float32_factors_are_measured_in_float64():
     factorization, seen = MatrixFactorization((2, 2), 3), two_by_two()
     factors = [f.float() for f in factorization.start(Gaussian(1.0), 0)]
     assert measured(factorization, factors, seen) == measured(factorization, [f.double() for f in factors], seen)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_solution_has_less_than_the_least_sharpness(seed):
+    for factorization, scale in (
+        (MatrixFactorization((3, 4), 3, [2, 5]), 1.0),
+        (TensorFactorization((2, 3, 2), 3), 0.5),
+    ):
+        factors = factorization.start(Gaussian(10.0 ** (seed - 2)), seed)
+        made = factorization.product(factors)
+        ones = torch.ones_like(made)[None]  # all observed, and fit
+        found = sharpness(factorization.product, [f[None] for f in factors], ones, made[None], torch.tensor([scale]))
+        assert found.item() >= least_sharpness(factorization.structure, made.abs().max().item(), scale) * (1 - 1e-12)
+
+
+def test_the_least_sharpness_is_reached():
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    for layers in (1, 2, 3, 5):
+        factors = [7.0 ** (1 / layers) * one] * layers
+        product = MatrixFactorization((1, 1), layers).product
+        found = sharpness(product, factors, one, 7 * one, torch.ones(1)).item()
+        assert found == pytest.approx(least_sharpness(Chain((1,) * (layers + 1)), 7.0), rel=1e-12)
+    factorization = TensorFactorization((1, 1, 1), 4)  # four components of 7/4 each
+    factors = [torch.full((1, 1, 4), (7 / 4) ** (1 / 3), dtype=torch.float64)] * 3
+    found = sharpness(factorization.product, factors, one[None], 7 * one[None], torch.tensor([2.0])).item()
+    assert found == pytest.approx(least_sharpness(factorization.structure, 7.0, 2.0), rel=1e-12)
+    assert least_sharpness(None, 7.0) == 0

@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from rankward.dynamics.reference import loss, one_thread
+from rankward.factorizations.base import Chain, Components
 
 DENSE = 256  # parameters up to which the whole Hessian is made
 STEPS = 100  # products of the Hessian with a vector at most, where there are more
@@ -54,6 +55,32 @@ def sharpness(
             for run in range(len(scale))
         ]
     return torch.tensor(each, dtype=torch.float64)
+
+
+def least_sharpness(structure: Chain | Components | None, size: float, scale: float = 1.0) -> float:
+    """A bound from below for the sharpness of all factors that fit every observed entry; 0 where none is known.
+
+    At a solution the Hessian is `scale` times the sum, over observed entries, of the outer products of their gradients
+    g in the factors. For a product of L matrices |g|^2 = sum_l |e_i^T W_L...W_(l+1)|^2 |W_(l-1)...W_1 e_j|^2, and by
+    Cauchy's inequality for neighbouring layers and that of the means |g|^2 >= L size^(2 - 2/L). For N modes and R
+    components it is N R (size / R)^(2 - 2/N) in the same way. Both are reached where one entry is all there is.
+
+    Args:
+        structure: of the factorization.
+        size: the absolute value of an observed entry; the largest gives the best bound.
+        scale: what the half sum of squares is multiplied by.
+
+    Example:
+        >>> least_sharpness(Chain((2, 2, 2)), 10.0), least_sharpness(Components((2, 2), 3), 10.0)
+        (20.0, 20.0)
+    """
+    if isinstance(structure, Chain):
+        layers = len(structure.sizes) - 1
+        return scale * layers * size ** (2 - 2 / layers)
+    if isinstance(structure, Components):
+        modes, components = len(structure.dims), structure.components
+        return scale * modes * components * (size / components) ** (2 - 2 / modes)
+    return 0.0
 
 
 def _of_run(

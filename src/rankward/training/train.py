@@ -26,6 +26,7 @@ from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, Progre
 from rankward.training.checkpoints import part_of
 from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, observed, traits
+from rankward.training.hints import hint
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
 
@@ -228,6 +229,7 @@ class Leavings:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.whole_trace()
         self.traces = _by_run(self.trace, len(digests))
+        self.final = [factor.detach().cpu() for factor in module.factors]
         self.products = final_products(module)
         metrics = module.trace_metrics.values()
         self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}
@@ -264,7 +266,7 @@ class Leavings:
         ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
             **{f"initial.{i}": f[index].numpy() for i, f in enumerate(ensemble.factors)},
-            **{f"final.{i}": f[index].detach().cpu().numpy() for i, f in enumerate(self.module.factors)},
+            **{f"final.{i}": f[index].numpy() for i, f in enumerate(self.final)},
             "product": self.products[index].numpy(),
             **measurement.arrays(),
         }
@@ -275,7 +277,8 @@ class Leavings:
     def summary(self, index: int) -> dict[str, Any]:
         """What `summary.json` holds of a run."""
         module, trace = self.module, self.traces[index]
-        note = module.ensemble.measurements[index].note
+        read = module.ensemble.measurements[index].note
+        hints = hint(module.ensemble, index, self.final, module.progress, trace) if self.targets else {}
         status = Status(int(module.progress.status[index]))
         status = Status.INTERRUPTED if status == Status.RUNNING else status
         return {
@@ -289,7 +292,7 @@ class Leavings:
             "config_hash": self.digests[index],
             "versions": versions(),
             "stop": _stop(module, index),
-            "notes": self.notes | ({"observations": note} if note else {}),
+            "notes": self.notes | ({"observations": read} if read else {}) | hints,
             "certificates": module.verdicts(index, trace) if trace else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
