@@ -179,3 +179,111 @@ def test_shapes_counts_and_keys(tmp_path):
 def test_csv_lines_that_cannot_be_used(tmp_path, line):
     (tmp_path / "seen.csv").write_text("0,2,1\n" + line + "\n")
     told(tmp_path / "seen.csv", "line 2|integer|below 0|twice")
+
+
+def test_four_columns_need_the_size_of_a_tensor(tmp_path):
+    path = tmp_path / "ratings.csv"
+    # A user, an item, a rating and a time; whole and half stars, with and without a header.
+    for text in ("196,242,3,881250949\n186,302,4,891717742\n", "u,i,r,t\n196,242,3,88125\n186,302,3.5,89171\n"):
+        path.write_text(text)
+        told(path, r"lines have 4 columns: entries of a matrix have three, .*cut -d, -f1-3.*need observations\.dims")
+        told(path, "has not the 3 axes of the file's lines: entries of a matrix have three", dims=[200, 400])
+    path.write_text("196,242,3,881250949\n186,302,,891717742\n")  # a rating is missing
+    told(path, "may be a matrix, or places")
+    path.write_text("0,1,0,2.5\n1,0,1,3\n")
+    assert from_file(str(path), dims=[2, 2, 2]).values[0, 1, 0] == 2.5
+    path.write_text("0,1,0,1,2.5\n")
+    told(path, "lines have 5 columns")
+
+
+@pytest.mark.parametrize(
+    ("text", "dims", "line"),
+    [
+        ("0,0,5\n0,1,3\n1,0,4\n", None, "3 entries of 2 x 2, values from 3 to 5"),
+        ("0,1,2.5\n", None, "1 entry of 1 x 2, values from 2.5 to 2.5; no entry in column 0: indices count from 0"),
+        (
+            "0,0,1\n3,0,1\n4,1,-1\n9,1,1\n",
+            [12, 2],
+            "4 entries of 12 x 2, values from -1 to 1; "
+            "no entry in rows 1, 2, 5 to 8, 10, 11: indices count from 0",
+        ),
+        (
+            "1,1,5\n1,2,3\n2,1,4\n",
+            None,
+            "3 entries of 3 x 3, values from 3 to 5; no entry in row 0 and column 0: "
+            "indices count from 0, and these seem to start from 1 (subtract 1 from each)",
+        ),
+        (
+            "1,1,5\n1,2,3\n2,1,4\n",
+            [4, 4],
+            "3 entries of 4 x 4, values from 3 to 5; no entry in rows 0, 3 and columns 0, 3: indices count from 0",
+        ),
+        (
+            "1,1,2,5\n2,2,1,3\n",
+            [3, 3, 3],
+            "2 entries of 3 x 3 x 3, values from 3 to 5; no entry in index 0 of axis 0 and index 0 of axis 1 and "
+            "index 0 of axis 2: indices count from 0, and these seem to start from 1 (subtract 1 from each)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_list_says_what_was_read(tmp_path, text, dims, line):
+    (tmp_path / "seen.csv").write_text(text)
+    path = str(tmp_path / "seen.csv")
+    assert from_file(path, dims=dims).note == f"observations.path: {path!r}: {line}"
+
+
+def test_many_indices_without_an_entry_are_counted(tmp_path):
+    (tmp_path / "seen.csv").write_text("".join(f"{row},0,1\n" for row in range(0, 41, 2)))
+    assert "no entry in rows 1, 3, 5, 7 (and 16 more): " in from_file(str(tmp_path / "seen.csv")).note
+
+
+def test_an_array_is_worth_a_line_where_a_row_has_no_entry(tmp_path):
+    np.save(tmp_path / "seen.npy", WHOLE)
+    assert from_file(str(tmp_path / "seen.npy")).note == ""
+    from_one = np.full((4, 3), np.nan)
+    from_one[1:, 1:] = 2.0
+    np.save(tmp_path / "seen.npy", from_one)
+    np.savez(tmp_path / "seen.npz", mask=~np.isnan(from_one), values=np.nan_to_num(from_one))
+    np.savetxt(tmp_path / "seen.csv", from_one, delimiter=",")
+    one_hot = np.zeros((2, 2, 2))
+    one_hot[0, 1, 1] = one_hot[1, 1, 0] = 1
+    torch.save({"A": torch.from_numpy(one_hot), "y": torch.ones(2)}, tmp_path / "seen.pt")
+    for name in ("seen.npy", "seen.npz", "seen.csv"):
+        note = from_file(str(tmp_path / name)).note
+        assert "6 entries of 4 x 3, values from 2 to 2; no entry in row 0 and column 0" in note
+        assert note.endswith("these seem to start from 1 (subtract 1 from each)")
+    assert from_file(str(tmp_path / "seen.pt")).note.endswith("no entry in row 0: indices count from 0")
+
+
+def test_ids_from_one_beyond_the_size_and_ids_with_gaps_are_told(tmp_path):
+    (tmp_path / "seen.csv").write_text("1,1,5\n2,3,3\n")
+    told(tmp_path / "seen.csv", r"entry \(2, 3\) lies outside of a 2x3 matrix: .* start from 1", dims=[2, 3])
+    (tmp_path / "seen.csv").write_text("0,1,5\n2,3,3\n")
+    told(tmp_path / "seen.csv", r"entry \(2, 3\) lies outside of a 2x3 matrix$", dims=[2, 3])
+    (tmp_path / "seen.csv").write_text("881250949,242000,3\n1,2,3\n")
+    told(tmp_path / "seen.csv", "a 881250950x242001 matrix does not fit this machine's memory")
+
+
+def test_an_array_of_lines_is_not_taken_for_a_matrix(tmp_path):
+    lines = np.array([[0, 0, 2.5], [0, 1, 1], [1, 0, 3], [2, 0, 4]])
+    np.save(tmp_path / "seen.npy", lines)
+    told(tmp_path / "seen.npy", r"may be a matrix \(observations.dims=\[4,3\] says so\), or a list of entries")
+    assert from_file(str(tmp_path / "seen.npy"), dims=[4, 3]).count == 12
+    timed = np.column_stack([np.vstack([lines, [2, 1, 5]]), np.arange(88125, 88130)])
+    np.savez(tmp_path / "seen.npz", values=timed)
+    torch.save({"values": torch.from_numpy(timed), "ground_truth": torch.from_numpy(timed)}, tmp_path / "seen.pt")
+    for name in ("seen.npz", "seen.pt"):
+        told(tmp_path / name, "or a list of entries")
+    timed[4] = timed[0]  # a list would not have the same place twice
+    np.savez(tmp_path / "seen.npz", values=timed)
+    assert from_file(str(tmp_path / "seen.npz")).count == 20
+
+
+def test_arrays_that_change_places_or_hold_no_places(tmp_path):
+    stars, seen = np.array([[5.0, 3], [0, 4]]), np.array([[1.0, 1], [0, 1]])
+    np.savez(tmp_path / "seen.npz", mask=stars, values=seen)
+    told(tmp_path / "seen.npz", "`mask` holds 5; expected 0 or 1")
+    np.savez(tmp_path / "seen.npz", mask=np.array([[np.nan, 1]]), values=np.ones((1, 2)))
+    told(tmp_path / "seen.npz", "`mask` holds nan")
+    torch.save({"target_tensor": torch.ones(2, 2, 2), "train_indices_order": [0.5, 1]}, tmp_path / "seen.pt")
+    told(tmp_path / "seen.pt", "`train_indices_order` holds a number that is not an integer")

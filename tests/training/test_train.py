@@ -16,6 +16,7 @@ from rankward.training import callbacks
 from rankward.training.checkpoints import HASHES, VERSION, part_of
 from rankward.training.ensemble import bytes_a_run
 from rankward.training.module import EnsembleModule
+from rankward.training.train import check, check_all
 
 QUICK = ["depth='2'", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "init.determinant=positive"]
 LONG = ["depth='3'", "init=balanced", "init.determinant=positive", "max_iterations=200000"]
@@ -216,6 +217,24 @@ def test_observations_that_cannot_be_used_stop_before_anything_is_written(tmp_pa
     with pytest.raises(DataError, match=r"observations\.path"):
         trained(tmp_path, ["observations=file", "observations.path=nowhere.csv"])
     assert not (tmp_path / "0").exists()
+
+
+def test_how_a_file_was_read_is_said_once_and_kept(tmp_path, capsys):
+    path = tmp_path / "ratings.csv"
+    path.write_text("1,1,5\n1,2,3\n2,1,4\n")
+    jobs = [
+        ["observations=file", f"observations.path={path}", "max_iterations=100", f"seed={seed}"] for seed in range(2)
+    ]
+    for _ in range(2):
+        assert check_all([composed("logger=none", *job)[0] for job in jobs]) == {}
+        check(composed("logger=none", *jobs[0])[0])
+    note = f"observations.path: '{path}': 3 entries of 3 x 3, values from 3 to 5; no entry in row 0 and column 0"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rankward: {note}: indices count from 0, and these seem to start from 1")
+    for outcome in trained(tmp_path, *jobs):
+        assert outcome.summary["notes"]["observations"] == line.removeprefix("rankward: ")
+        assert results.read_summary(outcome.folder)["notes"] == outcome.summary["notes"]
+    assert "observations" not in trained(tmp_path / "made", ["max_iterations=100"])[0].summary["notes"]
 
 
 def test_a_wandb_run_holds_the_trace(tmp_path):

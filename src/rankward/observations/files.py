@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +13,14 @@ from typing import Any
 import numpy as np
 
 from rankward.config import DataError
+from rankward.config.checks import machine_memory
 from rankward.observations import holes
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
+
+Dims = Sequence[int] | None
+THREE = "entries of a matrix have three, `row,column,value` (cut -d, -f1-3 keeps the first three)"
+WHOLE = "; a whole matrix has empty or nan cells where it is not observed"
 
 
 def from_file(
@@ -25,25 +32,32 @@ def from_file(
     and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a
     `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
     number of axes (and `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes
-    has lines `row,column,value` (for tensors more indices), counted from 0; `dims` is its size, by default as large as
-    its largest indices, and for other files a check. `ground_truth` is a `.npy` or `.csv` with all of the array.
-    Sensing matrices that each pick one entry become an entry mask.
+    has lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and
+    for other files a check. A list of a tensor's entries has more indices a line and needs `dims`, because a fourth
+    column may as well be a time beside a rating. `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing
+    matrices that each pick one entry become an entry mask.
+
+    The result's `note` says how many entries were read, of which size, and which indices never occur: always of a
+    list, and of other files where a row, column or other index has no entry; else it is empty.
 
     Raises:
-        DataError: a file that is missing, torn, of another kind, or whose observations cannot be used.
+        DataError: a file that is missing, torn, of another kind, that may be read in two ways, or whose observations
+            cannot be used.
     """
     file = Path(path).expanduser()
-    readers = {".pt": _read_pt, ".npz": _read_npz, ".npy": _read_npy}
-    if file.suffix not in (*readers, ".csv"):
+    readers = {".pt": _read_pt, ".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
+    if file.suffix not in readers:
         raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .npy, .csv")
     if not file.is_file():
         raise DataError(f"observations.path: {path!r} is not a file")
     try:
-        read = _read_csv(file, count, dims) if file.suffix == ".csv" else readers[file.suffix](file, count)
+        read = readers[file.suffix](file, count, dims)
         if dims is not None and read.dims != tuple(dims):
             raise DataError(f"observations.dims: {list(dims)} is not the file's {list(read.dims)}")
     except DataError as error:
         raise DataError(f"observations.path: {path!r}: {error}") from error
+    if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
+        read = replace(read, note=f"observations.path: {path!r}: {line}")
     return read if ground_truth is None else replace(read, ground_truth=_whole(ground_truth, read.dims))
 
 
@@ -65,20 +79,24 @@ def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"observations.ground_truth: {path!r}: {error}") from error
 
 
-def _read_npy(file: Path, count: int | None) -> Measurement:
-    return _with_holes(holes.read_npy(file), count)
+def _read_npy(file: Path, count: int | None, dims: Dims) -> Measurement:
+    return _with_holes(holes.read_npy(file), count, dims)
 
 
-def _with_holes(array: np.ndarray, count: int | None) -> EntryMask:
-    """What of an array is not NaN."""
+def _with_holes(array: np.ndarray, count: int | None, dims: Dims) -> EntryMask:
+    """The entries of an array that are not NaN."""
     if array.ndim < 2:
         raise DataError(f"has shape {array.shape}; expected two or more axes")
+    if dims is None and holes.may_be_list(array):
+        rows, columns = array.shape
+        size = f"observations.dims=[{rows},{columns}]"
+        raise DataError(f"may be a matrix ({size} says so), or a list of entries: save that as lines of a .csv")
     seen = np.flatnonzero(~np.isnan(array))
     places = seen[: _first(count, len(seen))]
     return entry_mask(array.shape, places, array.reshape(-1)[places])
 
 
-def _read_pt(file: Path, count: int | None) -> Measurement:
+def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
     import pickle
 
     import torch
@@ -91,13 +109,14 @@ def _read_pt(file: Path, count: int | None) -> Measurement:
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
     if not isinstance(content, Mapping):
         raise DataError("expected named tensors: A and y, or mask and values")
-    return _from_arrays({str(k): v.numpy() if isinstance(v, torch.Tensor) else v for k, v in content.items()}, count)
+    arrays = {str(k): v.numpy() if isinstance(v, torch.Tensor) else v for k, v in content.items()}
+    return _from_arrays(arrays, count, dims)
 
 
-def _read_npz(file: Path, count: int | None) -> Measurement:
+def _read_npz(file: Path, count: int | None, dims: Dims) -> Measurement:
     try:
         with np.load(file, allow_pickle=False) as content:
-            return _from_arrays(dict(content), count)
+            return _from_arrays(dict(content), count, dims)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
@@ -113,10 +132,10 @@ def _lines(file: Path) -> list[holes.Line]:
         raise DataError("is not a text file") from error
 
 
-def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Measurement:
+def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
     numbered = _lines(file)
     if holes.has_holes(numbered):
-        return _with_holes(holes.matrix(numbered), count)
+        return _with_holes(holes.matrix(numbered), count, dims)
     lines: list[list[str]] = []
     for number, fields in numbered:
         if number == 1 and not any(map(_begins_as_number, fields)):
@@ -126,25 +145,33 @@ def _read_csv(file: Path, count: int | None, dims: Sequence[int] | None) -> Meas
             wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
             raise DataError(f"line {number} is not `{wanted}`: {','.join(fields)}")
         lines.append(fields)
-    try:
-        indices = [np.array([int(line[axis]) for line in lines]) for axis in range(len(lines[0]) - 1 if lines else 0)]
-    except ValueError as error:
-        whole = "; a whole matrix has empty or nan cells where it is not observed"
-        raise DataError(f"a row or column is not an integer{whole}") from error
     if not lines:
         raise DataError("no observation; at least one is needed")
+    axes = len(lines[0]) - 1
+    if dims is None and axes > 2:
+        raise DataError(f"lines have {axes + 1} columns: {THREE}, those of a tensor need observations.dims{WHOLE}")
+    if dims is not None and len(dims) != axes:
+        more = f": {THREE}" if len(dims) == 2 else ""
+        raise DataError(f"observations.dims: {list(dims)} has not the {axes} axes of the file's lines{more}")
+    try:
+        indices = [np.array([int(line[axis]) for line in lines]) for axis in range(axes)]
+    except ValueError as error:
+        raise DataError(f"a row or column is not an integer{WHOLE}") from error
     if min(index.min() for index in indices) < 0:
         raise DataError("a row or column is below 0")
     size = tuple(int(index.max()) + 1 for index in indices) if dims is None else tuple(dims)
-    if len(size) != len(indices):
-        raise DataError(f"observations.dims: {list(size)} has not the {len(indices)} axes of the file's lines")
+    named = f"a {'x'.join(map(str, size))} {_kind(size)}"
     outside = np.flatnonzero(np.any([index >= dim for index, dim in zip(indices, size, strict=True)], axis=0))
     if outside.size:
         at = ", ".join(str(index[outside[0]]) for index in indices)
-        raise DataError(f"entry ({at}) lies outside of a {'x'.join(map(str, size))} {_kind(size)}")
+        more = f": {FROM_ONE}" if starts_from_one(indices) else ""
+        raise DataError(f"entry ({at}) lies outside of {named}{more}")
+    if math.prod(size) * 8 > min(machine_memory(), 2**62):
+        raise DataError(f"{named} does not fit this machine's memory: number rows and columns from 0 without gaps")
     kept = slice(_first(count, len(lines)))
     places = np.ravel_multi_index(indices, size)[kept]
-    return entry_mask(size, places, np.array([float(line[-1]) for line in lines])[kept])
+    read = entry_mask(size, places, np.array([float(line[-1]) for line in lines])[kept])
+    return replace(read, note=what_was_read(read.mask, read.values, listed=True))
 
 
 def _begins_as_number(text: str) -> bool:
@@ -156,7 +183,7 @@ def _kind(size: Sequence[int]) -> str:
     return "matrix" if len(size) == 2 else "tensor"
 
 
-def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
+def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Measurement:
     def array(name: str) -> np.ndarray:
         found = np.asarray(arrays[name])
         if found.dtype.kind not in "fiub":
@@ -171,11 +198,17 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
         kept = slice(_first(count, len(values)))
         return Sensing(matrices[kept], values[kept], truth).simplified()
     if {"target_tensor", "train_indices_order"} <= arrays.keys():
-        truth, order = array("target_tensor"), array("train_indices_order").reshape(-1).astype(np.int64)
-        places = order[: _first(count, len(order))]
+        truth, order = array("target_tensor"), array("train_indices_order").reshape(-1)
+        if (order % 1 != 0).any():
+            raise DataError("`train_indices_order` holds a number that is not an integer")
+        places = order.astype(np.int64)[: _first(count, len(order))]
         return entry_mask(truth.shape, places, truth.reshape(-1).take(places, mode="clip"), truth)
     if {"mask", "values"} <= arrays.keys():
-        mask, values = array("mask") != 0, array("values")
+        mask, values = array("mask"), array("values")
+        if not np.isin(mask, (0, 1)).all():
+            other = mask[~np.isin(mask, (0, 1))].flat[0]
+            raise DataError(f"`mask` holds {other:g}; expected 0 or 1, or false and true, for each entry")
+        mask = mask == 1
         if mask.shape != values.shape:
             raise DataError(f"`mask` has shape {mask.shape}, `values` {values.shape}; they must agree")
         if mask.ndim < 2:
@@ -184,7 +217,7 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None) -> Measurement:
         mask.reshape(-1)[seen[_first(count, len(seen)) :]] = False
         return EntryMask(mask, values, array("ground_truth") if "ground_truth" in arrays else None)
     if "values" in arrays:
-        found = _with_holes(array("values"), count)
+        found = _with_holes(array("values"), count, dims)
         return replace(found, ground_truth=array("ground_truth")) if "ground_truth" in arrays else found
     raise DataError(f"holds {', '.join(sorted(arrays)) or 'nothing'}; expected A and y, or mask and values")
 

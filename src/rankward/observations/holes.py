@@ -41,10 +41,29 @@ def has_holes(lines: Sequence[Line]) -> bool:
     rows = [fields for _, fields in _data(lines)]
     if len({len(fields) for fields in rows}) != 1 or not any(is_hole(field) for fields in rows for field in fields):
         return False
-    places = {tuple(fields[:-1]) for fields in rows}
-    if len(rows[0]) > 2 and len(places) == len(rows) and all(f.strip().isdigit() for place in places for f in place):
+    width = len(rows[0])
+    if _are_places(rows, width - 1) or (width == 4 and _are_places(rows, 2)):  # the fourth column may be a time
         raise DataError("may be a matrix, or places of which some have no value: leave those out, or save a .npy")
     return True
+
+
+def _are_places(rows: Sequence[list[str]], axes: int) -> bool:
+    """Whether so many first columns, two or more, are integers that differ between any two rows."""
+    places = {tuple(fields[:axes]) for fields in rows}
+    return axes > 1 and len(places) == len(rows) and all(f.strip().isdigit() for place in places for f in place)
+
+
+def may_be_list(array: np.ndarray) -> bool:
+    """Whether an array without holes may be lines `row, column, value` (and a time) instead of a matrix.
+
+    Example:
+        >>> may_be_list(np.array([[0, 0, 2.5], [0, 1, 1], [1, 0, 3], [2, 0, 4]])), may_be_list(np.ones((4, 3)))
+        (True, False)
+    """
+    if array.ndim != 2 or array.shape[1] not in (3, 4) or len(array) <= array.shape[1] or np.isnan(array).any():
+        return False
+    places = array[:, :2]
+    return bool((places >= 0).all() and (places % 1 == 0).all() and len(np.unique(places, axis=0)) == len(array))
 
 
 def matrix(lines: Sequence[Line]) -> np.ndarray:

@@ -18,6 +18,7 @@ class EntryMask:
         mask: [*dims], true where an entry is observed.
         values: [*dims] float64, the observations; zero elsewhere.
         ground_truth: [*dims] float64, or None where there is none.
+        note: a line for the user about how the observations were read, or empty.
 
     Raises:
         DataError: no entry observed, shapes that differ, or a value that is not finite.
@@ -30,6 +31,7 @@ class EntryMask:
     mask: Bool[np.ndarray, "*dims"]
     values: Float[np.ndarray, "*dims"]
     ground_truth: Float[np.ndarray, "*dims"] | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.mask.shape != self.values.shape:
@@ -64,11 +66,13 @@ class Sensing:
         matrices: [count, *dims] float64, the A_i.
         values: [count] float64, the y_i.
         ground_truth: [*dims] float64, or None where there is none.
+        note: as for `EntryMask`.
     """
 
     matrices: Float[np.ndarray, "count *dims"]
     values: Float[np.ndarray, " count"]
     ground_truth: Float[np.ndarray, "*dims"] | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.matrices.shape[:1] != self.values.shape:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
+from rankward.training.hints import HINTS
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
 
@@ -92,7 +93,8 @@ def line(config: RunConfig, outcome: RunResult) -> str:
     """What became of a run, for the terminal."""
     summary = outcome.summary
     loss = summary["metrics"].get("loss", float("nan"))
-    return (
+    ended = (
         f"{outcome.folder}: {describe(config)}: {outcome.status} after {summary['iterations']:,} iterations, "
         f"loss {loss:.3g} ({summary['seconds']:.2f} s, {summary['engine']})"
     )
+    return "; ".join([ended, *(summary["notes"][name] for name in HINTS if name in summary["notes"])])

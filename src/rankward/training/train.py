@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ from rankward.dynamics import Engine, Status
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import part_of
 from rankward.training.devices import accelerator, check_devices, precision
-from rankward.training.ensemble import Ensemble, traits
+from rankward.training.ensemble import Ensemble, observed, traits
+from rankward.training.hints import hint
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
 
@@ -146,6 +148,7 @@ def check(run: RunConfig, elsewhere: bool = False) -> None:
     if not elsewhere:
         check_devices(run)
     EnsembleModule(Ensemble.of([run]))
+    _say_what_was_read(run)
     if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
         raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
 
@@ -163,9 +166,21 @@ def check_all(runs: Sequence[RunConfig], elsewhere: bool = False) -> dict[int, E
             if alike not in sound:
                 check(run, elsewhere)
                 sound.add(alike)
+            _say_what_was_read(run)
         except (ConfigError, DataError) as error:
             wrong[place] = error
     return wrong
+
+
+def _say_what_was_read(run: RunConfig) -> None:
+    """The note of the run's observations on standard error, once for each file."""
+    note, path = observed(run).note, setting(run.observations, "path")
+    if note and path not in _said:
+        _said.add(path)
+        print(f"rankward: {note}", file=sys.stderr)
+
+
+_said: set[str | None] = set()
 
 
 def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
@@ -214,6 +229,7 @@ class Leavings:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.whole_trace()
         self.traces = _by_run(self.trace, len(digests))
+        self.final = [factor.detach().cpu() for factor in module.factors]
         self.products = final_products(module)
         metrics = module.trace_metrics.values()
         self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}
@@ -250,7 +266,7 @@ class Leavings:
         ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
             **{f"initial.{i}": f[index].numpy() for i, f in enumerate(ensemble.factors)},
-            **{f"final.{i}": f[index].detach().cpu().numpy() for i, f in enumerate(self.module.factors)},
+            **{f"final.{i}": f[index].numpy() for i, f in enumerate(self.final)},
             "product": self.products[index].numpy(),
             **measurement.arrays(),
         }
@@ -261,6 +277,8 @@ class Leavings:
     def summary(self, index: int) -> dict[str, Any]:
         """What `summary.json` holds of a run."""
         module, trace = self.module, self.traces[index]
+        read = module.ensemble.measurements[index].note
+        hints = hint(module.ensemble, index, self.final, module.progress, trace) if self.targets else {}
         status = Status(int(module.progress.status[index]))
         status = Status.INTERRUPTED if status == Status.RUNNING else status
         return {
@@ -274,7 +292,7 @@ class Leavings:
             "config_hash": self.digests[index],
             "versions": versions(),
             "stop": _stop(module, index),
-            "notes": self.notes,
+            "notes": self.notes | ({"observations": read} if read else {}) | hints,
             "certificates": module.verdicts(index, trace) if trace else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)

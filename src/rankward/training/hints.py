@@ -1,0 +1,141 @@
+"""Why a descent diverged, or stalled until its limit, as far as that can be computed: notes for the user.
+
+Only of ended runs with folders of their own. A run of few parameters takes about a millisecond, which is too much for
+the thousands of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankward.dynamics import Problem, Progress, Status
+from rankward.dynamics.reference import loss
+from rankward.dynamics.sharpness import least_sharpness, sharpness
+from rankward.training.ensemble import Ensemble
+
+HINTS = ("diverged", "stalled")  # names of these notes
+EDGE = 0.01  # how near to 2 the sharpness times the step size is at the edge of stability, relative
+STALLED = 0.5  # of the loss half way is left, or more, where a run has stalled
+
+
+def hint(
+    ensemble: Ensemble, run: int, factors: list[Tensor], progress: Progress, trace: Mapping[str, np.ndarray]
+) -> dict[str, str]:
+    """A note `diverged` or `stalled` about a run, or nothing.
+
+    `diverged` compares the step size with 2 over the sharpness at the start, and with 2 over the least sharpness of
+    any solution, which grows with the size of the observations. `stalled` is for a run that ended at `max_iterations`
+    with its loss almost at rest, and either a step size too large for any solution or a sharpness within 1 % of 2 over
+    the step size; a run that is merely slow has a lower one. A number that is NaN, as where a factorization cannot be
+    differentiated twice, is not mentioned.
+
+    Args:
+        ensemble: of the run, with its initial factors.
+        run: its place.
+        factors: [runs, *shape] each, at the end.
+        progress: of the ensemble, at the end.
+        trace: the run's own rows.
+    """
+    problem, status = ensemble.problem, Status(int(progress.status[run]))
+    if not trace or status not in (Status.DIVERGED, Status.MAX_ITERATIONS):
+        return {}
+    if status == Status.DIVERGED:
+        if not np.isfinite(trace["loss"][0]):
+            return {"diverged": f"the loss at the start is {trace['loss'][0]}: init.scale or the data are too large"}
+        why = "" if problem.flow is not None else _why_it_diverged(ensemble, run)
+        return {"diverged": why} if why else {}
+    half = trace["loss"][np.searchsorted(trace["iteration"], trace["iteration"][-1] / 2)]
+    if problem.flow is not None or trace["loss"][-1] < STALLED * half:
+        return {}
+    if why := _no_solution_is_stable(ensemble, run):
+        return {"stalled": f"stalled: {why}"}
+    step = _step_at_the_end(problem, progress, run)
+    sharp = _sharpness(ensemble, run, factors)
+    if not abs(sharp * step / 2 - 1) <= EDGE:
+        return {}
+    return {
+        "stalled": f"stalled at the edge of stability: the sharpness at the end, {sharp:.5g}, is about 2/step size = "
+        f"{2 / step:.5g}, and in the second half of the iterations the loss went from {half:.3g} to "
+        f"{trace['loss'][-1]:.3g}; a smaller lr.eta moves that edge"
+    }
+
+
+def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
+    problem, parts = ensemble.problem, [why] if (why := _no_solution_is_stable(ensemble, run)) else []
+    fixed = problem.adaptive is None
+    step = float(problem.eta[run]) if fixed else _first_adaptive_step(ensemble, run)
+    what = f"the step size {step:.3g}" if fixed else f"the first step size, {step:.3g},"
+    sharp = _sharpness(ensemble, run, ensemble.factors)
+    if step * sharp > 2:
+        parts.append(f"{what} exceeds 2/sharpness = {2 / sharp:.3g} at the start")
+    elif fixed and not parts and np.isfinite(sharp):  # while it is below 2/step size, the loss cannot grow
+        parts.append(
+            f"the sharpness at the start, {sharp:.3g}, is below 2/step size = {2 / step:.3g}, and has passed it later: "
+            "lower lr.eta"
+        )
+    return "; ".join(parts)
+
+
+def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
+    """Where the step size is too large for every solution, a sentence that says so."""
+    problem = ensemble.problem
+    if problem.adaptive is not None or not problem.is_mask:  # an adaptive step changes
+        return ""
+    step, largest = float(problem.eta[run]), float(problem.values[run].abs().max())
+    least = least_sharpness(ensemble.factorization.structure, largest, float(problem.loss_scale[run]))
+    if not step * least > 2:
+        return ""
+    return (
+        f"the step size {step:.3g} exceeds {2 / least:.3g}, above which no solution is stable: "
+        f"an observation of size {largest:.3g} makes their sharpness {least:.3g} or more"
+    )
+
+
+def _sharpness(ensemble: Ensemble, run: int, factors: list[Tensor]) -> float:
+    one, problem = slice(run, run + 1), ensemble.problem
+    return _or_nan(
+        lambda: sharpness(
+            ensemble.factorization.product,
+            [factor[one] for factor in factors],
+            problem.operator[one],
+            problem.values[one],
+            problem.loss_scale[one],
+        ).item()
+    )
+
+
+def _first_adaptive_step(ensemble: Ensemble, run: int) -> float:
+    """Its mean of squared gradients is the first gradient's."""
+    problem, adaptive = ensemble.problem, ensemble.problem.adaptive
+    assert adaptive is not None
+
+    def step() -> float:
+        start = [factor[run].double().requires_grad_() for factor in ensemble.factors]
+        height = loss(
+            ensemble.factorization.product(start), problem.operator[run].double(), problem.values[run].double()
+        )
+        slopes = torch.autograd.grad(height * problem.loss_scale[run], start)
+        size = float(torch.cat([slope.reshape(-1) for slope in slopes]).norm())
+        return float(problem.eta[run]) / (size + float(adaptive.eps[run]))
+
+    return _or_nan(step)
+
+
+def _step_at_the_end(problem: Problem, progress: Progress, run: int) -> float:
+    eta = float(problem.eta[run])
+    if problem.adaptive is None:
+        return eta
+    mean = progress.mean_square[run].double() / progress.weight[run].double()  # NaN where no step was made
+    return eta / (float(mean.sqrt()) + float(problem.adaptive.eps[run]))
+
+
+def _or_nan(compute: Callable[[], float]) -> float:
+    """The number, or NaN where a factorization of the user's own raises: a hint never costs a run its results."""
+    try:
+        return compute()
+    except Exception:
+        return float("nan")
