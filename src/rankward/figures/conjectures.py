@@ -61,7 +61,7 @@ def draw(sweep: Path) -> list[Path]:
 
 
 def _figure(table: pl.DataFrame) -> Figure:
-    figure = Figure(figsize=(10.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(10.2, 3.6), layout="constrained")
     panels: list[tuple[str, str, dict[str, Any]]] = [
         ("error", "reconstruction error (Frobenius)", {"yscale": "log"}),
         ("rank", "effective rank", {"yscale": "log"}),
@@ -72,7 +72,7 @@ def _figure(table: pl.DataFrame) -> Figure:
         for number, method in enumerate(dict.fromkeys(table["method"].to_list())):
             _line(axis, table.filter(pl.col("method") == method), name, method, number)
         axis.set(title=title, xlabel="observations", **look)
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 
 
