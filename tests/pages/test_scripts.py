@@ -84,9 +84,7 @@ def test_a_bound_that_says_nothing_is_no_bound_of_the_absolute_value(sweep, tmp_
     """It is |entry| - 2, which is negative at first: there it is not drawn on a log axis, absolute values or not."""
     view = {"metric": "norm/nuclear", "values-shown": "absolute", "scale": "linear"}
     linear, log = shown(sweep, tmp_path, view, {"scale": "log"})
-    every, placed = (
-        [line["y"] for line in each["chart"]["lines"] if line["dash"] == "dash"] for each in (linear, log)
-    )
+    every, placed = ([line["y"] for line in each["chart"]["lines"] if line["dash"] == "dash"] for each in (linear, log))
     assert len(every) == len(placed) == 2
     for bound, positive in zip(every, placed, strict=True):
         np.testing.assert_allclose([bound[0], bound[-1]], [0.682 - 2, 68.2 - 2], rtol=1e-6)

@@ -82,7 +82,9 @@ def _figure(table: pl.DataFrame) -> Figure:
     axes[1][0].set_ylabel("rank")
     handles, labels = axes[0][0].get_legend_handles_labels()
     text = "medians and quartiles over trials; thin lines: between the rank's lower and upper bound"
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 * n, title=fill(text, 60 * n), title_fontsize=6.5)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3 * n, title=fill(text, 60 * n), title_fontsize=6.5
+    )
     return figure
 
 
