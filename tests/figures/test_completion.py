@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from commands import wandb_summary
+from drawn import assert_legends_are_clear, drawn
 from rankward import results
 from rankward.figures import draw
 from rankward.figures.figure2 import curves
@@ -40,6 +41,10 @@ def test_it_is_drawn_twice_the_same(sweep):
     ):
         assert text in svg
     assert [path.name for path in draw("figure6", sweep)] == ["figure6.png", "figure6.svg", "figure6.pdf"]
+
+
+def test_its_legend_is_on_the_canvas_and_covers_no_data(sweep, monkeypatch):
+    assert_legends_are_clear(drawn("figure2", sweep, monkeypatch))
 
 
 def test_its_curves_are_medians_of_the_summaries(sweep):

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from commands import rankward
+from drawn import assert_legends_are_clear, drawn
 from rankward import results
 from rankward.figures import _runs, conjectures, departure, descent_to_flow, draw, solution_set
 from rankward.theory import dimensions_bound
@@ -112,7 +113,7 @@ def test_departures_have_a_law(departures):
 
 
 @pytest.mark.slow
-def test_conjecture_1_in_small(tmp_path):
+def test_conjecture_1_in_small(tmp_path, monkeypatch):
     small = [
         "observations.dims=[12,12]",
         "observations.rank=1",
@@ -135,6 +136,7 @@ def test_conjecture_1_in_small(tmp_path):
         zeros = np.linalg.norm(arrays["product"] - arrays["observations.values"])
         assert row["distance/frobenius_solution"] == pytest.approx(zeros, rel=1e-9)
     assert (sweep / "figures" / "conjectures.png").is_file()
+    assert_legends_are_clear(drawn("conjectures", sweep, monkeypatch))
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path):
@@ -144,7 +146,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path):
             draw(name, sweep)
 
 
-def test_norms_and_ranks_along_the_solution_set(tmp_path):
+def test_norms_and_ranks_along_the_solution_set(tmp_path, monkeypatch):
     sweep, _ = swept(
         tmp_path, "init=balanced", "init.scale=1e-1", "stop_loss=1e-2", "seed=0,1", "figures=[solution_set]"
     )
@@ -157,5 +159,6 @@ def test_norms_and_ranks_along_the_solution_set(tmp_path):
     assert abs(entry[table["effective rank"].arg_max()]) < 1e-9
     assert table["effective rank"][-1] < 1.01 and table["distance from the infimal rank"][-1] < 0.02
     assert (sweep / "figures" / "solution_set.png").is_file()
+    assert_legends_are_clear(drawn("solution_set", sweep, monkeypatch))
     with pytest.raises(results.ResultsError, match="one entry unobserved"):
         draw("solution_set", tmp_path)

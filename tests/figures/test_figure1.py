@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
+from drawn import assert_legends_are_clear, drawn, legends
 from rankward import results
 from rankward.config import ConfigError
 from rankward.figures import _runs, draw, names
@@ -31,7 +33,7 @@ def test_it_draws_both_pictures_the_same_way_twice(sweep):
     assert first == [path.read_bytes() for path in draw("figure1", sweep)]
     assert first[0].startswith(b"\x89PNG") and b"<svg" in first[1]
     svg = first[1].decode()  # text is drawn as paths, and stands beside them in comments
-    for text in ("depth 2", "depth 3", "depth 4", "lr: 5e-2, init: 1e-3 (b)", "what the determinant"):
+    for text in ("depth 2", "depth 3", "depth 4", "lr: 5e-2, init: 1e-3 (b)", "the least that the determinant"):
         assert text in svg
 
 
@@ -121,3 +123,74 @@ def test_a_figure_that_is_not_there(tmp_path):
     assert "figure1" in names()
     with pytest.raises(ConfigError, match="did you mean 'figure"):
         draw("figure", tmp_path)
+
+
+def grown(folder, **config):
+    """A run whose unobserved entry grows to 40, of positive determinant, by hand."""
+    x = np.geomspace(1e-2, 40, 30)
+    w = x / (1 + x)
+    return made(folder, np.array([[x, w], [w, 1.1 * w * w / x]]).transpose(2, 0, 1), **config)
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "runs"),
+    [
+        ("figure1", (2,), 2),
+        ("figure1", (3,), 10),
+        ("figure1", (2, 3), 4),
+        ("figure1", (2, 3, 4), 10),
+        ("figure4", (2, 3), 10),
+        ("figure5", (3,), 10),
+    ],
+)
+def test_legends_are_on_the_canvas_and_cover_no_data(tmp_path, monkeypatch, name, depths, runs):
+    for depth in depths:
+        for number in range(runs):
+            config = {"depth": {"layers": depth}, "lr": {"eta": 1.5e-3 / 2**number}, "seed": number // 2}
+            grown(tmp_path / f"{depth}{number}", **config)
+    (tmp_path / "torn" / ".hydra").mkdir(parents=True)
+    (tmp_path / "torn" / ".hydra" / "config.yaml").touch()  # which is told in the legend
+    figure = drawn(name, tmp_path, monkeypatch)
+    assert_legends_are_clear(figure)
+    texts = [text.get_text() for legend in legends(figure) for text in legend.get_texts()]
+    assert "left out: torn" in texts and texts[0].startswith("the least that the determinant's sign allows")
+    assert ("and 2 more" in texts) == (runs == 10)
+
+
+def test_of_larger_matrices_the_bound_is_not_said_to_be_the_least(tmp_path, monkeypatch):
+    """Theorem 2's bound is sharp, Appendix E's is not."""
+    values, mask = np.eye(3), np.ones((3, 3), bool)
+    values[:2, :2], mask[0, 0] = [[0, 1], [1, 0]], False
+    folder = tmp_path / "0"
+    trace = {"iteration": np.arange(3), "loss": np.array([1.0, 0.1, 0.01]), "entry/0_0": np.array([0.1, 1.0, 9.0])}
+    trace |= {"determinant/sign": np.ones(3)}
+    arrays = {"observations.mask": mask, "observations.values": values}
+    results.write_run(folder, trace=trace, factors=arrays, summary={"status": "converged"})
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").write_text("{depth: {layers: 2}, seed: 0}")
+    (key,) = drawn("figure4", tmp_path, monkeypatch).legends
+    assert key.get_texts()[0].get_text().startswith("a lower bound from the determinant's sign")
+
+
+def test_earlier_rounds_of_a_refinement_lie_faintly_behind_the_last(tmp_path, monkeypatch):
+    rows = []
+    for cell, depth in enumerate((2, 2, 3)):
+        for number in range(2 + cell):
+            job = len(rows)
+            rows.append({"cell": cell, "round": number, "job": job})
+            init = {"name": ("gaussian", "balanced", "gaussian")[cell], "scale": 1e-3}
+            grown(tmp_path / str(job), depth={"layers": depth}, lr={"eta": 0.1 / 2**number}, init=init)
+    pl.DataFrame(rows).write_parquet(tmp_path / "refinement.parquet")
+    figure = drawn("figure1_refined", tmp_path, monkeypatch)
+    assert_legends_are_clear(figure)
+    two, three = figure.axes[:2]
+    assert [text.get_text() for text in two.get_legend().get_texts()] == [
+        "lr: 5e-2, init: 1e-3", "lr: 2.5e-2, init: 1e-3 (b)"
+    ]  # fmt: skip
+    assert [text.get_text() for text in three.get_legend().get_texts()] == ["lr: 1.25e-2, init: 1e-3"]
+    for axis, faint, strong in ((two, 3, 2), (three, 3, 1)):
+        behind = [line for line in axis.lines if line.get_alpha() is not None]
+        curves = [line for line in axis.lines if line.get_alpha() is None and line.get_linestyle() == "-"]
+        assert (len(behind), len(curves), len(axis.collections) - 1) == (faint, strong, strong)  # a shade, and markers
+        assert max(line.get_zorder() for line in behind) < min(line.get_zorder() for line in curves)
+    assert "earlier rounds" in [text.get_text() for text in figure.legends[0].get_texts()]

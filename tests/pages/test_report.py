@@ -140,6 +140,22 @@ def test_a_report_is_explored_in_a_browser(sweep, tmp_path, context):
         assert raw["bound/norm/nuclear"].min() < 0  # such a bound says nothing, and has no place on a log axis
         np.testing.assert_allclose(sorted(value for line in bounds for value in line), says.sort(), rtol=1e-4)
 
+        page.select_option("#metric", "entry/0_0")
+        for values, title in (("absolute", "|entry/0_0|"), ("signed", "entry/0_0")):
+            page.select_option("#values-shown", values)
+            page.select_option("#heat-metric", "entry/0_0")
+            page.select_option("#heat-values", values)
+            assert page.evaluate("chart.layout.yaxis.title.text") == title
+            assert page.inner_text("#heat caption").startswith(f"Last {title} of 3 runs")
+        last = kept["entry/0_0"].median()
+        assert float(page.locator("#heat tbody td").first.inner_text()) == pytest.approx(last, rel=1e-4)
+        page.fill("#filter", "bogus=3")
+        page.get_by_text("12 of 12 runs", exact=True).wait_for()
+        assert "no key or metric bogus" in page.inner_text("#filter-said")
+        page.fill("#filter", "depth=3 init=balanced")
+        page.get_by_text("3 of 12 runs", exact=True).wait_for()
+        assert not page.is_visible("#filter-said")
+
         name = kept["run"][1]
         page.get_by_role("button", name=f"Show run {name}", exact=True).press("Enter")  # by keyboard alone
         assert page.evaluate("document.activeElement.id") == "run-title"

@@ -47,7 +47,8 @@ def test_a_metric_and_its_bound_are_medians_over_seeds(sweep):
     assert np.all(np.interp(bound[0], x, y) >= bound[1]) and len(bound[1]) > 5  # Theorem 1
     raw = load(sweep).curves("bound/norm/nuclear", ["lr.eta"], points=60)["median"]
     assert raw.min() < 0 and len(bound[1]) < 60  # where it says nothing it is not drawn
-    assert made["norm/nuclear"].title == "log10 |norm/nuclear| by loss"
+    assert made["norm/nuclear"].title == "log10 norm/nuclear by loss"
+    assert made["entry/0_0"].title == "log10 |entry/0_0| by loss"
     assert made["rank/effective"].title == "rank/effective by loss"  # between 1 and 2: no logarithm
 
 

@@ -80,6 +80,21 @@ def test_what_is_refused_leaves_the_folders_own_config(tmp_path):
         assert "complete, kept" in rankward("resume", folder, cwd=tmp_path).stdout
 
 
+def test_single_runs_of_one_second_get_folders_of_their_own(tmp_path):
+    """The default folder is the second's: here one that does not change, as an experiment may name it."""
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    same = "# @package _global_\nhydra: {run: {dir: outputs/same}}\n"
+    (tmp_path / "mine" / "experiment" / "same.yaml").write_text(same)
+    words = ["--config-dir=mine", "experiment=same", "logger=none", "depth=2", "max_iterations=50"]
+    commands = [[sys.executable, "-m", "rankward", *words, f"seed={seed}"] for seed in range(3)]
+    started = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for command in commands]
+    assert [process.wait(timeout=240) for process in started] == [0, 0, 0]
+    made = sorted((tmp_path / "outputs").iterdir())
+    assert [folder.name for folder in made] == ["same", "same_2", "same_3"]
+    seeds = [results.read_config(folder)["seed"] for folder in made if results.is_complete(folder)]
+    assert sorted(seeds) == [0, 1, 2]
+
+
 @pytest.mark.slow
 def test_two_sweeps_in_one_second_and_one_folder_twice(tmp_path):
     commands = [[sys.executable, "-m", "rankward", *SHORT] for _ in range(2)]

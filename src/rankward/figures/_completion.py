@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from rankward.figures._quartiles import HOLLOW, draw_medians, quartiles, trials
 from rankward.figures._runs import short
 
 ERROR, LOWER, UPPER = "error/reconstruction", "rank/cp_lower", "rank/cp_upper"
-INCHES = {"left": 0.75, "right": 0.15, "panel": 3.3, "gap": 0.55}
-HEIGHTS = {"bottom": 0.95, "row": 2.1, "between": 0.25, "top": 0.3}
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -66,13 +65,9 @@ def draw_as(name: str, sweep: Path) -> list[Path]:
 
 def _figure(table: pl.DataFrame) -> Figure:
     orders = table["order"].unique().sort().to_list()
-    i, n = INCHES | HEIGHTS, len(orders)
-    width = i["left"] + n * i["panel"] + (n - 1) * i["gap"] + i["right"]
-    height = i["bottom"] + 2 * i["row"] + i["between"] + i["top"]
-    figure = Figure(figsize=(width, height))
-    box = {"left": i["left"] / width, "right": 1 - i["right"] / width, "wspace": i["gap"] / i["panel"]}
-    box |= {"bottom": i["bottom"] / height, "top": 1 - i["top"] / height, "hspace": i["between"] / i["row"]}
-    axes = figure.subplots(2, n, sharex="col", squeeze=False, gridspec_kw=box)
+    n = len(orders)
+    figure = Figure(figsize=(0.35 + 3.85 * n, 5.7), layout="constrained")
+    axes = figure.subplots(2, n, sharex="col", squeeze=False)
     methods = list(dict.fromkeys(table["method"].to_list()))
     for column, order in enumerate(orders):
         above, below = axes[0][column], axes[1][column]
@@ -87,9 +82,10 @@ def _figure(table: pl.DataFrame) -> Figure:
     axes[0][0].set_ylabel("reconstruction error")
     axes[1][0].set_ylabel("rank")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), bbox_to_anchor=(0.5, 0.13 / height))
     text = f"medians and quartiles over trials ({HOLLOW}); thin lines: between the rank's lower and upper bound"
-    figure.text(0.5, 0.06 / height, text, ha="center", va="bottom", fontsize=6.5, color="0.4")
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3 * n, title=fill(text, 60 * n), title_fontsize=6.5
+    )
     return figure
 
 

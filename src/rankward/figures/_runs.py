@@ -22,7 +22,8 @@ class Curve:
     """One run: |unobserved entry| against loss, with the iteration of each point.
 
     `forced` says where the determinant has the sign from which the bound follows: sign det W = sign(b_12 b_21), rows
-    and columns permuted so that the unobserved entry is W_11.
+    and columns permuted so that the unobserved entry is W_11. A `faint` curve is drawn behind the others, without
+    markers.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Curve:
     iteration: Int[np.ndarray, " rows"]
     forced: Bool[np.ndarray, " rows"]
     values: tuple[float, ...]  # b_12, b_21, b_22 of a 2x2 problem; else none
+    faint: bool = False
 
     def bound(self, loss: np.ndarray) -> np.ndarray:
         """What the determinant's sign forces at these losses; NaN where nothing."""

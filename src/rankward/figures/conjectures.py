@@ -64,7 +64,7 @@ def draw(sweep: Path) -> list[Path]:
 
 
 def _figure(table: pl.DataFrame) -> Figure:
-    figure = Figure(figsize=(10.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(10.2, 3.6), layout="constrained")
     panels: list[tuple[str, str, dict[str, Any]]] = [
         ("error", "reconstruction error (Frobenius)", {"yscale": "log"}),
         ("rank", "effective rank", {"yscale": "log"}),
@@ -75,8 +75,8 @@ def _figure(table: pl.DataFrame) -> Figure:
         for number, method in enumerate(dict.fromkeys(table["method"].to_list())):
             _line(axis, table.filter(pl.col("method") == method), name, method, number)
         axis.set(title=title, xlabel="observations", **look)
-    axes[0].legend()
-    figure.supxlabel(HOLLOW, fontsize=6.5, color="0.4")
+    legend = axes[0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=6, title=HOLLOW, title_fontsize=6.5)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from rankward import results
 from rankward.figures import _runs, style
@@ -20,17 +22,10 @@ from rankward.figures._runs import Curve
 VIRIDIS = matplotlib.colormaps["viridis"]
 COLORMAP = LinearSegmentedColormap.from_list("iterations", VIRIDIS(np.linspace(0, 0.92, 256)))  # less its pale end
 FLOOR = 5e-3  # of the entry's axis: beneath lies the way out of the start, the same for all
+FAINT: Any = {"color": "0.6", "linewidth": 0.6, "alpha": 0.4}
 LEGEND = 8  # entries at most; of more runs the rest is counted
-INCHES = {
-    "left": 0.62,
-    "right": 0.85,
-    "panel": 3.05,
-    "gap": 0.22,
-    "bottom": 0.72,
-    "height": 2.75,
-    "top": 0.3,
-    "between": 0.35,
-}
+SHORT = 26  # letters of a label: two columns of such labels fit beneath a panel
+INCHES = {"panel": 3.4, "height": 2.75, "around": 1.2, "above": 0.45, "axis": 0.47, "line": 0.145}
 
 NEEDS_FOLDERS = True  # it reads runs' own files
 
@@ -71,37 +66,50 @@ def draw_runs(
 def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Figure:
     panels = sorted({c.panel for c in shown})
     n = columns or len(panels)
-    i, rows = INCHES, -(-len(panels) // n)
-    width = i["left"] + n * i["panel"] + (n - 1) * i["gap"] + i["right"]
-    height = i["bottom"] + rows * i["height"] + (rows - 1) * i["between"] + i["top"]
-    figure = Figure(figsize=(width, height))  # margins by hand: a layout engine would lay out, and render, twice
-    box = {"left": i["left"] / width, "right": 1 - i["right"] / width}
-    box |= {"bottom": i["bottom"] / height, "top": 1 - i["top"] / height, "wspace": i["gap"] / i["panel"]}
-    box["hspace"] = i["between"] / i["height"]
-    axes = figure.subplots(rows, n, sharex=True, sharey=True, squeeze=False, gridspec_kw=box).ravel()
+    rows, i = -(-len(panels) // n), INCHES
+    listed = [_listed([c for c in shown if c.panel == panel]) for panel in panels]
+    key = _key(shown, left_out)
+    key_columns = min(n, len(key))
+    beneath = max(-(-len(handles) // columns) for handles, columns in listed) * i["line"]
+    height = rows * (i["above"] + i["height"] + i["axis"] + beneath) + -(-len(key) // key_columns) * i["line"]
+    figure = Figure(figsize=(i["around"] + n * i["panel"], height), layout="constrained")
+    axes = figure.subplots(rows, n, sharex=True, sharey=True, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    axes = axes[: len(panels)]
     scale = LogNorm(100, max(1000, *(int(c.iteration[-1]) for c in shown)), clip=True)
     losses = np.concatenate([c.loss for c in shown])
     axes[0].set(
         xscale="log", yscale="log", xlim=(1.6 * losses.max(), 0.6 * losses.min()),
         ylim=(min(FLOOR, *(0.5 * c.entry[-1] for c in shown)), 4 * max(10, *(c.entry.max() for c in shown))),
     )  # fmt: skip
-    for number, (axis, panel) in enumerate(zip(axes, panels, strict=False)):
-        axis.set(title=panel, xlabel="loss" if number + n >= len(panels) else None)
+    for number, (axis, panel, (handles, columns)) in enumerate(zip(axes, panels, listed, strict=True)):
+        lowest = number + n >= len(panels)
+        axis.set(title=panel, xlabel="loss" if lowest else None)
         axis.set_ylabel("" if number % n else "|unobserved entry|")
+        axis.tick_params(labelbottom=lowest)
         _panel(axis, [c for c in shown if c.panel == panel], scale)
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    bar_box = (box["right"] + 0.12 / width, box["bottom"], 0.1 / width, box["top"] - box["bottom"])
-    bar = figure.colorbar(ScalarMappable(scale, COLORMAP), cax=figure.add_axes(bar_box), label="iteration")
+        down = ScaledTranslation(0, -i["axis"] if lowest else -0.08, figure.dpi_scale_trans)
+        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + down}
+        axis.legend(handles=handles, ncols=columns, handlelength=1, columnspacing=1, labelspacing=0.3,
+                    borderaxespad=0, **place)  # fmt: skip
+    bar = figure.colorbar(ScalarMappable(scale, COLORMAP), ax=axes, label="iteration", aspect=30 * rows, pad=0.01)
     bar.ax.grid(False)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    figure.legend(handles=_key(shown), loc="lower center", ncols=2, bbox_to_anchor=(0.5, 0.0), borderaxespad=0.2)
-    if left_out:
-        names = ", ".join(line.split(":")[0] for line in left_out[:LEGEND]) + (
-            ", ..." if len(left_out) > LEGEND else ""
-        )
-        figure.text(0.995, 0.01, f"left out: {names}", ha="right", va="bottom", fontsize=6.5, color="0.4")
+    figure.legend(handles=key, loc="outside lower center", ncols=key_columns)
     return figure
+
+
+def _listed(shown: list[Curve]) -> tuple[list[Line2D], int]:
+    """A panel's legend, and in how many columns it fits."""
+    strong = [c for c in shown if not c.faint]
+    handles = [
+        Line2D([], [], marker=style.MARKERS[k % len(style.MARKERS)], color="0.35", linestyle="none", markersize=4.5,
+               label=c.label) for k, c in enumerate(strong[:LEGEND])
+    ]  # fmt: skip
+    if len(strong) > LEGEND:
+        handles.append(Line2D([], [], linestyle="none", label=f"and {len(strong) - LEGEND} more"))
+    return handles, 2 if all(len(str(handle.get_label())) <= SHORT for handle in handles) else 1
 
 
 def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
@@ -113,10 +121,14 @@ def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
         bound = c.bound(losses)
         axis.fill_between(losses, np.full_like(bound, 1e-300), bound, color="0.95", linewidth=0, zorder=0)
         axis.plot(losses, bound, zorder=1, **style.BOUND)
-    for number, c in enumerate(shown):
+    for c in shown:
+        if c.faint:
+            axis.plot(c.loss, c.entry, zorder=1.5, **FAINT)
+    strong = [c for c in shown if not c.faint]
+    for number, c in enumerate(strong):
         axis.plot(c.loss, c.entry, color="0.72", linewidth=0.7, zorder=2)
         marker = style.MARKERS[number % len(style.MARKERS)]
-        picked = _spread(axis, c, number / len(shown), apart=min(0.15, 0.05 + 0.01 * len(shown)))
+        picked = _spread(axis, c, number / len(strong), apart=min(0.15, 0.05 + 0.01 * len(strong)))
         shades = COLORMAP(scale(c.iteration[picked]))
         white = np.ones_like(shades)
         solid = c.forced[picked][:, None]
@@ -125,27 +137,22 @@ def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
             facecolors=np.where(solid, shades, white), edgecolors=np.where(solid, white, shades),
             linewidths=np.where(solid[:, 0], 0.4, 1.0).tolist(),
         )  # fmt: skip
-    handles = [
-        Line2D([], [], marker=style.MARKERS[k % len(style.MARKERS)], color="0.35", linestyle="none", markersize=4.5,
-               label=c.label) for k, c in enumerate(shown[:LEGEND])
-    ]  # fmt: skip
-    if len(shown) > LEGEND:
-        handles.append(Line2D([], [], linestyle="none", label=f"and {len(shown) - LEGEND} more"))
-    axis.legend(handles=handles, loc="upper left", handlelength=1.4, labelspacing=0.3, borderaxespad=0.2)
 
 
-def _key(shown: list[Curve]) -> list[Line2D]:
-    """What the panels share: the bound, and what a hollow marker means."""
-    handles = [
-        Line2D([], [], label="what the determinant's sign alone forces: no filled marker beneath", **style.BOUND)
-    ]
-    if not all(c.forced.all() for c in shown):
-        text = "hollow: the determinant has the other sign, or none"
-        handles.append(
-            Line2D(
-                [], [], color="0.35", marker="o", markerfacecolor="white", linestyle="none", markersize=4.5, label=text
-            )
-        )
+def _key(shown: list[Curve], left_out: list[str]) -> list[Line2D]:
+    """What the panels share: the bound, what a hollow marker and a faint line mean, and which runs are not drawn."""
+    sharp = all(c.values for c in shown)
+    least = "the least that the determinant's sign allows" if sharp else "a lower bound from the determinant's sign"
+    handles = [Line2D([], [], label=f"{least} at this loss (filled markers)", **style.BOUND)]
+    ring: Any = {"color": "0.35", "marker": "o", "markerfacecolor": "white", "linestyle": "none", "markersize": 4.5}
+    if not all(c.forced.all() for c in shown if not c.faint):
+        handles.append(Line2D([], [], label="hollow: the determinant has the other sign, or none", **ring))
+    if any(c.faint for c in shown):
+        handles.append(Line2D([], [], label="earlier rounds", **FAINT))
+    if left_out:
+        names = ", ".join(line.split(":")[0] for line in left_out[:LEGEND])
+        more = ", ..." if len(left_out) > LEGEND else ""
+        handles.append(Line2D([], [], linestyle="none", label=f"left out: {names}{more}"))
     return handles
 
 

@@ -1,19 +1,21 @@
-"""Figure 1 of a refinement: the last two rounds of each cell, which no longer differ where it has settled."""
+"""Figure 1 of a refinement: the last round of each cell, and faintly behind it the rounds that led there."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from rankward import results
 from rankward.figures import figure1
+from rankward.figures._runs import Curve
 
 NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def draw(sweep: Path) -> list[Path]:
-    """Draw the last two rounds of every cell of `refinement.parquet`.
+    """Draw the rounds of every cell of `refinement.parquet`.
 
     Raises:
         ResultsError: no refinement there, or no run to draw.
@@ -24,5 +26,10 @@ def draw(sweep: Path) -> list[Path]:
             f"cannot draw figure1_refined of {sweep}: no {results.REFINEMENT}, as hydra/sweeper=refine leaves"
         )
     table = pl.read_parquet(path, glob=False)
-    last = table.filter(pl.col("round") >= pl.col("round").max().over("cell") - 1)
-    return figure1.draw_runs(sweep, "figure1_refined", {str(job) for job in last["job"]})
+    last = table.filter(pl.col("round") == pl.col("round").max().over("cell"))
+    strong, rounds = ({str(job) for job in part["job"]} for part in (last, table))
+
+    def arranged(c: Curve) -> Curve:
+        return replace(c, faint=c.run not in strong)
+
+    return figure1.draw_runs(sweep, "figure1_refined", rounds, arranged)

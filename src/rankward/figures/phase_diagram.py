@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
+from rankward.results.columns import measured
 
 ENTRY, RANK = "entry/0_0", "rank/effective"
-MAPPED = {"entry": pl.col(ENTRY).abs(), "effective rank": pl.col(RANK)}
+MAPPED = {"entry": measured(ENTRY), "effective rank": measured(RANK)}
 ENDED = pl.col("status").is_in(results.ENDED)
 
 

@@ -83,7 +83,7 @@ def draw(sweep: Path) -> list[Path]:
 
 
 def _figure(table: pl.DataFrame, ends: np.ndarray) -> Figure:
-    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
+    figure = Figure(figsize=(5.4, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     norms = [name for name in table.columns if name.endswith("norm")]
     _lines(above, table, norms, ends, 0)
@@ -92,8 +92,7 @@ def _figure(table: pl.DataFrame, ends: np.ndarray) -> Figure:
     below.set_xscale("asinh", linear_width=1)
     below.set(xlabel="unobserved entry (linear near 0)", ylabel="rank")
     below.set_ylim(bottom=0)
-    above.legend(loc="upper center", ncols=2)
-    below.legend(loc="upper right")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -48,7 +48,9 @@ def save_drawn(make: Callable[[], Figure], sweep: Path, name: str, **rc: Any) ->
 
 
 def save(figure: Figure, sweep: Path, name: str) -> list[Path]:
-    """Write `figures/<name>.png`, `.svg` and `.pdf` under a sweep."""
+    """Write `figures/<name>.png`, `.svg` and `.pdf` under a sweep, laid out once."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     paths = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
         path = sweep / results.FIGURES / f"{name}.{kind}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from rankward import results
 from rankward.pages.pack import compact, pack, rounded, words
+from rankward.results.columns import is_absolute
 from rankward.results.door import Sweep, load
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def collect(folder: Path, budget: int) -> Report:
     traces = _traces(sweep, runs)
     if traces is None:
         notes.append("No run has left a trace yet.")
-        return Report(pack({**header, "notes": notes, "metrics": []}, arrays), tuple(notes))
+        return Report(pack({**header, "notes": notes, "metrics": [], "absolute": []}, arrays), tuple(notes))
     shown = int(traces["row"].n_unique())
     if shown < runs.filter(runs["status"] != "missing").height:
         notes.append(f"Curves of {shown:,} of {runs.height:,} runs are kept, evenly picked; the table has all.")
     metrics = [name for name in traces.columns if name not in ("row", *AXES) and traces[name].count()]
     header["metrics"] = metrics
+    header["absolute"] = [name for name in metrics if is_absolute(name)]
     return _fitting(header, arrays, notes, traces, budget)
 
 
@@ -140,6 +142,7 @@ def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]
     first = {name: runs[name][0] for name in settings if runs[name].n_unique() == 1}
     constant = {name: "null" if value is None else str(value) for name, value in first.items()}
     keys = results.varying(runs)
+    aliases = _aliases(runs, [name for name in settings if name not in constant], keys)
     texts: dict[str, list[str]] = {}
     arrays: dict[str, np.ndarray] = {}
     for name in [*results.PLACES[1:], *keys, *names[names.index("status") :]]:
@@ -150,4 +153,11 @@ def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]
             arrays[f"run/{name}"] = column.cast(float).fill_null(float("nan")).to_numpy().astype(np.float64)
         else:
             texts[name], arrays[f"run/{name}"] = words(column.to_list())
-    return {"runs": runs.height, "keys": keys, "constant": constant, "texts": texts}, arrays
+    return {"runs": runs.height, "keys": keys, "aliases": aliases, "constant": constant, "texts": texts}, arrays
+
+
+def _aliases(runs: pl.DataFrame, settings: list[str], keys: list[str]) -> dict[str, str]:
+    """Settings that say the same of each run as a key that is shown: `depth.layers` as `depth.name`."""
+    texts = {name: [str(value) for value in runs[name].to_list()] for name in settings}
+    found = {name: next((key for key in keys if texts[key] == texts[name]), name) for name in settings}
+    return {name: key for name, key in found.items() if name != key}

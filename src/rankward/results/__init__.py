@@ -21,6 +21,7 @@ from rankward.results.files import (
     run_folders,
     write_run,
 )
+from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed
 from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
 from rankward.results.table import is_table, write_part
@@ -50,6 +51,9 @@ __all__ = [
     "is_complete",
     "is_seed",
     "is_table",
+    "jobs_without",
+    "note_jobs",
+    "noted_keys",
     "read_arrays",
     "read_config",
     "read_factors",
@@ -61,6 +65,7 @@ __all__ = [
     "table_parts",
     "table_scan",
     "varying",
+    "varying_keys",
     "write_frame",
     "write_part",
     "write_run",

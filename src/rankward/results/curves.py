@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from rankward.results.columns import measured
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -76,7 +78,13 @@ def bands(curves: Sequence[Curve], points: int = 100) -> pl.DataFrame:
 
 
 def by_setting(
-    rows: pl.DataFrame, runs: pl.DataFrame, column: str, by: Sequence[str], points: int = 100, strict: bool = True
+    rows: pl.DataFrame,
+    runs: pl.DataFrame,
+    column: str,
+    by: Sequence[str],
+    points: int = 100,
+    strict: bool = True,
+    absolute: bool | None = None,
 ) -> pl.DataFrame:
     """`bands` of the runs that agree in the keys `by`, one setting after the other.
 
@@ -84,6 +92,7 @@ def by_setting(
         rows: of traces: `run`, `loss` and the column.
         runs: a row a run, with its name in `run`, and the keys.
         strict: False leaves out settings whose runs have no losses in common, as where one has diverged.
+        absolute: whether absolute values are aggregated; None for the column's own rule (`columns.is_absolute`).
 
     Returns:
         Columns `by`, `loss`, `median`, `low`, `high`, `runs`; no rows where no setting is left.
@@ -93,7 +102,8 @@ def by_setting(
     """
     import polars as pl
 
-    parts_by_run = rows.drop_nulls(column).partition_by("run", as_dict=True)
+    rows = rows.select("run", "loss", measured(column, absolute)).drop_nulls(column)
+    parts_by_run = rows.partition_by("run", as_dict=True)
     mine: dict[str, Curve] = {
         str(name): (part["loss"].to_numpy(), part[column].to_numpy()) for (name,), part in parts_by_run.items()
     }

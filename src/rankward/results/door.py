@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rankward.config import nearest
 from rankward.results import files, sweep
 from rankward.results import table as in_parts
+from rankward.results.columns import label
 from rankward.results.curves import at_losses, by_setting
 from rankward.results.whole import ResultsError
 
@@ -73,7 +74,8 @@ class Sweep:
 
         Args:
             loss: positive.
-            columns: of the traces, as `rank/effective`; each is added as `rank/effective at 0.001`.
+            columns: of the traces, as `rank/effective`; each is added as `rank/effective at 0.001`, entries with their
+                signs.
 
         Returns:
             `runs` and the columns; NaN where a run never gets there or has no such column.
@@ -113,13 +115,16 @@ class Sweep:
             if column not in known:
                 raise ResultsError(f"{self.folder}: no column {column!r} in its {where}{nearest(column, known)}")
 
-    def curves(self, column: str, by: str | Sequence[str] = (), points: int = 100) -> pl.DataFrame:
+    def curves(
+        self, column: str, by: str | Sequence[str] = (), points: int = 100, absolute: bool | None = None
+    ) -> pl.DataFrame:
         """Median and quartiles of a metric against the loss, over the runs (seeds) that agree in the keys `by`.
 
         Args:
             column: of the traces, as `norm/nuclear`.
             by: columns of `runs`, as `init.name`; one or several.
             points: losses at which the runs are compared.
+            absolute: whether absolute values are aggregated; None for the column's own rule: those of entries are.
 
         Returns:
             Columns `by`, `loss`, `median`, `low`, `high`, `runs`.
@@ -130,25 +135,40 @@ class Sweep:
         """
         by = [by] if isinstance(by, str) else by
         self._check(by, self.runs.columns, "runs")
-        return by_setting(self._rows(column), self.runs, column, by, points)
+        return by_setting(self._rows(column), self.runs, column, by, points, absolute=absolute)
 
-    def plot(self, column: str, by: str | Sequence[str] = (), axis: Axes | None = None) -> Axes:
-        """Draw `curves`: a line of medians with a band between quartiles for each group; loss falls to the right."""
+    def plot(
+        self,
+        column: str,
+        by: str | Sequence[str] = (),
+        axis: Axes | None = None,
+        absolute: bool | None = None,
+    ) -> Axes:
+        """Draw `curves`: a line of medians with a band between quartiles for each group; loss falls to the right.
+
+        Args:
+            column, by, absolute: as of `curves`; the axis is labelled `|entry/0_0|` where absolute values are drawn.
+            axis: to draw on; without one a figure is made, with the legend beside the axes.
+
+        Raises:
+            ResultsError, ValueError: as `curves`.
+        """
         import matplotlib.pyplot as plt
 
         by = [by] if isinstance(by, str) else by
-        axis = axis or plt.figure().add_subplot()
-        groups = list(self.curves(column, by).group_by(list(by) or ["runs"], maintain_order=True))
-        many = plt.get_cmap("viridis")  # of more groups than the cycle has colours none would be told from another
+        groups = list(self.curves(column, by, absolute=absolute).group_by(list(by) or ["runs"], maintain_order=True))
+        own = axis is None
+        axis = plt.figure(layout="constrained").add_subplot() if axis is None else axis
+        many = plt.get_cmap("viridis")  # the cycle has ten colours: more groups could not be told apart
         for place, (values, part) in enumerate(groups):
-            label = ", ".join(f"{key} {value}" for key, value in zip(by, values, strict=False)) or None
+            name = ", ".join(f"{key} {value}" for key, value in zip(by, values, strict=False)) or None
             color = many(place / len(groups)) if len(groups) > 10 else None
-            (line,) = axis.plot(part["loss"], part["median"], label=label, color=color)
+            (line,) = axis.plot(part["loss"], part["median"], label=name, color=color)
             axis.fill_between(part["loss"], part["low"], part["high"], color=line.get_color(), alpha=0.2, linewidth=0)
-        axis.set(xscale="log", xlabel="loss", ylabel=column)
+        axis.set(xscale="log", xlabel="loss", ylabel=label(column, absolute))
         axis.xaxis.set_inverted(True)
         if by:
-            axis.legend()
+            axis.legend(**({"loc": "upper left", "bbox_to_anchor": (1, 1)} if own else {}))
         return axis
 
 

@@ -52,6 +52,7 @@ class Batches:
         returns: list[JobReturn] = []
         jobs: list[Job] = []
         self.digests: set[str] = set()  # of this launch's configs
+        self.keys = results.noted_keys(Path(self.config.hydra.sweep.dir))
         for number, overrides in enumerate(job_overrides):
             begin = self._begin_fast if tuple(overrides) in self.composed and self._is_plain() else self._begin
             try:
@@ -88,7 +89,7 @@ class Batches:
             (folder / ".hydra" / name).write_text(text, encoding="utf-8")
         (folder / f"{self.config.hydra.job.name}.log").touch()
         made = JobReturn(overrides=overrides, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
-        made.return_value = self._join(number, index, run, folder, composed.resolved, jobs)
+        made.return_value = self._join(number, index, run, folder, composed.resolved, overrides, jobs)
         return made
 
     def _begin(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
@@ -103,7 +104,7 @@ class Batches:
                 return self.task_function(cfg)  # somebody else's program with this launcher
             folder = Path(HydraConfig.get().runtime.output_dir)
             plain = OmegaConf.to_container(cfg, resolve=True)
-            return self._join(number, index, run_config(cfg), folder, plain, jobs)
+            return self._join(number, index, run_config(cfg), folder, plain, overrides, jobs)
 
         made = run_job(
             hydra_context=self.context,
@@ -115,11 +116,20 @@ class Batches:
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return made
 
-    def _join(self, number: int, index: int, run: RunConfig, folder: Path, plain: Any, jobs: list[Job]) -> float | None:
+    def _join(
+        self,
+        number: int,
+        index: int,
+        run: RunConfig,
+        folder: Path,
+        plain: Any,
+        overrides: Sequence[str],
+        jobs: list[Job],
+    ) -> float | None:
         """The last loss of a complete run, kept; or None, and the job waits for its turn."""
         from rankward.training.main import kept, sweep_target
 
-        target = sweep_target(run, folder, plain, Path(self.config.hydra.sweep.dir), index)
+        target = sweep_target(run, folder, plain, overrides, Path(self.config.hydra.sweep.dir), index, self.keys)
         self.digests.add(target.digest)
         done = kept(folder, target.digest)
         if done is None:

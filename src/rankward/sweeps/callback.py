@@ -1,4 +1,4 @@
-"""What happens before a single run: it is checked while nothing has been written."""
+"""What happens before a single run: it is checked while nothing has been written, and gets a folder of its own."""
 
 from __future__ import annotations
 
@@ -24,13 +24,39 @@ class CheckFirst(Callback):
             from rankward.training.train import check
 
             check(run)
-            refuse_others_results(config)
+            claim_folder(config)
         except Exception as error:
             if os.environ.get("RANKWARD_TRACEBACK") == "1":
                 traceback.print_exc()
             from rankward.config.report import tell
 
             raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning
+
+
+def claim_folder(config: DictConfig) -> None:
+    """Give the run a new folder of its own, or check the one that the command line names.
+
+    Where the default folder stands already, as of a run that started in the same second, it is the first of
+    `<folder>_2`, `<folder>_3`, ... that does not.
+
+    Raises:
+        ConfigError: the folder that was named holds results of another config.
+        OSError: a folder cannot be made.
+    """
+    from pathlib import Path
+
+    from omegaconf import open_dict, read_write
+
+    from rankward.sweeps.folders import fresh
+
+    if any(override.startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):
+        refuse_others_results(config)
+        return
+    wanted = Path(config.hydra.run.dir)
+    folder = fresh(wanted)
+    if folder != wanted:
+        with read_write(config), open_dict(config):
+            config.hydra.run.dir = str(folder)
 
 
 def refuse_others_results(config: DictConfig) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 
 from rankward import results
+from rankward.results.columns import label
 from rankward.results.curves import by_setting
 from rankward.results.door import Sweep
 
 MOST_RUNS, MOST_LINES, POINTS = 2000, 24, 60
-SIZES = ("entry/", "norm/")  # drawn as logarithms: of entries' absolute values, which are what is bounded
+LOG = ("entry/", "norm/")  # drawn as logarithms
 Lines = dict[str, tuple[list[float], list[float]]]
 
 
@@ -51,13 +52,13 @@ def charts(sweep: Sweep) -> dict[str, Chart]:
         return {}
     made = {}
     for metric in shown:
-        log = metric.startswith(SIZES)
+        log = metric.startswith(LOG)
         lines: Lines = {}
         for name in (metric, f"bound/{metric}"):
             if name in columns:
                 lines |= _lines(by_setting(rows, sweep.runs, name, by, POINTS, strict=False), by, name, log)
         if lines:
-            made[metric] = Chart(f"log10 |{metric}| by loss" if log else f"{metric} by loss", lines)
+            made[metric] = Chart(f"{'log10 ' * log}{label(metric)} by loss", lines)
     return made
 
 
@@ -68,8 +69,7 @@ def _lines(curves: pl.DataFrame, by: list[str], column: str, log: bool) -> Lines
     """
     lines = {}
     for values, part in curves.partition_by(by, as_dict=True, maintain_order=True).items() if by else [((), curves)]:
-        size = part["median"].abs() if column.startswith("entry/") else part["median"]
-        size = size.log10() if log else size
+        size = part["median"].log10() if log else part["median"]
         kept = size.is_finite()
         setting = ", ".join(f"{key.removesuffix('.name')} {value}" for key, value in zip(by, values, strict=True))
         name = (setting or "median") + " (bound)" * column.startswith("bound/")

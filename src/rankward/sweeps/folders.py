@@ -12,7 +12,6 @@ from rankward.results.files import flat
 
 SWEEP = "multirun.yaml"
 SHOWN = 3  # keys that differ
-JOBS = ".jobs"  # how many jobs the sweep has: some may not have begun
 
 
 def fresh(folder: Path) -> Path:
@@ -56,23 +55,6 @@ def own(folder: Path) -> Path:
         raise ConfigError("hydra.sweep.dir", str(folder), "a new folder, or one of a sweep: this holds something else")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def note_jobs(sweep: Path, jobs: int) -> None:
-    """Keep how many jobs a sweep has.
-
-    Raises:
-        ResultsError: it cannot be written.
-    """
-    results.write_whole(sweep / JOBS, lambda path: path.write_text(f"{jobs}\n"))
-
-
-def jobs_without(sweep: Path, known: int) -> int:
-    """How many of a sweep's jobs are not among the `known`: they have not begun, or left nothing."""
-    try:
-        return max(0, int((sweep / JOBS).read_text()) - known)
-    except (OSError, ValueError):  # of a sweep that never got so far, or another program's
-        return 0
 
 
 def drop_checkpoints(sweep: Path, complete: set[str]) -> None:

@@ -20,7 +20,7 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, fresh, note_jobs, own, refuse_other
+from rankward.sweeps.folders import SWEEP, fresh, own, refuse_other
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.table import Table, wanted
@@ -43,6 +43,7 @@ class Launching:
         self.batches = getattr(launcher, "batches", None)  # the batched launcher's core, or None with another
         self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
         self.jobs: list[list[str]] = []  # launched so far
+        self.known: list[Sequence[str]] = []  # checked so far: of a sweep in batches all, while some are launched
         self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
         self.folders_only = False  # for sweepers that look into runs' folders
         self.table: Table | None = None  # where results go into a table
@@ -60,6 +61,7 @@ class Launching:
             return
         for name in self.config.get("figures", []):
             check_name(name)
+        self.known += jobs
         if self._makes_table(len(jobs)):
             self._refuse(self._table().check(jobs), jobs)
             return
@@ -156,7 +158,7 @@ class Launching:
         first = len(self.jobs)
         self.jobs += jobs
         if self.own_program:
-            note_jobs(Path(self.config.hydra.sweep.dir), len(self.jobs))
+            results.note_jobs(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
         batch: Sequence[JobReturn]
         if self.table is not None:
             batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))
@@ -167,6 +169,11 @@ class Launching:
                 line, _ = explain(job._return_value)  # the property would raise it, and print
                 self.failed.setdefault(line, []).append(number)
         return batch
+
+    def _varying(self) -> list[str]:
+        """Keys that vary between the sweep's jobs, those that a later round of a refinement changes among them."""
+        refined = list((self.config.hydra.sweeper.get("refine") or {}).get("factors", {}))
+        return [*(key for key in results.varying_keys(self.known) if key not in refined), *refined]
 
     def finish(self, folder: Path, tables: Mapping[str, pl.DataFrame] | None = None) -> None:
         """Gather what the jobs left.

@@ -11,7 +11,7 @@ from typing import Any
 from rankward import results
 from rankward.config import ConfigError
 from rankward.config.overrides import unquoted
-from rankward.sweeps.folders import SWEEP, jobs_without
+from rankward.sweeps.folders import SWEEP
 from rankward.sweeps.jobs import failure
 from rankward.sweeps.tasks import Tasks, Unanswered
 
@@ -98,7 +98,7 @@ class Watcher:
         states = self.states(tasks, live, held)
         ends = Counter(status for status, _ in self._ended.values())
         counts = Counter(states.values())
-        if absent := jobs_without(self.sweep, len(states)):
+        if absent := results.jobs_without(self.sweep, len(states)):
             counts[RUNNING if held or live else STOPPED] += absent
         return Look(counts, ends, self._details(states, most), live, said, held or bool(live))
 
@@ -128,7 +128,7 @@ class Watcher:
             ends = dict(found.rows())
         said = ["Its runs stand in a table: rankward report shows them one by one."]
         counts = {DONE: sum(ends.values())}
-        if absent := jobs_without(self.sweep, counts[DONE]):
+        if absent := results.jobs_without(self.sweep, counts[DONE]):
             counts[RUNNING if held else STOPPED] = absent
         return Look(counts, ends, (), {}, said, held)
 

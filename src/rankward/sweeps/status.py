@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
 from rankward.config import ConfigError
-from rankward.sweeps.folders import SWEEP, drop_checkpoints, jobs_without
+from rankward.sweeps.folders import SWEEP, drop_checkpoints
 from rankward.sweeps.jobs import failure
 from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is_held
 from rankward.sweeps.tasks import Tasks
@@ -41,7 +41,7 @@ def tell_status(sweep: Path) -> int:
     here = is_held(sweep)
     states = Watcher(sweep).states(tasks, live, here)
     counts = Counter(states.values())
-    absent = jobs_without(sweep, len(states))
+    absent = results.jobs_without(sweep, len(states))
     counts[RUNNING if here or live else STOPPED] += absent
     print(f"{sweep}: {len(states) + absent:,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
     for task, state in list(live.items())[:SHOWN]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ class LogTarget:
         group: the W&B group of a sweep.
         name: the run's name on charts.
         config: the resolved config.
+        settings: what tells it from other runs of its sweep.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class LogTarget:
     group: str | None
     name: str
     config: dict[str, Any]
+    settings: str = ""
 
     @property
     def digest(self) -> str:
@@ -91,7 +94,8 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:
     if name == "tensorboard":
         from pytorch_lightning.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(save_dir=target.folder, name="tensorboard", version="")
+        below = re.sub(r"[^\w.,=+ -]", "_", target.settings)[:200]  # TensorBoard names a run by its folders
+        return TensorBoardLogger(save_dir=target.folder, name="tensorboard", version=below)
     if name == "csv":
         from pytorch_lightning.loggers import CSVLogger
 

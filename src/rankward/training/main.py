@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
+from rankward.config.overrides import unquoted
+from rankward.config.registry import NOT_HASHED
 from rankward.training.hints import HINTS
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
+
+IN_NAMES = ("factorization", "depth", "init", "seed")  # keys that `_name` tells
 
 
 def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
@@ -45,13 +50,59 @@ def log_target(cfg: DictConfig, config: RunConfig, folder: Path) -> LogTarget:
     plain = {str(key): value for key, value in resolved.items()}
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        return LogTarget(folder, folder, None, _name(config), plain)
-    return sweep_target(config, folder, plain, Path(hydra.sweep.dir), hydra.job.num)
+        given = [] if hydra is None else [unquoted(text) for text in hydra.overrides.task]
+        name = ", ".join([_name(config), *(text for text in given if _tells_more(text))])
+        return LogTarget(folder, folder, None, name, plain)
+    sweep, job = Path(hydra.sweep.dir), hydra.job.num
+    return sweep_target(config, folder, plain, list(hydra.overrides.task), sweep, job, results.noted_keys(sweep))
 
 
-def sweep_target(config: RunConfig, folder: Path, plain: dict[str, Any], sweep: Path, number: int) -> LogTarget:
-    """Where the results and loggers of a sweep's job of that number go."""
-    return LogTarget(folder, sweep, sweep.name, f"{number}: {_name(config)}", plain)
+def sweep_target(
+    config: RunConfig,
+    folder: Path,
+    plain: dict[str, Any],
+    overrides: Sequence[str],
+    sweep: Path,
+    number: int,
+    keys: Sequence[str],
+) -> LogTarget:
+    """Where the results and loggers of a sweep's job go.
+
+    Args:
+        plain: the resolved config.
+        overrides: of the job.
+        sweep: its folder.
+        number: of the job.
+        keys: that vary between the sweep's jobs: the run's name has them.
+    """
+    settings = _settings(keys, overrides, plain)
+    return LogTarget(folder, sweep, sweep.name, f"{number}: {settings or _name(config)}", plain, settings)
+
+
+def _settings(keys: Sequence[str], overrides: Sequence[str], plain: Mapping[str, Any]) -> str:
+    """The overrides of these keys; where a job has none, the value that it has without.
+
+    Example:
+        >>> plain = {"seed": 0, "init": {"name": "gaussian", "scale": 0.1}}
+        >>> _settings(["seed", "init", "init.scale"], ["lr.eta=0.2", "seed=0"], plain)
+        'seed=0 init=gaussian init.scale=0.1'
+    """
+    given = {override.partition("=")[0]: unquoted(override) for override in overrides}
+    told = []
+    for key in keys:
+        value: Any = plain
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get("name") if isinstance(value, Mapping) else value
+        if key in given or value is not None:
+            told.append(given.get(key, f"{key}={value}"))
+    return " ".join(told)
+
+
+def _tells_more(override: str) -> bool:
+    """Whether an override decides what a run computes and is not in its name anyway."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key not in IN_NAMES and key.split(".")[0] not in NOT_HASHED
 
 
 def _name(config: RunConfig) -> str:

@@ -14,7 +14,9 @@ class Curves {
     options(byId("axis"), axes, "loss");
     options(byId("colour"), ["", ...runs.keys], runs.keys.find((key) => !isSeed(key)) || "", (name) => name || "one colour");
     if (!runs.keys.some(isSeed)) byId("lines").value = "each";
-    for (const id of ["metric", "axis", "colour", "lines", "scale"]) byId(id).addEventListener("change", () => this.draw(this.rows));
+    byId("metric").addEventListener("change", () => followRule("values-shown", runs, byId("metric").value));
+    for (const id of ["metric", "axis", "colour", "lines", "values-shown", "scale"]) byId(id).addEventListener("change", () => this.draw(this.rows));
+    followRule("values-shown", runs, byId("metric").value);
   }
 
   draw(rows) {
@@ -22,67 +24,74 @@ class Curves {
     const chosen = (id) => byId(id).value;
     const [metric, axis, colour] = ["metric", "axis", "colour"].map(chosen);
     const log = chosen("scale") === "log";
+    this.absolute = chosen("values-shown") === "absolute";
     const kept = rows.filter((row) => this.runs.place.has(row));
     const groups = new Map();
     for (const value of colour ? this.runs.different(colour, kept) : [null]) groups.set(value, []);
     for (const row of kept) groups.get(colour ? this.runs.value(colour, row) : null).push(row);
     const lines = [];
+    let unplaced = false; // on a logarithmic axis
     [...groups].forEach(([value, members], place) => {
       const name = colour ? `${colour.replace(/\.name$/, "")} ${shown(value)}` : "runs";
-      const made = chosen("lines") === "band" ? this.bands(members, metric, axis, log) : this.each(members, metric, axis, log);
-      made.forEach((line, number) => lines.push({ ...line, name, group: place, first: number === 0 }));
+      const made = chosen("lines") === "band" ? this.bands(members, metric, axis) : this.each(members, metric, axis);
+      const drawn = log ? made.map(positive) : made;
+      unplaced ||= drawn.some((line) => line.unplaced && !line.bound);
+      drawn.filter((line) => line.x.length).forEach((line, number) => lines.push({ ...line, name, group: place, first: number === 0 }));
     });
-    this.plot(lines, metric, axis, log, kept);
+    this.plot(lines, metric, axis, log, kept, unplaced);
   }
 
   // Points of one run, in the order of its iterations.
-  points(row, metric, axis, log) {
+  points(row, metric, axis) {
     const x = this.runs.curve(axis, row), y = this.runs.curve(metric, row);
-    const made = { x: [], y: [] }, sizes = log && /^(bound\/)?entry\//.test(metric);
+    const made = { x: [], y: [] };
     if (!x || !y) return made;
-    for (let k = 0; k < x.length; k++) {
-      const value = sizes ? Math.abs(y[k]) : y[k]; // a negative bound of a norm says nothing: it has no place on a log axis
-      if (Number.isFinite(value) && Number.isFinite(x[k]) && (!log || value > 0) && x[k] > (axis === "loss" ? 0 : -1)) { made.x.push(x[k]); made.y.push(value); }
-    }
+    for (let k = 0; k < x.length; k++)
+      if (Number.isFinite(y[k]) && Number.isFinite(x[k]) && x[k] > (axis === "loss" ? 0 : -1)) { made.x.push(x[k]); made.y.push(this.absolute && !metric.startsWith("bound/") ? Math.abs(y[k]) : y[k]); }
     return made;
   }
 
-  each(rows, metric, axis, log) {
+  each(rows, metric, axis) {
     const step = Math.max(1, this.rows.length / MOST_LINES);
     const some = rows.filter((_, place) => Math.floor(place / step) !== Math.floor((place - 1) / step));
-    const lines = some.map((row) => ({ row, runs: 1, ...this.points(row, metric, axis, log) }));
-    const bound = some.map((row) => ({ bound: true, runs: 1, ...this.points(row, "bound/" + metric, axis, log) }));
-    return [...lines, ...bound].filter((line) => line.x.length);
+    const lines = some.map((row) => ({ row, runs: 1, ...this.points(row, metric, axis) }));
+    const bound = this.bounds(metric).map((name) => some.map((row) => ({ bound: true, runs: 1, ...this.points(row, name, axis) })));
+    return [...lines, ...bound.flat()].filter((line) => line.x.length);
   }
 
+  // An entry's bound is one of its absolute value: beside signed entries it is not drawn.
+  bounds(metric) { return this.runs.absolute.includes(metric) && !this.absolute ? [] : ["bound/" + metric]; }
+
   // One band for each setting: runs that agree in every key but their seeds.
-  bands(rows, metric, axis, log) {
+  bands(rows, metric, axis) {
     const keys = this.runs.keys.filter((key) => !isSeed(key));
     const settings = new Map();
     for (const row of rows) {
       const setting = keys.map((key) => this.runs.value(key, row)).join("\n");
       settings.set(setting, [...(settings.get(setting) || []), row]);
     }
-    return [...settings.values()].flatMap((members) => [metric, "bound/" + metric].map((name) => {
-      const made = band(members.map((row) => this.points(row, name, axis, log)), axis);
+    return [...settings.values()].flatMap((members) => [metric, ...this.bounds(metric)].map((name) => {
+      const made = band(members.map((row) => this.points(row, name, axis)), axis);
       return made && { ...made, bound: name !== metric, runs: members.length, row: members.length === 1 ? members[0] : undefined };
     })).filter(Boolean);
   }
 
-  plot(lines, metric, axis, log, kept) {
+  plot(lines, metric, axis, log, kept, unplaced) {
     const style = getComputedStyle(document.documentElement);
     const ink = style.getPropertyValue("--ink"), grid = style.getPropertyValue("--line");
     const traces = [];
     for (const line of lines) {
       const colour = COLOURS[line.group % COLOURS.length];
       const shared = { legendgroup: line.name, hoverinfo: line.bound ? "skip" : "x+y+name", name: line.name };
-      if (line.low && line.runs > 1)
-        traces.push({ ...shared, x: [...line.x, ...[...line.x].reverse()], y: [...line.high, ...[...line.low].reverse()], fill: "toself",
+      if (line.low && line.runs > 1) {
+        const at = log ? line.x.map((_, k) => k).filter((k) => line.low[k] > 0) : line.x.map((_, k) => k), back = [...at].reverse();
+        traces.push({ ...shared, x: [...at, ...back].map((k) => line.x[k]), y: [...at.map((k) => line.high[k]), ...back.map((k) => line.low[k])], fill: "toself",
           fillcolor: colour + "2b", line: { width: 0 }, hoverinfo: "skip", showlegend: false, mode: "lines" });
+      }
       traces.push({ ...shared, x: line.x, y: line.y, mode: "lines", showlegend: line.first, customdata: line.x.map(() => line.row ?? -1),
         line: { color: line.bound ? ink : colour, width: line.bound ? 1 : 1.6, dash: line.bound ? "dash" : "solid" } });
     }
-    const title = log && metric.startsWith("entry/") ? `|${metric}|` : metric;
+    const title = labelled(metric, this.absolute);
     const layout = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 }, margin: { l: 64, r: 12, t: 10, b: 48 },
       xaxis: { title: { text: axis }, type: "log", autorange: axis === "loss" ? "reversed" : true, gridcolor: grid, exponentformat: "power" },
@@ -95,7 +104,7 @@ class Curves {
     const measured = lines.filter((line) => !line.bound);
     const missing = this.rows.length - kept.length;
     byId("chart-told").textContent = `${title} against ${axis}: ${measured.length} line${measured.length === 1 ? "" : "s"} of ${kept.length} runs` +
-      (lines.length > measured.length ? "; dashed: what the theorems force" : "") + (missing ? `; ${missing} runs have no curve here` : "") + ".";
+      (lines.length > measured.length ? "; dashed: what the theorems force" : "") + (unplaced ? "; values of 0 and below have no place on a logarithmic scale" : "") + (missing ? `; ${missing} runs have no curve here` : "") + ".";
     this.table(measured, title, axis);
   }
 
@@ -108,6 +117,12 @@ class Curves {
       element("thead", element("tr", head.map((name) => element("th", name, { scope: "col" })))),
       element("tbody", body.map((line) => element("tr", line.map((value) => element("td", shown(value), { class: typeof value === "number" ? "number" : null }))))));
   }
+}
+
+// What of a line has a place on a logarithmic axis. A bound of 0 and below says nothing.
+function positive(line) {
+  const at = line.y.map((_, k) => k).filter((k) => line.y[k] > 0), pick = (values) => values && at.map((k) => values[k]);
+  return { ...line, x: pick(line.x), y: pick(line.y), low: pick(line.low), high: pick(line.high), unplaced: line.y.length - at.length };
 }
 
 // Median and quartiles at places that all runs have passed; against the loss, where each first gets below it.

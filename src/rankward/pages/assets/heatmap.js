@@ -10,11 +10,14 @@ class HeatMap {
     options(byId("heat-metric"), metrics, ["rank/effective", "error/reconstruction"].find((name) => metrics.includes(name)));
     options(byId("heat-row"), runs.keys, keys[0]);
     options(byId("heat-column"), ["", ...runs.keys], keys[1] || "", (name) => name || "none");
-    for (const id of ["heat-metric", "heat-row", "heat-column"]) byId(id).addEventListener("change", () => this.draw(this.rows));
+    byId("heat-metric").addEventListener("change", () => followRule("heat-values", runs, byId("heat-metric").value));
+    for (const id of ["heat-metric", "heat-values", "heat-row", "heat-column"]) byId(id).addEventListener("change", () => this.draw(this.rows));
+    followRule("heat-values", runs, byId("heat-metric").value);
   }
 
   draw(rows) {
     this.rows = rows;
+    const absolute = byId("heat-values").value === "absolute";
     const [metric, down, across] = ["heat-metric", "heat-row", "heat-column"].map((id) => byId(id).value);
     if (!metric || !down) return;
     const ys = this.runs.different(down, rows), xs = across ? this.runs.different(across, rows) : [null];
@@ -22,7 +25,8 @@ class HeatMap {
     for (const row of rows) {
       const cell = JSON.stringify([this.runs.value(down, row), across ? this.runs.value(across, row) : null]);
       if (!cells.has(cell)) cells.set(cell, []);
-      cells.get(cell).push(this.runs.value(metric, row));
+      const value = this.runs.value(metric, row);
+      cells.get(cell).push(absolute && value !== null ? Math.abs(value) : value);
     }
     const values = ys.map((y) => xs.map((x) => median(cells.get(JSON.stringify([y, x])) || [])));
     const found = values.flat().filter(Number.isFinite);
@@ -39,7 +43,7 @@ class HeatMap {
       return cell;
     })]));
     byId("heat").replaceChildren(
-      element("caption", `Last ${metric} of ${rows.length.toLocaleString("en")} runs, medians over whatever else varies; colours from ${shown(low)} (dark) to ${shown(high)} (bright)${log ? ", logarithmic" : ""}.`),
+      element("caption", `Last ${labelled(metric, absolute)} of ${rows.length.toLocaleString("en")} runs, medians over whatever else varies; colours from ${shown(low)} (dark) to ${shown(high)} (bright)${log ? ", logarithmic" : ""}.`),
       element("thead", head), element("tbody", body));
   }
 }

@@ -27,7 +27,9 @@
     history.replaceState(null, "", `#run=${encodeURIComponent(runs.value("run", row))}`);
   }
   function draw() {
-    const rows = runs.filtered(byId("filter").value);
+    const { rows, said } = runs.filtered(byId("filter").value);
+    byId("filter-said").replaceChildren(...said.map((line) => element("li", line)));
+    byId("filter-said").hidden = !said.length;
     for (const view of views) view.draw(rows);
   }
   let waiting;

@@ -29,39 +29,72 @@ class Runs {
     return values.subarray(starts[place], starts[place + 1]);
   }
 
-  // Names that a word of the filter can mean: depth is depth.name or depth.layers.
-  meant(word) {
-    if (this.columns.includes(word)) return [word];
-    return this.columns.filter((name) => name.startsWith(word + ".") || name.endsWith("." + word));
+  // The runs that meet all terms of a filter, and what there is to say about its terms. One that means nothing is left out.
+  filtered(text) {
+    const said = [], tests = [];
+    for (const term of text.split(/\s+/).filter(Boolean)) {
+      try {
+        tests.push(this.test(term, (note) => said.push(`${term}: ${note}`)));
+      } catch (error) {
+        if (!(error instanceof FilterError)) throw error;
+        said.push(`${term}: ${error.message}; this term is left out`);
+      }
+    }
+    return { rows: this.all.filter((row) => tests.every((test) => test(row))), said };
   }
 
-  keeps(term, row) {
-    const found = /^([^<>=!]+)(!=|<=|>=|=|<|>)(.*)$/.exec(term);
-    if (!found) return [...this.keys, "run", "status", "overrides"].some((name) => String(this.value(name, row)).includes(term));
-    const [, word, sign, wanted] = found;
-    const asked = Number(wanted.replace(/['"]/g, ""));
-    const text = wanted.replace(/['"]/g, "");
-    const names = this.meant(word);
-    const values = names.length ? names.map((name) => this.value(name, row)) : [this.same(word)];
+  // Whether a run meets a term: a comparison, or any text.
+  test(term, say) {
+    const found = /^([^<>=!]*)([<>=!]+)(.*)$/.exec(term);
+    if (!found) return this.contains(term, say);
+    const [, word, sign] = found, text = found[3].replace(/['"]/g, ""), asked = Number(text);
+    const signs = ["=", "!=", "<", "<=", ">", ">="], bars = /^\|(.+)\|$/.exec(word), name = bars ? bars[1] : word;
+    if (!signs.includes(sign)) throw new FilterError(`${sign} is no comparison; expected one of ${signs.join(" ")}`);
+    if (!name) throw new FilterError(`a key or metric is missing before ${sign}`);
+    if (text === "") throw new FilterError(`a value is missing after ${sign}`);
+    const meant = this.meant(name), varying = meant.filter((column) => !column.same);
+    if (!meant.length) throw new FilterError(`no key or metric ${name}${nearest(name, this.names())}`);
+    const ordered = bars || !["=", "!="].includes(sign);
+    const columns = varying.length && (ordered || !Number.isNaN(asked)) ? varying : meant;
+    const used = ordered ? columns.filter((column) => column.texts === null || column.texts.some(isNumber)) : columns;
+    if (!used.length) throw new FilterError(`${columns[0].name} holds text; expected = or !=, and no bars`);
+    const numbers = used.every((column) => column.texts === null || column.texts.every(isNumber));
+    if (Number.isNaN(asked) && (ordered || (numbers && text !== "null"))) throw new FilterError(`${used[0].name} holds numbers, and ${text} is none`);
+    const texts = [...new Set(used.flatMap((column) => column.texts || []))];
+    if (Number.isNaN(asked) && text !== "null" && !texts.includes(text)) say(`no run has ${text} there, but ${texts.slice(0, 8).join(", ")}${texts.length > 8 ? ", ..." : ""}`);
     const one = (value) => {
-      const equal = String(value) === text || (text !== "" && value !== null && Number(value) === asked);
+      if (bars && value !== null) value = Math.abs(value);
+      const equal = String(value) === text || (value !== null && value !== "" && Number(value) === asked);
       if (sign === "=") return equal;
       if (sign === "!=") return !equal;
       if (value === null) return false;
       return { "<": value < asked, ">": value > asked, "<=": value <= asked, ">=": value >= asked }[sign];
     };
-    return sign === "!=" ? values.every(one) : values.some(one);
+    return (row) => (sign === "!=" ? used.every((column) => one(column.value(row))) : used.some((column) => one(column.value(row))));
   }
 
-  // What all runs have for a key.
-  same(word) {
-    const name = Object.keys(this.constant).find((key) => key === word || key.startsWith(word + ".name") || key.endsWith("." + word));
-    return name === undefined ? undefined : this.constant[name];
+  // Whether a run has this text in a key, its name, its status or its overrides.
+  contains(text, say) {
+    const test = (row) => [...this.keys, "run", "status", "overrides"].some((name) => String(this.value(name, row)).includes(text));
+    if (!this.all.some(test)) say("no run has this text in its keys, name, status or overrides");
+    return test;
   }
 
-  filtered(text) {
-    const terms = text.split(/\s+/).filter(Boolean);
-    return this.all.filter((row) => terms.every((term) => this.keeps(term, row)));
+  // What a word of the filter can mean: depth is depth.name or depth.layers. Columns that vary, and keys that all runs share.
+  meant(word) {
+    const known = [...this.columns, ...Object.keys(this.aliases), ...Object.keys(this.constant)];
+    const names = known.includes(word) ? [word] : known.filter((name) => name.startsWith(word + ".") || name.endsWith("." + word));
+    return names.map((name) => {
+      if (name in this.constant) return { name, same: true, texts: [this.constant[name]], value: () => this.constant[name] };
+      const column = this.aliases[name] || name;
+      return { name, same: false, texts: this.isText(column) ? this.texts[column] : null, value: (row) => this.value(column, row) };
+    });
+  }
+
+  // Names that a filter can have, long and short.
+  names() {
+    const keys = [...this.keys, ...Object.keys(this.aliases), ...Object.keys(this.constant)];
+    return [...this.columns, ...keys, ...keys.filter((key) => key.includes(".")).flatMap((key) => [key.split(".")[0], key.split(".").at(-1)])];
   }
 
   // A column's different values among these rows, numbers in their order.
@@ -71,6 +104,31 @@ class Runs {
   }
 
   label(row) { return `run ${this.value("run", row)}`; }
+}
+
+class FilterError extends Error {}
+
+const isNumber = (text) => text !== "" && Number.isFinite(Number(text));
+
+// The name between bars where absolute values are shown.
+const labelled = (name, absolute) => (absolute ? `|${name}|` : name);
+
+// A choice between absolute and signed values follows the metric's own rule, which the page's data has: entries are absolute.
+function followRule(id, runs, metric) { byId(id).value = runs.absolute.includes(metric) ? "absolute" : "signed"; }
+
+// " (did you mean x?)" for the known name that takes the fewest edits, or nothing where that is more than half of it.
+function nearest(word, known) {
+  const edits = (a, b) => {
+    let last = Array.from({ length: b.length + 1 }, (_, k) => k);
+    for (let i = 1; i <= a.length; i++) {
+      const line = [i];
+      for (let j = 1; j <= b.length; j++) line.push(Math.min(last[j] + 1, line[j - 1] + 1, last[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      last = line;
+    }
+    return last[b.length];
+  };
+  const found = [...new Set(known)].map((name) => [edits(word.toLowerCase(), name.toLowerCase()), name]).sort((a, b) => a[0] - b[0])[0];
+  return found && found[0] <= found[1].length / 2 ? ` (did you mean ${found[1]}?)` : "";
 }
 
 const median = (values) => quantile(values, 0.5);

@@ -57,7 +57,7 @@ class Table {
       const bad = name === "status" && !["converged", "max_iterations", "max_time"].includes(value);
       return element("td", shown(value), { class: bad ? "failed" : typeof value === "number" ? "number" : null });
     }), { "data-row": row }));
-    const caption = element("caption", `Runs of the sweep${this.by ? `, sorted by ${this.by}` : ""}. The last value of each metric.`);
+    const caption = element("caption", `Runs of the sweep${this.by ? `, sorted by ${this.by}` : ""}. The last value of each metric, with its sign.`);
     byId("runs").replaceChildren(caption, element("thead", head), element("tbody", body));
     byId("more").hidden = rows.length <= this.most;
     byId("shown").textContent = `${rows.length.toLocaleString("en")} of ${this.runs.count.toLocaleString("en")} runs` +

@@ -1,0 +1,58 @@
+"""What a sweep notes of its jobs before they begin: how many there are, and which keys vary between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rankward.results.whole import write_whole
+
+JOBS = ".jobs"  # the number in the first line, the keys in the second
+APART = ("logger", "hydra.")  # keys that make no other run
+
+
+def varying_keys(jobs: Iterable[Sequence[str]]) -> list[str]:
+    """Keys that jobs' overrides set to different values, or that only some of them set, as they first appear.
+
+    Example:
+        >>> varying_keys([["depth=2", "lr.eta=0.1", "seed=0"], ["depth=2", "lr.eta=0.1", "seed=1", "init=balanced"]])
+        ['seed', 'init']
+    """
+    values: dict[str, set[str]] = {}
+    counts: dict[str, int] = {}
+    number = 0
+    for job in jobs:
+        number += 1
+        for override in job:
+            key = override.partition("=")[0]
+            values.setdefault(key, set()).add(override)
+            counts[key] = counts.get(key, 0) + 1
+    differ = [key for key, found in values.items() if len(found) > 1 or counts[key] < number]
+    return [key for key in differ if not key.lstrip("+~").startswith(APART)]
+
+
+def note_jobs(sweep: Path, jobs: int, keys: Sequence[str]) -> None:
+    """Keep how many jobs a sweep has, and which keys vary between them.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write_whole(sweep / JOBS, lambda path: path.write_text(f"{jobs}\n{' '.join(keys)}\n"))
+
+
+def jobs_without(sweep: Path, known: int) -> int:
+    """How many of a sweep's jobs are not among the `known`: they have not begun, or left nothing."""
+    (number, *_) = [*_lines(sweep), "0"]
+    return max(0, int(number) - known) if number.isdigit() else 0
+
+
+def noted_keys(sweep: Path) -> list[str]:
+    """Keys that vary between a sweep's jobs; none where another sweeper than ours has made them."""
+    return " ".join(_lines(sweep)[1:]).split()
+
+
+def _lines(sweep: Path) -> list[str]:
+    try:
+        return (sweep / JOBS).read_text().splitlines()
+    except OSError:  # of a sweep that never got so far, or another program's
+        return []
