@@ -16,9 +16,11 @@ from rankward import results
 from rankward.paper import page, run
 from rankward.paper.circuit import compare
 from rankward.paper.claim import HOLDS, NOT_RUN, Claim, Evidence, number, tried
-from rankward.paper.steps import Step, steps
+from rankward.paper.steps import Step, left_out, steps
 
 STATEMENTS = [
+    "Conjecture 1",
+    "Conjecture 2",
     "Proposition 1",
     "Proposition 2",
     "Theorem 1",
@@ -27,7 +29,8 @@ STATEMENTS = [
     "Proposition 4",
     "Theorem 2",
 ]
-STATEMENTS += ["Figure 1", "Refinement of Figure 1", "Figure 4", "Figure 5", "Figure 2", "Figure 3", "Figure 6"]
+STATEMENTS += ["Figure 1", "Refinement of Figure 1", "Figure 4", "Figure 5", "Flow and descent", "Appendix D"]
+STATEMENTS += ["Figure 2", "Figure 3", "Figure 6"]
 SMALL = (
     Step("figure1", ("-m", "depth=3", "init=balanced", "max_iterations=500"), 1),
     Step("theorem_2", ("-m", "depth=-1"), 1),
@@ -45,9 +48,17 @@ def verdicts(path):
 def test_every_step_is_read_and_every_statement_has_its_steps():
     for quick in (True, False):
         known = {step.name for step in steps(quick)}
-        needed = {name for claim, _ in (*page.THEORY, *page.MATRICES, *page.TENSORS) for name in claim.needs}
+        needed = {name for claim, _ in page.CLAIMS for name in claim.needs}
         assert needed <= known and known - needed <= {"figure1_float32"}
-    assert [claim.name for claim, _ in (*page.THEORY, *page.MATRICES, *page.TENSORS)] == STATEMENTS
+    assert [claim.name for claim, _ in page.CLAIMS] == STATEMENTS
+    assert all(claim.rule.endswith(".") and claim.omits.endswith(".") for claim, _ in page.CLAIMS)
+
+
+def test_what_quick_leaves_out_is_all_that_differs():
+    full, quick = ({step.name: step.command for step in steps(each)} for each in (False, True))
+    listed = {name: (whole, here) for name, whole, here in left_out()}
+    assert listed.keys() == {name for name in full if quick.get(name) != full[name]}
+    assert all(pair == (full[name], quick.get(name, "")) for name, pair in listed.items())
 
 
 def test_the_circuit_is_the_factorization():
@@ -56,7 +67,7 @@ def test_the_circuit_is_the_factorization():
 
 
 def test_a_statement_whose_step_is_not_done_is_not_run(tmp_path):
-    claim = Claim("Theorem 1", "Section 3.2", "it holds", ("theorem_1",))
+    claim = Claim("Theorem 1", "Section 3.2", "it holds", ("theorem_1",), "a rule.", "nothing.")
     evidence = Evidence(tmp_path, steps(), {"figure1"})
     assert tried(claim, evidence, lambda _: {"verdict": HOLDS}).verdict == NOT_RUN
     evidence = Evidence(tmp_path, steps(), {"theorem_1"})
@@ -66,11 +77,8 @@ def test_a_statement_whose_step_is_not_done_is_not_run(tmp_path):
 def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     for module in (run, page):
         monkeypatch.setattr(module, "steps", lambda quick: list(SMALL))
-    claims = [(claim, trial) for claim, trial in page.TENSORS if claim.name == "Figure 3"]
-    claims += [(claim, trial) for claim, trial in page.THEORY if claim.name == "Theorem 2"]
-    monkeypatch.setattr(page, "THEORY", tuple(claims))
-    monkeypatch.setattr(page, "MATRICES", ())
-    monkeypatch.setattr(page, "TENSORS", ())
+    claims = [(claim, trial) for claim, trial in page.CLAIMS if claim.name in ("Figure 3", "Theorem 2")]
+    monkeypatch.setattr(page, "CLAIMS", tuple(claims[::-1]))
     previous = signal.getsignal(signal.SIGTERM)
     try:
         assert run.make_paper(tmp_path / "out", quick=False) == 1
@@ -147,9 +155,11 @@ def test_the_paper_in_a_minute(tmp_path):
     done = rankward("paper", "--quick", "--out", "paper", cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr + (out / "log.txt").read_text()
     assert done.stderr == "" and "propositions: done" not in done.stdout  # kept
-    assert set(verdicts(out / "paper.html").values()) == {"holds", "in part"}
-    assert list(verdicts(out / "paper.html")) == STATEMENTS
-    assert verdicts(out / "paper.html")["Refinement of Figure 1"] == "in part"
+    found = verdicts(out / "paper.html")
+    assert set(found.values()) == {"holds", "in part", "fails"} and list(found) == STATEMENTS
+    assert [name for name, verdict in found.items() if verdict == "fails"] == ["Conjecture 1"]
+    # The same runs: at depth 2 neither of them has a row that could have failed.
+    assert {found[name] for name in ("Refinement of Figure 1", "Theorem 1", "Corollary 1")} == {"in part"}
     expected = {f"figure{n}.{kind}" for n in "123456" for kind in ("png", "svg", "pdf")}
     assert expected <= {path.name for path in (out / "figures").iterdir()}
 
@@ -175,7 +185,8 @@ def test_the_paper_in_a_minute(tmp_path):
     with opened(out / "paper.html", viewport={"width": 390, "height": 844}) as shown:
         assert shown.locator("main section").count() == len(STATEMENTS)
         widths = shown.locator("img").evaluate_all("all => all.map(picture => picture.naturalWidth)")
-        assert len(widths) == 7 and min(widths) > 100
+        assert len(widths) == len([1 for claim, _ in page.CLAIMS if claim.name[:3] in ("Fig", "Ref", "App", "Flo")]) + 1
+        assert min(widths) > 100
         width = shown.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1]
         for command in set(shown.locator("main pre").all_inner_texts()):
