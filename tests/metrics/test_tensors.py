@@ -70,6 +70,28 @@ def test_zeros_one_entry_and_near_zero():
     assert relative.exact.tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1.0, 1e20, 1e150, 1e300])
+@pytest.mark.parametrize("dims", [(4, 4, 4), (3, 4, 5), (3, 3, 3, 3), (6, 5)])
+def test_a_tolerance_below_rounding_is_raised_to_it(dims, scale):
+    """Sums of r outer products have rank r, at any size, where nothing but rounding is allowed."""
+    tensors = scale * torch.stack([of_rank(dims, r, seed=r) for r in (1, 2, 3)])
+    assert F.cp_rank(tensors, 0.0).exact.tolist() == F.cp_lower(tensors, 0.0).tolist() == [1, 2, 3]
+    for tolerance in (0.0, 1e-40):
+        assert F.cp_rank(tensors, tolerance, relative=True).exact.tolist() == [1, 2, 3]
+    zero = scale < 1e-20  # within the tolerance of zero
+    assert F.cp_rank(tensors, 1e-40).exact.tolist() == ([0, 0, 0] if zero else [1, 2, 3])
+
+
+def test_exact_ranks_without_a_tolerance_by_hand():
+    assert F.cp_rank(torch.ones(1, 4, 4, 4), tolerance=0).exact.item() == 1
+    assert F.cp_rank(torch.zeros(1, 4, 4, 4), tolerance=0).exact.item() == 0
+    tenth = 0.1 * torch.eye(3, dtype=torch.float64)
+    assert F.cp_rank((tenth[:, :, None] * tenth[:, None, :])[None], tolerance=0).exact.item() == 3
+    tiny = torch.ones(1, 4, 4, 4, dtype=torch.float64)
+    tiny[0, 0, 0, 0] += 1e-12  # above the rounding, so it counts
+    assert F.cp_rank(tiny, tolerance=0).lower.item() == 2
+
+
 def test_noise_below_the_tolerance_changes_no_rank():
     for rank in (1, 2, 4):
         noise = 0.3e-3 * torch.randn(8, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(rank))
@@ -196,14 +218,15 @@ def test_columns_of_a_tensor_run():
         return torch.einsum("nai,nbi,nci,ndi->nabcd", *parts)
 
     metrics = {
-        "norm": TensorNorm(), "error": ReconstructionError(relative=True), "weights": ComponentNorms(2),
+        "norm": TensorNorm(), "error": ReconstructionError(), "share": ReconstructionError(True), "weights": ComponentNorms(2),
         "effective": MatricizationEffectiveRank(), "multilinear": MultilinearRank(), "cp": CPRank(1e-10),
     }  # fmt: skip
     columns = measure(metrics, factors, product, ground_truth=truth)
     tensor = product(factors)
     for name, expected in {
         "norm/frobenius": tensor.flatten(1).norm(dim=1),
-        "error/reconstruction": (tensor - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1),
+        "error/reconstruction": (tensor - truth).flatten(1).norm(dim=1),
+        "error/reconstruction_relative": (tensor - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1),
         "cp_weight/1": F.cp_weights(factors)[:, 1],
         "rank/effective_0_2": F.effective_ranks(tensor)[(0, 2)],
         "rank/multilinear_3": F.multilinear_rank(tensor)[:, 3],

@@ -87,6 +87,21 @@ def test_npz_with_holes(tmp_path):
     assert made.ground_truth.tolist() == [[1, 1, 1]] * 2
 
 
+@pytest.mark.parametrize("truth", ["ground_truth", "target_matrix", "target_tensor"])
+def test_a_ground_truth_with_holes_is_refused_in_a_line(tmp_path, truth):
+    array = np.arange(12.0).reshape(3, 4)
+    array[0, 1:4] = np.nan, np.inf, np.nan
+    beside = {
+        "ground_truth": {"mask": np.ones((3, 4)), "values": np.ones((3, 4))},
+        "target_matrix": {"A": np.ones((1, 3, 4)), "y": np.ones(1)},
+        "target_tensor": {"train_indices_order": np.array([4, 5])},
+    }[truth]
+    np.savez(tmp_path / "seen.npz", **beside, **{truth: array})
+    words = r"observations\.path: '.*seen\.npz': .*the ground truth is NaN or infinite in 3 of its 12 entries$"
+    with pytest.raises(DataError, match=words):
+        from_file(str(tmp_path / "seen.npz"))
+
+
 def test_a_ground_truth_beside_the_observations(tmp_path):
     truth = np.arange(6.0).reshape(2, 3) + 0.5
     np.save(tmp_path / "seen.npy", np.where(np.isnan(WHOLE), np.nan, truth))

@@ -57,13 +57,16 @@ def test_a_raising_metric_and_a_diverging_run_among_fifty(tmp_path):
 
 def test_a_failed_run_keeps_why_until_it_is_done(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(MINE)
-    sweep = ["-m", "logger=none", "init=identity", "init.scale=3,4", "max_iterations=50", "hydra.sweep.dir=s"]
+    sweep = ["-m", "logger=none", "init=identity", "init.scale=4,3", "max_iterations=50", "hydra.sweep.dir=s"]
     assert rankward(*sweep, "+metrics.columns.mine._target_=mine.Touchy", cwd=tmp_path).returncode == 1
-    why = "MetricError: metrics.columns.mine: ArithmeticError: a product that I do not like"
-    file = tmp_path / "s" / "0" / results.FAILURE
+    why = (
+        "metrics.columns.mine: 'mine.Touchy' is not allowed; expected a metric that can measure this run's start "
+        "(ArithmeticError: a product that I do not like); metrics.columns.mine=null leaves it out"
+    )
+    file = tmp_path / "s" / "1" / results.FAILURE
     assert file.read_text().startswith(f"{why}\n\nTraceback") and 'mine.py", line 7' in file.read_text()
-    assert tell_status(tmp_path / "s") == 1 and f"run 0: {why}; traceback: {file}" in capsys.readouterr().out
-    assert watch(tmp_path / "s", 1, once=True) == 1 and "MetricError" in capsys.readouterr().out
+    assert tell_status(tmp_path / "s") == 1 and f"run 1: {why}; traceback: {file}" in capsys.readouterr().out
+    assert watch(tmp_path / "s", 1, once=True) == 1 and "mine.Touchy" in capsys.readouterr().out
     assert [run.why for run in Watcher(tmp_path / "s").look().shown] == [why, ""]
     (tmp_path / "mine.py").write_text(MINE.replace("raise", "pass  # "))
     done = rankward("resume", "s", cwd=tmp_path)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from rankward.observations import random_matrix, sensing
+from rankward.observations import Sensing, random_matrix, sensing
 from rankward.theory.rivals import nuclear_completion, nuclear_sensing
+from rankward.training.rivals import solution
 
 cvxpy = pytest.importorskip("cvxpy")
 
@@ -62,6 +63,30 @@ def test_measurements_that_contradict_each_other_are_told():
     with pytest.raises(ValueError, match="no matrix meets these 2 measurements"):
         nuclear_sensing(one, np.array([1.0, 2.0]))
     assert nuclear_sensing(one, np.array([1.0, 1.0])).norm[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("factor", [1e-13, 1e-200, 1e150])
+def test_a_measurement_of_another_scale_counts_as_much(factor):
+    o = sensing((4, 4), 1, 9, seed=1)
+    matrices, values = o.matrices.copy(), o.values.copy()
+    matrices[3] *= factor
+    values[3] *= factor
+    found = nuclear_sensing(matrices, values)
+    np.testing.assert_allclose(np.einsum("nij,ij->n", o.matrices, found.matrix[0]), o.values, atol=1e-8)
+    assert found.norm[0] == pytest.approx(nuclear_sensing(o.matrices, o.values).norm[0], rel=1e-6)
+    least = np.linalg.lstsq(o.matrices.reshape(9, -1), o.values, rcond=None)[0].reshape(4, 4)
+    np.testing.assert_allclose(solution("frobenius", [Sensing(matrices, values)])["matrix"][0], least, atol=1e-10)
+
+
+def test_small_measurements_that_contradict_each_other_are_told():
+    one = np.zeros((2, 3, 3))
+    one[:, 0, 0] = 1
+    for values in ([1e-12, 2e-12], [1e9, 1e9 + 10]):
+        with pytest.raises(ValueError, match="no matrix meets these 2 measurements"):
+            nuclear_sensing(one, np.array(values))
+    with pytest.raises(ValueError, match="no matrix meets"):
+        nuclear_sensing(np.zeros((1, 2, 2)), np.array([1.0]))
+    assert nuclear_sensing(np.zeros((1, 2, 2)), np.array([0.0])).norm[0] == 0
 
 
 def test_one_that_is_stopped_early_says_how_sure_it_is():

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from rankward.theory.solution_set import SolutionSet
+from rankward.observations import EntryMask, dimensions, random_matrix, sensing, two_by_two
+from rankward.theory.solution_set import SolutionSet, infimal_rank
 
 
 def one_missing(values, row=0, col=0):
@@ -67,6 +68,18 @@ def test_infimal_ranks_by_hand(values, infimal):
         for r in range(4)
     ]
     assert below[infimal] < 1e-6 and (infimal == 0 or below[infimal - 1] > 1e-3)
+
+
+def test_the_infimal_rank_of_a_problem_or_why_it_is_not_known():
+    low = np.outer([1.0, 2.0, 3.0], [1.0, -1.0, 0.5]) + np.outer([0.0, 1.0, 1.0], [2.0, 0.0, 1.0])
+    assert infimal_rank(EntryMask(np.ones((3, 3), bool), low)) == (2, "")
+    assert infimal_rank(EntryMask(np.ones((2, 2), bool), np.zeros((2, 2)))) == (0, "")
+    assert infimal_rank(dimensions((5, 4))) == (3, "") and infimal_rank(two_by_two(b_22=0.1)) == (1, "")
+    several = random_matrix((10, 10), 2, 60)
+    assert np.isnan(infimal_rank(several)[0]) and infimal_rank(several)[1] == "40 unobserved entries"
+    assert (
+        np.isnan(infimal_rank(sensing((3, 3), 1, 4))[0]) and "single entries" in infimal_rank(sensing((3, 3), 1, 4))[1]
+    )
 
 
 def test_what_is_no_line_is_refused():

@@ -24,7 +24,12 @@ def build(group: str, node: Any, **more: Any) -> Any:
     Raises:
         ConfigError: no such class or function, or keys that it does not take.
     """
-    keys = dict(node) if isinstance(node, Mapping) else dataclasses.asdict(node)
+    if isinstance(node, Mapping):
+        keys = dict(node)
+    elif dataclasses.is_dataclass(node) and not isinstance(node, type):
+        keys = dataclasses.asdict(node)
+    else:
+        raise ConfigError(group, node, "a mapping with a `_target_`")
     target = keys.get("_target_", "???")
     try:
         factory = pkgutil.resolve_name(target)

@@ -68,7 +68,7 @@ class DeterminantSign(TraceMetric):
             self.measured.append(entries.product_sign(product, factors))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"determinant/sign": self.gathered()} if self.measured else {}
+        return {"determinant/sign": self.gathered()} if self.has_values else {}
 
 
 class DeterminantResolution(TraceMetric):
@@ -90,7 +90,7 @@ class DeterminantResolution(TraceMetric):
             self.measured.append(entries.determinant_resolution(product, factors))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"determinant/resolution": self.gathered()} if self.measured else {}
+        return {"determinant/resolution": self.gathered()} if self.has_values else {}
 
 
 class Unbalancedness(TraceMetric):
@@ -99,7 +99,7 @@ class Unbalancedness(TraceMetric):
     `update` takes the factors W_1, ..., W_L, layer l [runs, ..., d_l, d_(l-1)].
     """
 
-    kind = "matrix"
+    kind = "chain"
 
     def update(self, factors: Sequence[Tensor]) -> None:
         self.measured.append(entries.unbalancedness(factors))
@@ -111,14 +111,14 @@ class Unbalancedness(TraceMetric):
 class ConservedDrift(TraceMetric):
     """How far what gradient flow conserves has moved from the start, column `balance/drift`. See `matrix_drift`."""
 
-    kind = "matrix"
+    kind = "chain"
 
     def update(self, factors: Sequence[Tensor], initial: Sequence[Tensor] | None = None) -> None:
         if initial is not None:
             self.measured.append(conserved.matrix_drift(factors, initial))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"balance/drift": self.gathered()} if self.measured else {}
+        return {"balance/drift": self.gathered()} if self.has_values else {}
 
 
 class ReconstructionError(TraceMetric):
@@ -127,7 +127,14 @@ class ReconstructionError(TraceMetric):
     `update` takes matrices or tensors, [runs, *dims] both.
 
     Args:
-        relative: divide by the ground truth's norm.
+        relative: divide by the ground truth's norm, in column `error/reconstruction_relative`; NaN for a zero truth.
+
+    Example:
+        >>> import torch
+        >>> metric = ReconstructionError(relative=True)
+        >>> metric.update(torch.zeros(1, 2, 2), torch.ones(1, 2, 2))
+        >>> {name: value.tolist() for name, value in metric.columns().items()}
+        {'error/reconstruction_relative': [1.0]}
     """
 
     def __init__(self, relative: bool = False, **kwargs: Any) -> None:
@@ -140,4 +147,5 @@ class ReconstructionError(TraceMetric):
             self.measured.append(entries.reconstruction_error(flat, truth, self.relative))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"error/reconstruction": self.gathered()} if self.measured else {}
+        name = "error/reconstruction_relative" if self.relative else "error/reconstruction"
+        return {name: self.gathered()} if self.has_values else {}

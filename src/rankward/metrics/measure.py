@@ -44,8 +44,8 @@ def measure(
             its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
         product: from factors to the matrix or tensor that they stand for, [rows, *dims] float64.
-        context: more tensors with a rows axis (loss, ground_truth, iteration), lists of them (initial), mappings to
-            them (solutions), or None.
+        context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
+            mappings to them (solutions), or None.
 
     Returns:
         [rows] float64 each.
@@ -97,10 +97,14 @@ def _part(value: Context, here: slice) -> object:
 
 def _arguments(name: str, metric: TraceMetric, context: Mapping[str, object]) -> list[str]:
     known = {"product", "factors", *DERIVED, *context}
-    parameters = inspect.signature(type(metric).update).parameters
-    names = [key for key in parameters if key != "self"]
-    for key in names:
+    for key, parameter in arguments(metric).items():
         given = key in known and (key not in context or context[key] is not None)
-        if not given and parameters[key].default is inspect.Parameter.empty:
+        if not given and parameter.default is inspect.Parameter.empty:
             raise TypeError(f"metrics.columns.{name}: needs {key!r}; this run offers {', '.join(sorted(known))}")
-    return names
+    return list(arguments(metric))
+
+
+def arguments(metric: TraceMetric) -> dict[str, inspect.Parameter]:
+    """What a metric's `update` names."""
+    named = inspect.signature(type(metric).update).parameters
+    return {key: parameter for key, parameter in named.items() if key != "self"}

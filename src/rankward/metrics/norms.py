@@ -49,9 +49,10 @@ class SpectralNorm(SpectralMetric):
 
 
 class SchattenNorm(SpectralMetric):
-    """Schatten-p (quasi-)norms for several p in (0, inf], columns `norm/schatten_<p>`.
+    """Schatten-p (quasi-)norms for one or several p in (0, inf], columns `norm/schatten_<p>`.
 
-    `compute` is [runs, ..., len(p)].
+    Args:
+        p: a number, or a list of numbers.
 
     Raises:
         ValueError: a p that is not above 0.
@@ -63,9 +64,9 @@ class SchattenNorm(SpectralMetric):
         {'norm/schatten_0.5': 4.0, 'norm/schatten_2': 1.414214}
     """
 
-    def __init__(self, p: Sequence[float], **kwargs: Any) -> None:
+    def __init__(self, p: float | Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.p = tuple(p)
+        self.p = (p,) if isinstance(p, int | float) else tuple(p)
         for each in self.p:
             check_p(each)
 

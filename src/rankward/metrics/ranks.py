@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rankward.metrics.base import SpectralMetric
 from rankward.metrics.functional import ranks
+from rankward.metrics.functional.singular_values import singular_values as singular_values_of
 
 
 class EffectiveRank(SpectralMetric):
@@ -56,18 +57,44 @@ class NumericalRank(SpectralMetric):
 
 
 class DistanceToInfimalRank(SpectralMetric):
-    """Definition 2 for a solution set of infimal rank `rank`, column `rank/distance_to_infimal`.
+    """Definition 2: the distance from the matrices whose rank is the solution set's infimal rank or less.
+
+    Column `rank/distance_to_infimal`; NaN where the infimal rank is not known.
+
+    Args:
+        rank: the infimal rank; None for that of each run's own problem, which `update` is then given.
 
     Raises:
-        ValueError: rank below 0.
+        ValueError: a rank that is not an integer of at least 0; in `update`, neither it nor `infimal_rank` is given.
+
+    Example:
+        >>> import torch
+        >>> metric = DistanceToInfimalRank()
+        >>> metric.update(torch.eye(2).repeat(2, 1, 1), infimal_rank=torch.tensor([1.0, 2.0]))
+        >>> metric.gathered().tolist()
+        [1.0, 0.0]
     """
 
-    def __init__(self, rank: int = 1, **kwargs: Any) -> None:
+    def __init__(self, rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        ranks.check_rank(rank)
+        if rank is not None:
+            ranks.check_rank(rank)
         self.rank = rank
 
+    def update(
+        self, product: Tensor, singular_values: Tensor | None = None, infimal_rank: Tensor | None = None
+    ) -> None:
+        """Measure each matrix of `product` [runs, d, d']; `infimal_rank` [runs] is NaN where it is not known."""
+        values = singular_values_of(product) if singular_values is None else singular_values
+        if self.rank is not None:
+            self.measured.append(self.measure(values))
+        elif infimal_rank is not None:
+            self.measured.append(ranks.distance_to_ranks_from_singular_values(values, infimal_rank))
+        else:
+            raise ValueError("rank: the infimal rank of the solution set is needed; DistanceToInfimalRank(rank=...)")
+
     def measure(self, singular_values: Tensor) -> Tensor:
+        assert self.rank is not None
         return ranks.distance_to_rank_from_singular_values(singular_values, self.rank)
 
     def columns(self) -> dict[str, Tensor]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from rankward.metrics.base import TraceMetric
+from rankward.metrics.base import TraceMetric, stacked_columns
 from rankward.metrics.functional.entries import reconstruction_error
 from rankward.metrics.functional.norms import schatten_norm_from_singular_values
 
@@ -32,31 +33,30 @@ class DistanceToSolution(TraceMetric):
     """
 
     kind = "matrix"
+    effective_ranks: list[Tensor]
+    errors: list[Tensor]
 
     def __init__(self, solution: str, label: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if label is None and solution not in KNOWN:
             raise ValueError(f"label: a solution from a file ({solution}) needs one for its columns")
         self.solution, self.label = solution, label or solution
-        self.found: dict[str, list[Tensor]] = {}
+        self.add_state("effective_ranks", default=[], dist_reduce_fx="cat")
+        self.add_state("errors", default=[], dist_reduce_fx="cat")
 
     def update(self, product: Tensor, singular_values: Tensor, solutions: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Measure each of `product` [rows, d, d'] against its run's solution."""
         rival = solutions[self.solution]
-        self.measured.append(reconstruction_error(product, rival["matrix"]))
-        norm = schatten_norm_from_singular_values(singular_values, 1)
-        columns = {f"ratio/nuclear_norm_to_{self.label}": norm / rival["nuclear_norm"]}
-        for key in ("effective_rank", "error"):
-            if key in rival:
-                columns[f"rival/{self.label}_{key}"] = rival[key]
-        for column, values in columns.items():
-            self.found.setdefault(column, []).append(values)
+        distance = reconstruction_error(product, rival["matrix"])
+        ratio = schatten_norm_from_singular_values(singular_values, 1) / rival["nuclear_norm"]
+        self.measured.append(torch.stack([distance, ratio], dim=-1))
+        if "effective_rank" in rival:
+            self.effective_ranks.append(rival["effective_rank"])
+        if "error" in rival:
+            self.errors.append(rival["error"])
 
     def columns(self) -> dict[str, Tensor]:
-        return {f"distance/{self.label}_solution": self.gathered()} | {
-            name: dim_zero_cat(values) for name, values in self.found.items()
-        }
-
-    def reset(self) -> None:
-        self.found = {}
-        super().reset()
+        names = [f"distance/{self.label}_solution", f"ratio/nuclear_norm_to_{self.label}"]
+        found = stacked_columns(self.gathered(), names)
+        more = {"effective_rank": self.effective_ranks, "error": self.errors}
+        return found | {f"rival/{self.label}_{key}": dim_zero_cat(each) for key, each in more.items() if len(each)}

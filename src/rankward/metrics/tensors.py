@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
 from rankward.metrics.functional import conserved, cp_ranks, matricizations
-from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.norms import root_of_squares
 from rankward.metrics.functional.ranks import check_rtol, effective_rank_from_singular_values
 
 Values = Mapping[tuple[int, ...], Tensor]  # of each matricization, by its row modes
@@ -23,8 +23,7 @@ class TensorNorm(TraceMetric):
     kind = "tensor"
 
     def update(self, product: Tensor) -> None:
-        flat = product.double().flatten(1)
-        self.measured.append(ordered_sum(flat * flat).sqrt())
+        self.measured.append(root_of_squares(product.double().flatten(1)))
 
     def columns(self) -> dict[str, Tensor]:
         return {"norm/frobenius": self.gathered()}
@@ -33,7 +32,7 @@ class TensorNorm(TraceMetric):
 class ComponentNorms(TraceMetric):
     """Norms of the `largest` components of CP factors [runs, d_n, R], descending: columns `cp_weight/0`, ..."""
 
-    kind = "tensor"
+    kind = "components"
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -41,12 +40,9 @@ class ComponentNorms(TraceMetric):
         self.largest = largest
 
     def update(self, factors: Sequence[Tensor]) -> None:
-        if len(factors) > 1:  # the linear parameterization has no components
-            self.measured.append(matricizations.cp_weights(list(factors))[:, : self.largest])
+        self.measured.append(matricizations.cp_weights(list(factors))[:, : self.largest])
 
     def columns(self) -> dict[str, Tensor]:
-        if not self.measured:
-            return {}
         values = self.gathered()
         return stacked_columns(values, [f"cp_weight/{r}" for r in range(values.shape[-1])])
 
@@ -54,14 +50,14 @@ class ComponentNorms(TraceMetric):
 class ComponentDrift(TraceMetric):
     """How far what gradient flow conserves has moved from the start, column `balance/drift`. See `component_drift`."""
 
-    kind = "tensor"
+    kind = "components"
 
     def update(self, factors: Sequence[Tensor], initial: Sequence[Tensor] | None = None) -> None:
-        if initial is not None and len(factors) > 1:  # the linear parameterization conserves nothing of the kind
+        if initial is not None:
             self.measured.append(conserved.component_drift(factors, initial))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"balance/drift": self.gathered()} if self.measured else {}
+        return {"balance/drift": self.gathered()} if self.has_values else {}
 
 
 class MatricizationMetric(TraceMetric):
@@ -71,16 +67,19 @@ class MatricizationMetric(TraceMetric):
 
     def update(self, product: Tensor, matricization_values: Values | None = None) -> None:
         values = matricization_values or matricizations.matricization_singular_values(product)
-        measured = self.of_each(values, product.ndim - 1)
-        self.names = list(measured)
-        self.measured.append(torch.stack(list(measured.values()), dim=-1))
+        self.measured.append(self.of_each(values, product.ndim - 1))
 
     @abstractmethod
-    def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
-        """Columns from the singular values of every matricization."""
+    def of_each(self, values: Values, order: int) -> Tensor:
+        """The numbers [runs, count], from the singular values of every matricization."""
+
+    @abstractmethod
+    def names(self, count: int) -> list[str]:
+        """The column of each of so many numbers."""
 
     def columns(self) -> dict[str, Tensor]:
-        return stacked_columns(self.gathered(), self.names)
+        values = self.gathered()
+        return stacked_columns(values, self.names(values.shape[-1]))
 
 
 class MultilinearRank(MatricizationMetric):
@@ -95,19 +94,23 @@ class MultilinearRank(MatricizationMetric):
         check_rtol(rtol)
         self.rtol = rtol
 
-    def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
-        ranks = matricizations.multilinear_rank_from_values(values, order, self.rtol)
-        return stacked_columns(ranks, [f"rank/multilinear_{n}" for n in range(order)])
+    def of_each(self, values: Values, order: int) -> Tensor:
+        return matricizations.multilinear_rank_from_values(values, order, self.rtol)
+
+    def names(self, count: int) -> list[str]:
+        return [f"rank/multilinear_{n}" for n in range(count)]
 
 
 class MatricizationEffectiveRank(MatricizationMetric):
     """Effective rank (Definition 1) of every matricization, named by its row modes: `rank/effective_0`, `_0_1`, ..."""
 
-    def of_each(self, values: Values, order: int) -> dict[str, Tensor]:
-        return {
-            f"rank/effective_{'_'.join(map(str, modes))}": effective_rank_from_singular_values(each)
-            for modes, each in values.items()
-        }
+    def of_each(self, values: Values, order: int) -> Tensor:
+        groups = matricizations.mode_groups(order)
+        return torch.stack([effective_rank_from_singular_values(values[modes]) for modes in groups], dim=-1)
+
+    def names(self, count: int) -> list[str]:
+        order = (count + 1).bit_length()  # 2^(order - 1) - 1 matricizations
+        return [f"rank/effective_{'_'.join(map(str, modes))}" for modes in matricizations.mode_groups(order)]
 
 
 class CPRank(TraceMetric):
@@ -116,7 +119,7 @@ class CPRank(TraceMetric):
     Measured of a run's last row, for all runs at once. See `functional.cp_rank`.
 
     Args:
-        tolerance: a mean squared error over all entries.
+        tolerance: a mean squared error over all entries; one below the rounding of a decomposition is raised to that.
         relative: the tolerance is relative to the tensor's mean square.
         starts: random starts of each fit.
         seed: of the random starts.
@@ -133,6 +136,7 @@ class CPRank(TraceMetric):
 
     kind = "tensor"
     last_row_only = True
+    tried = False
 
     def __init__(
         self, tolerance: float = 1e-6, relative: bool = False, starts: int = 3, seed: int = 0, **kwargs: Any
@@ -152,5 +156,6 @@ class CPRank(TraceMetric):
         size = (
             f"{self.tolerance:g} times the tensor's mean square" if self.relative else f"{self.tolerance:g}, absolute"
         )
+        size += ", or that of rounding where it is larger" if self.tolerance < 1e-20 else ""
         zero = "" if self.relative else "; 0 means a tensor within that of zero, whatever its form"
         return {"rank/cp": f"smallest number of outer products within a mean squared error of {size}{zero}"}

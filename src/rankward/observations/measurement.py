@@ -140,6 +140,10 @@ def entry_mask(
 def _check_truth(ground_truth: np.ndarray | None, dims: tuple[int, ...]) -> None:
     if ground_truth is not None and ground_truth.shape != dims:
         raise DataError(f"observations: ground truth is {_shape(ground_truth)}, observations are {_size(dims)}")
+    if ground_truth is not None and (bad := int((~np.isfinite(ground_truth)).sum())):
+        raise DataError(
+            f"observations: the ground truth is NaN or infinite in {bad:,} of its {ground_truth.size:,} entries"
+        )
 
 
 def _size(dims: tuple[int, ...]) -> str:

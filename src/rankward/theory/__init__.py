@@ -9,6 +9,7 @@ from rankward.theory.bounds import (
     robustness_bound,
 )
 from rankward.theory.certificates import Bound, Certificate, Facts
+from rankward.theory.solution_set import infimal_rank
 from rankward.theory.statements import Conservation, Corollary1, Proposition4, Theorem1, Theorem2
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "dimensions_bound",
     "distance_bound",
     "effective_rank_bound",
+    "infimal_rank",
     "norm_bound",
     "quasi_norm_constant",
     "robustness_bound",

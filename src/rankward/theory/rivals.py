@@ -14,6 +14,7 @@ LOOK = 10  # iterations between two looks at the gap
 RELAXED = 1.7
 SETTLED = 150  # iterations after which penalties stay as they are, without which nothing converges for sure
 FEASIBLE = 1e-9  # of the values' size: by so much may measurements disagree
+DEPENDENT = 1e-12  # of the largest singular value of the measurements, each of norm 1
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,31 @@ def independent(
 ) -> tuple[Float[np.ndarray, "rank entries"], Float[np.ndarray, " rank"]]:
     """The same measurements as orthonormal rows, and their values.
 
+    Each measurement is divided by the norm of its A_i first, so none is lost because its scale is small. Combinations
+    of these that are below `DEPENDENT` count as zero.
+
     Raises:
         ValueError: measurements that no matrix meets.
+
+    Example:
+        >>> rows, values = independent(np.array([[[1.0, 0.0]], [[0.0, 1e-13]]]), np.array([1.0, 2e-13]))
+        >>> (values @ rows).round(9).tolist()
+        [1.0, 2.0]
     """
-    left, sizes, right = np.linalg.svd(matrices.reshape(len(matrices), -1), full_matrices=False)
-    kept = sizes > 1e-12 * sizes[0]
-    inner = left[:, kept].T @ values
-    missed = float(np.linalg.norm(left[:, kept] @ inner - values))
-    if missed > FEASIBLE * max(1.0, float(np.linalg.norm(values))):
-        raise ValueError(f"no matrix meets these {len(values)} measurements: the nearest misses them by {missed:.3g}")
+    flat = matrices.reshape(len(matrices), -1)
+    size = np.abs(flat).max(1, initial=0.0)
+    size = np.where(size > 0, size, 1.0)
+    norm = np.maximum(1.0, np.linalg.norm(flat / size[:, None], axis=1))  # 1 for a matrix of zeros alone
+    flat, scaled = flat / size[:, None] / norm[:, None], values / size / norm
+    left, sizes, right = np.linalg.svd(flat, full_matrices=False)
+    kept = sizes > DEPENDENT * sizes[0]
+    inner = left[:, kept].T @ scaled
+    missed = float(np.linalg.norm(left[:, kept] @ inner - scaled))
+    if not missed <= FEASIBLE * float(np.linalg.norm(scaled)):
+        raise ValueError(
+            f"no matrix meets these {len(values)} measurements: divided by the norms of the A_i, they are missed by "
+            f"{missed:.3g} at least"
+        )
     return right[kept], inner / sizes[kept]
 
 

@@ -15,7 +15,7 @@ from rankward.metrics.functional.ranks import (
     distance_to_rank_from_singular_values,
     effective_rank_from_singular_values,
 )
-from rankward.observations import two_by_two
+from rankward.observations import EntryMask, Measurement, two_by_two
 
 RANK_RTOL = 1e-12  # singular values beneath so much of the largest count as zero in exact statements
 PIECES = 64  # of the line at first, each halved until it is known or ruled out
@@ -29,6 +29,25 @@ class Infimum:
     lower: float
     upper: float
     at: float
+
+
+def infimal_rank(observed: Measurement) -> tuple[float, str]:
+    """Definition 2's infimal rank of a matrix problem's solutions, and an empty string; or NaN, and why.
+
+    It has a closed form where one entry is unobserved (see `SolutionSet.infimal_rank`), or none: the matrix's own rank.
+
+    Example:
+        >>> infimal_rank(two_by_two())
+        (1.0, '')
+    """
+    if not isinstance(observed, EntryMask):
+        return np.nan, "measurements that are not single entries"
+    unobserved = int((~observed.mask).sum())
+    if unobserved == 0:
+        return float(_rank(observed.values)), ""
+    if unobserved == 1:
+        return float(SolutionSet(observed.mask, observed.values).infimal_rank), ""
+    return np.nan, f"{unobserved:,} unobserved entries"
 
 
 class SolutionSet:

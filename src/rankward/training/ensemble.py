@@ -16,13 +16,13 @@ from rankward.config import ConfigError, RunConfig, build, setting
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
 from rankward.dynamics.products import product_of
 from rankward.factorizations import Factorization
-from rankward.factorizations.base import Chain
+from rankward.factorizations.base import Chain, Components
 from rankward.metrics import TraceMetric
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement
-from rankward.theory import Certificate, Facts
+from rankward.theory import Certificate, Facts, infimal_rank
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -98,17 +98,24 @@ class Ensemble:
         )
 
     def metrics(self) -> dict[str, TraceMetric]:
-        """The metrics that the runs ask for, by name.
+        """The metrics that the runs ask for, by name, without those of other factorizations' factors.
 
         Raises:
             ConfigError: one that cannot measure what this factorization makes.
         """
         node = self.runs[0].metrics
         kind = "tensor" if self.factorization.mean_loss else "matrix"
+        factors = {"chain": self.is_chain, "components": isinstance(self.factorization.structure, Components)}
         made: dict[str, TraceMetric] = {}
-        for name, column in setting(node, "columns").items():
+        for name, column in _wanted(node, "columns").items():
             metric = build(f"metrics.columns.{name}", column)
-            if metric.kind not in ("any", kind):
+            if not isinstance(metric, TraceMetric):
+                raise ConfigError(
+                    f"metrics.columns.{name}", setting(column, "_target_"), "a rankward.metrics.TraceMetric"
+                )
+            if not factors.get(metric.kind, True):
+                continue
+            if metric.kind not in ("any", kind, *factors):
                 dims = "x".join(map(str, self.measurements[0].dims))
                 raise ConfigError(
                     "metrics",
@@ -120,17 +127,30 @@ class Ensemble:
 
     def certificates(self) -> list[Certificate]:
         """The statements that the runs are checked against."""
-        wanted = setting(self.runs[0].metrics, "certificates", {}) or {}
+        wanted = _wanted(self.runs[0].metrics, "certificates")
         return [build(f"metrics.certificates.{name}", node) for name, node in wanted.items()]
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether the product is one of matrices W_L ... W_1, the factors."""
+        return isinstance(self.factorization.structure, Chain) and self.factors[0].ndim == 3  # not an entire tensor
+
+    def infimal_ranks(self) -> tuple[Tensor, list[str]]:
+        """The infimal rank of each run's solutions, [runs] float64, NaN where it is not known; and why, run by run."""
+        found = {id(m): infimal_rank(m) for m in {id(m): m for m in self.measurements}.values()}
+        ranks, why = zip(*(found[id(m)] for m in self.measurements), strict=True)
+        return torch.tensor(ranks, dtype=torch.float64), list(why)
 
     def facts(self) -> Facts:
         """What certificates ask of the runs."""
         product = product_of(self.factorization)(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
-        chain = isinstance(self.factorization.structure, Chain) and self.factors[0].ndim == 3  # one tensor is no chain
+        chain = self.is_chain
         flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
-        size = largest_square([factor.flatten(2) for factor in self.factors]).sqrt()  # of the largest factor
+        size = largest_square(
+            [factor.reshape(len(factor), 1, -1) for factor in self.factors]
+        ).sqrt()  # of the largest factor
         return Facts(
             depth=len(self.factors),
             dynamics=self.problem.dynamics,
@@ -153,9 +173,14 @@ class Ensemble:
         return str(setting(self.runs[0].factorization, "name"))
 
     def ground_truth(self) -> Tensor | None:
-        """[runs, *dims] float64, or None where any run has none."""
+        """[runs, *dims] float64, or None where the runs have none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
-        return torch.from_numpy(np.stack(truths)) if len(truths) == len(self.measurements) else None
+        return torch.from_numpy(np.stack(truths)) if truths else None
+
+
+def _wanted(metrics: object, group: str) -> dict[str, object]:
+    """The nodes under `columns` or `certificates`, without those that `key=null` has switched off."""
+    return {name: node for name, node in (setting(metrics, group) or {}).items() if node is not None}
 
 
 def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
@@ -191,6 +216,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes)),
         "observations": (type(measurement).__name__, measurement.values.shape),
+        "ground truth": measurement.ground_truth is not None,  # of which there are columns
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": run.dynamics,

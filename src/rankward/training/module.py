@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.products import product_of
-from rankward.metrics import DistanceToSolution, TraceMetric, measure
+from rankward.dynamics.reference import loss
+from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
+from rankward.metrics.measure import MetricError, arguments
 from rankward.theory import Facts
 from rankward.training import rivals
 from rankward.training.devices import cards
@@ -30,6 +33,10 @@ class EnsembleModule(pl.LightningModule):
 
     Args:
         ensemble: the runs.
+
+    Raises:
+        ConfigError: a metric that cannot measure the start of the first run.
+        DataError: a rival solution that cannot be had.
     """
 
     progress_iteration: Tensor
@@ -59,13 +66,14 @@ class EnsembleModule(pl.LightningModule):
             self.register_buffer(f"progress_{name}", value)
         for name in ("operator", "values", "eta"):
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
-        self.metrics = nn.ModuleDict(ensemble.metrics())
+        self.trace_metrics = ensemble.metrics()  # by name, and any name will do: no ModuleDict
         self.product = product_of(ensemble.factorization)
         self.length = ensemble.schedule.stride
         self.ground_truth = ensemble.ground_truth()
         self.certificates = ensemble.certificates()
         for name in self.rival_names:
             rivals.check(name, ensemble.measurements)
+        self._try_metrics()
         self.trace: list[dict[str, np.ndarray]] = []
         self.interrupted = False
         self.trained_on = "cpu"  # Lightning brings the module back before it is asked
@@ -108,9 +116,8 @@ class EnsembleModule(pl.LightningModule):
             self.product,
             loss=rows.loss,
             iteration=rows.iteration,
-            ground_truth=None if self.ground_truth is None else self.ground_truth[rows.run],
-            initial=[factor[rows.run] for factor in self.ensemble.factors],
-            solutions={name: {key: each[rows.run] for key, each in of.items()} for name, of in self.solutions.items()},
+            **self._context(rows.run),
+            **self._rivals(rows.run),
         )
         time = {"time": rows.time} if self.ensemble.problem.flow is not None else {}
         named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
@@ -118,6 +125,51 @@ class EnsembleModule(pl.LightningModule):
         for certificate in self.certificates:
             trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.facts, trace)}
         return trace
+
+    def _context(self, run: Tensor) -> dict[str, Any]:
+        """What metrics may ask for of the runs that rows belong to, beside the rows themselves."""
+        return {
+            "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
+            "initial": [factor[run] for factor in self.ensemble.factors],
+            "infimal_rank": self.infimal_ranks[0][run] if self._asked("infimal_rank") else None,
+        }
+
+    def _rivals(self, run: Tensor) -> dict[str, Any]:
+        return {
+            "solutions": {name: {key: each[run] for key, each in of.items()} for name, of in self.solutions.items()}
+        }
+
+    def _asked(self, name: str) -> bool:
+        return any(name in arguments(metric) for metric in self.trace_metrics.values())
+
+    def _try_metrics(self) -> None:
+        """Measure the start of the first run, so that a metric that cannot is refused before training.
+
+        Rival solutions take long to find: metrics that ask for them are not tried.
+        """
+        first = torch.zeros(1, dtype=torch.long)
+        factors, problem = [factor[:1] for factor in self.ensemble.factors], self.ensemble.problem
+        tried = {
+            name: metric
+            for name, metric in self.trace_metrics.items()
+            if metric.tried and "solutions" not in arguments(metric)
+        }
+        rows = {"loss": problem.loss_scale[:1] * loss(self.product(factors)[0], problem.operator[0], problem.values[0])}
+        rows["iteration"] = first
+        for last in (False, True):
+            chosen = {name: metric for name, metric in tried.items() if metric.last_row_only == last}
+            try:
+                if chosen:
+                    measure(chosen, factors, self.product, **self._context(first), **({} if last else rows))
+            except (MetricError, TypeError, ValueError) as error:
+                key, _, what = str(error).partition(": ")
+                name = key.removeprefix("metrics.columns.")
+                kind = type(self.trace_metrics[name])
+                raise ConfigError(
+                    key,
+                    f"{kind.__module__}.{kind.__qualname__}",
+                    f"a metric that can measure this run's start ({what}); {key}=null leaves it out",
+                ) from error
 
     @property
     def rival_names(self) -> list[str]:
@@ -134,6 +186,27 @@ class EnsembleModule(pl.LightningModule):
         """Those solutions, for each run; found when the first row is measured."""
         return {name: rivals.solution(name, self.ensemble.measurements) for name in self.rival_names}
 
+    @cached_property
+    def infimal_ranks(self) -> tuple[Tensor, list[str]]:
+        """The infimal rank of each run's solutions, NaN where it is not known, and why."""
+        return self.ensemble.infimal_ranks()
+
+    def notes(self, run: int) -> dict[str, str]:
+        """How columns of one run are to be read, by name."""
+        found: dict[str, str] = {}
+        for name, metric in self.trace_metrics.items():
+            found |= metric.notes()
+            if (
+                isinstance(metric, DistanceToInfimalRank)
+                and metric.rank is None
+                and (why := self.infimal_ranks[1][run])
+            ):
+                found["rank/distance_to_infimal"] = (
+                    f"NaN: the infimal rank of the solutions has no closed form here ({why}); where you know it, "
+                    f"metrics.columns.{name}.rank=R"
+                )
+        return found
+
     def verdicts(self, run: int, trace: dict[str, np.ndarray]) -> dict[str, Any]:
         """What became in one run of each statement that it is checked against, from its whole trace."""
         facts, own = self.facts.of(run), {**trace, "run": np.zeros(len(trace["loss"]), np.int64)}
@@ -141,11 +214,6 @@ class EnsembleModule(pl.LightningModule):
         for certificate in self.certificates:
             found |= certificate.verdicts(facts, own)
         return found
-
-    @property
-    def trace_metrics(self) -> dict[str, TraceMetric]:
-        """What the runs measure, by name."""
-        return {name: metric for name, metric in self.metrics.items() if isinstance(metric, TraceMetric)}
 
     def whole_trace(self) -> dict[str, np.ndarray]:
         """Every row so far, chunk after chunk, with what is measured of finished runs' last rows alone (else NaN)."""
@@ -158,7 +226,7 @@ class EnsembleModule(pl.LightningModule):
             last,
             [factor.detach().cpu()[done] for factor in self.factors],
             self.product,
-            ground_truth=None if self.ground_truth is None else self.ground_truth[done],
+            **self._context(done),
         )
         ends = np.zeros(len(self.ensemble.runs), np.int64)
         np.maximum.at(ends, trace["run"], np.arange(len(trace["run"])))

@@ -28,12 +28,12 @@ def check(name: str, measurements: Sequence[Measurement]) -> None:
         DataError: measurements that no matrix meets, or a file that cannot be read or holds another size.
     """
     for measurement in {id(m): m for m in measurements}.values():
-        if name == "nuclear" and isinstance(measurement, Sensing):
+        if name in KNOWN and isinstance(measurement, Sensing):
             try:
                 rivals.independent(measurement.matrices, measurement.values)
             except ValueError as error:
-                raise DataError(f"observations: {error}; it has no solution of least nuclear norm") from error
-        elif name not in KNOWN:
+                raise DataError(f"observations: {error}; there is no solution of least {name} norm") from error
+        if name not in KNOWN:
             _read(Path(name), measurement.dims)
 
 
@@ -62,8 +62,8 @@ def _solve(name: str, measurement: Measurement) -> np.ndarray:
         return np.asarray(rivals.nuclear_completion(measurement.mask[None], measurement.values[None]).matrix[0])
     if name == "nuclear":
         return np.asarray(rivals.nuclear_sensing(measurement.matrices, measurement.values).matrix[0])
-    flat = measurement.matrices.reshape(measurement.count, -1)
-    return np.asarray(np.linalg.lstsq(flat, measurement.values, rcond=None)[0].reshape(measurement.dims))
+    rows, values = rivals.independent(measurement.matrices, measurement.values)
+    return np.asarray((values @ rows).reshape(measurement.dims))
 
 
 def _read(path: Path, dims: tuple[int, ...]) -> np.ndarray:

@@ -231,8 +231,6 @@ class Leavings:
         self.traces = _by_run(self.trace, len(digests))
         self.final = [factor.detach().cpu() for factor in module.factors]
         self.products = final_products(module)
-        metrics = module.trace_metrics.values()
-        self.notes = {name: note for metric in metrics for name, note in metric.notes().items()}
         self.results = [RunResult(target.folder, self.summary(index)) for index, target in enumerate(targets)]
 
     def log_and_write(self, index: int) -> RunResult:
@@ -292,7 +290,7 @@ class Leavings:
             "config_hash": self.digests[index],
             "versions": versions(),
             "stop": _stop(module, index),
-            "notes": self.notes | ({"observations": read} if read else {}) | hints,
+            "notes": module.notes(index) | ({"observations": read} if read else {}) | hints,
             "certificates": module.verdicts(index, trace) if trace else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.scaling import in_range
 from rankward.metrics.functional.singular_values import strict_matmul
 
 
@@ -29,6 +30,7 @@ def matrix_drift(
         >>> round(matrix_drift([eye, 2 * eye], [eye, eye]).item(), 6)  # 3 sqrt(2) / 8
         0.53033
     """
+    factors, initial = _alike(factors, initial)
     moved = [new - old for new, old in zip(differences(factors), differences(initial), strict=True)]
     return _relative(moved, factors)
 
@@ -54,12 +56,19 @@ def component_drift(
         >>> component_drift([one, 2 * one], [one, one]).item()
         0.75
     """
+    factors, initial = _alike(factors, initial)
     now, then = _squared_norms(factors), _squared_norms(initial)
     moved = [
         (above - below - (above_then - below_then))[:, None]
         for (below, above), (below_then, above_then) in zip(pairwise(now), pairwise(then), strict=True)
     ]
     return _relative(moved, factors)
+
+
+def _alike(factors: Sequence[Tensor], initial: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Both over one power of two a run: the drift does not change, and no square overflows or underflows."""
+    scaled, _ = in_range([*factors, *initial])
+    return scaled[: len(factors)], scaled[len(factors) :]
 
 
 def _squared_norms(factors: Sequence[Tensor]) -> list[Tensor]:

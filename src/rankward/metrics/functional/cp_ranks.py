@@ -7,9 +7,7 @@ of outer products that is found to be close enough. Where the two meet, the rank
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +17,15 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
-from rankward.metrics.functional.matricizations import Modes, matricization, matricization_singular_values
+from rankward.metrics.functional.matricizations import matricization, matricization_singular_values
 from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.threads import cores
 
 SWEEPS = 3000
 MANY = 24  # components, from which on patience and random starts are dear, and gain a component in twenty
 PACE = 1e-6, 5e-5  # of few components, of many
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
 class CPRank(NamedTuple):
@@ -42,13 +42,23 @@ def check_tolerance(tolerance: float) -> None:
         raise ValueError(f"tolerance: {tolerance} is not allowed; expected a finite number of at least 0")
 
 
-def allowed_error(tensor: Float[Tensor, "runs *dims"], tolerance: float, relative: bool) -> Float[Tensor, " runs"]:
-    """The mean squared error that a sum of outer products may have: `tolerance`, or that times the mean square."""
+def allowed_error(
+    tensor: Float[Tensor, "runs *dims"], tolerance: float, relative: bool
+) -> tuple[Float[Tensor, "runs *dims"], Float[Tensor, " runs"]]:
+    """The tensors in range (see `in_range`), and the sum of squared errors that a sum of outer products may have there.
+
+    That is the tolerance, or the rounding of a decomposition where the tolerance is below it: a residual of `ROUNDING`
+    times the tensor's norm and the root of its number of entries.
+    """
     check_tolerance(tolerance)
-    if not relative:
-        return torch.full((len(tensor),), tolerance, dtype=torch.float64)
-    flat = tensor.double().flatten(1)
-    return tolerance * ordered_sum(flat * flat) / flat.shape[1]
+    (scaled,), exponent = in_range([tensor])
+    flat = scaled.flatten(1)
+    squares = ordered_sum(flat * flat)
+    if relative:
+        target = tolerance * squares
+    else:
+        target = times_power_of_two(torch.full_like(squares, tolerance * flat.shape[1]), -2 * exponent)
+    return scaled, torch.maximum(target, ROUNDING**2 * flat.shape[1] * squares)
 
 
 def cp_lower(
@@ -63,7 +73,9 @@ def cp_lower(
         tensor: [runs, *dims], order at least 2.
         tolerance: a mean squared error over all entries; absolute as in the paper, or with `relative` times the
             tensor's mean square. A tensor within the tolerance of zero has rank 0: near zero that says nothing of its
-            form, unless the tolerance is relative.
+            form, unless the tolerance is relative. A decomposition in float64 resolves a mean squared error of 3.2e-30
+            (64 times the squared machine epsilon) times the tensor's squared norm: a smaller tolerance, 0 too, is
+            raised to that.
         relative: see `tolerance`.
 
     Returns:
@@ -76,14 +88,12 @@ def cp_lower(
         >>> cp_lower(torch.eye(3, dtype=torch.float64)[None], tolerance=1e-12).item()
         3.0
     """
-    return lower_from_values(matricization_singular_values(tensor), tensor, allowed_error(tensor, tolerance, relative))
+    return _lower(*allowed_error(tensor, tolerance, relative))
 
 
-def lower_from_values(values: Mapping[Modes, Tensor], tensor: Tensor, allowed: Tensor) -> Tensor:
-    """`cp_lower` where the matricizations' singular values are at hand."""
-    target = allowed * prod(tensor.shape[1:])
+def _lower(tensor: Tensor, target: Tensor) -> Tensor:
     bounds = []
-    for each in values.values():
+    for each in matricization_singular_values(tensor).values():
         # The squares beyond the first r, summed from the smallest up.
         tails = (each * each).flip(-1).cumsum(-1).flip(-1)
         bounds.append((tails > target[:, None]).sum(-1).double())
@@ -121,18 +131,15 @@ def cp_rank(
         >>> [bound.item() for bound in cp_rank(ones)]
         [1.0, 1.0, 1.0]
     """
-    allowed = allowed_error(tensor, tolerance, relative)
-    lower = lower_from_values(matricization_singular_values(tensor), tensor, allowed)
-    upper = upper_from_lower(tensor, allowed, lower, starts, seed, threads)
+    scaled, target = allowed_error(tensor, tolerance, relative)
+    lower = _lower(scaled, target)
+    upper = _upper(scaled, target, lower, starts, seed, threads)
     return CPRank(lower, upper, torch.where(lower == upper, upper, torch.nan))
 
 
-def upper_from_lower(
-    tensor: Tensor, allowed: Tensor, lower: Tensor, starts: int, seed: int, threads: int | None = None
-) -> Tensor:
+def _upper(tensor: Tensor, target: Tensor, lower: Tensor, starts: int, seed: int, threads: int | None = None) -> Tensor:
     """The upper bounds, [runs]: each tensor's own search, as many at once as there are threads; equal ones share it."""
-    arrays = tensor.detach().cpu().double().numpy()
-    targets = (allowed * prod(tensor.shape[1:])).tolist()
+    arrays, targets = tensor.detach().cpu().numpy(), target.tolist()
     asked = [(array.tobytes(), target) for array, target in zip(arrays, targets, strict=True)]
     first = {key: run for run, key in reversed(list(enumerate(asked)))}  # trials of the linear baseline are all alike
 

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankward.metrics.functional.conserved import differences
-from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.norms import root_of_squares
+from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.metrics.functional.singular_values import (
     determinant_2x2,
     product_matrix,
@@ -124,24 +125,24 @@ def unbalancedness(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tens
         3.0
     """
     lead = factors[0].shape[:-2]
-    largest = torch.zeros(lead, dtype=torch.float64, device=factors[0].device)
-    for difference in differences(factors):
+    scaled, exponent = in_range([factor.reshape(-1, *factor.shape[-2:]) for factor in factors])
+    largest = torch.zeros(len(scaled[0]), dtype=torch.float64, device=factors[0].device)
+    for difference in differences(scaled):
         largest = torch.maximum(largest, singular_values(difference)[..., 0])
-    return largest
+    return times_power_of_two(largest, 2 * exponent).reshape(lead)
 
 
 def reconstruction_error(
     matrix: Float[Tensor, "*batch rows cols"], ground_truth: Float[Tensor, "*#batch rows cols"], relative: bool = False
 ) -> Float[Tensor, "*batch"]:
-    """The Frobenius distance from the ground truth; `relative` divides by the ground truth's norm.
+    """The Frobenius distance from the ground truth; `relative` divides by the ground truth's norm, NaN where it is 0.
 
     Example:
         >>> reconstruction_error(torch.zeros(2, 2), torch.tensor([[3.0, 0.0], [0.0, 4.0]])).item()
         5.0
     """
-    difference = (matrix.double() - ground_truth.double()).flatten(-2)
-    error = ordered_sum(difference * difference).sqrt()
-    if relative:
-        truth = ground_truth.double().flatten(-2)
-        error = error / ordered_sum(truth * truth).sqrt()
-    return error
+    error = root_of_squares((matrix.double() - ground_truth.double()).flatten(-2))
+    if not relative:
+        return error
+    size = root_of_squares(ground_truth.double().flatten(-2))
+    return torch.where(size > 0, error / size, torch.nan)

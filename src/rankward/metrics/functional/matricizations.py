@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rankward.metrics.functional.norms import ordered_sum
+from rankward.metrics.functional.norms import root_of_squares
 from rankward.metrics.functional.ranks import (
     effective_rank_from_singular_values,
     numerical_rank_from_singular_values,
 )
+from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.metrics.functional.singular_values import singular_values
 
 Modes = tuple[int, ...]
@@ -92,16 +93,18 @@ def effective_ranks(tensor: Float[Tensor, "runs *dims"]) -> dict[Modes, Tensor]:
 def cp_weights(factors: list[Float[Tensor, "runs _ components"]]) -> Float[Tensor, "runs components"]:
     """The norm of every component of a CP factorization, largest first: how few of them carry the tensor.
 
-    A component's norm is the product of its vectors' norms.
+    A component's norm is the product of its vectors' norms; only one that is itself out of float64's range overflows.
 
     Example:
         >>> cp_weights([torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[3.0, 0.0], [4.0, 1.0]]])]).tolist()
         [[5.0, 2.0]]
     """
-    norms = None
+    runs, components = len(factors[0]), factors[0].shape[-1]
+    norms = torch.ones(runs * components, dtype=torch.float64, device=factors[0].device)
+    exponents = torch.zeros(runs * components, dtype=torch.int32, device=factors[0].device)
     for factor in factors:
-        columns = factor.double().mT
-        norm = ordered_sum(columns * columns).sqrt()
-        norms = norm if norms is None else norms * norm
-    assert norms is not None
-    return norms.sort(-1, descending=True).values
+        (norm,), exponent = in_range([root_of_squares(factor.double().mT).flatten()])
+        (norms,), more = in_range([norms * norm])
+        exponents = exponents + exponent + more
+    whole = times_power_of_two(norms, exponents).reshape(runs, components)
+    return whole.sort(-1, descending=True).values

@@ -8,7 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.metrics.functional.singular_values import singular_values
+
+TINY = torch.finfo(torch.float64).tiny
+EXP_LIMIT = 700.0  # of exp's argument in float64
 
 
 def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
@@ -26,16 +30,27 @@ def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     return total
 
 
+def root_of_squares(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+    """The Euclidean norm along the last axis, float64; squares are scaled, so that none overflows or underflows.
+
+    Example:
+        >>> root_of_squares(torch.tensor([3e300, 4e300], dtype=torch.float64)).item()
+        5e+300
+    """
+    (scaled,), exponent = in_range([terms.reshape(-1, terms.shape[-1])])
+    return times_power_of_two(ordered_sum(scaled * scaled).sqrt(), exponent).reshape(terms.shape[:-1])
+
+
 def check_p(p: float) -> None:
     """Refuse, by a ValueError, a p that no Schatten (quasi-)norm has."""
-    if not p > 0:
+    if not (isinstance(p, int | float) and p > 0):
         raise ValueError(f"p: {p} is not allowed; expected a number in (0, inf]")
 
 
 def schatten_norm_from_singular_values(values: Float[Tensor, "*batch n"], p: float) -> Float[Tensor, "*batch"]:
     """(sum sigma_r^p)^(1/p), for p in (0, inf]; below p = 1 a quasi-norm. `values` descend.
 
-    Relative to sigma_1, so that nothing overflows. Zero gives 0, NaN gives NaN.
+    Relative to sigma_1: only a norm that is itself out of float64's range overflows. Zero gives 0, NaN gives NaN.
 
     Raises:
         ValueError: p that is not above 0.
@@ -48,10 +63,18 @@ def schatten_norm_from_singular_values(values: Float[Tensor, "*batch n"], p: flo
         return ordered_sum(values)
     ratios = values / torch.where(largest > 0, largest, 1.0)[..., None]
     if p == 2:
-        return largest * ordered_sum(ratios * ratios).sqrt()
+        return torch.where(torch.isinf(largest), largest, largest * ordered_sum(ratios * ratios).sqrt())
     # exp and log, and not pow: its bits depend on where in a batch a number stands.
-    total = ordered_sum(torch.exp(p * torch.log(ratios.contiguous())))
-    return torch.where(largest > 0, largest * torch.exp(torch.log(total) / p), largest)
+    logs = torch.log(ratios.contiguous())
+    lost = (ratios < TINY) & (values > 0)  # ratios out of range, which a small power brings back
+    if lost.any():
+        logs = torch.where(lost, torch.log(values) - torch.log(largest)[..., None], logs)
+    growth = torch.log(ordered_sum(torch.exp(p * logs))) / p
+    norm = largest * torch.exp(growth)
+    if (growth > EXP_LIMIT).any():  # it overflows alone, but not times a small sigma_1
+        third = torch.exp(growth / 3)
+        norm = torch.where(growth > EXP_LIMIT, largest * third * third * third, norm)
+    return torch.where((largest > 0) & ~torch.isinf(largest), norm, largest)
 
 
 def schatten_norm(matrix: Float[Tensor, "*batch rows cols"], p: float) -> Float[Tensor, "*batch"]:

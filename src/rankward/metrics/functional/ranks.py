@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankward.metrics.functional.norms import ordered_sum, schatten_norm_from_singular_values
+from rankward.metrics.functional.scaling import in_range
 from rankward.metrics.functional.singular_values import singular_values
 
 
@@ -18,12 +19,24 @@ def check_rtol(rtol: float) -> None:
 
 def check_rank(rank: int) -> None:
     """Refuse, by a ValueError, a rank below 0."""
-    if rank < 0:
+    if not (rank >= 0 and rank == int(rank)):
         raise ValueError(f"rank: {rank} is not allowed; expected an integer of at least 0")
+
+
+def _of_scaled(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*batch least"]:
+    """Singular values over a power of two: ranks do not change, and the largest value cannot overflow."""
+    (scaled,), _ = in_range([matrix.reshape(-1, *matrix.shape[-2:])])
+    return singular_values(scaled.reshape(matrix.shape))
+
+
+def _in_range(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    (scaled,), _ = in_range([values.reshape(-1, values.shape[-1])])
+    return scaled.reshape(values.shape)
 
 
 def effective_rank_from_singular_values(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """exp of the entropy (nats) of sigma_r / sum sigma; see `effective_rank`."""
+    values = _in_range(values)
     shares = (values / ordered_sum(values)[..., None]).contiguous()  # 0/0 of a zero matrix: NaN
     return torch.exp(-ordered_sum(torch.special.xlogy(shares, shares)))
 
@@ -37,7 +50,7 @@ def effective_rank(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "
         >>> round(effective_rank(torch.eye(2)).item(), 12)
         2.0
     """
-    return effective_rank_from_singular_values(singular_values(matrix))
+    return effective_rank_from_singular_values(_of_scaled(matrix))
 
 
 def stable_rank_from_singular_values(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
@@ -53,14 +66,15 @@ def stable_rank(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*ba
         >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0]))).item()
         1.25
     """
-    return stable_rank_from_singular_values(singular_values(matrix))
+    return stable_rank_from_singular_values(_of_scaled(matrix))
 
 
 def numerical_rank_from_singular_values(values: Float[Tensor, "*batch n"], rtol: float) -> Float[Tensor, "*batch"]:
     """How many singular values exceed rtol * sigma_1; see `numerical_rank`."""
     check_rtol(rtol)
+    values = _in_range(values)
     count = ordered_sum((values > rtol * values[..., :1]).double())
-    return torch.where(torch.isnan(values[..., 0]), torch.nan, count)
+    return torch.where(torch.isfinite(values[..., 0]), count, torch.nan)
 
 
 def numerical_rank(matrix: Float[Tensor, "*batch rows cols"], rtol: float = 1e-3) -> Float[Tensor, "*batch"]:
@@ -73,15 +87,26 @@ def numerical_rank(matrix: Float[Tensor, "*batch rows cols"], rtol: float = 1e-3
         >>> numerical_rank(torch.diag(torch.tensor([1.0, 1e-2, 1e-6])), rtol=1e-3).item()
         2.0
     """
-    return numerical_rank_from_singular_values(singular_values(matrix), rtol)
+    return numerical_rank_from_singular_values(_of_scaled(matrix), rtol)
 
 
 def distance_to_rank_from_singular_values(values: Float[Tensor, "*batch n"], rank: int) -> Float[Tensor, "*batch"]:
     """The Frobenius norm of the singular values beyond `rank`; see `distance_to_infimal_rank`."""
     check_rank(rank)
     if rank >= values.shape[-1]:
-        return torch.where(torch.isnan(values[..., 0]), torch.nan, 0.0)
+        return torch.where(torch.isnan(values[..., 0]), torch.nan, torch.zeros_like(values[..., 0]))
     return schatten_norm_from_singular_values(values[..., rank:].contiguous(), 2)
+
+
+def distance_to_ranks_from_singular_values(
+    values: Float[Tensor, "runs *batch n"], ranks: Float[Tensor, " runs"]
+) -> Float[Tensor, "runs *batch"]:
+    """The same for a rank of each run's own; NaN where that is NaN."""
+    distances = torch.full(values.shape[:-1], torch.nan, dtype=torch.float64, device=values.device)
+    for rank in ranks[~torch.isnan(ranks)].unique().tolist():
+        runs = ranks == rank
+        distances[runs] = distance_to_rank_from_singular_values(values[runs], int(rank))
+    return distances
 
 
 def distance_to_infimal_rank(matrix: Float[Tensor, "*batch rows cols"], rank: int = 1) -> Float[Tensor, "*batch"]:
