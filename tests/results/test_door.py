@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -99,9 +100,13 @@ def test_what_is_not_there_is_told(sweep, tmp_path):
         lambda: rankward.load(tmp_path).traces(),
         lambda: rankward.load(sweep).curves("norm/none"),
         lambda: rankward.load(sweep).curves("norm/nuclear", by=["no.key"]),
+        lambda: rankward.load(sweep).plot("norm/none"),
+        lambda: rankward.load(sweep).plot("norm/nuclear", by=["no.key"]),
     ):
+        figures = plt.get_fignums()
         with pytest.raises(results.ResultsError):
             call()
+        assert plt.get_fignums() == figures  # no empty one is left
     with pytest.raises(AttributeError, match="nothing"):
         _ = rankward.nothing
 
