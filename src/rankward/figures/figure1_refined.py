@@ -1,4 +1,4 @@
-"""Figure 1 of a refinement: the last two rounds of each cell, which no longer differ where it has settled."""
+"""Figure 1 of a refinement: the last two rounds of each cell; where it has settled, both converged and agree."""
 
 from __future__ import annotations
 
