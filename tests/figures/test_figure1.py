@@ -188,7 +188,7 @@ def test_earlier_rounds_of_a_refinement_lie_faintly_behind_the_last(tmp_path, mo
         "lr: 5e-2, init: 1e-3", "lr: 2.5e-2, init: 1e-3 (b)"
     ]  # fmt: skip
     assert [text.get_text() for text in three.get_legend().get_texts()] == ["lr: 1.25e-2, init: 1e-3"]
-    for axis, faint, strong in ((two, 3, 2), (three, 3, 1)):
+    for axis, faint, strong in ((two, 2, 2), (three, 1, 1)):  # the last two rounds of each cell
         behind = [line for line in axis.lines if line.get_alpha() is not None]
         curves = [line for line in axis.lines if line.get_alpha() is None and line.get_linestyle() == "-"]
         assert (len(behind), len(curves), len(axis.collections) - 1) == (faint, strong, strong)  # a shade, and markers

@@ -1,7 +1,8 @@
-"""Where runs leave the balanced flow's envelope, against their unbalancedness at the start: a panel a depth."""
+"""Where the determinant's sign turns and where runs leave its bound, against their unbalancedness at the start."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,26 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rankward import results
 from rankward.figures import style
 from rankward.figures._runs import LeftOut, curve_of, read, short
-from rankward.theory.departure import Line, censored_line, departure, predicted_exponent
+from rankward.theory.departure import Law, departure, median_law, predicted_exponent, turning
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
+EVENTS = {"turning": "the sign turns", "departure": "leaves the bound"}
 
 NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def curves(sweep: Path) -> pl.DataFrame:
-    """A row for each run: depth, rate, start, unbalancedness at the start, and the loss at which it departs.
+    """A row for each run: depth, rate, start, unbalancedness at the start, and the losses of two events.
 
-    `departure` is null where a run has not departed at its last loss, `last_loss`. Runs that diverged, or that leave
-    not just one entry unobserved, are left out.
+    `turning` is the loss at which the determinant's sign turns for good, `departure` that at which |W_11| falls below
+    the sharp bound for good; null where that has not happened at the last loss, `last_loss`. `early` says that the sign
+    turned above the loss from which on the bound says something (`Curve.reach`). Runs that diverged, or that leave not
+    just one entry unobserved, are left out.
 
     Raises:
         ResultsError: no run to show.
@@ -39,7 +44,8 @@ def curves(sweep: Path) -> pl.DataFrame:
         trace, config = files.trace, files.config
         if "balance/unbalancedness" not in trace.columns:
             continue
-        loss, _ = departure(shown.loss, shown.entry, shown.bound(shown.loss))
+        turned = turning(shown.loss, shown.forced)
+        left, _ = departure(shown.loss, shown.entry, shown.bound(shown.loss))
         rate = config["lr"]
         rows.append(
             {
@@ -48,14 +54,17 @@ def curves(sweep: Path) -> pl.DataFrame:
                 "rate": "flow" if rate["name"] == "flow" else f"lr {short(rate['eta'])}",
                 "scale": float(config["init"]["scale"]),
                 "unbalance": config["init"].get("unbalance"),
+                "seed": shown.seed,
                 "unbalancedness": float(trace["balance/unbalancedness"][0]),
-                "departure": None if np.isnan(loss) else loss,
+                "turning": None if np.isnan(turned) else turned,
+                "departure": None if np.isnan(left) else left,
+                "early": turned > shown.reach,
                 "last_loss": float(shown.loss[-1]),
             }
         )
     if not rows:
         raise results.ResultsError(f"cannot draw departure of {sweep}: no finished run with one entry unobserved")
-    schema = {"departure": pl.Float64, "unbalance": pl.Float64}
+    schema = {"turning": pl.Float64, "departure": pl.Float64, "unbalance": pl.Float64}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
 
 
@@ -65,59 +74,82 @@ def reference(table: pl.DataFrame) -> str:
     return "flow" if "flow" in rates else min(rates, key=lambda rate: float(rate.removeprefix("lr ")))
 
 
-def laws(table: pl.DataFrame) -> list[tuple[int, float | None, Line]]:
-    """Depth, `init.unbalance` (None for all together), and ln departure against ln unbalancedness.
-
-    Runs that have not departed are known to be below their last loss. Of one rate alone: the same start departs at
-    nearly the same loss at any rate that is small enough, so other rates would be the same runs once more.
-    """
+def parts(table: pl.DataFrame) -> Iterator[tuple[int, float | None, pl.DataFrame]]:
+    """Depth, `init.unbalance` (None for all together, where there are several), and the reference's runs of it."""
     used = table.filter((pl.col("unbalancedness") > LEAST_BALANCE) & (pl.col("rate") == reference(table)))
-    found = []
     for depth in used["depth"].unique().sort():
         own = used.filter(pl.col("depth") == depth)
-        parts = own["unbalance"].drop_nulls().unique().sort(descending=True).to_list()
-        for unbalance in [None, *(parts if len(parts) > 1 else [])]:
-            part = own if unbalance is None else own.filter(pl.col("unbalance") == unbalance)
-            hidden = part["departure"].is_null().to_numpy()
-            y = np.log(part["departure"].fill_null(part["last_loss"]).to_numpy())
-            line = censored_line(np.log(part["unbalancedness"].to_numpy()), y, hidden)
-            if line is not None:
-                found.append((int(depth), unbalance, line))
-    return found
+        shares = own["unbalance"].unique().sort(descending=True, nulls_last=True).to_list()
+        for share in shares:
+            yield int(depth), share, own.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+        if len(shares) > 1:
+            yield int(depth), None, own
 
 
-def rates(table: pl.DataFrame) -> list[tuple[int, str, float, int]]:
-    """Depth, rate, the median of |ln departure - ln departure of the reference| over starts, and how many starts."""
+def law(part: pl.DataFrame, event: str) -> Law | None:
+    """ln loss at the event against ln unbalancedness, through the medians of each share and scale; see `median_law`."""
+    hidden = part[event].is_null().to_numpy()
+    y = np.log(part[event].fill_null(part["last_loss"]).to_numpy())
+    _, cell = np.unique(part.select(pl.struct("unbalance", "scale").rank("dense")).to_numpy(), return_inverse=True)
+    return median_law(np.log(part["unbalancedness"].to_numpy()), y, hidden, cell.ravel(), part["seed"].to_numpy())
+
+
+def by_the_sign(part: pl.DataFrame) -> bool:
+    """Whether the sign turns early in less than a quarter of the runs: else it turns before they come to the curve."""
+    return bool(part["early"].sum() < 0.25 * len(part))
+
+
+def rates(table: pl.DataFrame) -> list[tuple[int, str, np.ndarray, int]]:
+    """Depth, rate, |ln departure - ln departure of the reference| a start, and how many leave the bound in one only."""
     first = reference(table)
-    start = ["depth", "scale", "unbalance", "unbalancedness"]
-    wide = table.pivot("rate", index=start, values="departure", aggregate_function="first")
-    others = [name for name in wide.columns if name not in (*start, first)]
-    gaps = [
-        (int(depth), name, (part[name] / part[first]).log().abs().drop_nulls())
-        for (depth,), part in wide.group_by("depth", maintain_order=True)
-        for name in others
-    ]
-    return [(depth, name, float(gap.median()), len(gap)) for depth, name, gap in gaps if len(gap)]  # type: ignore[arg-type]
+    start = ["depth", "scale", "unbalance", "seed"]
+    own = table.filter(pl.col("rate") == first)
+    found = []
+    for (depth, rate), part in (
+        table.filter(pl.col("rate") != first).sort("depth", "rate").group_by("depth", "rate", maintain_order=True)
+    ):
+        pairs = part.join(own, on=start, nulls_equal=True)
+        here, there = pairs["departure"], pairs["departure_right"]
+        gaps = (here / there).log().abs().drop_nulls().to_numpy()
+        alone = int((here.is_null() != there.is_null()).sum())
+        found.append((int(depth), str(rate), gaps, alone))  # type: ignore[call-overload]
+    return [each for each in found if len(each[2])]
 
 
 def told(table: pl.DataFrame) -> str:
-    """The laws, and what the rate does, a line each, of the table that `curves` makes."""
-    lines = [
-        f"depth {depth}{'' if unbalance is None else f', unbalance {unbalance:g}'}: departure ~ unbalancedness^"
-        f"{line.slope:.2f} [{line.interval[0]:.2f}, {line.interval[1]:.2f}] "
-        f"({predicted_exponent(depth):.2f} by scaling); "
-        f"{line.seen} runs of {reference(table)} departed, {line.hidden} did not"
-        for depth, unbalance, line in laws(table)
-    ]
+    """A line for each depth and share, what became of the runs and a law; then one for each rate beside the reference.
+
+    The law is of the sign where few signs turn early. Elsewhere it is of the bound, and only describes.
+    """
+    lines = [f"the loss at an event ~ unbalancedness^slope, of {reference(table)}:"]
+    for depth, share, part in parts(table):
+        early, turned, left = int(part["early"].sum()), part["turning"].count(), part["departure"].count()
+        line = "all shares" if share is None else f"unbalance {share:g}"
+        line = (
+            f"depth {depth}, {line}: the sign turns in {turned} of {len(part)} runs, in {early} before the bound says "
+            f"anything; {left} leave the bound"
+        )
+        event = "turning" if share is not None and by_the_sign(part) else "departure"  # shares differ in height
+        found = law(part, event)
+        if found is not None:
+            low, high = found.interval
+            line += f"; {EVENTS[event]}: slope {found.slope:.2f} [{low:.2f}, {high:.2f}], {found.cells} medians"
+            if event == "turning":
+                line += f" ({predicted_exponent(depth):.2f} by scaling)"
+            if share is not None and found.ahead is not None:
+                at, low, high = found.ahead
+                line += f"; the smallest scale's is {at:.2f} [{low:.2f}, {high:.2f}] times what the others say"
+        lines.append(line)
     lines += [
-        f"depth {depth}: {rate} departs within a factor {np.exp(gap):.4f} of {reference(table)} (median of {starts})"
-        for depth, rate, gap, starts in rates(table)
+        f"depth {depth}: {rate} leaves the bound within a factor {np.exp(np.median(gaps)):.4f} of {reference(table)} "
+        f"(median of {len(gaps)} starts; at most {np.exp(gaps.max()):.3f}); {alone} starts leave it in one of both only"
+        for depth, rate, gaps, alone in rates(table)
     ]
     return "\n".join(lines)
 
 
 def draw(sweep: Path) -> list[Path]:
-    """Draw the departures with the fitted and the predicted law.
+    """Draw both events, a row each, with the slope that scaling predicts.
 
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
@@ -129,34 +161,40 @@ def draw(sweep: Path) -> list[Path]:
 def _figure(table: pl.DataFrame) -> Figure:
     table = table.filter(pl.col("rate") == reference(table))
     depths = table["depth"].unique().sort().to_list()
-    found = {depth: line for depth, unbalance, line in laws(table) if unbalance is None}
-    figure = Figure(figsize=(3.4 * len(depths), 3.5), layout="constrained")
-    axes = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
-    for axis, depth in zip(axes, depths, strict=True):
-        _panel(axis, table.filter(pl.col("depth") == depth), depth, found.get(depth))
-    axes[0].set_ylabel(f"loss at departure ({table['rate'][0]})")
+    figure = Figure(figsize=(3.3 * len(depths), 5.6), layout="constrained")
+    axes = figure.subplots(2, len(depths), sharey=True, sharex="col", squeeze=False)
+    for row, event in zip(axes, EVENTS, strict=True):
+        for axis, depth in zip(row, depths, strict=True):
+            _panel(axis, table.filter(pl.col("depth") == depth), depth, event)
+        row[0].set_ylabel(f"loss where {'it ' * (event == 'departure')}{EVENTS[event]}")
+    for axis, depth in zip(axes[0], depths, strict=True):
+        axis.set_title(f"depth {depth}")
+    for axis in axes[1]:
+        axis.set_xlabel("unbalancedness at the start")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    extra, names = axes[0, -1].get_legend_handles_labels()
+    below = [Line2D([], [], color="0.5", marker="v", linestyle="none", markersize=3.5)]
+    known = dict(zip([*labels, *names, "not by the last loss"], [*handles, *extra, *below], strict=True))
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
     return figure
 
 
-def _panel(axis: Axes, rows: pl.DataFrame, depth: int, line: Line | None) -> None:
-    look: Any = {"linewidths": 0, "alpha": 0.6, "rasterized": True}
-    for number, unbalance in enumerate(rows["unbalance"].unique().sort(descending=True, nulls_last=True)):
-        own = rows.filter(pl.col("unbalance").eq_missing(pl.lit(unbalance)))
-        seen, rest = own.filter(pl.col("departure").is_not_null()), own.filter(pl.col("departure").is_null())
-        look |= {"color": style.COLORS[number % len(style.COLORS)]}
-        label = None if unbalance is None else f"unbalance {unbalance:g}"
-        axis.scatter(seen["unbalancedness"], seen["departure"], s=7, label=label, **look)
-        axis.scatter(rest["unbalancedness"], rest["last_loss"], s=9, marker="v", **look)
-    axis.set(xscale="log", yscale="log", xlabel="unbalancedness at the start", title=f"depth {depth}")
-    if line is not None:
-        ends, middle = np.array(axis.get_xlim()), float(np.log(rows["unbalancedness"].to_numpy()).mean())
-        exponent = predicted_exponent(depth)
-        for slope, text, dashes in (
-            (line.slope, f"fitted {line.slope:.2f} [{line.interval[0]:.2f}, {line.interval[1]:.2f}]", "-"),
-            (exponent, f"by scaling {exponent:.2f}", (0, (4, 2))),
-        ):
-            height = np.exp(line.intercept + line.slope * middle + slope * (np.log(ends) - middle))
-            axis.plot(ends, height, color="0.1", linewidth=1, linestyle=dashes, label=text)
-        axis.set_xlim(*ends)
-    axis.set_ylim(5e-5, 1)
-    axis.legend(loc="lower left" if depth == 2 else "upper left")
+def _panel(axis: Axes, rows: pl.DataFrame, depth: int, event: str) -> None:
+    look: Any = {"linewidths": 0, "alpha": 0.45, "rasterized": True}
+    axis.set(xscale="log", yscale="log", ylim=(5e-5, 1.6))
+    exponent = predicted_exponent(depth)
+    for number, share in enumerate(rows["unbalance"].unique().sort(descending=True, nulls_last=True)):
+        own = rows.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+        color = style.COLORS[number % len(style.COLORS)]
+        seen, rest = own.filter(pl.col(event).is_not_null()), own.filter(pl.col(event).is_null())
+        label = None if share is None else f"unbalance {share:g}"
+        axis.scatter(seen["unbalancedness"], seen[event], s=6, label=label, color=color, **look)
+        axis.scatter(rest["unbalancedness"], rest["last_loss"], s=8, marker="v", color=color, **look)
+        found = law(own, event) if event == "turning" and by_the_sign(own) else None
+        if found is None:
+            continue
+        # Of the fit only the height, in the middle: the slope is the predicted one.
+        unbalancedness = np.log(own["unbalancedness"].to_numpy())
+        ends, middle = np.array([unbalancedness.min(), unbalancedness.max()]), unbalancedness.mean()
+        height = np.exp(found.intercept + found.slope * middle + exponent * (ends - middle))
+        axis.plot(np.exp(ends), height, color="0.1", linewidth=1, label="slope predicted by scaling")

@@ -1,4 +1,4 @@
-"""Figure 1 of a refinement: the last round of each cell, and faintly behind it the rounds that led there."""
+"""Figure 1 of a refinement: the last round of each cell, and faintly behind it the round before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def draw(sweep: Path) -> list[Path]:
-    """Draw the rounds of every cell of `refinement.parquet`.
+    """Draw the last two rounds of every cell of `refinement.parquet`.
 
     Raises:
         ResultsError: no refinement there, or no run to draw.
@@ -26,8 +26,9 @@ def draw(sweep: Path) -> list[Path]:
             f"cannot draw figure1_refined of {sweep}: no {results.REFINEMENT}, as hydra/sweeper=refine leaves"
         )
     table = pl.read_parquet(path, glob=False)
-    last = table.filter(pl.col("round") == pl.col("round").max().over("cell"))
-    strong, rounds = ({str(job) for job in part["job"]} for part in (last, table))
+    newest = pl.col("round").max().over("cell")
+    last, both = (table.filter(pl.col("round") >= newest - before) for before in (0, 1))
+    strong, rounds = ({str(job) for job in part["job"]} for part in (last, both))
 
     def arranged(c: Curve) -> Curve:
         return replace(c, faint=c.run not in strong)

@@ -2,12 +2,15 @@
 
 "Runs were iteratively carried out, with both learning rate and standard deviation for initialization decreased after
 each run, until further reduction did not yield a noticeable change" (Section 4.1).
+
+Only runs that reached their stop are compared for that: two runs that were cut at `max_iterations` agree on what they
+have in common, whatever comes after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,29 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
-from rankward.config import ConfigError
+from rankward.config import ConfigError, RunConfig, run_config
 from rankward.results.curves import at_losses, common_losses
 from rankward.sweeps.grid import GridSearch
+
+
+@dataclass
+class Round:
+    """One run of a cell, and how it ended.
+
+    Args:
+        job: its number.
+        change: of the watched curve from the round before to this one; None for the first, NaN where one left no curve.
+        status, loss: as in the run's summary; None where it left none.
+        sharpness: at the end; see `rankward.dynamics.sharpness`. NaN where it is not known.
+        edge: 2 / learning rate, below which the sharpness must be for descent to be stable; NaN where the rate varies.
+    """
+
+    job: int
+    change: float | None = None
+    status: str | None = None
+    loss: float = np.nan
+    sharpness: float = np.nan
+    edge: float = np.nan
 
 
 @dataclass
@@ -29,16 +52,15 @@ class Cell:
     Args:
         job: its overrides, without those of the rounds.
         start: values of the refined keys in round 0.
-        numbers: of its jobs, round by round.
-        changes: of the watched curve from each round to the next; NaN where a round left no curve.
+        settled: whether the last two rounds converged and differ by less than the tolerance.
+        stuck: whether a round failed, so that there is nothing to compare.
     """
 
     job: list[str]
     start: dict[str, float]
-    numbers: list[int] = field(default_factory=list)
-    changes: list[float] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     settled: bool = False
-    stuck: bool = False  # a round failed, so there is nothing to compare
+    stuck: bool = False
 
 
 class Refinement:
@@ -102,8 +124,8 @@ class Refinement:
                 launching.check(round_jobs)
                 first_job = len(launching.jobs)
                 returns.append(launching.launch(round_jobs))
-                for place, cell in enumerate(open_cells):
-                    cell.numbers.append(first_job + place)
+                for place, (cell, job) in enumerate(zip(open_cells, round_jobs, strict=True)):
+                    cell.rounds.append(self._ended(first_job + place, folder, job))
                     self._compare(cell, folder)
                 print(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
             table = self._table(cells)
@@ -126,12 +148,25 @@ class Refinement:
         kept = [override for override in cell.job if override.partition("=")[0] not in self.factors]
         return [*kept, *(f"{key}={cell.start[key] * factor**number:.6g}" for key, factor in self.factors.items())]
 
+    def _ended(self, number: int, folder: Path, job: Sequence[str]) -> Round:
+        """What the round's run left."""
+        try:
+            summary = results.read_summary(folder / str(number))
+            ended = Round(number, status=summary["status"], loss=summary.get("metrics", {}).get("loss", np.nan))
+        except results.ResultsError:
+            return Round(number)
+        if self.grid.launching.own_program:
+            config = run_config(self.grid.launching.composer.compose(job).own)
+            ended.sharpness, ended.edge = _stability(config, folder / str(number))
+        return ended
+
     def _compare(self, cell: Cell, folder: Path) -> None:
         """The change of the cell's last round from the one before."""
-        curves = [self._curve(folder / str(number)) for number in cell.numbers[-2:]]
+        last = cell.rounds[-1]
+        curves = [self._curve(folder / str(each.job)) for each in cell.rounds[-2:]]
         if any(curve is None for curve in curves):
             cell.stuck = True
-            cell.changes.append(np.nan)
+            last.change = np.nan if len(curves) > 1 else None
             return
         if len(curves) < 2:
             return
@@ -139,11 +174,12 @@ class Refinement:
         try:
             grid = common_losses([before, after])
         except ValueError:
-            cell.changes.append(np.nan)
+            last.change = np.nan
             return
         old, new = at_losses(*before, grid), at_losses(*after, grid)
-        cell.changes.append(float(np.max(np.abs(new - old)) / np.max(np.abs(new))))
-        cell.settled = cell.changes[-1] < self.tolerance
+        last.change = float(np.max(np.abs(new - old)) / np.max(np.abs(new)))
+        converged = all(each.status == "converged" for each in cell.rounds[-2:])
+        cell.settled = converged and last.change < self.tolerance
 
     def _curve(self, run: Path) -> tuple[np.ndarray, np.ndarray] | None:
         try:
@@ -163,21 +199,48 @@ class Refinement:
             {
                 "cell": number,
                 "overrides": " ".join(cell.job),
-                "round": round_number,
-                "job": job,
-                **{key: cell.start[key] * factor**round_number for key, factor in self.factors.items()},
-                "change": cell.changes[round_number - 1] if 0 < round_number <= len(cell.changes) else None,
+                "round": place,
+                "job": each.job,
+                **{key: cell.start[key] * factor**place for key, factor in self.factors.items()},
+                **{key: value for key, value in asdict(each).items() if key != "job"},
                 "settled": cell.settled,
             }
             for number, cell in enumerate(cells)
-            for round_number, job in enumerate(cell.numbers)
+            for place, each in enumerate(cell.rounds)
         ]
-        return pl.DataFrame(rows, schema_overrides={"change": pl.Float64})
+        kinds = dict.fromkeys(("change", "loss", "sharpness", "edge"), pl.Float64) | {"status": pl.String}
+        return pl.DataFrame(rows, schema_overrides=kinds)
 
     def _told(self, cell: Cell) -> str:
-        last = len(cell.numbers) - 1
+        last = len(cell.rounds) - 1
         values = ", ".join(f"{key} {cell.start[key] * factor**last:.3g}" for key, factor in self.factors.items())
-        changes = ", ".join(f"{change:.2g}" for change in cell.changes) or "none"
+        changes = ", ".join(f"{each.change:.2g}" for each in cell.rounds if each.change is not None) or "none"
         verdict = f"settled in round {last}" if cell.settled else "a round failed" if cell.stuck else "has NOT settled"
         swept = " ".join(part for part in cell.job if not part.startswith(("experiment=", "logger=", "hydra.")))
-        return f"{swept or 'the default'}: {verdict} at {values}; change a round: {changes}"
+        cut = [_cut(place, each) for place, each in enumerate(cell.rounds) if each.status not in (None, "converged")]
+        return "; ".join([f"{swept or 'the default'}: {verdict} at {values}", f"change a round: {changes}", *cut])
+
+
+def _cut(place: int, ended: Round) -> str:
+    """A round that did not reach its stop, so that nothing settles on it."""
+    text = f"round {place} ended with status {ended.status} at loss {ended.loss:.3g}"
+    known = np.isfinite(ended.sharpness) and np.isfinite(ended.edge)
+    return text + f" (sharpness {ended.sharpness:.4g}, 2/lr {ended.edge:.4g})" * bool(known)
+
+
+def _stability(config: RunConfig, run: Path) -> tuple[float, float]:
+    """A run's sharpness at its end, and 2 / learning rate; NaN where there is none, or a file cannot be read."""
+    from rankward.dynamics.sharpness import sharpness
+    from rankward.training.ensemble import Ensemble
+
+    ensemble = Ensemble.of([config])
+    try:
+        arrays = results.read_factors(run)
+    except results.ResultsError:
+        return float("nan"), float("nan")
+    problem = ensemble.problem
+    factors = [arrays[f"final.{index}"][None] for index in range(len(ensemble.factors))]
+    eta = float(problem.eta[0]) if problem.dynamics == "descent" else 0.0
+    product = ensemble.factorization.product
+    value = float(sharpness(product, factors, problem.operator, problem.values, problem.loss_scale)[0])
+    return value, 2 / eta if eta > 0 else float("nan")

@@ -107,7 +107,8 @@ class EnsembleModule(pl.LightningModule):
             self.trace.append(self._measured(rows))
         stride = self.ensemble.schedule.stride
         wanted = self.length * min(8.0, CHUNK_SECONDS / max(seconds, 1e-6))
-        self.length = max(stride, int(wanted) // stride * stride)
+        most = int(self.problem.max_iterations.max())  # chunks that end early because their rows are full say nothing
+        self.length = max(stride, min(int(wanted), most) // stride * stride)
 
     def _measured(self, rows: Rows) -> dict[str, np.ndarray]:
         columns = measure(
