@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rankward import results
 from rankward.paper.steps import SWEEPS, Step
 from rankward.theory.certificates import HOLDS as HOLDS
-from rankward.theory.certificates import NOT_APPLICABLE as NOT_APPLICABLE
-from rankward.theory.certificates import SAYS_NOTHING as SAYS_NOTHING
 from rankward.theory.certificates import VIOLATED as VIOLATED
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ def _where_it_looks_right(sweep: Path) -> list[str]:
 
 def _conjecture_2(evidence: Evidence) -> dict[str, Any]:
     ratios = _ratios(evidence)
-    ends = [ratios[name].min() for name in NORMS]
+    ends = [min(ratios[name].to_list()) for name in NORMS]
     away = (ratios["status"] == "converged").all() and min(ends) > BEYOND
     return {
         "verdict": HOLDS if away else PART,

@@ -66,7 +66,7 @@ QUICK = (
     ("figure1_refined", "-m experiment=figure1_refined", 4),
     ("figure4", "-m experiment=figure4 init=balanced", 8),
     ("figure5", "-m experiment=figure5", 2),
-    ("descent_to_flow", "-m experiment=descent_to_flow lr.eta=geomspace(1e-1,3.125e-03,6)", 2),
+    ("descent_to_flow", "-m experiment=descent_to_flow", 10),
     ("conjectures", f"-m experiment=conjectures {SMALLER}", 5),
     ("departure", "-m experiment=departure seed=range(0,10)", 20),
     ("figure2", f"-m experiment=figure2_order3 {COUNTS} seed=0,1", 5),

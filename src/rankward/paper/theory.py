@@ -9,9 +9,7 @@ import polars as pl
 from rankward import results
 from rankward.paper.claim import (
     HOLDS,
-    NOT_APPLICABLE,
     PART,
-    SAYS_NOTHING,
     VIOLATED,
     Claim,
     Evidence,
@@ -45,12 +43,14 @@ def _certified(step: str, prefix: str) -> Trial:
     def trial(evidence: Evidence) -> dict[str, Any]:
         runs = evidence.runs(step)
         ended = runs.filter(pl.col("status").is_in(results.ENDED))
+        depths = sorted(runs[DEPTH].unique())
         rows, judged = [], {VIOLATED: 0, HOLDS: 0}
-        silent: dict[str, set[int]] = {}  # reasons, and the depths at which they stand
+        silent: dict[tuple[int, ...], list[str]] = {}  # statements by the depths at which no run holds
         for column in runs.columns:
             if not (column.startswith(f"certificates.{prefix}/") and column.endswith(".verdict")):
                 continue
             statement = column.removeprefix("certificates.").removesuffix(".verdict")
+            name = statement.removeprefix(f"{prefix}/")
             verdicts = runs[column].drop_nulls().to_list()
             counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS}
             judged = {verdict: total + counts[verdict] for verdict, total in judged.items()}
@@ -58,19 +58,16 @@ def _certified(step: str, prefix: str) -> Trial:
             kept = runs.filter(pl.col(column).is_in([HOLDS, VIOLATED]))
             values = kept[measured].drop_nulls().to_list() if measured in runs.columns else []
             shown = "–" if not values else span(values) if prefix == "corollary_1" else number(float(min(values)))
-            rows.append((statement.removeprefix(f"{prefix}/"), *map(str, counts.values()), shown))
-            for verdict, why in ((SAYS_NOTHING, "reason"), (NOT_APPLICABLE, "premise")):
-                if f"certificates.{statement}.{why}" not in runs.columns:
-                    continue
-                for run in runs.filter(pl.col(column) == verdict).iter_rows(named=True):
-                    silent.setdefault(f"{verdict}: {run[f'certificates.{statement}.{why}']}", set()).add(run[DEPTH])
-        spoken = _depths_that_hold(runs, prefix)
-        depths = sorted(runs[DEPTH].unique())
-        quiet = [depth for depth in depths if depth not in spoken]
-        verdict = VIOLATED if judged[VIOLATED] else PART if quiet else HOLDS
-        differs = [f"At depth {', '.join(map(str, quiet))} no run had a row that could have failed."] * bool(quiet)
+            rows.append((name, *map(str, counts.values()), shown))
+            held = runs.filter(pl.col(column) == HOLDS)[DEPTH].to_list()
+            if quiet := tuple(depth for depth in depths if depth not in held):
+                silent.setdefault(quiet, []).append(name)
+        differs = [
+            f"At depth {', '.join(map(str, quiet))} no run had a row in which {', '.join(names)} could have failed."
+            for quiet, names in silent.items()
+        ]
         return {
-            "verdict": verdict,
+            "verdict": VIOLATED if judged[VIOLATED] else PART if silent else HOLDS,
             "trials": f"{ended.height} flows of depth {', '.join(map(str, depths))}, recorded at "
             f"{_rows(evidence, step):,} times in all; {judged[HOLDS]} verdicts hold.",
             "header": ("statement on", *VERDICTS, _measured(prefix)),
@@ -79,11 +76,6 @@ def _certified(step: str, prefix: str) -> Trial:
         }
 
     return trial
-
-
-def _depths_that_hold(runs: pl.DataFrame, prefix: str) -> set[int]:
-    names = [name for name in runs.columns if name.startswith(f"certificates.{prefix}/") and name.endswith(".verdict")]
-    return {depth for name in names for depth in runs.filter(pl.col(name) == HOLDS)[DEPTH].to_list()}
 
 
 def _measured(prefix: str) -> str:
@@ -109,7 +101,7 @@ def _corollary_1(evidence: Evidence) -> dict[str, Any]:
 def _ends(evidence: Evidence) -> tuple[str, ...]:
     runs = evidence.runs("theorem_1")
     more = runs.filter(pl.col(DEPTH) > 2)
-    loss = float(more["loss"].max())
+    loss = max(more["loss"].to_list())
     return (
         f"At depths 3 and 4 |W_11| ends at {span(more['entry/0_0'].abs().to_list())}; the least that a positive "
         f"determinant allows at the last loss, {number(loss)}, is {number(float(robustness_bound(loss)))}.",
@@ -141,8 +133,9 @@ def _theorem_2(evidence: Evidence) -> dict[str, Any]:
 
 FLOWS = (
     "Violated where any run has a row on the wrong side of its bound (by more than 1e-9 of it, or than rounding), or "
-    "loses the determinant's sign where balance protects it. Holds where each depth has runs with rows that could have "
-    "failed, and none did; in part where a depth has none."
+    "loses the determinant's sign where balance protects it. Holds where each statement of the table holds in some "
+    "run of "
+    "each depth, in rows that could have failed; else in part."
 )
 P = "propositions"
 THEORY: tuple[tuple[Claim, Trial], ...] = (

@@ -164,7 +164,7 @@ def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str,
         telling = ~(limits <= trivial if bound.lower else limits >= trivial)
     if broken.any():
         at = int(broken.argmax())
-        found = {"verdict": VIOLATED}
+        found: dict[str, Any] = {"verdict": VIOLATED}
     elif telling.any():
         at = int(np.where(telling, margins, np.inf).argmin())
         found = {"verdict": HOLDS}
