@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/rankward -m experiment=figure1
 
-# Every statement and figure of the paper, on one page: about eight minutes. QUICK=1: one minute.
+# Every statement and figure of the paper, on one page: about eleven minutes. QUICK=1: a minute and a half.
 paper: setup
 	$(BIN)/rankward paper $(if $(QUICK),--quick)
 
