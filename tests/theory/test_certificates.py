@@ -153,6 +153,8 @@ def test_a_run_that_follows_the_theory_holds_and_one_tampered_with_does_not():
     assert Conservation().verdicts(facts(), drifted)["conservation"]["verdict"] == "violated"
     loose = facts(tolerance=np.full(1, 1e-8))
     assert Conservation().verdicts(loose, drifted)["conservation"]["verdict"] == "holds"
+    none = facts(tolerance=np.full(1, 0.1))
+    assert Conservation().verdicts(none, drifted)["conservation"]["verdict"] == "says nothing here"
     assert Conservation(1e-9).verdicts(loose, drifted)["conservation"]["verdict"] == "violated"
 
 

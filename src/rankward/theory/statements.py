@@ -365,7 +365,7 @@ class Conservation(Certificate):
 
     Args:
         tolerance: of `balance/drift`; None for one that follows the run's own: ten times a step's relative tolerance,
-            and the rounding of all steps so far (machine epsilon times 100 + 10 sqrt(steps)).
+            and the rounding of all steps so far (machine epsilon times 100 + 10 sqrt(steps)). From 1 on nothing is asked.
 
     Raises:
         ValueError: a tolerance that is not above 0.
@@ -395,6 +395,7 @@ class Conservation(Certificate):
         limit = 10 * facts.tolerance[0] + np.finfo(np.float64).eps * (100 + 10 * np.sqrt(steps))
         if self.tolerance is not None:
             limit = np.full(len(steps), self.tolerance)
+        limit = np.where(limit < 1, limit, np.nan)  # a drift of the size of the factors themselves: nothing is asked
         bound = Bound("balance/drift", limit, lower=False, slack=0.0)
         found = verdict(bound, trace, failing)
         return {self.name: found | {"tolerance": float(limit[-1])} if len(limit) else found}
