@@ -84,7 +84,7 @@ def _in_single_precision(evidence: Evidence) -> list[str]:
 
 
 def _refinement(evidence: Evidence) -> dict[str, Any]:
-    rounds = pl.read_parquet(evidence.sweep("figure1_refined") / results.REFINEMENT)
+    rounds = results.read_frame(evidence.sweep("figure1_refined") / results.REFINEMENT)
     last = rounds.sort("cell", "round").group_by("cell", maintain_order=True).last().drop("lr.eta", "init.scale")
     cells = last.join(evidence.runs("figure1_refined"), on="job", maintain_order="left")
     cells = cells.with_columns(settles=pl.when("settled").then(pl.lit("yes")).otherwise(pl.lit("no")))

@@ -20,6 +20,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.results.curves import at_losses, common_losses
 from rankward.sweeps.grid import GridSearch
+from rankward.terminal import say
 
 
 @dataclass
@@ -90,7 +91,8 @@ class Refinement:
         cells = [Cell(job, self._start(job)) for job in jobs]
         if launching.dry_run:
             launching.check(first := [self._job(cell, 0) for cell in cells])
-            print(launching.plan(first) + f"; that is the first of at most {self.max_rounds} rounds")
+            plan = launching.plan(first) + f"; that is the first of at most {self.max_rounds} rounds"
+            say(*plan.split("\n"))
             return []
         returns: list[Sequence[JobReturn]] = []
         with launching.folder() as folder:
@@ -105,10 +107,10 @@ class Refinement:
                 for place, cell in enumerate(open_cells):
                     cell.numbers.append(first_job + place)
                     self._compare(cell, folder)
-                print(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
+                say(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
             table = self._table(cells)
             results.write_frame(folder / results.REFINEMENT, table)
-            print("\n".join(self._told(cell) for cell in cells))
+            say(*map(self._told, cells))
             launching.finish(folder, {"refinement": table})
         return returns
 
