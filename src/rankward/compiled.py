@@ -19,8 +19,8 @@ def forgive(module: ModuleType) -> None:
     A kill or a full disk may leave such files; numba raises what unpickling them meets, in every later process.
     """
     for function in vars(module).values():
-        if isinstance(function, Dispatcher) and type(function._cache) is FunctionCache:
-            function._cache = _Forgiving(function.py_func)
+        if isinstance(function, Dispatcher) and type(getattr(function, "_cache", None)) is FunctionCache:
+            setattr(function, "_cache", _Forgiving(function.py_func))  # noqa: B010 - numba's stubs know no cache
 
 
 class _Forgiving(FunctionCache):  # type: ignore[misc]
