@@ -278,7 +278,8 @@ def commands_page() -> str:
         "| `RANKWARD_TRACEBACK=1` | in the environment: the traceback of an error |",
         "| `RANKWARD_CACHE=FOLDER` | in the environment: where compiled kernels are kept |",
         "",
-        "Exit codes: 0, or 2 for bad input, 1 for a failure, 130 when interrupted.",
+        "Exit codes: 0, or 2 for bad input, 1 for a failure, 130 when interrupted. A standard output that cannot be",
+        "written is a failure; one that is closed, or whose reader has gone, is not.",
         "",
     ]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -13,6 +14,8 @@ from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
 from rankward.config.overrides import at_home, numbered_groups, quoted, spaced, whole, zipped
+from rankward.terminal import lost, say, steady
+from rankward.trust import enter_directory, leave_directory
 
 _failures: list[Exception] = []
 
@@ -37,33 +40,48 @@ def app(cfg: DictConfig) -> float:
 
 
 def main() -> None:
-    """The console script `rankward`: exit code 0, or 2 for bad input, 1 for a failure, 130 when interrupted."""
+    """The console script `rankward`: exit code 0, or 2 for bad input, 1 for a failure, 130 when interrupted.
+
+    A standard output that cannot be written (a full disk) is a failure too, though all was trained and kept; one that
+    is closed, or whose reader has gone, is not.
+    """
+    leave_directory()
+    steady()
+    try:
+        code: Any = _main()
+    except SystemExit as end:
+        code = end.code
+    if why := lost():
+        say(f"rankward: {why}", error=True)
+        code = code or 1
+    sys.exit(code)
+
+
+def _main() -> int:
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
-    sys.path.append(str(Path.cwd()))  # where a user's own metrics and observations lie
     try:
         if sys.argv[1:] == ["--version"]:
-            print(f"rankward {__version__}")
-            return
+            say(f"rankward {__version__}")
+            return 0
         if is_command(sys.argv[1:]):
-            sys.exit(run_command(sys.argv[1:]))
+            return run_command(sys.argv[1:])
         _refuse_word(sys.argv[1:])
         sys.argv[1:] = _for_hydra(sys.argv[1:])
+        enter_directory()  # where a user's own metrics and observations lie
         app()
         if _failures:
             raise _failures.pop()
-    except BrokenPipeError:  # as of `| head`: who read has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would flush, and complain
-        sys.exit(1)
     except KeyboardInterrupt as error:
-        print(f"rankward: {str(error) or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
+        say(f"rankward: {str(error) or 'interrupted'}", error=True)
+        return 130
     except Exception as error:  # the one place where everything ends
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
         from rankward.config.report import tell
 
-        sys.exit(tell(error))
+        return tell(error)
+    return 0
 
 
 def _refuse_word(arguments: list[str]) -> None:
@@ -110,8 +128,11 @@ def _for_hydra(arguments: list[str]) -> list[str]:
 
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
-    from rankward.sweeps.resume import command_of
+    from rankward.sweeps.resume import command_of, own_code
 
     if not arguments or "=" in arguments[0]:
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
-    return command_of(Path(arguments[0]), arguments[1:])
+    command = command_of(Path(arguments[0]), arguments[1:])
+    if code := own_code(command):
+        say(f"rankward: {arguments[0]} runs code that is not Rankward's: {', '.join(code)}", error=True)
+    return command

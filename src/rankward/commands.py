@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rankward.config.errors import UsageError
+from rankward.terminal import say
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,7 +23,7 @@ def _propositions(asked: argparse.Namespace) -> int:
     from rankward.theory.propositions import everything, told
 
     findings = everything(asked.draws)
-    print(told(findings))
+    say(*told(findings).split("\n"))
     if asked.out:
         import json
         from dataclasses import asdict
@@ -44,9 +45,7 @@ def _report(asked: argparse.Namespace) -> int:
     from rankward.pages.report import write_report
 
     path, notes = write_report(asked.folder, asked.out)
-    print(f"report:  {path}")
-    for note in notes:
-        print(f"         {note}")
+    say(f"report:  {path}", *(f"         {note}" for note in notes))
     return 0
 
 
@@ -59,7 +58,7 @@ def _watch(asked: argparse.Namespace) -> int:
 def _workspace(asked: argparse.Namespace) -> int:
     from rankward.training.workspace import save_workspace, told
 
-    print(told(asked.folder) if asked.dry_run else f"workspace: {save_workspace(asked.folder, asked.entity)}")
+    say(*(told(asked.folder) if asked.dry_run else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]))
     return 0
 
 
@@ -67,7 +66,7 @@ def _circuit(asked: argparse.Namespace) -> int:
     from rankward.paper.circuit import write_circuit
 
     write_circuit(asked.out)
-    print(f"circuit: {asked.out}; drawn in {asked.out.parent / 'figures'}")
+    say(f"circuit: {asked.out}; drawn in {asked.out.parent / 'figures'}")
     return 0
 
 

@@ -23,7 +23,7 @@ Object.assign(globalThis, {
     getElementById: (id) => { if (!byName.has(id)) byName.set(id, new Element("div")); return byName.get(id); },
   },
   getComputedStyle: () => ({ getPropertyValue: () => "" }),
-  Plotly: { react: (id, traces, layout) => { chart = { title: layout.yaxis.title.text, lines: traces.map(({ y, mode, fill, line }) => ({ y, fill: fill || "", dash: line.dash || "" })) }; } },
+  Plotly: { react: (id, traces, layout) => { chart = { title: layout.yaxis.title.text, lines: traces.map(({ y, mode, fill, line, name }) => ({ y, name, fill: fill || "", dash: line.dash || "" })) }; } },
 });
 const scripts = ["runs", "table", "curves", "heatmap"].map((name) => fs.readFileSync(`${assets}/${name}.js`, "utf8")).join("\n");
 const { Runs, Curves, HeatMap } = vm.runInThisContext(`${scripts}\n;({ Runs, Curves, HeatMap })`);

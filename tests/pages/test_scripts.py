@@ -1,5 +1,6 @@
 """The report's scripts, run by node on the data of a page: filters, and what the curves and the heat map aggregate."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -78,6 +79,26 @@ def test_entries_are_aggregated_by_absolute_value_and_both_are_offered(sweep, tm
     medians = [line["y"] for line in linear["chart"]["lines"] if line["dash"] == "solid"]
     np.testing.assert_allclose(medians, 0, atol=1e-5)  # of 68, -68, 68.4 and -68.4
     assert norm["chart"]["title"] == "norm/nuclear" and norm["values"] == norm["heat-values"] == "signed"
+
+
+LINK = '<a href="https://example.org">&lt;b&gt;</a>'
+
+
+def linked(sweep, tmp_path):
+    """The sweep with a link for the name of an initialisation."""
+    copy = shutil.copytree(sweep, tmp_path / "linked")
+    for run in copy.iterdir():
+        config = run / ".hydra" / "config.yaml"
+        if int(run.name) < 4:
+            config.write_text(config.read_text().replace("name: balanced", f"name: '{LINK}'"))
+    return copy
+
+
+def test_a_link_in_a_legend_is_text(sweep, tmp_path):
+    """Plotly shows the names of lines as HTML: there a text must stand as HTML writes it."""
+    (view,) = shown(linked(sweep, tmp_path), tmp_path, {"colour": "init.name"})
+    assert {html.unescape(line["name"]) for line in view["chart"]["lines"]} == {f"init {LINK}", "init balanced"}
+    assert not any("<" in line["name"] for line in view["chart"]["lines"])
 
 
 def test_a_bound_that_says_nothing_is_no_bound_of_the_absolute_value(sweep, tmp_path):

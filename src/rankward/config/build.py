@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import pkgutil
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from rankward.config.errors import ConfigError, DataError, nearest
 
 RESERVED = ("_target_", "name")
+ALLOWED = "a class or function that is not on Hydra's blocklist"
 
 
 def setting(node: Any, key: str, default: Any = None) -> Any:
@@ -22,7 +24,7 @@ def build(group: str, node: Any, **more: Any) -> Any:
     """Call the node's `_target_` with the node's keys, and with those of `more` that it takes.
 
     Raises:
-        ConfigError: no such class or function, or keys that it does not take.
+        ConfigError: no such class or function, one of Hydra's blocklist, or keys that it does not take.
     """
     if isinstance(node, Mapping):
         keys = dict(node)
@@ -31,10 +33,13 @@ def build(group: str, node: Any, **more: Any) -> Any:
     else:
         raise ConfigError(group, node, "a mapping with a `_target_`")
     target = keys.get("_target_", "???")
+    refuse_blocked(f"{group}._target_", target)
     try:
         factory = pkgutil.resolve_name(target)
     except Exception as error:  # whatever importing a user's module raises
         raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
+    if not _is_allowed(factory):  # whichever name has led to it
+        raise ConfigError(f"{group}._target_", target, ALLOWED)
     parameters = inspect.signature(factory).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     arguments = {key: value for key, value in keys.items() if key not in RESERVED}
@@ -49,3 +54,31 @@ def build(group: str, node: Any, **more: Any) -> Any:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(group, target, f"arguments that fit it ({error})") from error
+
+
+def refuse_blocked(key: str, target: str) -> None:
+    """Refuse what Hydra never calls for a config, by its name: `os.system`, `builtins.eval`, `subprocess.run`, ...
+
+    Raises:
+        ConfigError: the key and the name.
+    """
+    from hydra._internal.target_policy import _authorize_target_name
+    from hydra.errors import InstantiationException
+
+    try:
+        _authorize_target_name(target, target, key)
+    except InstantiationException as error:
+        raise ConfigError(key, target, ALLOWED) from error
+
+
+@functools.cache
+def _is_allowed(factory: Any) -> bool:
+    """Whether Hydra would call an object for a config; asked once for each."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        instantiate({"_target_": factory, "_partial_": True})
+    except InstantiationException:
+        return False
+    return True

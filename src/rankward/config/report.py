@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
@@ -14,6 +13,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 from rankward.config.errors import ConfigError, DataError, SweepError, nearest
 from rankward.config.folder import CONFIG_FOLDER
 from rankward.config.overrides import in_quotes
+from rankward.terminal import say, visible
 
 HIDDEN = ("_target_", "hydra", "name")
 TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
@@ -26,7 +26,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         chain.append(chain[-1].__cause__)
     for link in chain:
         if isinstance(link, SweepError):
-            return "\nrankward: ".join(link.lines), link.code
+            return "\nrankward: ".join(map(visible, link.lines)), link.code
         if isinstance(link, ConfigError | DataError):
             return _one_line(str(link)), 2
         if isinstance(link, OverrideParseException):
@@ -52,7 +52,7 @@ def explain(error: BaseException) -> tuple[str, int]:
 def tell(error: BaseException) -> int:
     """Print an error's line and return its exit code."""
     line, code = explain(error)
-    print(f"rankward: {line}", file=sys.stderr)
+    say(*f"rankward: {line}".split("\n"), error=True)
     return code
 
 

@@ -25,7 +25,7 @@ def draw(sweep: Path) -> list[Path]:
         raise results.ResultsError(
             f"cannot draw figure1_refined of {sweep}: no {results.REFINEMENT}, as hydra/sweeper=refine leaves"
         )
-    table = pl.read_parquet(path, glob=False)
+    table = results.read_frame(path)
     newest = pl.col("round").max().over("cell")
     last, both = (table.filter(pl.col("round") >= newest - before) for before in (0, 1))
     strong, rounds = ({str(job) for job in part["job"]} for part in (last, both))

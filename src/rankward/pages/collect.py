@@ -104,13 +104,15 @@ def _traces(sweep: Sweep, runs: pl.DataFrame) -> pl.DataFrame | None:
     places = runs.select(pl.col("run").cast(pl.String)).with_row_index("row")
     try:
         lazy = sweep.traces()
-    except results.ResultsError:
+    except results.NoResults:
         return None
-    found = lazy.select("run").unique().collect().join(places, on="run").sort("row")
+    with results.reading(sweep.folder):
+        found = lazy.select("run").unique().collect().join(places, on="run").sort("row")
     if not found.height:
         return None
     picked = found[_evenly(found.height, MOST_CURVES)]
-    return lazy.join(picked.lazy(), on="run").drop("run").sort("row", "iteration").collect()
+    with results.reading(sweep.folder):
+        return lazy.join(picked.lazy(), on="run").drop("run").sort("row", "iteration").collect()
 
 
 def _evenly(height: int, most: int) -> np.ndarray:

@@ -83,7 +83,7 @@ def _in_single_precision(evidence: Evidence) -> list[str]:
 
 
 def _refinement(evidence: Evidence) -> dict[str, Any]:
-    rounds = pl.read_parquet(evidence.sweep("figure1_refined") / results.REFINEMENT)
+    rounds = results.read_frame(evidence.sweep("figure1_refined") / results.REFINEMENT)
     runs = evidence.runs("figure1_refined").select("job", DEPTH, "init.name", ENTRY)
     last = rounds.group_by("cell", maintain_order=True).last()
     settled = int(last["settled"].sum())

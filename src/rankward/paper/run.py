@@ -18,6 +18,7 @@ from rankward import __version__, results
 from rankward.config import ConfigError
 from rankward.paper.steps import FIGURES, SWEEPS, Step, steps
 from rankward.sweeps.report import duration
+from rankward.terminal import say
 
 DONE, LOG = "steps.json", "log.txt"
 KEEP = 0.97  # how far a step's bar runs by its estimate alone
@@ -49,7 +50,7 @@ def _made(out: Path, quick: bool, done: dict[str, Any]) -> int:
     todo = [step for step in every if not _is_done(done, step)]
     if todo:
         about = duration(sum(step.seconds for step in todo))
-        print(f"{len(todo)} of {len(every)} steps, about {about}; log: {out / LOG}")
+        say(f"{len(todo)} of {len(every)} steps, about {about}; log: {out / LOG}")
         with _display(todo) as show:
             for event in _work(todo, out, show):
                 step = next(step for step in every if step.name == event["ends"])
@@ -62,9 +63,9 @@ def _made(out: Path, quick: bool, done: dict[str, Any]) -> int:
     page = write_page(out, quick, done)
     failed = [step.name for step in every if not _is_done(done, step)]
     for name in failed:
-        print(f"rankward: paper: {name} has failed, see {out / LOG}", file=sys.stderr)
-    print(f"figures: {out / FIGURES} ({', '.join(figures)})")
-    print(f"paper:   {page}")
+        say(f"rankward: paper: {name} has failed, see {out / LOG}", error=True)
+    say(f"figures: {out / FIGURES} ({', '.join(figures)})")
+    say(f"paper:   {page}")
     return 1 if failed else 0
 
 
@@ -103,7 +104,7 @@ def _work(todo: list[Step], out: Path, show: Any) -> Iterator[dict[str, Any]]:
     rest = list(todo)
     while rest:
         (out / SWEEPS).mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "rankward.paper._worker", str(out / LOG)]
+        command = [sys.executable, "-P", "-m", "rankward.paper._worker", str(out / LOG)]
         # In a session of its own: Ctrl-C reaches it once, from here.
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True, "text": True}
         with subprocess.Popen(command, **pipes) as worker:
@@ -146,7 +147,7 @@ class _Plain:
 
     def ended(self, step: Step, event: dict[str, Any]) -> None:
         word = "done" if event["code"] == 0 else f"FAILED ({event['code']})"
-        print(f"{step.name}: {word} after {event['seconds']:.1f} s", flush=True)
+        say(f"{step.name}: {word} after {event['seconds']:.1f} s")
 
 
 class _Bar(_Plain):

@@ -15,9 +15,12 @@ from rankward.results.files import (
     read_arrays,
     read_config,
     read_factors,
+    read_frame,
     read_overrides,
     read_summary,
     read_trace,
+    read_yaml,
+    reading,
     run_folders,
     write_run,
 )
@@ -27,7 +30,7 @@ from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, va
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
-from rankward.results.whole import ResultsError, failure, write_whole
+from rankward.results.whole import NoResults, ResultsError, failure, read_text, write_whole
 
 __all__ = [
     "CHECKPOINT",
@@ -42,6 +45,7 @@ __all__ = [
     "TASKS",
     "WANDB",
     "Busy",
+    "NoResults",
     "ResultsError",
     "claimed",
     "failure",
@@ -57,9 +61,13 @@ __all__ = [
     "read_arrays",
     "read_config",
     "read_factors",
+    "read_frame",
     "read_overrides",
     "read_summary",
+    "read_text",
     "read_trace",
+    "read_yaml",
+    "reading",
     "row_of",
     "run_folders",
     "table_parts",

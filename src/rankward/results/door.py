@@ -12,7 +12,7 @@ from rankward.results import files, sweep
 from rankward.results import table as in_parts
 from rankward.results.columns import label
 from rankward.results.curves import at_losses, by_setting
-from rankward.results.whole import ResultsError
+from rankward.results.whole import NoResults, ResultsError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,12 +37,10 @@ class Sweep:
         """One row a run: overrides, group keys, summary. From `runs.parquet`, or gathered where that is not there.
 
         Raises:
-            ResultsError: no runs.
+            ResultsError: no runs, or a torn table.
         """
-        import polars as pl
-
         table = self.folder / files.RUNS
-        return pl.read_parquet(table, glob=False) if table.is_file() else sweep.gather(self.folder)
+        return files.read_frame(table) if table.is_file() else sweep.gather(self.folder)
 
     def traces(self) -> pl.LazyFrame:
         """All rows of all runs with a trace, lazily, the run's folder in `run`; null where a run has no such column.
@@ -50,7 +48,7 @@ class Sweep:
         `sweep.traces().select("run", "loss", "norm/nuclear").collect()` reads those columns alone.
 
         Raises:
-            ResultsError: no complete run.
+            ResultsError: no complete run, or a torn trace.
         """
         import polars as pl
 
@@ -61,10 +59,10 @@ class Sweep:
         for folder in files.run_folders(self.folder):
             path = folder / files.TRACE
             if path.is_file():
-                with path.open("rb") as file:  # a path would be read as a pattern
+                with files.reading(path), path.open("rb") as file:  # a path would be read as a pattern
                     kinds.setdefault(tuple(pl.read_parquet_schema(file)), []).append(path)
         if not kinds:
-            raise ResultsError(f"cannot read {self.folder}: no traces there")
+            raise NoResults(f"cannot read {self.folder}: no traces there")
         scans = [pl.scan_parquet(paths, glob=False, include_file_paths="run") for paths in kinds.values()]
         name = pl.col("run").str.replace_all("\\\\", "/", literal=True).str.split("/").list.get(-2)
         return pl.concat(scans, how="diagonal").with_columns(run=name)
@@ -107,7 +105,8 @@ class Sweep:
         """`run`, `loss` and these columns of all traces."""
         traces = self.traces()
         self._check(columns, traces.collect_schema().names(), "traces")
-        return traces.select("run", "loss", *columns).collect()
+        with files.reading(self.folder):
+            return traces.select("run", "loss", *columns).collect()
 
     def _check(self, columns: Sequence[str], known: Sequence[str], where: str) -> None:
         """Raise a ResultsError for the first column that is not known."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankward.results.whole import ResultsError, failure, write_together
+from rankward.results.whole import ResultsError, failure, read_text, write_together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +26,10 @@ CHECKPOINT, TASKS = "checkpoint.ckpt", "tasks.json"
 FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
+KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # of what a summary holds
+REFERENCE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")  # to another key
+LONGEST = 1000  # characters of a value that is put in the place of a reference
+DEEPEST = 100  # of nested YAML; the parser, which is written in C, has no limit of its own and would crash
 
 
 def write_run(
@@ -98,10 +105,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """
     path = folder / SUMMARY
     try:
-        summary = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        summary = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise failure("read", path, error) from error
-    if not isinstance(summary, dict):
+    if not isinstance(summary, dict) or not all(isinstance(summary.get(key, kind()), kind) for key, kind in KINDS):
         raise ResultsError(f"cannot read {path}: not a summary")
     return summary
 
@@ -112,11 +119,36 @@ def read_trace(folder: Path) -> pl.DataFrame:
     Raises:
         ResultsError: no trace, or a torn one.
     """
+    return read_frame(folder / TRACE)
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A table in Parquet.
+
+    Raises:
+        ResultsError: no table, or a torn one.
+    """
     import polars as pl
 
-    path = folder / TRACE
-    try:
+    with reading(path):
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return pl.read_parquet(path, glob=False)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Polars' errors in reading tables as one that names the file, or the folder of several.
+
+    Raises:
+        ResultsError: it cannot be read, as where it is torn.
+    """
+    import polars as pl
+
+    try:
+        yield
+    except ResultsError:
+        raise
     except (OSError, pl.exceptions.PolarsError) as error:
         raise failure("read", path, error) from error
 
@@ -148,13 +180,19 @@ def read_factors(folder: Path) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in read_arrays(folder).items()}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The run's resolved config, as Hydra left it.
+def read_config(folder: Path, trusted: bool = False) -> dict[str, Any]:
+    """The run's config, as Hydra left it, with references to its own keys (`${seed}`) resolved.
+
+    Args:
+        trusted: whether what asks for more than the config (`${oc.env:HOME}`) is resolved as well. It stays as it is
+            for commands that read: a folder may be somebody else's, and its report is passed on.
 
     Raises:
         ResultsError: no config, or a torn one.
     """
-    config = _yaml(folder / CONFIG)
+    config = read_yaml(folder / CONFIG)
+    if isinstance(config, dict):
+        config = _resolved(folder / CONFIG, config) if trusted else _with_references(config, config)
     if not isinstance(config, dict):
         raise ResultsError(f"cannot read {folder / CONFIG}: not a config")
     return config
@@ -166,24 +204,76 @@ def read_overrides(folder: Path) -> list[str]:
     Raises:
         ResultsError: no list of overrides, or a torn one.
     """
-    overrides = _yaml(folder / OVERRIDES)
+    overrides = read_yaml(folder / OVERRIDES)
     if not isinstance(overrides, list):
         raise ResultsError(f"cannot read {folder / OVERRIDES}: not a list of overrides")
     return [str(override) for override in overrides]
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """A YAML file of Hydra's as plain values, nothing resolved.
+
+    Raises:
+        ResultsError: no such file, a torn one, or one with aliases or very deep, which Hydra does not write.
+    """
     import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast as OmegaConf's, and reads the same
+    try:
+        text = read_text(path)
+        may_be_deep = " " * DEEPEST in text or sum(map(text.count, ("[", "{", "- ", "? "))) > DEEPEST
+        if may_be_deep or ("&" in text and "*" in text):
+            _refuse_bombs(yaml.parse(text, loader))
+        return yaml.load(text, loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise failure("read", path, error) from error
+
+
+def _refuse_bombs(events: Iterable[Any]) -> None:
+    """Refuse YAML that would fill the memory (aliases of aliases) or the stack."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if kind == "AliasEvent" or depth > DEEPEST:
+            raise ValueError("it has aliases" if kind == "AliasEvent" else "it is nested too deep")
+
+
+def _resolved(path: Path, config: dict[str, Any]) -> Any:
+    """All that OmegaConf resolves."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        text = path.read_text()
-        # libyaml is twenty times as fast as OmegaConf's loader, and reads what OmegaConf has written the same.
-        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return OmegaConf.to_container(OmegaConf.create(content), resolve=True) if "${" in text else content
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except (ValueError, OmegaConfBaseException) as error:
         raise failure("read", path, error) from error
+
+
+def _with_references(node: Any, config: dict[str, Any]) -> Any:
+    """A part of a config in which `${lr.eta}` is the value of that key, where that is a plain value of no great length.
+
+    Example:
+        >>> config = {"lr": {"eta": 0.1}, "init": {"scale": "${lr.eta}", "name": "${lr.eta}_${oc.env:HOME}"}}
+        >>> _with_references(config["init"], config)
+        {'scale': 0.1, 'name': '0.1_${oc.env:HOME}'}
+    """
+
+    def value(found: re.Match[str]) -> Any:
+        at: Any = config
+        for key in found[1].split("."):
+            at = at.get(key, found[0]) if isinstance(at, dict) else found[0]
+        plain = not isinstance(at, dict | list) and "${" not in (text := str(at)) and len(text) <= LONGEST
+        return at if plain else found[0]
+
+    if isinstance(node, dict):
+        return {key: _with_references(each, config) for key, each in node.items()}
+    if isinstance(node, list):
+        return [_with_references(each, config) for each in node]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+    only = REFERENCE.fullmatch(node)
+    return value(only) if only else REFERENCE.sub(lambda found: str(value(found)), node)
 
 
 def is_whole(folder: Path) -> bool:

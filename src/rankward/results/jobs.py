@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rankward.results.whole import write_whole
+from rankward.results.whole import read_text, write_whole
 
 JOBS = ".jobs"  # the number in the first line, the keys in the second
 APART = ("logger", "hydra.")  # keys that make no other run
@@ -53,6 +53,6 @@ def noted_keys(sweep: Path) -> list[str]:
 
 def _lines(sweep: Path) -> list[str]:
     try:
-        return (sweep / JOBS).read_text().splitlines()
-    except OSError:  # of a sweep that never got so far, or another program's
+        return read_text(sweep / JOBS).splitlines()
+    except (OSError, ValueError):  # of a sweep that never got so far, or another program's
         return []

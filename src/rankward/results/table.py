@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankward.results import files
-from rankward.results.whole import ResultsError, failure, write_together
+from rankward.results.whole import NoResults, write_together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,14 +55,19 @@ def scan(sweep: Path, name: str) -> pl.LazyFrame:
     """The runs (`runs.parquet`) or traces of all complete parts, lazily; null where a run has no such column.
 
     Raises:
-        ResultsError: no complete part.
+        ResultsError: no complete part, or a torn one.
     """
     import polars as pl
 
     found = [sweep / name / f"{number}.parquet" for number in parts(sweep)]
     if not found:
-        raise ResultsError(f"cannot read {sweep}: no complete part there")
-    return pl.concat([pl.scan_parquet(path, glob=False) for path in found], how="diagonal_relaxed")
+        raise NoResults(f"cannot read {sweep}: no complete part there")
+    scans = []
+    for path in found:
+        with files.reading(path):
+            scans.append(pl.scan_parquet(path, glob=False))
+            scans[-1].collect_schema()
+    return pl.concat(scans, how="diagonal_relaxed")
 
 
 def runs(sweep: Path) -> pl.DataFrame:
@@ -71,9 +76,5 @@ def runs(sweep: Path) -> pl.DataFrame:
     Raises:
         ResultsError: no complete part, or a torn one.
     """
-    import polars as pl
-
-    try:
+    with files.reading(sweep / files.RUNS):
         return scan(sweep, files.RUNS).sort("job").collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise failure("read", sweep / files.RUNS, error) from error

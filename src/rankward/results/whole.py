@@ -16,6 +16,10 @@ class ResultsError(OSError):
     """A result that cannot be written or read; one line that names the path and the reason."""
 
 
+class NoResults(ResultsError):
+    """A folder in which no run has left any yet."""
+
+
 def write_whole(path: Path, write: Writer) -> None:
     """Write a file under a temporary name, then rename it: a reader finds the whole file or none.
 
@@ -69,6 +73,17 @@ def _tidy(path: Path) -> None:
             stale.unlink(missing_ok=True)
         except OSError:
             continue  # it lives, under another user
+
+
+def read_text(path: Path) -> str:
+    """Text of a regular file: a pipe would keep its reader waiting, and a device may have no end.
+
+    Raises:
+        OSError: no such file, or one of another kind.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    return path.read_text(encoding="utf-8")
 
 
 def failure(verb: str, path: Path, error: BaseException) -> ResultsError:

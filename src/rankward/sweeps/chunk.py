@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import submitit
 from submitit.helpers import DelayedSubmission
 
+from rankward import results
 from rankward.config import ConfigError
 from rankward.config.checks import GIB, machine_memory
 from rankward.sweeps.jobs import Ended, Job, find_checkpoints, fitting, grouped, train_batch
+from rankward.sweeps.tasks import wrong_path
+from rankward.terminal import steady
 
 
 class Chunk:
@@ -31,7 +37,26 @@ class Chunk:
         self.sweep, self.jobs, self.path, self.memory = sweep, list(jobs), path, memory
 
     def __call__(self) -> dict[str, str]:
-        """Train; what went wrong, by the run's folder."""
+        """Train; what went wrong, by the run's folder. A file keeps it for whoever asks later."""
+        from rankward.config.report import explain
+
+        steady()  # a log that cannot be written stops no training
+        try:
+            wrong = self._train()
+        except Exception as error:
+            self._keep({"": explain(error)[0]})
+            raise
+        self._keep(wrong)
+        return wrong
+
+    def _keep(self, wrong: dict[str, str]) -> None:
+        path = wrong_path(self.sweep, submitit.JobEnvironment().job_id)
+        with contextlib.suppress(OSError):  # a disk that is full is most likely what went wrong
+            path.unlink(missing_ok=True)
+            if wrong:
+                results.write_whole(path, lambda file: file.write_text(json.dumps(wrong, indent=1) + "\n"))
+
+    def _train(self) -> dict[str, str]:
         from rankward.training.main import kept
 
         sys.path.append(str(self.path))

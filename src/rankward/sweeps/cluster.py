@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -16,7 +17,8 @@ from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import at_least, positive
 from rankward.sweeps.jobs import Job, grouped
-from rankward.sweeps.tasks import SUBMITTED, Tasks, Unanswered
+from rankward.sweeps.tasks import SUBMITTED, Tasks, Unanswered, wrong_path
+from rankward.terminal import say
 
 RUNS_PER_TASK = 1000
 
@@ -104,7 +106,7 @@ class Cluster:
                 return
             tasks.runs |= {task: [j.target.folder.name for j in c] for task, c in zip(ids, chunks, strict=True)}
             tasks.write()
-            print(f"tasks:   {', '.join(ids)}: {len(waiting)} runs; logs in {sweep / SUBMITTED}", flush=True)
+            say(f"tasks:   {', '.join(ids)}: {len(waiting)} runs; logs in {sweep / SUBMITTED}")
         if not self.wait:
             self.away = True
             return
@@ -189,16 +191,15 @@ def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) ->
 
 
 def told(tasks: Tasks, task: str, run: str) -> str:
-    """Why a run of a task that has ended is not complete."""
-    from submitit.core.utils import JobPaths, pickle_load
-
-    path = JobPaths(tasks.sweep / SUBMITTED, job_id=task, task_id=0).result_pickle
-    if path.is_file():
-        outcome, value = pickle_load(path)
-        if outcome == "error":
-            return f"task {task}: {_last_line(Exception(value))}"
-        if run in value:
-            return str(value[run])
+    """Why a run of a task that has ended is not complete. Nothing is unpickled: the folder may be somebody else's."""
+    try:
+        known = dict(json.loads(results.read_text(wrong_path(tasks.sweep, task))))
+    except (OSError, ValueError, TypeError, RecursionError):  # none, or torn
+        known = {}
+    if run in known:
+        return str(known[run])
+    if "" in known:
+        return f"task {task}: {known['']}"
     return f"task {task} ended before the run was complete; its log is {tasks.log(task)}"
 
 

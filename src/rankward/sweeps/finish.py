@@ -11,6 +11,7 @@ import polars as pl
 from rankward import results
 from rankward.results.door import load
 from rankward.sweeps.report import closing_table
+from rankward.terminal import say
 
 
 def finish(
@@ -50,13 +51,13 @@ def finish(
             failed.append(why)
             continue
         if told:
-            print(told(tables[name]))
+            say(*told(tables[name]).split("\n"))
     for picture in pictures:
         if picture.suffix == ".png":
             beside = [p.suffix for p in pictures if p != picture and p.with_suffix(".png") == picture]
-            print(f"figure:  {picture}" + (f" (and {', '.join(beside)})" if beside else ""))
-    print(closing_table(runs))
-    print(f"table:   {table}")
+            say(f"figure:  {picture}" + (f" (and {', '.join(beside)})" if beside else ""))
+    say(*closing_table(runs).split("\n"))
+    say(f"table:   {table}")
     if wandb is not None:
         from rankward.sweeps.charts import charts
         from rankward.sweeps.resume import told_command
@@ -66,6 +67,6 @@ def finish(
         log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, charts(loaded))
     folder = sweep / results.WANDB
     if folder.is_dir():
-        print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
+        say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
     if failed:
         raise results.ResultsError("; ".join(failed))

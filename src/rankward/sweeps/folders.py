@@ -67,7 +67,7 @@ def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
     for path in sweep.glob(f"*/{results.CHECKPOINT}"):
         from rankward.training.checkpoints import digests
 
-        if set(digests(path)) <= complete:
+        if path.is_file() and set(digests(path)) <= complete:
             path.unlink(missing_ok=True)
 
 
@@ -83,7 +83,7 @@ def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.sweep.d
         ConfigError: what stands there would be mixed with what the config makes.
     """
     try:
-        there = results.read_config(folder)
+        there = results.read_config(folder, trusted=True)
     except results.ResultsError:
         return  # nothing, or torn by a kill before anything else was written
     if config_hash(there) != config_hash(config):

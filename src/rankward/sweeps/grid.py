@@ -27,6 +27,7 @@ from rankward.config import CONFIG_FOLDER, ConfigError
 from rankward.config.checks import at_least
 from rankward.config.overrides import numbered_groups, quoted, spaced
 from rankward.sweeps.launching import Launching
+from rankward.terminal import say
 
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
 
@@ -68,7 +69,7 @@ class GridSearch:
         jobs = self.jobs(arguments)
         self.launching.check(jobs)
         if self.launching.dry_run:
-            print(self.launching.plan(jobs))
+            say(*self.launching.plan(jobs).split("\n"))
             return []
         with self.launching.folder() as folder:
             size = self.max_batch_size or max(1, len(jobs))

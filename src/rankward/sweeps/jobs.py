@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from rankward import results
 from rankward.config import RunConfig
+from rankward.terminal import say
 
 TOLD = 100  # runs of a sweep that are told one by one; of more, the closing table
 
@@ -111,7 +111,7 @@ def train_batch(
         if len(batch) == 1 or (full and halved):
             return [failed(job, error) for job in batch]
         if full:
-            print(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", file=sys.stderr)
+            say(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", error=True)
         half = len(batch) // 2
         first = train_batch(batch[:half], place, signals, full, True)
         if any(each.interrupted for each in first):
@@ -119,7 +119,7 @@ def train_batch(
         both = first + train_batch(batch[half:], place, signals, full, True)
         if not (part or full or any(each.error for each in both)):
             told = f"{len(batch):,} runs were trained apart, since together they raised {type(error).__name__}: {error}"
-            print(f"rankward: {told}", file=sys.stderr)
+            say(f"rankward: {told}", error=True)
         return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
@@ -128,7 +128,7 @@ def train_batch(
             continue
         (job.target.folder / results.FAILURE).unlink(missing_ok=True)  # of an earlier attempt
         if place[1] <= TOLD:
-            print(line(job.config, outcome), flush=True)
+            say(line(job.config, outcome))
         loss = float(outcome.summary["metrics"].get("loss", float("nan")))
         ended.append(Ended(job.number, loss, interrupted=outcome.status == "interrupted"))
     return ended
@@ -148,6 +148,6 @@ def failed(job: Job, error: Exception) -> Ended:
 def failure(folder: Path) -> str:
     """Why the run in a folder has failed, in a line; empty where it did not, or left no word."""
     try:
-        return (folder / results.FAILURE).read_text().partition("\n")[0]
-    except OSError:
+        return results.read_text(folder / results.FAILURE).partition("\n")[0]
+    except (OSError, ValueError):
         return ""

@@ -24,6 +24,7 @@ from rankward.sweeps.folders import SWEEP, fresh, own, refuse_other
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.table import Table, wanted
+from rankward.terminal import say
 
 
 class Launching:
@@ -184,7 +185,7 @@ class Launching:
         lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
         try:
             if self.batches is not None and self.batches.crew.away:
-                print(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
+                say(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
             elif self.own_program:
                 finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables)
         except OSError as error:

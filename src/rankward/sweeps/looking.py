@@ -124,7 +124,8 @@ class Watcher:
         held = is_held(self.sweep)
         ends: dict[str, int] = {}
         if results.table_parts(self.sweep):
-            found = results.table_scan(self.sweep, results.RUNS).group_by("status").agg(pl.len()).collect()
+            with results.reading(self.sweep / results.RUNS):
+                found = results.table_scan(self.sweep, results.RUNS).group_by("status").agg(pl.len()).collect()
             ends = dict(found.rows())
         said = ["Its runs stand in a table: rankward report shows them one by one."]
         counts = {DONE: sum(ends.values())}
@@ -168,7 +169,7 @@ class Watcher:
             trace = {key: column.to_list() for key, column in results.read_trace(folder).to_dict().items()}
         except results.ResultsError:
             return Run(name, state)
-        run = Run(name, state, overrides, summary["status"], summary["iterations"], *_curves(trace))
+        run = Run(name, state, overrides, summary["status"], summary.get("iterations"), *_curves(trace))
         self._curves[name] = run
         return run
 
@@ -214,7 +215,7 @@ def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, li
     from rankward.training.checkpoints import HASHES
 
     found: dict[str, dict[str, list[float]]] = {}
-    paths = list(sweep.glob(f"*/{results.CHECKPOINT}"))
+    paths = [path for path in sweep.glob(f"*/{results.CHECKPOINT}") if path.is_file()]
     if not paths or not names:
         return found
     digests = {}

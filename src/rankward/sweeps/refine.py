@@ -23,6 +23,7 @@ from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.results.curves import at_losses, common_losses
 from rankward.sweeps.grid import GridSearch
+from rankward.terminal import say
 
 
 @dataclass
@@ -112,7 +113,8 @@ class Refinement:
         cells = [Cell(job, self._start(job)) for job in jobs]
         if launching.dry_run:
             launching.check(first := [self._job(cell, 0) for cell in cells])
-            print(launching.plan(first) + f"; that is the first of at most {self.max_rounds} rounds")
+            plan = launching.plan(first) + f"; that is the first of at most {self.max_rounds} rounds"
+            say(*plan.split("\n"))
             return []
         returns: list[Sequence[JobReturn]] = []
         with launching.folder() as folder:
@@ -127,10 +129,10 @@ class Refinement:
                 for place, (cell, job) in enumerate(zip(open_cells, round_jobs, strict=True)):
                     cell.rounds.append(self._ended(first_job + place, folder, job))
                     self._compare(cell, folder)
-                print(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
+                say(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
             table = self._table(cells)
             results.write_frame(folder / results.REFINEMENT, table)
-            print("\n".join(self._told(cell) for cell in cells))
+            say(*map(self._told, cells))
             launching.finish(folder, {"refinement": table})
         return returns
 

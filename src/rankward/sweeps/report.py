@@ -11,6 +11,7 @@ from rankward import results
 from rankward.config import RunConfig
 from rankward.config.checks import GIB
 from rankward.config.overrides import unquoted
+from rankward.terminal import visible
 
 RANKS = ("rank/cp_upper", "rank/effective", "rank/numerical")  # the first that runs have is told
 ERROR = "error/reconstruction"
@@ -88,7 +89,7 @@ def _what(batch: Sequence[RunConfig]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else visible(value)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from rankward import results
+from rankward import figures, results
 from rankward.config import ConfigError
 from rankward.sweeps.folders import SWEEP, drop_checkpoints
 from rankward.sweeps.jobs import failure
 from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is_held
 from rankward.sweeps.tasks import Tasks
+from rankward.terminal import say
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
 INTERRUPTED = "interrupted; a checkpoint has what was done"
@@ -43,12 +43,12 @@ def tell_status(sweep: Path) -> int:
     counts = Counter(states.values())
     absent = results.jobs_without(sweep, len(states))
     counts[RUNNING if here or live else STOPPED] += absent
-    print(f"{sweep}: {len(states) + absent:,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
+    say(f"{sweep}: {len(states) + absent:,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
     for task, state in list(live.items())[:SHOWN]:
         done = sum(states.get(run) == DONE for run in tasks.runs[task])
-        print(f"  task {task}: {state}, {done:,} of {len(tasks.runs[task]):,} runs done; log {tasks.log(task)}")
+        say(f"  task {task}: {state}, {done:,} of {len(tasks.runs[task]):,} runs done; log {tasks.log(task)}")
     if len(live) > SHOWN:
-        print(f"  and {len(live) - SHOWN:,} tasks more")
+        say(f"  and {len(live) - SHOWN:,} tasks more")
     stopped = [run for run, state in states.items() if state == STOPPED]
     if counts[STOPPED]:
         from rankward.sweeps.cluster import told  # what submitit has kept of a task's end
@@ -63,9 +63,9 @@ def tell_status(sweep: Path) -> int:
             more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
             file = sweep / runs[0] / results.FAILURE
             where = f"; traceback: {file}" if file.is_file() else ""
-            print(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}{where}")
+            say(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}{where}")
         if not live and not here:
-            print(f"  rankward resume {sweep} starts what is missing")
+            say(f"  rankward resume {sweep} starts what is missing")
     if not live and not here:
         with results.claimed(sweep):
             _gather(sweep, states)
@@ -76,12 +76,12 @@ def _tell_table(sweep: Path) -> int:
     """A sweep in a table: parts that are complete, and checkpoints of those that are not."""
     look = Watcher(sweep).look(0)
     told = ", ".join(f"{number:,} {state}" for state, number in look.counts.items())
-    print(f"{sweep}: {told}, in a table of {len(results.table_parts(sweep))} parts")
+    say(f"{sweep}: {told}, in a table of {len(results.table_parts(sweep))} parts")
     ended = ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items()))
     if look.counts[DONE]:
-        print(f"  {ended}")
+        say(f"  {ended}")
     if look.counts.get(STOPPED):
-        print(f"  rankward resume {sweep} goes on with what is not done")
+        say(f"  rankward resume {sweep} goes on with what is not done")
     return 1 if look.counts.get(STOPPED) else 0
 
 
@@ -95,9 +95,23 @@ def _gather(sweep: Path, states: Mapping[str, str]) -> None:
         return
     if len(written) == len(states):
         drop_checkpoints(sweep, {results.read_summary(path.parent)["config_hash"] for path in written})
-    config = OmegaConf.load(sweep / SWEEP)
-    assert isinstance(config, DictConfig)
-    finish(sweep, config.get("figures", []), config.get("logger", {}).get("wandb"))
+    wanted, wandb = _closing(sweep)
+    known = [name for name in wanted if name in figures.names()]
+    finish(sweep, known, wandb)
+    if own := [name for name in wanted if name not in known]:
+        say(f"  not drawn: {', '.join(own)}, a module that is not Rankward's; rankward resume {sweep} draws it")
+
+
+def _closing(sweep: Path) -> tuple[list[str], dict[str, Any] | None]:
+    """The figures that a sweep's config asks for, and its W&B logger, which stays offline: who looks at a sweep may be
+    somebody else than who made it.
+    """
+    config = results.read_yaml(sweep / SWEEP)
+    asked = config.get("figures") if isinstance(config, dict) else None
+    logger = config.get("logger") if isinstance(config, dict) else None
+    wandb = logger.get("wandb") if isinstance(logger, dict) else None
+    names = [str(name) for name in asked] if isinstance(asked, list) else []
+    return names, {**wandb, "offline": True} if isinstance(wandb, dict) else None
 
 
 def _was_interrupted(run: Path) -> bool:

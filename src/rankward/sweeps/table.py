@@ -19,6 +19,7 @@ from rankward.config import ConfigError, RunConfig
 from rankward.config.report import explain
 from rankward.sweeps.jobs import fitting
 from rankward.sweeps.quick import Made, QuickComposer
+from rankward.terminal import say
 
 LEAST = 5000  # runs of a sweep from which a table is what one gets without asking
 PART = 8192  # runs of an ensemble at most: what a part that has to be trained again costs
@@ -99,7 +100,7 @@ class Table:
                 left.setdefault(self._ensemble(made), []).append(number)
         done = len(jobs) - sum(map(len, left.values()))
         if done:
-            print(f"{sweep}: {done:,} of {len(jobs):,} runs complete, kept", flush=True)
+            say(f"{sweep}: {done:,} of {len(jobs):,} runs complete, kept")
         for numbers, checkpoint in self._parts(list(left.values()), digests, sweep):
             try:
                 interrupted = self._train(numbers, [digests[n] for n in numbers], checkpoint, sweep, (done, len(jobs)))

@@ -40,9 +40,10 @@ class Tasks:
         if not path.is_file():
             return cls(cluster, sweep)
         try:
-            content = json.loads(path.read_text())
-            return cls(str(content["cluster"]), sweep, dict(content["tasks"]))
-        except (OSError, ValueError, KeyError) as error:
+            content = json.loads(results.read_text(path))
+            tasks = {str(task): [str(run) for run in runs] for task, runs in content["tasks"].items()}
+            return cls(str(content["cluster"]), sweep, tasks)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise results.failure("read", path, error) from error
 
     def write(self) -> None:
@@ -65,6 +66,11 @@ class Tasks:
     def log(self, task: str) -> Path:
         """Where a task's output lies."""
         return self.sweep / SUBMITTED / f"{task}_0_log.out"
+
+
+def wrong_path(sweep: Path, task: str) -> Path:
+    """Where a task says what went wrong: a line for each run's folder, for "" of all."""
+    return sweep / SUBMITTED / f"{task}_wrong.json"
 
 
 class Unanswered(OSError):
@@ -113,7 +119,7 @@ def local_states(tasks: Sequence[str]) -> dict[str, str]:
 def _is_ours(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, PermissionError):
+    except (ProcessLookupError, PermissionError, OverflowError):
         return False
     command = Path(f"/proc/{process}/cmdline")
     return not command.exists() or b"submitit" in command.read_bytes()

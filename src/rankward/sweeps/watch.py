@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Look, Watcher, sparkline
+from rankward.terminal import visible
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -56,18 +57,22 @@ def draw(sweep: Path, look: Look, columns: int) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    def text(content: object = "", style: str = "") -> Text:
+        return Text(visible(content), style)  # a plain string would be read as markup
+
     total, done = sum(look.counts.values()), look.counts.get(DONE, 0)
-    title = Text.assemble((str(sweep), "bold"), f"  {total:,} runs: ")
+    title = Text.assemble((visible(sweep), "bold"), f"  {total:,} runs: ")
     states = [(f"{look.counts[state]:,} {state}", color) for state, color in COLORS.items() if look.counts.get(state)]
-    title.append_text(Text(", ").join(Text(*state) for state in states))
+    title.append_text(text(", ").join(text(*state) for state in states))
     if look.ends:
-        title.append("  (" + ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items())) + ")")
-    parts: list[object] = [title, ProgressBar(total=max(total, 1), completed=done, width=min(60, columns)), Text()]
+        ends = ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items()))
+        title.append_text(text(f"  ({ends})"))
+    parts: list[object] = [title, ProgressBar(total=max(total, 1), completed=done, width=min(60, columns)), text()]
     for task, state in list(look.tasks.items())[:5]:
-        parts.append(Text(f"task {task}: {state}", COLORS.get(state, "")))
+        parts.append(text(f"task {task}: {state}", COLORS.get(state, "")))
     if len(look.tasks) > 5:
-        parts.append(Text(f"and {len(look.tasks) - 5:,} tasks more"))
-    parts += [Text(sentence, "yellow") for sentence in look.said]
+        parts.append(text(f"and {len(look.tasks) - 5:,} tasks more"))
+    parts += [text(sentence, "yellow") for sentence in look.said]
     if look.shown:
         width = WIDTH if columns >= 100 else WIDTH // 2
         table = Table(box=None, padding=(0, 1), header_style="bold", expand=True)
@@ -83,24 +88,24 @@ def draw(sweep: Path, look: Look, columns: int) -> Group:
             word = run.status or run.state
             color = "red" if word in BAD else COLORS[run.state]
             table.add_row(
-                run.name,
-                Text(word, color),
+                text(run.name),
+                text(word, color),
                 "" if run.iterations is None else f"{run.iterations:,}",
                 f"{run.loss[-1]:.2e}" if run.loss else "",
-                Text(sparkline(run.loss, width, log=True), "blue"),
+                text(sparkline(run.loss, width, log=True), "blue"),
                 f"{run.rank[-1]:.3g}" if run.rank else "",
-                Text(sparkline(run.rank, width), "magenta"),
-                " ".join(word for word in run.overrides.split(" ") if word not in shared),
+                text(sparkline(run.rank, width), "magenta"),
+                text(" ".join(word for word in run.overrides.split(" ") if word not in shared)),
             )
         parts.append(table)
         if len(look.shown) < total:
-            parts.append(Text(f"and {total - len(look.shown):,} runs more", "dim"))
+            parts.append(text(f"and {total - len(look.shown):,} runs more", "dim"))
         whys = {run.why: run.name for run in reversed(look.shown) if run.why}  # each once, by the first run
-        parts += [Text(f"run {name}: {why}", "red") for why, name in list(whys.items())[:5]]
+        parts += [text(f"run {name}: {why}", "red") for why, name in list(whys.items())[:5]]
     if look.counts.get(STOPPED):
-        parts.append(Text(f"{STOPPED}: not done, and nobody is at work; rankward resume {sweep} goes on", "red"))
+        parts.append(text(f"{STOPPED}: not done, and nobody is at work; rankward resume {sweep} goes on", "red"))
     elif look.live:
-        parts.append(Text("q quits, the sweep goes on", "dim"))
+        parts.append(text("q quits, the sweep goes on", "dim"))
     return Group(*parts)  # type: ignore[arg-type]
 
 

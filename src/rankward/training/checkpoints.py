@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from rankward import __version__
 from rankward.config import ConfigError
+from rankward.terminal import say
 
 HASHES = "config_hashes"  # of the runs, in the ensemble's order
 VERSION = "rankward"  # that wrote the checkpoint
@@ -36,9 +36,7 @@ def part_of(path: Path, wanted: Sequence[str]) -> Iterator[Path]:
     content = _load(path)
     held = list(content[HASHES])
     if content.get(VERSION) != __version__:
-        print(
-            f"rankward: {path} was written by rankward {content.get(VERSION)}, this is {__version__}", file=sys.stderr
-        )
+        say(f"rankward: {path} was written by rankward {content.get(VERSION)}, this is {__version__}", error=True)
     if missing := [digest for digest in wanted if digest not in held]:
         raise ConfigError("ckpt_path", str(path), f"a checkpoint of this config ({missing[0]}, not {held[0]})")
     if held == list(wanted):

@@ -14,6 +14,7 @@ from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
 from rankward.config.overrides import unquoted
 from rankward.config.registry import NOT_HASHED
+from rankward.terminal import say
 from rankward.training.hints import HINTS
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
@@ -37,7 +38,7 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
         outcome = train([config], [target], _resume_from(config, folder))[0]
     if outcome.error is not None:
         raise outcome.error
-    print(line(config, outcome), flush=True)
+    say(line(config, outcome))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt(f"interrupted; rankward resume {folder} goes on")
     return float(outcome.summary["metrics"]["loss"])
@@ -129,7 +130,7 @@ def kept(folder: Path, digest: str) -> float | None:
         raise ConfigError("hydra.run.dir", str(folder), "a folder that does not hold the results of another config")
     version = summary.get("versions", {}).get("rankward")
     other = "" if version == __version__ else f" (made by rankward {version}, this is {__version__})"
-    print(f"{folder}: complete, kept{other}", flush=True)
+    say(f"{folder}: complete, kept{other}")
     return float(summary["metrics"]["loss"])
 
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import platform
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from rankward import results
 from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.dynamics import Engine, Status
+from rankward.terminal import say
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import part_of
 from rankward.training.devices import accelerator, check_devices, precision
@@ -177,7 +177,7 @@ def _say_what_was_read(run: RunConfig) -> None:
     note, path = observed(run).note, setting(run.observations, "path")
     if note and path not in _said:
         _said.add(path)
-        print(f"rankward: {note}", file=sys.stderr)
+        say(f"rankward: {note}", error=True)
 
 
 _said: set[str | None] = set()

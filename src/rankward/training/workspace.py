@@ -85,7 +85,7 @@ def save_workspace(folder: Path, entity: str) -> str:
         raise ConnectionError(f"workspace: W&B has not taken it: {error}") from error
 
 
-def told(folder: Path) -> str:
+def told(folder: Path) -> list[str]:
     """The sections of a sweep's workspace, a line each, without asking W&B anything.
 
     Raises:
@@ -96,7 +96,7 @@ def told(folder: Path) -> str:
         metrics = dict.fromkeys(f"{y[0]} with its bound" if len(y) > 1 else y[0] for _, _, y in shown)
         axes = " and ".join(dict.fromkeys(axis for _, axis, _ in shown))
         lines.append(f"{kind} (by {axes}): {', '.join(metrics)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _columns(folder: Path) -> list[str]:

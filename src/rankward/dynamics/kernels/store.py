@@ -5,24 +5,28 @@ The folder's name holds the version of the whole engine, since numba's cache doe
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
-import importlib.util
 import os
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import llvmlite
 import numba
 import platformdirs
-from tqdm import tqdm
 
+from rankward.compiled import forgive
 from rankward.dynamics.kernels import straight, tiles
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
+from rankward.terminal import say
 
 HERE = Path(__file__).parent
 STRAIGHT_LIMIT = 400  # multiplications; about a second of compile time
@@ -130,33 +134,76 @@ def _version() -> str:
 
 @functools.cache
 def cache_folder() -> Path:
-    """Where kernels are kept: `RANKWARD_CACHE`, else the user's cache folder, else (read-only home) a temporary one."""
+    """Where kernels are kept: `RANKWARD_CACHE`, else the user's cache folder, else (read-only home) a temporary one.
+
+    What lies there is executed. So it is the user's own folder, closed to all others, or a fresh one for this process.
+    """
     wanted = os.environ.get("RANKWARD_CACHE")
     candidates = [Path(wanted)] if wanted else [platformdirs.user_cache_path("rankward")]
     candidates.append(Path(tempfile.gettempdir()) / f"rankward-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
     for candidate in candidates:
         folder = candidate / "kernels" / _version()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            candidate.parent.mkdir(parents=True, exist_ok=True)
+            # A folder that the user has named may hold other things: it stays as it is.
+            kept = _is_guarded(candidate) if str(candidate) == wanted else _is_private(candidate, close=True)
+            if not (kept and _is_private(folder.parent, close=True) and _is_private(folder)):
+                say(f"rankward: kernels are not kept in {folder}: others could write there", error=True)
+                continue
             with tempfile.TemporaryFile(dir=folder):
                 return folder
         except OSError:
             continue
-    return Path(tempfile.mkdtemp(prefix="rankward-"))
+    fresh = Path(tempfile.mkdtemp(prefix="rankward-"))
+    atexit.register(shutil.rmtree, fresh, ignore_errors=True)
+    return fresh
+
+
+def _is_guarded(folder: Path) -> bool:
+    """Whether nobody but the user (and root) can replace what the user puts in a folder, made where it is missing."""
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if not hasattr(os, "getuid"):
+        return True
+    found = folder.stat()
+    open_to_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+    return found.st_uid in (os.getuid(), 0) and not open_to_others
+
+
+def _is_private(folder: Path, close: bool = False) -> bool:
+    """Whether a folder, made where it is missing, is the user's and nobody else can look into it or write there.
+
+    Args:
+        close: the user's own is closed to others where it is open, which says nothing of what is in it already.
+    """
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if not hasattr(os, "getuid"):
+        return True
+    found = folder.lstat()
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if own and close and stat.S_IMODE(found.st_mode) != 0o700:
+        folder.chmod(0o700)
+        return True
+    return own and stat.S_IMODE(found.st_mode) == 0o700
 
 
 def imported(name: str, text: str) -> Any:
+    """The text as a module. The file is numba's to know it by: what is executed is the text."""
     path = cache_folder() / f"{name}.py"
-    if not path.exists():
-        if sys.stderr.isatty():  # seconds without a word otherwise, before the first bar
-            tqdm.write(f"compiling {name}, once: kept in {path.parent}", file=sys.stderr)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(text)
+    try:
+        known = path.read_bytes()
+    except FileNotFoundError:
+        known = None
+    if known != text.encode():
+        if known is not None:
+            say(f"rankward: {path} does not hold its kernel's text: written again", error=True)
+        elif sys.stderr.isatty():  # seconds without a word otherwise, before the first bar
+            say(f"compiling {name}, once: kept in {path.parent}", error=True)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(text.encode())
         Path(file.name).replace(path)  # two processes may write at once; either text is the right one
-    module_name = f"rankward_kernel_{_version()}_{name}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    module = ModuleType(f"rankward_kernel_{_version()}_{name}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    exec(compile(text, str(path), "exec"), module.__dict__)
+    forgive(module)
     return module

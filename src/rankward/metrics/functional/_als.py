@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numba
 import numpy as np
+
+from rankward.compiled import forgive
 
 PATIENCE = 30  # sweeps that may stand still: alternating least squares crosses long plateaus
 
@@ -148,3 +152,6 @@ def balance(factors: np.ndarray, dims: np.ndarray, grams: np.ndarray) -> None:
             grams[mode, r, :] *= ratio
             grams[mode, :, r] *= ratio
             at += dims[mode]
+
+
+forgive(sys.modules[__name__])

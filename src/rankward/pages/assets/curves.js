@@ -82,7 +82,7 @@ class Curves {
     const traces = [];
     for (const line of lines) {
       const colour = COLOURS[line.group % COLOURS.length];
-      const shared = { legendgroup: line.name, hoverinfo: line.bound ? "skip" : "x+y+name", name: line.name };
+      const shared = { legendgroup: line.name, hoverinfo: line.bound ? "skip" : "x+y+name", name: plain(line.name) };
       if (line.low && line.runs > 1) {
         const at = log ? line.x.map((_, k) => k).filter((k) => line.low[k] > 0) : line.x.map((_, k) => k), back = [...at].reverse();
         traces.push({ ...shared, x: [...at, ...back].map((k) => line.x[k]), y: [...at.map((k) => line.high[k]), ...back.map((k) => line.low[k])], fill: "toself",
@@ -95,7 +95,7 @@ class Curves {
     const layout = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 }, margin: { l: 64, r: 12, t: 10, b: 48 },
       xaxis: { title: { text: axis }, type: "log", autorange: axis === "loss" ? "reversed" : true, gridcolor: grid, exponentformat: "power" },
-      yaxis: { title: { text: title }, type: log ? "log" : "linear", gridcolor: grid, zeroline: false, exponentformat: "power" },
+      yaxis: { title: { text: plain(title) }, type: log ? "log" : "linear", gridcolor: grid, zeroline: false, exponentformat: "power" },
       legend: { orientation: "h", y: -0.2 }, hovermode: "closest",
     };
     Plotly.react("chart", traces, layout, { displaylogo: false, responsive: true });
@@ -118,6 +118,9 @@ class Curves {
       element("tbody", body.map((line) => element("tr", line.map((value) => element("td", shown(value), { class: typeof value === "number" ? "number" : null }))))));
   }
 }
+
+// Plotly reads links, tags and entities in names and titles; this text it shows as it is.
+const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
 // What of a line has a place on a logarithmic axis. A bound of 0 and below says nothing.
 function positive(line) {

@@ -48,7 +48,7 @@ class Run {
     const x = this.runs.curve("iteration", this.row);
     const names = x && family ? this.runs.metrics.filter((name) => name.startsWith(family)) : [];
     const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink"), grid = style.getPropertyValue("--line");
-    const traces = names.map((name, k) => ({ x: [...x], y: [...this.runs.curve(name, this.row)], name, mode: "lines", line: { color: COLOURS[k % COLOURS.length], width: 1.6 } }));
+    const traces = names.map((name, k) => ({ x: [...x], y: [...this.runs.curve(name, this.row)], name: plain(name), mode: "lines", line: { color: COLOURS[k % COLOURS.length], width: 1.6 } }));
     Plotly.react("values", traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 }, margin: { l: 64, r: 12, t: 10, b: 48 },
       xaxis: { title: { text: "iteration" }, type: "log", gridcolor: grid, exponentformat: "power" }, yaxis: { type: "log", gridcolor: grid, exponentformat: "power" },
