@@ -92,7 +92,7 @@ def _steadied(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
             stream.flush()
     # Characters that the encoding lacks are written as escapes.
     buffer = io.BufferedWriter(_Steady(number, "w", closefd=False))
-    options: dict[str, bool] = {"line_buffering": number == 2 or os.isatty(number)}
+    options: Any = {"line_buffering": number == 2 or os.isatty(number)}
     if isinstance(stream, io.TextIOWrapper):
         options = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
     encoding = getattr(stream, "encoding", None) or "utf-8"

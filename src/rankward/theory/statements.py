@@ -365,7 +365,8 @@ class Conservation(Certificate):
 
     Args:
         tolerance: of `balance/drift`; None for one that follows the run's own: ten times a step's relative tolerance,
-            and the rounding of all steps so far (machine epsilon times 100 + 10 sqrt(steps)). From 1 on nothing is asked.
+            and the rounding of all steps so far (machine epsilon times 100 + 10 sqrt(steps)). A tolerance of 1 or
+            more asks nothing.
 
     Raises:
         ValueError: a tolerance that is not above 0.
