@@ -1,7 +1,7 @@
 """The output contract: written whole, read back, gathered."""
 
+from rankward.results.checkpoints import CHECKPOINT, checkpoints, last, previous, remove_checkpoint, rows_file
 from rankward.results.files import (
-    CHECKPOINT,
     ENDED,
     FAILURE,
     FIGURES,
@@ -27,7 +27,7 @@ from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, va
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
-from rankward.results.whole import ResultsError, failure, write_whole
+from rankward.results.whole import ResultsError, failure, of_place, write_whole
 
 __all__ = [
     "CHECKPOINT",
@@ -43,6 +43,7 @@ __all__ = [
     "WANDB",
     "Busy",
     "ResultsError",
+    "checkpoints",
     "claimed",
     "failure",
     "flat",
@@ -52,15 +53,20 @@ __all__ = [
     "is_seed",
     "is_table",
     "jobs_without",
+    "last",
     "note_jobs",
     "noted_keys",
+    "of_place",
+    "previous",
     "read_arrays",
     "read_config",
     "read_factors",
     "read_overrides",
     "read_summary",
     "read_trace",
+    "remove_checkpoint",
     "row_of",
+    "rows_file",
     "run_folders",
     "table_parts",
     "table_scan",

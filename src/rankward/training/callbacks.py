@@ -19,6 +19,9 @@ from rankward.training.checkpoints import HASHES, VERSION
 from rankward.training.loggers import RunLog
 from rankward.training.module import EnsembleModule
 
+# Ctrl-C, a request to end, a terminal that closes, a scheduler's warning.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
 
 class Checkpoints(pl.Callback):
     """Saves the ensemble's state to one file every `seconds` of training, and when it is interrupted.
@@ -51,12 +54,13 @@ class LogRows(pl.Callback):
 
     def __init__(self, log: RunLog) -> None:
         self.run_log = log
-        self.logged = 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        for chunk in pl_module.trace[self.logged :]:
-            self.run_log.rows(chunk)
-        self.logged = len(pl_module.trace)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: EnsembleModule) -> None:  # type: ignore[override]
+        for part in pl_module.trace.parts():
+            self.run_log.rows(part)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: EnsembleModule, *_: Any) -> None:  # type: ignore[override]
+        self.run_log.rows(pl_module.last_rows)
 
 
 class ProgressLine(pl.Callback):
@@ -87,7 +91,7 @@ class ProgressLine(pl.Callback):
             return
         progress = pl_module.progress
         done = int((progress.status != Status.RUNNING).sum())
-        losses = pl_module.trace[-1]["loss"] if pl_module.trace else np.array([np.nan])
+        losses = pl_module.last_rows.get("loss", np.array([np.nan]))
         diverged = int((progress.status == Status.DIVERGED).sum())
         told = f", {diverged} diverged" if diverged else ""
         self.bar.set_description(f"{self.before + done}/{self.total} runs{told}")
@@ -103,9 +107,10 @@ class ProgressLine(pl.Callback):
 
 
 class OrderlyEnd(pl.Callback):
-    """Ctrl-C, SIGTERM, and SIGUSR2 (a scheduler's warning) end training after the current chunk; a second one at once.
+    """Signals that ask for an end (see `ENDING`) end training after the current chunk; a second one at once.
 
-    Installed when training starts, since Lightning sets handlers of its own just before.
+    Installed when training starts, since Lightning sets handlers of its own just before. A signal that this process
+    ignores, as SIGHUP under `nohup`, stays ignored.
 
     Args:
         signals: takes the numbers of those that came.
@@ -125,8 +130,9 @@ class OrderlyEnd(pl.Callback):
                 self.signals.append(number)
             signal.signal(number, signal.SIG_DFL)
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-            self.before[number] = signal.signal(number, interrupt)
+        for number in ENDING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self.before[number] = signal.signal(number, interrupt)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         while self.before:
