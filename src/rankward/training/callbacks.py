@@ -37,12 +37,14 @@ class Checkpoints(pl.Callback):
         self.seconds = seconds
         self.config_hashes = config_hashes
         self.last = time.monotonic()
+        self.ended = False  # Lightning has one step more, which does nothing, after an interruption
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         due = self.seconds is not None and time.monotonic() - self.last >= self.seconds
-        if pl_module.interrupted or (due and pl_module.running):
+        if (pl_module.interrupted and not self.ended) or (due and pl_module.running):
             trainer.save_checkpoint(self.path)
             self.last = time.monotonic()
+            self.ended = pl_module.interrupted
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint[HASHES] = self.config_hashes

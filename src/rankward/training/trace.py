@@ -70,6 +70,8 @@ class Trace:
 
     def by_run(self) -> Columns:
         """All rows, run after run; columns are mapped from a file without a name where rows are in a file already."""
+        if self.blocks and self.chunks and self.file is not None:  # what is in memory would be there beside its columns
+            self._write(self.file)
         parts = list(self.parts())
         if not parts:
             return {}

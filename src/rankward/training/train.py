@@ -134,7 +134,7 @@ def fit(
         Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests),
         ProgressLine(*(place or (0, len(runs)))),
     ]
-    trainer = _trainer(runs[0], module.engine, logs, callbacks, WholeCheckpoints(ckpt_path))
+    trainer = _trainer(runs[0], module.engine, callbacks, WholeCheckpoints(ckpt_path))
     module.trace.file = results.rows_file(checkpoint)
     module.trace.source = None if ckpt_path is None else results.rows_file(ckpt_path)
     with contextlib.ExitStack() as stack:
@@ -202,7 +202,6 @@ def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
 def _trainer(
     run: RunConfig,
     engine: Engine,
-    logs: Sequence[RunLog],
     callbacks: list[pl.Callback],
     checkpoints: WholeCheckpoints,
 ) -> pl.Trainer:
@@ -214,7 +213,7 @@ def _trainer(
         # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
         plugins=[LightningEnvironment(), checkpoints],
         max_epochs=1,
-        logger=[logger for log in logs for logger in log.loggers] or False,
+        logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
