@@ -37,7 +37,9 @@ def make_paper(out: Path, quick: bool) -> int:
     """
     done = _begun(out, quick)
     out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     with results.claimed(out):
         return _made(out, quick, done)
 

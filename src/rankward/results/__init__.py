@@ -1,7 +1,7 @@
 """The output contract: written whole, read back, gathered."""
 
+from rankward.results.checkpoints import CHECKPOINT, checkpoints, last, previous, remove_checkpoint, rows_file
 from rankward.results.files import (
-    CHECKPOINT,
     ENDED,
     FAILURE,
     FIGURES,
@@ -30,7 +30,7 @@ from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, va
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
-from rankward.results.whole import NoResults, ResultsError, failure, read_text, write_whole
+from rankward.results.whole import NoResults, ResultsError, failure, of_place, read_text, write_whole
 
 __all__ = [
     "CHECKPOINT",
@@ -47,6 +47,7 @@ __all__ = [
     "Busy",
     "NoResults",
     "ResultsError",
+    "checkpoints",
     "claimed",
     "failure",
     "flat",
@@ -56,8 +57,11 @@ __all__ = [
     "is_seed",
     "is_table",
     "jobs_without",
+    "last",
     "note_jobs",
     "noted_keys",
+    "of_place",
+    "previous",
     "read_arrays",
     "read_config",
     "read_factors",
@@ -68,7 +72,9 @@ __all__ = [
     "read_trace",
     "read_yaml",
     "reading",
+    "remove_checkpoint",
     "row_of",
+    "rows_file",
     "run_folders",
     "table_parts",
     "table_scan",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import os
 import re
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
-CHECKPOINT, TASKS = "checkpoint.ckpt", "tasks.json"
+TASKS = "tasks.json"
 FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
@@ -77,9 +76,8 @@ def write_run(
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Parquet whose bytes depend on the table alone."""
-    whole = io.BytesIO()  # polars may lose the error of a full disk with the last bytes of a file
-    frame.write_parquet(whole, compression="zstd", compression_level=3, statistics=False)
-    path.write_bytes(whole.getbuffer())
+    with path.open("wb") as file:  # where polars opens it, the error of a full disk may be lost with the last bytes
+        frame.write_parquet(file, compression="zstd", compression_level=3, statistics=False)
 
 
 def plain_array(values: np.ndarray | torch.Tensor) -> np.ndarray:

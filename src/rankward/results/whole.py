@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -10,6 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 Writer = Callable[[Path], object]  # fills the file at a path
+
+# What is wrong with a place, whoever writes there: no room, no more of a quota, read-only, broken, not allowed.
+OF_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES)
 
 
 class ResultsError(OSError):
@@ -20,20 +24,39 @@ class NoResults(ResultsError):
     """A folder in which no run has left any yet."""
 
 
-def write_whole(path: Path, write: Writer) -> None:
+def of_place(error: BaseException | None) -> bool:
+    """Whether an error would meet whoever writes in the same place, as a full disk does.
+
+    Example:
+        >>> of_place(OSError(errno.ENOSPC, "No space left on device")), of_place(FileNotFoundError(errno.ENOENT, ""))
+        (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in OF_PLACE
+
+
+def write_whole(path: Path, write: Writer, previous: Path | None = None) -> None:
     """Write a file under a temporary name, then rename it: a reader finds the whole file or none.
+
+    Args:
+        path: of the file.
+        write: fills it.
+        previous: where the file that it replaces is kept.
 
     Raises:
         ResultsError: the folder cannot be written, or the disk is full. Nothing is left behind.
     """
-    write_together({path: write})
+    write_together({path: write}, previous)
 
 
-def write_together(writers: Mapping[Path, Writer]) -> None:
+def write_together(writers: Mapping[Path, Writer], previous: Path | None = None) -> None:
     """Write files that belong together; the last one vouches for the others.
 
     All are written under temporary names before the first is renamed, so that a full disk leaves what stood there. An
     old last file goes before the others are replaced: it never vouches for files that are not its own.
+
+    Args:
+        writers: by path.
+        previous: where the last file that is replaced is kept.
 
     Raises:
         ResultsError: a folder cannot be written, or the disk is full. No temporary file is left behind.
@@ -49,7 +72,9 @@ def write_together(writers: Mapping[Path, Writer]) -> None:
             write(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        if len(writers) > 1:
+        if previous is not None and last.exists():
+            os.replace(last, previous)  # noqa: PTH105
+        elif len(writers) > 1:
             last.unlink(missing_ok=True)
         for path, temporary in staged.items():
             os.replace(temporary, path)  # noqa: PTH105 - one call for tests to break

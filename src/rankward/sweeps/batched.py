@@ -138,7 +138,7 @@ class Batches:
 
     def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
         folder = Path(self.config.hydra.sweep.dir)
-        find_checkpoints(jobs, [path.parent for path in folder.glob(f"*/{results.CHECKPOINT}")])
+        find_checkpoints(jobs, results.checkpoints(folder, "*/checkpoint*.ckpt"))
         self.crew.work(jobs, returns, folder)
         if self.crew.away or not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
             return

@@ -74,7 +74,7 @@ def refuse_others_results(config: DictConfig) -> None:
     from rankward.sweeps.folders import refuse_other
 
     folder = Path(config.hydra.run.dir)
-    if any((folder / name).is_file() for name in (results.SUMMARY, results.CHECKPOINT)):
+    if (folder / results.SUMMARY).is_file() or results.checkpoints(folder):
         resolved = OmegaConf.to_container(without_hydra(config), resolve=True)
         assert isinstance(resolved, dict)
         refuse_other(folder, {str(key): value for key, value in resolved.items()}, "hydra.run.dir")

@@ -69,8 +69,9 @@ class Chunk:
                     waiting.append(job)
             except ConfigError as error:  # the folder holds another config's results by now
                 wrong[names[job.number]] = str(error)
-        earlier = {job.checkpoint.parent for job in waiting if job.checkpoint is not None}
-        find_checkpoints(waiting, {*earlier, *(job.target.folder for job in self.jobs)})
+        earlier = {results.last(job.checkpoint) for job in waiting if job.checkpoint is not None}
+        own = {path for job in self.jobs for path in results.checkpoints(job.target.folder)}
+        find_checkpoints(waiting, earlier | own)
         memory = machine_memory() if self.memory is None else self.memory * GIB
         done = len(self.jobs) - len(waiting)
         for batch in grouped(waiting, fitting(memory / 2)):

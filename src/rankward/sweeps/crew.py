@@ -68,12 +68,16 @@ class Here:
         Raises:
             KeyboardInterrupt: training was interrupted; what was done is saved.
             Busy: tasks of a cluster are at work on the sweep.
+            OSError: of a place, at a checkpoint or at all results of an ensemble: what follows would be lost as well.
         """
         self.claim(sweep)
         done = len(returns) - len(jobs)
         for batch in grouped(jobs, self.most(jobs)):
             ended = train_batch(batch, (done, len(returns)))
             record(ended, returns)
+            lost = [each.error for each in ended if each.error is not None and results.of_place(each.error)]
+            if len(lost) == len(ended) and not isinstance(lost[0], PermissionError):  # that is one folder's
+                raise lost[0]
             if any(each.interrupted for each in ended):
                 raise KeyboardInterrupt(f"interrupted; rankward resume {sweep} goes on")
             done += len(batch)

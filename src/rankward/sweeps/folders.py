@@ -64,11 +64,11 @@ def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
         sweep: the sweep's folder.
         complete: config hashes of runs.
     """
-    for path in sweep.glob(f"*/{results.CHECKPOINT}"):
+    for path in results.checkpoints(sweep, "*/checkpoint*.ckpt"):
         from rankward.training.checkpoints import digests
 
-        if path.is_file() and set(digests(path)) <= complete:
-            path.unlink(missing_ok=True)
+        if set(digests(path)) <= complete:
+            results.remove_checkpoint(path)
 
 
 def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.sweep.dir") -> None:

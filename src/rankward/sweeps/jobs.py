@@ -65,13 +65,13 @@ def fitting(memory: float) -> Callable[[RunConfig], int]:
     return lambda config: int(min(memory, free_memory(config)) // bytes_a_run(config))
 
 
-def find_checkpoints(jobs: Sequence[Job], folders: Iterable[Path]) -> None:
-    """Give each job the latest checkpoint, of those that earlier attempts left in these folders, that holds it."""
-    from rankward.training.checkpoints import digests
+def find_checkpoints(jobs: Sequence[Job], paths: Iterable[Path]) -> None:
+    """Give each job the latest of these checkpoints, which earlier attempts have left, that holds it."""
+    from rankward.training.checkpoints import digests, newest
 
     held: dict[str, Path] = {}
-    paths = [path for path in (folder / results.CHECKPOINT for folder in folders) if path.is_file()]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime):  # the latest of a run's is the furthest
+    found = [each for each in map(newest, paths) if each is not None]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime):  # the latest of a run's is the furthest
         held |= dict.fromkeys(digests(path), path)
     for job in jobs:
         job.checkpoint = held.get(job.target.digest)
@@ -84,7 +84,8 @@ def train_batch(
 ) -> list[Ended]:
     """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
 
-    Where none of them raises alone it is the ensemble's fault, which is told: apart they take longer.
+    Where none of them raises alone it is the ensemble's fault, which is told: apart they take longer. Halves would
+    only meet the error of a place again, as a full disk under a checkpoint: that is raised.
 
     After an interruption what has not begun is missing from the answer. Runs for which a GPU's memory does not do are
     halved once.
@@ -95,6 +96,9 @@ def train_batch(
         signals: as for `train`.
         halved: whether memory was short before.
         part: whether this is a half of an ensemble that has raised.
+
+    Raises:
+        OSError: of a place (see `results.of_place`).
     """
     import torch
 
@@ -105,6 +109,8 @@ def train_batch(
     try:
         outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
     except Exception as raised:
+        if results.of_place(raised):
+            raise
         error = raised
     if error is not None:  # handled here, so that what a half raises does not carry this one along
         full = isinstance(error, torch.OutOfMemoryError)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rankward import results
 from rankward.config import ConfigError
@@ -212,10 +211,11 @@ def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tu
 def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Rows so far of runs that are not done, from the checkpoints of the ensembles they train in."""
     from rankward.config import config_hash
-    from rankward.training.checkpoints import HASHES
+    from rankward.training.checkpoints import HASHES, content_of
+    from rankward.training.trace import rows_of
 
     found: dict[str, dict[str, list[float]]] = {}
-    paths = [path for path in sweep.glob(f"*/{results.CHECKPOINT}") if path.is_file()]
+    paths = results.checkpoints(sweep, "*/checkpoint*.ckpt")
     if not paths or not names:
         return found
     digests = {}
@@ -225,24 +225,16 @@ def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, li
         except results.ResultsError:
             continue
     for path in paths:
-        content = _checkpoint(path)
-        trace = content.get("trace") or {}
-        for place, digest in enumerate(content.get(HASHES, [])):
+        content = content_of(path)
+        held = content.get(HASHES, [])
+        if not any(digest in digests for digest in held):
+            continue
+        trace = rows_of(results.rows_file(path), content, ("run", "iteration", "loss", *RANKS))
+        for place, digest in enumerate(held):
             if digest in digests and trace:
                 mine = trace["run"] == place
-                wanted = ("iteration", "loss", *RANKS)
-                found[digests[digest]] = {key: trace[key][mine].tolist() for key in wanted if key in trace}
+                found[digests[digest]] = {key: trace[key][mine].tolist() for key in trace if key != "run"}
     return {name: rows for name, rows in found.items() if rows["iteration"]}
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content; nothing where it is being replaced."""
-    import torch
-
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception:  # a torn file raises whatever the unpickler met; the next look reads the whole one
-        return {}
 
 
 def sparkline(values: Sequence[float], width: int, log: bool = False) -> str:

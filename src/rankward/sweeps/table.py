@@ -105,6 +105,8 @@ class Table:
             try:
                 interrupted = self._train(numbers, [digests[n] for n in numbers], checkpoint, sweep, (done, len(jobs)))
             except Exception as error:  # this part's runs are missing; the others go on
+                if results.of_place(error):
+                    raise
                 for number in numbers:
                     returns[number - first].status = JobStatus.FAILED
                     returns[number - first].return_value = error
@@ -131,7 +133,8 @@ class Table:
         parts: list[tuple[list[int], Path | None]] = []
         taken: set[int] = set()
         by_digest = {digests[number]: number for group in groups for number in group}
-        for path in sorted((sweep / CHECKPOINTS).glob("*.ckpt")):
+        found = [checkpoints.newest(path) for path in results.checkpoints(sweep / CHECKPOINTS, "*.ckpt")]
+        for path in filter(None, found):
             held = [by_digest[digest] for digest in checkpoints.digests(path) if digest in by_digest]
             if held and not taken.intersection(held):
                 parts.append((held, path))
@@ -153,10 +156,10 @@ class Table:
         mades = [self.composer.make(self.jobs[number]) for number in numbers]
         check_devices(mades[0].run)
         part = max(results.table_parts(sweep), default=-1) + 1
-        own = checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt"
+        own = results.last(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
         own.parent.mkdir(parents=True, exist_ok=True)
         module = EnsembleModule(Ensemble.of([made.run for made in mades]))
-        seconds, _ = fit(module, digests, own, checkpoint, place)
+        seconds = fit(module, digests, own, checkpoint, place)
         if module.interrupted:
             return True
         left = Leavings(module, digests, seconds)
@@ -171,7 +174,7 @@ class Table:
             traces=_rows(left.trace, numbers),
             factors=_stacked([left.arrays(index) for index in range(len(numbers))]),
         )
-        own.unlink(missing_ok=True)
+        results.remove_checkpoint(own)
         return False
 
     def _row(self, number: int, made: Made, summary: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from rankward.training.checkpoints import HASHES, VERSION
 from rankward.training.loggers import RunLog
 from rankward.training.module import EnsembleModule
 
+# Ctrl-C, a request to end, a terminal that closes, a scheduler's warning.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
 
 class Checkpoints(pl.Callback):
     """Saves the ensemble's state to one file every `seconds` of training, and when it is interrupted.
@@ -34,12 +37,14 @@ class Checkpoints(pl.Callback):
         self.seconds = seconds
         self.config_hashes = config_hashes
         self.last = time.monotonic()
+        self.ended = False  # Lightning has one step more, which does nothing, after an interruption
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         due = self.seconds is not None and time.monotonic() - self.last >= self.seconds
-        if pl_module.interrupted or (due and pl_module.running):
+        if (pl_module.interrupted and not self.ended) or (due and pl_module.running):
             trainer.save_checkpoint(self.path)
             self.last = time.monotonic()
+            self.ended = pl_module.interrupted
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint[HASHES] = self.config_hashes
@@ -51,12 +56,13 @@ class LogRows(pl.Callback):
 
     def __init__(self, log: RunLog) -> None:
         self.run_log = log
-        self.logged = 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        for chunk in pl_module.trace[self.logged :]:
-            self.run_log.rows(chunk)
-        self.logged = len(pl_module.trace)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: EnsembleModule) -> None:  # type: ignore[override]
+        for part in pl_module.trace.parts():
+            self.run_log.rows(part)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: EnsembleModule, *_: Any) -> None:  # type: ignore[override]
+        self.run_log.rows(pl_module.last_rows)
 
 
 class ProgressLine(pl.Callback):
@@ -87,7 +93,7 @@ class ProgressLine(pl.Callback):
             return
         progress = pl_module.progress
         done = int((progress.status != Status.RUNNING).sum())
-        losses = pl_module.trace[-1]["loss"] if pl_module.trace else np.array([np.nan])
+        losses = pl_module.last_rows.get("loss", np.array([np.nan]))
         diverged = int((progress.status == Status.DIVERGED).sum())
         told = f", {diverged} diverged" if diverged else ""
         self.bar.set_description(f"{self.before + done}/{self.total} runs{told}")
@@ -103,9 +109,10 @@ class ProgressLine(pl.Callback):
 
 
 class OrderlyEnd(pl.Callback):
-    """Ctrl-C, SIGTERM, and SIGUSR2 (a scheduler's warning) end training after the current chunk; a second one at once.
+    """Signals that ask for an end (see `ENDING`) end training after the current chunk; a second one at once.
 
-    Installed when training starts, since Lightning sets handlers of its own just before.
+    Installed when training starts, since Lightning sets handlers of its own just before. A signal that this process
+    ignores, as SIGHUP under `nohup`, stays ignored.
 
     Args:
         signals: takes the numbers of those that came.
@@ -125,8 +132,9 @@ class OrderlyEnd(pl.Callback):
                 self.signals.append(number)
             signal.signal(number, signal.SIG_DFL)
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-            self.before[number] = signal.signal(number, interrupt)
+        for number in ENDING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self.before[number] = signal.signal(number, interrupt)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         while self.before:

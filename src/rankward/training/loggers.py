@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -19,6 +20,8 @@ from rankward.results import WANDB, ResultsError
 
 if TYPE_CHECKING:
     import polars as pl
+
+SAVED = 10_000  # rows after which loggers are asked to save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,7 @@ class RunLog:
 
     def __init__(self, run: RunConfig, target: LogTarget) -> None:
         self.loggers: list[Logger] = []
+        self.unsaved = 0  # rows since the loggers were last asked to save theirs
         try:
             for name, node in run.logger.items():
                 self.loggers.append(_open(name, node, run, target))
@@ -64,9 +68,13 @@ class RunLog:
 
     def rows(self, trace: Mapping[str, np.ndarray]) -> None:
         """Log every row of a trace; its iteration is the step of loggers that have one."""
-        columns = {name: column.tolist() for name, column in trace.items() if name != "run"}
-        names = list(columns)
-        for values in zip(*columns.values(), strict=True):
+        names = [name for name in trace if name != "run"]
+        count = len(trace["iteration"]) if trace else 0
+        for first in range(0, count, SAVED):  # numbers of Python's take many times the room of an array's
+            self._rows(names, [trace[name][first : first + SAVED].tolist() for name in names])
+
+    def _rows(self, names: Sequence[str], columns: Sequence[list[Any]]) -> None:
+        for values in zip(*columns, strict=True):
             row = dict(zip(names, values, strict=True))
             for logger in self.loggers:
                 run = _wandb(logger)
@@ -74,18 +82,31 @@ class RunLog:
                     run.log(row)
                 else:
                     logger.log_metrics({key: row[key] for key in row if key != "iteration"}, step=row["iteration"])
+        self.unsaved += len(columns[0])
+        if self.unsaved >= SAVED:  # those that keep rows in memory write them
+            for logger in self.loggers:
+                if _wandb(logger) is None:
+                    logger.save()
+            self.unsaved = 0
 
     def close(self, summary: Mapping[str, Any], *, failed: bool) -> None:
-        """Finish every logger; W&B gets the summary and a non-zero exit code where the run failed."""
-        for logger in self.loggers:
-            run = _wandb(logger)
-            if run is not None:
-                run.summary.update(
-                    {**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}}
-                )
-                _finish(run, failed=failed)
-            else:
-                logger.finalize("failed" if failed else "success")
+        """Finish every logger; W&B gets the summary and a non-zero exit code where the run failed.
+
+        Raises:
+            OSError: one that cannot be finished. The others are.
+        """
+        with contextlib.ExitStack() as stack:
+            for logger in self.loggers:
+                stack.callback(_close, logger, summary, failed)
+
+
+def _close(logger: Logger, summary: Mapping[str, Any], failed: bool) -> None:
+    run = _wandb(logger)
+    if run is not None:
+        run.summary.update({**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}})
+        _finish(run, failed=failed)
+    else:
+        logger.finalize("failed" if failed else "success")
 
 
 def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:

@@ -15,6 +15,7 @@ from rankward.config import ConfigError, RunConfig, setting
 from rankward.config.overrides import unquoted
 from rankward.config.registry import NOT_HASHED
 from rankward.terminal import say
+from rankward.training.checkpoints import newest
 from rankward.training.hints import HINTS
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
@@ -137,8 +138,7 @@ def kept(folder: Path, digest: str) -> float | None:
 def _resume_from(config: RunConfig, folder: Path) -> Path | None:
     if config.ckpt_path is not None:
         return Path(config.ckpt_path)
-    checkpoint = folder / results.CHECKPOINT
-    return checkpoint if checkpoint.is_file() else None
+    return newest(folder / results.CHECKPOINT)
 
 
 def line(config: RunConfig, outcome: RunResult) -> str:

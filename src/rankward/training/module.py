@@ -24,6 +24,7 @@ from rankward.theory import Facts
 from rankward.training import rivals
 from rankward.training.devices import cards
 from rankward.training.ensemble import Ensemble
+from rankward.training.trace import Trace
 
 CHUNK_SECONDS = 0.25  # how long an interruption may wait; results do not depend on where chunks end
 
@@ -74,7 +75,8 @@ class EnsembleModule(pl.LightningModule):
         for name in self.rival_names:
             rivals.check(name, ensemble.measurements)
         self._try_metrics()
-        self.trace: list[dict[str, np.ndarray]] = []
+        self.trace = Trace()
+        self.last_rows: dict[str, np.ndarray] = {}  # of the last chunk; empty where it has recorded none
         self.interrupted = False
         self.trained_on = "cpu"  # Lightning brings the module back before it is asked
 
@@ -97,18 +99,29 @@ class EnsembleModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Advance every run by a chunk, and measure what was recorded."""
+        self.last_rows = {}
         if not self.running:
             return
         self.trained_on = str(self.device)
-        started = time.perf_counter()
+        before, started = self.progress.iteration.clone(), time.perf_counter()
         rows = self.engine.advance(list(self.factors), self.problem, self.progress, self.length)
         seconds = time.perf_counter() - started
         if len(rows.run):
-            self.trace.append(self._measured(rows))
-        stride = self.ensemble.schedule.stride
-        wanted = self.length * min(8.0, CHUNK_SECONDS / max(seconds, 1e-6))
-        most = int(self.problem.max_iterations.max())  # chunks that end early because their rows are full say nothing
-        self.length = max(stride, min(int(wanted), most) // stride * stride)
+            self.last_rows = self._measured(rows)
+            self.trace.append(self.last_rows)
+        self.length = self._next_length(int((self.progress.iteration - before).max()), seconds)
+
+    def _next_length(self, advanced: int, seconds: float) -> int:
+        """Iterations of the next chunk, from those that this one has advanced a run, at most, and the seconds it took.
+
+        A chunk that ended early, since its room for rows was full, says how long the next one can be, not that it
+        should be longer. No chunk is longer than what is left of `max_iterations`.
+        """
+        stride, problem = self.ensemble.schedule.stride, self.ensemble.problem
+        left = (problem.max_iterations - self.progress.iteration.cpu())[self.progress.running.cpu()]
+        growth = 8.0 if advanced >= self.length else 1.0
+        wanted = int(advanced * min(growth, CHUNK_SECONDS / max(seconds, 1e-6)))
+        return max(stride, min(wanted, int(left.max()) if len(left) else 0) // stride * stride)
 
     def _measured(self, rows: Rows) -> dict[str, np.ndarray]:
         columns = measure(
@@ -217,8 +230,8 @@ class EnsembleModule(pl.LightningModule):
         return found
 
     def whole_trace(self) -> dict[str, np.ndarray]:
-        """Every row so far, chunk after chunk, with what is measured of finished runs' last rows alone (else NaN)."""
-        trace = merge(self.trace)
+        """Every row so far, run after run, with what is measured of finished runs' last rows alone (else NaN)."""
+        trace = self.trace.by_run()
         last = {name: metric for name, metric in self.trace_metrics.items() if metric.last_row_only}
         done = torch.nonzero(self.progress.status != Status.RUNNING).flatten()
         if not (trace and last and len(done)):
@@ -229,9 +242,7 @@ class EnsembleModule(pl.LightningModule):
             self.product,
             **self._context(done),
         )
-        ends = np.zeros(len(self.ensemble.runs), np.int64)
-        np.maximum.at(ends, trace["run"], np.arange(len(trace["run"])))
-        rows = ends[done.numpy()]
+        rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
         for name, values in columns.items():
             trace[name] = np.full(len(trace["run"]), np.nan)
             trace[name][rows] = values.numpy()
@@ -247,13 +258,11 @@ class EnsembleModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trace so far beside factors and progress; drop Lightning's count of chunks, which says nothing."""
         checkpoint.pop("loops", None)
-        merged = merge(self.trace)
-        checkpoint["trace"] = {name: torch.from_numpy(column) for name, column in merged.items()}
+        checkpoint |= self.trace.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the trace of the run that is resumed."""
-        trace = {name: column.numpy() for name, column in checkpoint["trace"].items()}
-        self.trace = [trace] if trace else []
+        self.trace.load(checkpoint)
 
 
 class _Chunks(IterableDataset[int]):
@@ -265,13 +274,6 @@ class _Chunks(IterableDataset[int]):
         while self.module.running:
             yield chunk
             chunk += 1
-
-
-def merge(traces: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Traces of several chunks as one, chunk after chunk."""
-    if not traces:
-        return {}
-    return {name: np.concatenate([trace[name] for trace in traces]) for name in traces[0]}
 
 
 def final_products(module: EnsembleModule) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import platform
 import time
@@ -23,7 +24,7 @@ from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.dynamics import Engine, Status
 from rankward.terminal import say
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
-from rankward.training.checkpoints import part_of
+from rankward.training.checkpoints import WholeCheckpoints, digests, part_of
 from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, observed, traits
 from rankward.training.hints import hint
@@ -60,7 +61,7 @@ def train(
 
     A run that diverges is marked and stops alone. After Ctrl-C every unfinished run is written with status
     `interrupted`, and a checkpoint in the first folder holds what `ckpt_path` needs to go on. A run whose folder cannot
-    be written has an `error` in its result; the others' stand.
+    be written, or whose loggers cannot be closed, has an `error` in its result; the others' stand.
 
     Args:
         runs: at least one.
@@ -76,31 +77,35 @@ def train(
     """
     check_devices(runs[0])
     module = EnsembleModule(Ensemble.of(runs))
-    digests = [target.digest for target in targets]
-    checkpoint = targets[0].folder / results.CHECKPOINT
+    wanted = [target.digest for target in targets]
+    checkpoint = _own_checkpoint(targets[0].folder / results.CHECKPOINT, ckpt_path, wanted)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     logs: list[RunLog] = []  # those that are open
     try:
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
-        seconds, whole = fit(module, digests, checkpoint, ckpt_path, place, signals, logs)
-        left = Leavings(module, digests, seconds, targets)
-        leave = left.log_and_write if runs[0].logger and not logs else left.write
+        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs)
+        left = Leavings(module, wanted, seconds, targets)
         going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
-        outcomes = [
-            result if going_on and result.status == "interrupted" else leave(index)
-            for index, result in enumerate(left.results)
-        ]
-        if logs:  # a single run's, which have had its rows while it trained
-            logs.pop().close(outcomes[0].summary, failed=outcomes[0].failed)
+        outcomes = []
+        for index, result in enumerate(left.results):
+            unfinished = going_on and result.status == "interrupted"
+            outcomes.append(left.leave(index, logs.pop() if logs else None, write=not unfinished))
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
-    wanted = module.interrupted or not whole or any(outcome.error for outcome in outcomes)
-    if not wanted:  # by this ensemble, by the other runs of a checkpoint of which it is a part, or after a failed write
-        checkpoint.unlink(missing_ok=True)
+    if not (module.interrupted or any(outcome.error for outcome in outcomes)):
+        results.remove_checkpoint(checkpoint)
     return outcomes
+
+
+def _own_checkpoint(place: Path, resumed: Path | None, wanted: Sequence[str]) -> Path:
+    """Where an ensemble saves its state: never over a checkpoint that holds other runs as well."""
+    if resumed is None or results.last(resumed).absolute() != place.absolute() or digests(resumed) == list(wanted):
+        return place
+    name = hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:8]
+    return place.with_name(f"{place.stem}.{name}{place.suffix}")
 
 
 def fit(
@@ -111,8 +116,8 @@ def fit(
     place: tuple[int, int] | None = None,
     signals: list[int] | None = None,
     logs: Sequence[RunLog] = (),
-) -> tuple[float, bool]:
-    """Train an ensemble through Lightning; the seconds it took, and whether what it resumed from was its alone.
+) -> float:
+    """Train an ensemble through Lightning; the seconds it took.
 
     Args:
         module: the ensemble.
@@ -122,16 +127,23 @@ def fit(
         logs: that take rows while a single run trains.
     """
     runs, started = module.ensemble.runs, time.perf_counter()
-    kept = Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests)
-    line = ProgressLine(*(place or (0, len(runs))))
-    trainer = _trainer(runs[0], module.engine, logs, kept, line, signals)
+    # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
+    callbacks = [
+        OrderlyEnd(signals),
+        *(LogRows(log) for log in logs),
+        Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests),
+        ProgressLine(*(place or (0, len(runs)))),
+    ]
+    trainer = _trainer(runs[0], module.engine, callbacks, WholeCheckpoints(ckpt_path))
+    module.trace.file = results.rows_file(checkpoint)
+    module.trace.source = None if ckpt_path is None else results.rows_file(ckpt_path)
     with contextlib.ExitStack() as stack:
         resumed = None if ckpt_path is None else stack.enter_context(part_of(ckpt_path, digests))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, of which there are none
         stack.enter_context(precision(runs[0]))
         trainer.fit(module, ckpt_path=resumed, weights_only=True)
-    return time.perf_counter() - started, resumed == ckpt_path
+    return time.perf_counter() - started
 
 
 def check(run: RunConfig, elsewhere: bool = False) -> None:
@@ -190,10 +202,8 @@ def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
 def _trainer(
     run: RunConfig,
     engine: Engine,
-    logs: Sequence[RunLog],
-    checkpoints: Checkpoints,
-    progress: ProgressLine,
-    signals: list[int] | None,
+    callbacks: list[pl.Callback],
+    checkpoints: WholeCheckpoints,
 ) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -201,11 +211,10 @@ def _trainer(
         accelerator=accelerator(run, engine),
         devices=1,
         # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), checkpoints],
         max_epochs=1,
-        logger=[logger for log in logs for logger in log.loggers] or False,
-        # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
-        callbacks=[OrderlyEnd(signals), *(LogRows(log) for log in logs), checkpoints, progress],
+        logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
+        callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -233,31 +242,40 @@ class Leavings:
         self.products = final_products(module)
         self.results = [RunResult(target.folder, self.summary(index)) for index, target in enumerate(targets)]
 
-    def log_and_write(self, index: int) -> RunResult:
-        """Log a run whole, then write it: where its summary stands it has been logged as well."""
-        result = self.results[index]
-        log = RunLog(self.module.ensemble.runs[index], self.targets[index])
-        failed = True
-        try:
-            try:
-                log.rows(self.traces[index])
-                failed = result.failed
-            finally:
-                log.close(result.summary, failed=failed)
-        except results.ResultsError as error:
-            return replace(result, error=error)
-        return self.write(index)
+    def leave(self, index: int, log: RunLog | None, write: bool) -> RunResult:
+        """Close a run's loggers, then write its files: where its summary stands it has been logged as well.
 
-    def write(self, index: int) -> RunResult:
-        """Write a run's files; its result has the error where that fails, since the others' folders may be sound."""
-        result = self.results[index]
+        The result has the error where that fails, since the others' folders may be sound.
+
+        Args:
+            index: of the run.
+            log: that has had the run's rows while it trained; None where its loggers have yet to be opened.
+            write: whether to write files; without them only `log` is closed.
+        """
+        result, run = self.results[index], self.module.ensemble.runs[index]
         try:
-            results.write_run(
-                result.folder, trace=self.traces[index], factors=self.arrays(index), summary=result.summary
-            )
+            if log is not None:
+                log.close(result.summary, failed=result.failed)
+            elif write and run.logger:
+                self._log(index)
+            if write:
+                results.write_run(
+                    result.folder, trace=self.traces[index], factors=self.arrays(index), summary=result.summary
+                )
         except results.ResultsError as error:
             return replace(result, error=error)
+        except OSError as error:  # a logger's
+            return replace(result, error=results.failure("write", Path(error.filename or result.folder), error))
         return result
+
+    def _log(self, index: int) -> None:
+        result, failed = self.results[index], True
+        log = RunLog(self.module.ensemble.runs[index], self.targets[index])
+        try:
+            log.rows(self.traces[index])
+            failed = result.failed
+        finally:
+            log.close(result.summary, failed=failed)
 
     def arrays(self, index: int) -> dict[str, np.ndarray]:
         """What `factors.safetensors` holds of a run."""
@@ -299,12 +317,11 @@ class Leavings:
 
 
 def _by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarray]]:
-    """Each run's own rows, in order, of a trace of many."""
+    """Each run's own rows of a trace that has them run after run."""
     if not trace:
         return [{} for _ in range(runs)]
-    order = np.argsort(trace["run"], kind="stable")
-    ends = np.searchsorted(trace["run"][order], np.arange(1, runs))
-    parts = {name: np.split(column[order], ends) for name, column in trace.items() if name != "run"}
+    ends = np.searchsorted(trace["run"], np.arange(1, runs))
+    parts = {name: np.split(column, ends) for name, column in trace.items() if name != "run"}
     return [
         # A bound that says nothing of a run leaves no column: it stands here for another of the ensemble.
         {name: columns[run] for name, columns in parts.items() if not _silent(name, columns[run])}

@@ -1,0 +1,292 @@
+"""Checkpoints: whole whatever happens while they are written, without a temporary folder; errors of the place; signals."""
+
+import errno
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+import pytest
+import torch
+from hydra.core.utils import JobReturn
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import CSVLogger
+from runs import composed, trained
+from test_train import LONG, QUICK, contents, interrupted_after
+
+from commands import leavings, rankward, small_disk
+from rankward import results
+from rankward.results.files import FACTORS, SUMMARY, TRACE
+from rankward.sweeps.crew import Here
+from rankward.sweeps.jobs import Job, find_checkpoints, train_batch
+from rankward.training import checkpoints
+from rankward.training.checkpoints import HASHES, WholeCheckpoints, newest
+from rankward.training.loggers import LogTarget
+from rankward.training.module import EnsembleModule
+
+
+def held(path):
+    """The number in a checkpoint that `write` has made."""
+    return int(torch.load(path)["number"])
+
+
+def write(path, number, resumed=None, size=1000):
+    keeper = resumed or WholeCheckpoints()
+    keeper.save_checkpoint({HASHES: ["a"], "trace": {}, "number": number, "large": torch.zeros(size)}, path)
+    return keeper
+
+
+def test_checkpoints_need_no_temporary_folder(tmp_path, monkeypatch):
+    """On clusters it is another file system, often a small one."""
+    trained(tmp_path / "whole", LONG)
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+        interrupted_after(patched, 2)
+        trained(tmp_path / "parts", LONG)
+    trained(tmp_path / "parts", LONG, ckpt_path=tmp_path / "parts" / "0" / results.CHECKPOINT)
+    assert contents(tmp_path / "parts" / "0") == contents(tmp_path / "whole" / "0")
+
+
+@pytest.mark.parametrize(("moment", "found"), [("write", 2), ("fsync", 2), ("first rename", 2), ("second rename", 3)])
+def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_is_whole(tmp_path, moment, found):
+    path = tmp_path / results.CHECKPOINT
+    keeper = write(path, 2, write(path, 1))
+    child = os.fork()
+    if child == 0:  # killed before the step that is named
+        count = 0
+        real = {"replace": os.replace, "fsync": os.fsync}
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def replace(source, target):
+            nonlocal count
+            count += 1
+            real["replace"](source, target)
+            if moment == ("first rename" if count == 1 else "second rename"):
+                die()
+
+        def half(content, temporary):
+            temporary.write_bytes(b"half of")
+            die()
+
+        os.replace = replace
+        os.fsync = die if moment == "fsync" else real["fsync"]
+        if moment == "write":
+            checkpoints._save = half
+        write(path, 3, keeper)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert held(newest(path)) == found
+    assert results.checkpoints(tmp_path) == [path]
+    write(path, 4, WholeCheckpoints(newest(path)))
+    assert held(newest(path)) == 4 and not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_path, capsys):
+    path = tmp_path / results.CHECKPOINT
+    write(path, 2, write(path, 1))
+    path.write_bytes(path.read_bytes()[:500])
+    before = results.previous(path)
+    assert newest(path) == before and held(before) == 1
+    assert capsys.readouterr().err == f"rankward: {path} is torn and counts as none: {before} is used\n"
+    write(path, 3, WholeCheckpoints(before))
+    assert (held(path), held(before)) == (3, 1)
+    results.remove_checkpoint(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
+    trained(tmp_path / "whole", LONG)
+    with monkeypatch.context() as patched:
+        interrupted_after(patched, 3)
+        trained(tmp_path / "parts", [*LONG, "checkpoint.seconds=1e-9"])
+    config, plain = composed("logger=none", *LONG)
+    folder = tmp_path / "parts" / "0"
+    path = folder / results.CHECKPOINT
+    path.write_bytes(b"")
+    job = Job(0, config, LogTarget(folder, tmp_path, None, "run", plain))
+    find_checkpoints([job], results.checkpoints(folder))
+    assert job.checkpoint == results.previous(path) and "is torn" in capsys.readouterr().err
+    (ended,) = train_batch([job], (0, 1))
+    assert ended.error is None and contents(folder) == contents(tmp_path / "whole" / "0")
+    assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+    with small_file_limit(40_000):
+        path = tmp_path / results.CHECKPOINT
+        keeper = write(path, 1)
+        with pytest.raises(results.ResultsError, match=rf"cannot write {path}: File too large"):
+            write(path, 2, keeper, size=10**6)
+        assert held(path) == 1 and [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+class small_file_limit:
+    """No file of this process may be longer; writing beyond is an error as on a full disk."""
+
+    def __init__(self, size):
+        import resource
+
+        self.resource, self.size = resource, size
+
+    def __enter__(self):
+        self.before = self.resource.getrlimit(self.resource.RLIMIT_FSIZE)
+        self.handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        self.resource.setrlimit(self.resource.RLIMIT_FSIZE, (self.size, self.before[1]))
+
+    def __exit__(self, *_):
+        self.resource.setrlimit(self.resource.RLIMIT_FSIZE, self.before)
+        signal.signal(signal.SIGXFSZ, self.handler)
+
+
+def jobs_of(tmp_path, overrides):
+    pairs = [composed("logger=none", *each) for each in overrides]
+    return [
+        Job(i, config, LogTarget(tmp_path / str(i), tmp_path, None, "", plain))
+        for i, (config, plain) in enumerate(pairs)
+    ]
+
+
+def test_an_error_of_the_place_is_met_once(tmp_path, monkeypatch):
+    """Halving four runs would meet it seven times."""
+    jobs = jobs_of(tmp_path, [[*LONG, f"seed={seed}", "checkpoint.seconds=1e-9"] for seed in range(4)])
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES):
+        calls = []
+
+        def full(self, path, number=number, calls=calls):
+            calls.append(path)
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr(Trainer, "save_checkpoint", full)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            train_batch(jobs, (0, 4))
+        assert calls == [tmp_path / "0" / results.CHECKPOINT]
+
+
+def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, monkeypatch):
+    tried = []
+
+    def full(folder, **_):
+        tried.append(folder.name)
+        raise results.failure("write", folder / SUMMARY, OSError(errno.ENOSPC, ""))
+
+    monkeypatch.setattr(results, "write_run", full)
+    jobs = jobs_of(tmp_path, [[*QUICK, "max_iterations=50"], [*QUICK, "max_iterations=50", "dtype=float32"]])
+    with pytest.raises(results.ResultsError, match=r"0/summary\.json: No space left on device"):
+        Here(1.0).work(jobs, [JobReturn(), JobReturn()], tmp_path)
+    assert tried == ["0"]
+
+
+def test_a_run_that_trains_alone_is_complete_when_its_loggers_have_closed(tmp_path, monkeypatch):
+    def full(self, status):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "0" / "csv" / "metrics.csv"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CSVLogger, "finalize", full)
+        (outcome,) = trained(tmp_path, QUICK, logger="csv")
+    assert str(outcome.error) == f"cannot write {tmp_path}/0/csv/metrics.csv: No space left on device"
+    assert not results.is_complete(tmp_path / "0")
+    (again,) = trained(tmp_path, QUICK, logger="csv")
+    assert again.error is None and results.is_complete(tmp_path / "0")
+    assert len((tmp_path / "0" / "csv" / "metrics.csv").read_text().splitlines()) == 1 + len(
+        results.read_trace(tmp_path / "0")
+    )
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_closes_saves_a_run_unless_nohup_is_asked_for(tmp_path, monkeypatch, ignored):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else lambda *_: None)
+    step = EnsembleModule.training_step
+
+    def hung_up(self, batch, batch_idx):
+        step(self, batch, batch_idx)
+        if batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(EnsembleModule, "training_step", hung_up)
+    try:
+        (outcome,) = trained(tmp_path, LONG)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert outcome.status == ("max_iterations" if ignored else "interrupted")
+    assert (tmp_path / "0" / results.CHECKPOINT).is_file() == (not ignored)
+
+
+ENDLESS = ["lr.eta=1e-5", "stop_loss=0", "logger=none"]
+
+
+@pytest.mark.slow
+def test_a_run_in_a_terminal_that_closes_goes_on_later(tmp_path):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    job = [*ENDLESS, "max_iterations=100000000", "checkpoint.seconds=1000", "hydra.run.dir=run"]
+    command = [sys.executable, "-m", "rankward", *job]
+    terminal = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
+    script = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    with subprocess.Popen([sys.executable, "-c", script, *command], cwd=tmp_path, **terminal) as process:
+        os.close(slave)
+        deadline = time.monotonic() + 60
+        while b"it/s" not in os.read(master, 10_000) and time.monotonic() < deadline:
+            pass
+        os.close(master)  # the kernel sends SIGHUP, and every write to the terminal fails from now on
+        process.wait(timeout=60)
+    assert results.read_summary(tmp_path / "run")["status"] == "interrupted"
+    assert rankward("resume", "run", cwd=tmp_path).returncode == 0
+    assert rankward(*job[:-1], "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_a_checkpoint_ends_a_sweep_at_once_and_keeps_the_last_one(tmp_path):
+    sweep = ["-m", *ENDLESS, "seed=range(0,16)", "max_iterations=40000000", "hydra.sweep.dir=disk/s"]
+    sweep.insert(1, "checkpoint.seconds=0.2")
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        command = [sys.executable, "-m", "rankward", *sweep]
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            path = disk / "s" / "0" / results.CHECKPOINT
+            while not path.is_file() and process.poll() is None:
+                time.sleep(0.01)
+            room = os.statvfs(disk)
+            (disk / "filler").write_bytes(b"x" * (room.f_bavail * room.f_bsize))
+            started = time.monotonic()
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 1 and time.monotonic() - started < 10
+        assert told == f"rankward: cannot write disk/s/0/{path.name}: No space left on device\n"
+        assert newest(path) == path
+        (disk / "filler").unlink()
+        done = rankward("resume", "disk/s", "checkpoint.seconds=1000", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert rankward(*sweep[:-1], "hydra.sweep.dir=whole", cwd=tmp_path).returncode == 0
+        runs = [str(run) for run in range(16)]
+        trace = {key: content for key, content in leavings(disk / "s", *runs).items() if key[1] == TRACE}
+        whole = leavings(tmp_path / "whole", *runs)
+        assert trace == {key: whole[key] for key in trace}
+
+
+@pytest.mark.slow
+def test_kills_with_a_temporary_folder_on_another_disk_that_is_full(tmp_path):
+    job = [*ENDLESS, "max_iterations=30000000", "checkpoint.seconds=0.001"]
+    assert rankward(*job, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        (disk / "filler").write_bytes(b"x" * 60_000)
+        environment = os.environ | {"TMPDIR": str(disk)}
+        command = [sys.executable, "-m", "rankward", *job, "hydra.run.dir=parts"]
+        checkpoint = tmp_path / "parts" / results.CHECKPOINT
+        for _ in range(5):
+            with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+                before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
+                while process.poll() is None and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
+                    time.sleep(0.001)
+                time.sleep(0.3)
+                process.kill()
+                assert "rankward" not in process.stderr.read()
+            assert newest(checkpoint) is not None
+        assert rankward(*command[3:], cwd=tmp_path, env=environment).returncode == 0
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
