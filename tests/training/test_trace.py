@@ -146,7 +146,7 @@ def peak(*arguments: str, cwd: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_a_million_rows_take_a_bounded_memory(tmp_path):
-    """Twenty-nine columns, 232 MB of numbers. In memory at most 128 MiB of them, some columns, and what is compressed."""
+    """Twenty-six columns, 208 MB of numbers; the trace, its copies and a table of it would take several times that."""
     job = [*EVERY, "logger=none", "checkpoint.seconds=5"]
     few = peak(*job, "max_iterations=1000", "hydra.run.dir=few", cwd=tmp_path)
     many = peak(*job, "max_iterations=1000000", "hydra.run.dir=many", cwd=tmp_path)
