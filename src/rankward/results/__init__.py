@@ -10,6 +10,7 @@ from rankward.results.files import (
     SUMMARY,
     TASKS,
     WANDB,
+    MixedError,
     flat,
     is_complete,
     read_arrays,
@@ -19,6 +20,7 @@ from rankward.results.files import (
     read_summary,
     read_trace,
     run_folders,
+    summary_hash,
     write_run,
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
@@ -42,6 +44,7 @@ __all__ = [
     "TASKS",
     "WANDB",
     "Busy",
+    "MixedError",
     "ResultsError",
     "claimed",
     "failure",
@@ -62,6 +65,7 @@ __all__ = [
     "read_trace",
     "row_of",
     "run_folders",
+    "summary_hash",
     "table_parts",
     "table_scan",
     "varying",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankward.config import config_hash
 from rankward.results.whole import ResultsError, failure, write_together
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ CHECKPOINT, TASKS = "checkpoint.ckpt", "tasks.json"
 FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
+
+
+class MixedError(ResultsError):
+    """A folder with one run's config and another run's results."""
 
 
 def write_run(
@@ -152,12 +157,29 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The run's resolved config, as Hydra left it.
 
     Raises:
+        MixedError: the summary beside it is of another config.
         ResultsError: no config, or a torn one.
     """
     config = _yaml(folder / CONFIG)
     if not isinstance(config, dict):
         raise ResultsError(f"cannot read {folder / CONFIG}: not a config")
+    digest = summary_hash(folder)
+    if digest is not None and digest != (own := config_hash(config)) and not _is_open(folder / CONFIG):
+        raise MixedError(f"{folder / CONFIG} has config_hash {own}, but {SUMMARY} beside it {digest}")
     return config
+
+
+def summary_hash(folder: Path) -> str | None:
+    """The `config_hash` of a run's summary; None where there is none."""
+    try:
+        return read_summary(folder).get("config_hash")
+    except ResultsError:
+        return None
+
+
+def _is_open(config: Path) -> bool:
+    """Whether values of a config come from elsewhere (`${oc.env:HOME}`): it may say something else than it did."""
+    return re.search(r"\$\{[^{}]*:", config.read_text()) is not None
 
 
 def read_overrides(folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, fresh, own, refuse_other
+from rankward.sweeps.folders import SWEEP, fresh, is_named, own, refuse_other, usable
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.table import Table, wanted
@@ -119,9 +119,8 @@ class Launching:
         Raises:
             ConfigError, Busy: as `own` and `claimed`.
         """
-        wanted = Path(self.config.hydra.sweep.dir)
-        named = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
-        folder = own(wanted) if named else fresh(wanted)
+        wanted = usable(Path(self.config.hydra.sweep.dir), "hydra.sweep.dir")
+        folder = own(wanted) if is_named("hydra.sweep.dir", self.config) else fresh(wanted)
         if folder != wanted:  # another sweep has begun in the same second
             with read_write(self.config), open_dict(self.config):
                 self.config.hydra.sweep.dir = str(folder)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward.config import ConfigError
 from rankward.config.overrides import in_quotes, unquoted
-from rankward.sweeps.folders import SWEEP
+from rankward.sweeps.folders import SWEEP, usable
 
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
 
@@ -24,8 +24,9 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
             all that the old one was told.
 
     Raises:
-        ConfigError: neither stands there, or an override that moves the folder.
+        ConfigError: neither stands there, an override that moves the folder, or a name that Hydra cannot take.
     """
+    usable(folder, "resume")
     sweep = folder / SWEEP
     if not sweep.is_file() and not (folder / HYDRA).is_file():
         raise ConfigError("resume", str(folder), f"the folder of a sweep (with {SWEEP}) or of a run (with {HYDRA})")
@@ -34,14 +35,14 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
     hydra = loaded.hydra
     key = "hydra.sweep.dir" if sweep.is_file() else "hydra.run.dir"
     ours = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=", "hydra.launcher.dry_run=")
-    if moved := [override for override in more if override.startswith(ours[:2])]:
+    if moved := [override for override in more if override.lstrip("+~").startswith(ours[:2])]:
         raise ConfigError("resume", moved[0], "no other folder: results stay where they are")
     dropped = {override.partition("=")[0] for override in more}
     launcher = ("hydra/launcher=", "hydra.launcher.") if "hydra/launcher" in dropped else ()
     given = [
         override
         for override in (*hydra.overrides.task, *hydra.overrides.hydra)
-        if not override.startswith((*ours, *launcher)) and override.partition("=")[0].lstrip("+~") not in dropped
+        if not override.lstrip("+~").startswith((*ours, *launcher)) and override.partition("=")[0].lstrip("+~") not in dropped
     ]
     sources = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
     return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}={in_quotes(folder.absolute())}"]
