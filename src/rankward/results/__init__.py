@@ -25,7 +25,17 @@ from rankward.results.files import (
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed
-from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
+from rankward.results.sweep import (
+    PLACES,
+    frame_of,
+    gather,
+    is_seed,
+    read_runs,
+    row_of,
+    varying,
+    write_frame,
+    write_runs,
+)
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
@@ -61,6 +71,7 @@ __all__ = [
     "read_config",
     "read_factors",
     "read_overrides",
+    "read_runs",
     "read_summary",
     "read_trace",
     "row_of",

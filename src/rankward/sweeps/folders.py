@@ -71,8 +71,9 @@ def own(folder: Path) -> Path:
     """A folder that was asked for by name: made, or one that is empty or holds a sweep to go on with.
 
     Raises:
-        ConfigError: a folder that holds something else.
+        ConfigError: a file of that name, a path that is not `usable`, or a folder that holds something else.
     """
+    usable(folder, "hydra.sweep.dir")
     if (
         folder.is_dir()
         and not (folder / SWEEP).is_file()

@@ -42,7 +42,8 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
     given = [
         override
         for override in (*hydra.overrides.task, *hydra.overrides.hydra)
-        if not override.lstrip("+~").startswith((*ours, *launcher)) and override.partition("=")[0].lstrip("+~") not in dropped
+        if not override.lstrip("+~").startswith((*ours, *launcher))
+        and override.partition("=")[0].lstrip("+~") not in dropped
     ]
     sources = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
     return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}={in_quotes(folder.absolute())}"]

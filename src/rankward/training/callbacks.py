@@ -47,15 +47,21 @@ class Checkpoints(pl.Callback):
 
 
 class LogRows(pl.Callback):
-    """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on."""
+    """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on.
+
+    The latest row waits: if it is the last, more is measured of it, and `train` logs it.
+    """
 
     def __init__(self, log: RunLog) -> None:
         self.run_log = log
         self.logged = 0
+        self.waiting: dict[str, np.ndarray] = {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         for chunk in pl_module.trace[self.logged :]:
-            self.run_log.rows(chunk)
+            self.run_log.rows(self.waiting)
+            self.run_log.rows({name: column[:-1] for name, column in chunk.items()})
+            self.waiting = {name: column[-1:] for name, column in chunk.items()}
         self.logged = len(pl_module.trace)
 
 

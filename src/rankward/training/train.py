@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
@@ -92,7 +93,8 @@ def train(
             result if going_on and result.status == "interrupted" else leave(index)
             for index, result in enumerate(left.results)
         ]
-        if logs:  # a single run's, which have had its rows while it trained
+        if logs:  # a single run's, which have had its rows but the last while it trained
+            logs[0].rows(left.last_row(0))
             logs.pop().close(outcomes[0].summary, failed=outcomes[0].failed)
     finally:
         for log in logs:
@@ -228,7 +230,10 @@ class Leavings:
     ) -> None:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.whole_trace()
+        self.every_row = set().union(*module.trace)  # columns; of last rows alone there may be more
         self.traces = _by_run(self.trace, len(digests))
+        for run in torch.nonzero(module.progress.status == Status.RUNNING).flatten().tolist():  # it has no last row
+            self.traces[run] = {name: column for name, column in self.traces[run].items() if name in self.every_row}
         self.final = [factor.detach().cpu() for factor in module.factors]
         self.products = final_products(module)
         self.results = [RunResult(target.folder, self.summary(index)) for index, target in enumerate(targets)]
@@ -240,13 +245,22 @@ class Leavings:
         failed = True
         try:
             try:
-                log.rows(self.traces[index])
+                log.rows(self.rows_before_last(index))
+                log.rows(self.last_row(index))
                 failed = result.failed
             finally:
                 log.close(result.summary, failed=failed)
         except results.ResultsError as error:
             return replace(result, error=error)
         return self.write(index)
+
+    def rows_before_last(self, index: int) -> dict[str, np.ndarray]:
+        """All rows of a run but the last, with the columns that they have when it trains alone."""
+        return {name: column[:-1] for name, column in self.traces[index].items() if name in self.every_row}
+
+    def last_row(self, index: int) -> dict[str, np.ndarray]:
+        """A run's last row."""
+        return {name: column[-1:] for name, column in self.traces[index].items()}
 
     def write(self, index: int) -> RunResult:
         """Write a run's files; its result has the error where that fails, since the others' folders may be sound."""
