@@ -63,7 +63,7 @@ class Sweep:
         return found
 
     def traces(self) -> pl.LazyFrame:
-        """Rows of all runs that are not missing, lazily, the run's folder in `run`; null where a run has no such column.
+        """Rows of all runs that are not missing, lazily, the folder in `run`; null where a run has no such column.
 
         `sweep.traces().select("run", "loss", "norm/nuclear").collect()` reads those columns alone.
 

@@ -75,12 +75,14 @@ def read_runs(sweep: Path) -> pl.DataFrame | None:
 
     try:
         runs = pl.read_parquet(sweep / files.RUNS, glob=False)
-        rows = {name: identity for name, *identity in runs.select("run", *IDENTITY).rows()}
+        names = runs["run"].cast(pl.String).to_list()
     except (OSError, pl.exceptions.PolarsError):
-        return None  # no table, a torn one, or one of runs none of which had a summary
+        return None  # no table, or a torn one
+    rows = dict(zip(names, runs.select(key for key in IDENTITY if key in runs.columns).to_dicts(), strict=True))
 
     def is_as(folder: Path, summary: Mapping[str, Any]) -> bool:
-        return rows.get(folder.name) == [summary.get(key) for key in IDENTITY]
+        row = rows.get(folder.name)
+        return row is not None and all(row.get(key) == summary.get(key) for key in IDENTITY)
 
     for folder in files.run_folders(sweep):
         if not is_as(folder, _summary(folder)) and not is_as(folder, _config_and_summary(folder)[1]):
