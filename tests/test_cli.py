@@ -324,7 +324,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("a file where a folder should be")
     done = run(*QUICK, cwd=tmp_path)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and "'out' is not allowed; expected a folder: this is a file" in done.stderr
+    assert (
+        len(done.stderr.splitlines()) == 1 and "'out' is not allowed; expected a folder: this is a file" in done.stderr
+    )
 
 
 @pytest.mark.slow

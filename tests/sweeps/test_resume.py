@@ -16,14 +16,28 @@ from rankward.config import ConfigError
 from rankward.config.overrides import in_quotes
 from rankward.sweeps.resume import command_of
 
-NAMES = ["lr=0.1", "back\\slash", "it's", "two\\\\", "quote\\'s", 'a"b', "a b,c", "[x]", "{y}", "-m", "~", "$x", "é", "1e5"]
+NAMES = [
+    "lr=0.1",
+    "back\\slash",
+    "it's",
+    "two\\\\",
+    "quote\\'s",
+    'a"b',
+    "a b,c",
+    "[x]",
+    "{y}",
+    "-m",
+    "~",
+    "$x",
+    "é",
+    "1e5",
+]
 
 
 def taken(override):
-    """The value that Hydra's own parser reads, after it was kept in a config and in YAML."""
+    """The value that Hydra's own parser reads, as a config gives it."""
     (parsed,) = OverridesParser.create().parse_overrides([override])
-    config = OmegaConf.create({"folder": parsed.value()})
-    return OmegaConf.create(OmegaConf.to_yaml(config)).folder
+    return OmegaConf.create({"folder": parsed.value()}).folder
 
 
 def hydra_files(folder):
