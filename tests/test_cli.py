@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from runs import composed
 
+import rankward
 from commands import small_disk
 from rankward import __version__, results
 from rankward.cli import _for_hydra as for_hydra
 from rankward.cli import _refuse_word as refuse_word
-from rankward.config import ConfigError
+from rankward.config import CONFIG_FOLDER, ConfigError
 
 RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script
 QUICK = ["logger=none", "depth=2", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "hydra.run.dir=out"]
@@ -90,6 +92,9 @@ REFUSED = [
     ("figures=[figure1]", "figures: ['figure1'] is not allowed; expected [] for a single run"),
     ("metrics.columns.singular_values.largest=-1", "largest: -1 is not allowed"),
     ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
+    ("trainer.accelerator=nan", "trainer.accelerator: 'nan' is not allowed; expected one of cpu, gpu, auto"),
+    ("logger=wandb logger.wandb.project=a/b", "logger.wandb.project: 'a/b' is not allowed; expected at most 128 characters, none of"),
+    ("logger=wandb logger.wandb.tags=['']", "logger.wandb.tags: [''] is not allowed; expected tags of 1 to 64 characters"),
     ("depth=2,3", "depth: '2,3' are several values: with -m a sweep over them"),
     ("observations.path=/a(b", "observations.path: '/a(b' cannot be read; one with spaces or special characters is quoted"),
 ]  # fmt: skip
@@ -263,6 +268,19 @@ def test_an_interruption_saves_what_was_done(tmp_path, number):
     assert not results.is_complete(tmp_path / "out")
 
 
+def test_ctrl_c_while_python_still_imports_is_one_line(tmp_path):
+    """The first library that the command line imports is one that interrupts it."""
+    interrupting = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n"
+    (tmp_path / "hydra.py").write_text(interrupting)
+    source = str(Path(rankward.__file__).parents[1])
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), source])}
+    command = [sys.executable, "-m", "rankward", "logger=none"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "rankward: interrupted\n")
+    scripts = tomllib.loads((CONFIG_FOLDER.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"rankward": "rankward.__main__:main"}  # the installed script goes the same way
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
     """SIGKILL before training, and at random after a checkpoint; the same command goes on each time."""
@@ -305,8 +323,10 @@ def test_a_full_disk_is_one_line(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("a file where a folder should be")
     done = run(*QUICK, cwd=tmp_path)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1 and "out" in done.stderr
+    assert done.returncode == 2
+    assert (
+        len(done.stderr.splitlines()) == 1 and "'out' is not allowed; expected a folder: this is a file" in done.stderr
+    )
 
 
 @pytest.mark.slow

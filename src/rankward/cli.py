@@ -130,7 +130,7 @@ def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
     from rankward.sweeps.resume import command_of, own_code
 
-    if not arguments or "=" in arguments[0]:
+    if not arguments or ("=" in arguments[0] and not Path(arguments[0]).is_dir()):
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
     command = command_of(Path(arguments[0]), arguments[1:])
     if code := own_code(command):

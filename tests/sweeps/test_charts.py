@@ -1,6 +1,7 @@
 """What W&B shows of a sweep: charts of the summary run, read back from an offline run, and the workspace."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -100,6 +101,18 @@ def test_a_run_that_diverges_leaves_the_others_their_lines(tmp_path):
     assert done.returncode in (0, 1)
     lines = charts(load(tmp_path / "s"))["norm/nuclear"].lines
     assert next(iter(lines)) == "lr.eta 0.01" and np.isfinite(lines["lr.eta 0.01"]).all()
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written_is_not_needed(tmp_path):
+    """The table is an artifact, which W&B stages: `wandb sync` needs it later, so it stays beside the runs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "WANDB_"))}
+    home = kept | {"HOME": "/dev/null/home"}
+    done = rankward("-m", "seed=0,1", "depth=2", "max_iterations=50", "hydra.sweep.dir=s", cwd=tmp_path, env=home)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    _, run, records = wandb_summary(tmp_path / "s")
+    assert run["job_type"] == "summary" and any(record["type"] == "history" for record in records)
+    assert (tmp_path / "s" / "wandb" / "artifacts" / "staging").is_dir()
 
 
 @pytest.mark.slow

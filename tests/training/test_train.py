@@ -103,6 +103,27 @@ def test_alone_and_in_company_the_same_bytes(tmp_path):
         assert contents(tmp_path / f"alone{seed}" / "0") == contents(tmp_path / "together" / str(seed))
 
 
+@pytest.mark.parametrize("base", [["depth='2'"], [*TENSORS[:2], "factorization=tensor", "lr=adaptive"]])
+def test_logged_rows_do_not_depend_on_company(tmp_path, monkeypatch, base):
+    """Bounds that say nothing, and what is measured of last rows alone: the same text, with the trace's columns."""
+    jobs = [[*base, f"seed={seed}", f"max_iterations={100 * 40**seed}"] for seed in range(2)]
+    trained(tmp_path / "together", *jobs, logger="csv")
+    for seed in range(2):
+        trained(tmp_path / f"alone{seed}", jobs[seed], logger="csv")
+        alone, together = tmp_path / f"alone{seed}" / "0", tmp_path / "together" / str(seed)
+        logged = (alone / "csv" / "metrics.csv").read_text()
+        assert (together / "csv" / "metrics.csv").read_text() == logged
+        rows, trace = pl.read_csv(alone / "csv" / "metrics.csv"), results.read_trace(alone)
+        assert set(rows.columns) - {"step"} == set(trace.columns) - {"iteration"} and len(rows) == len(trace)
+    with monkeypatch.context() as patched:  # the first is done by then, and its last row measured
+        interrupted_after(patched, 2)
+        trained(tmp_path / "parts", *jobs)
+        trained(tmp_path / "part", jobs[1])
+    assert results.read_summary(tmp_path / "part" / "0")["status"] == "interrupted"
+    parts = [results.read_trace(tmp_path / folder) for folder in ("parts/1", "part/0")]
+    assert parts[0].columns == parts[1].columns
+
+
 def test_runs_that_cannot_share_an_ensemble_are_told(tmp_path):
     with pytest.raises(ConfigError, match="dtype"):
         trained(tmp_path, QUICK, [*QUICK, "dtype=float32"])
@@ -245,7 +266,8 @@ def test_a_wandb_run_holds_the_trace(tmp_path):
     trace = results.read_trace(tmp_path / "0")
     assert len(history) == len(trace)
     for name in trace.columns:
-        np.testing.assert_array_equal([float(row[name]) for row in history], trace[name].to_numpy())
+        logged = [float(row.get(name, "nan") if name.startswith("bound/") else row[name]) for row in history]
+        np.testing.assert_array_equal(logged, trace[name].to_numpy())
     (start,) = [record["run"] for record in records if record["type"] == "run"][:1]
     assert start["run_group"] == "sweep" and "mine" in start["tags"] and "depth=2" in start["tags"]
     assert start["config"]["update"]["lr"] == {"name": "constant", "eta": 0.05}

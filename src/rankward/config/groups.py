@@ -20,6 +20,7 @@ from rankward.config.checks import (
 )
 from rankward.config.errors import ConfigError
 
+ACCELERATORS = ("cpu", "gpu", "auto")
 DETERMINANTS = ("any", "positive", "negative")
 
 # ---------------------------------------------------------------- factorization and depth
@@ -277,6 +278,13 @@ class WandbLogger:
     tags: list[str] = field(default_factory=list)
     offline: bool = True
 
+    def __post_init__(self) -> None:  # W&B's own rules, which it applies when a run starts
+        if len(self.project) > 128 or set(self.project) & set("/\\#?%:"):
+            allowed = "at most 128 characters, none of / \\ # ? % :"
+            raise ConfigError("logger.wandb.project", self.project, allowed)
+        if not all(1 <= len(tag) <= 64 for tag in self.tags):
+            raise ConfigError("logger.wandb.tags", self.tags, "tags of 1 to 64 characters")
+
 
 @dataclass
 class FileLogger:
@@ -296,6 +304,8 @@ class Trainer:
     tf32: bool = False
 
     def __post_init__(self) -> None:
+        if self.accelerator != MISSING:
+            one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         if self.threads is not None:
             at_least("trainer.threads", self.threads, 1)
         at_least("trainer.devices", self.devices, 1)

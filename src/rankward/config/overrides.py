@@ -51,13 +51,15 @@ def at_home(override: str) -> str:
 
 
 def in_quotes(value: Path | str) -> str:
-    """A text (most often a path) as a value that Hydra's grammar takes whatever is in it.
+    """A text (most often a path) as a value that Hydra's grammar takes whatever is in it, but for `${`.
+
+    Hydra reads a backslash as itself, unless a quote follows.
 
     Example:
-        >>> in_quotes(Path("it's here"))
-        "'it\\\\'s here'"
+        >>> print(in_quotes(Path("it's here")), in_quotes("back\\\\slash"), in_quotes("end\\\\"))
+        'it\\'s here' 'back\\slash' 'end\\\\'
     """
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'") + "'"
 
 
 def zipped(arguments: list[str]) -> list[str]:

@@ -47,8 +47,8 @@ def collect(folder: Path, budget: int) -> Report:
         ResultsError: no runs, or results that cannot be read.
     """
     sweep = load(folder)
-    runs = _runs(sweep)
-    notes = []
+    runs = sweep.runs
+    notes = sweep.mixed()
     if runs.height > MOST_RUNS:
         notes.append(f"{MOST_RUNS:,} of {runs.height:,} runs are shown, evenly picked.")
         runs = runs[_evenly(runs.height, MOST_RUNS)]
@@ -88,13 +88,6 @@ def _fitting(
         told = packed(points)
         if len(told.packed) <= budget:
             return told
-
-
-def _runs(sweep: Sweep) -> pl.DataFrame:
-    """The table, gathered anew where runs have come since it was written."""
-    if not results.is_table(sweep.folder) and sweep.runs.height != len(results.run_folders(sweep.folder)):
-        return results.gather(sweep.folder)
-    return sweep.runs
 
 
 def _traces(sweep: Sweep, runs: pl.DataFrame) -> pl.DataFrame | None:

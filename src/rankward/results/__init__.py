@@ -10,6 +10,7 @@ from rankward.results.files import (
     SUMMARY,
     TASKS,
     WANDB,
+    MixedError,
     flat,
     is_complete,
     read_arrays,
@@ -22,11 +23,22 @@ from rankward.results.files import (
     read_yaml,
     reading,
     run_folders,
+    summary_hash,
     write_run,
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed
-from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
+from rankward.results.sweep import (
+    PLACES,
+    frame_of,
+    gather,
+    is_seed,
+    read_runs,
+    row_of,
+    varying,
+    write_frame,
+    write_runs,
+)
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
@@ -45,6 +57,7 @@ __all__ = [
     "TASKS",
     "WANDB",
     "Busy",
+    "MixedError",
     "NoResults",
     "ResultsError",
     "checkpoints",
@@ -67,6 +80,7 @@ __all__ = [
     "read_factors",
     "read_frame",
     "read_overrides",
+    "read_runs",
     "read_summary",
     "read_text",
     "read_trace",
@@ -76,6 +90,7 @@ __all__ = [
     "row_of",
     "rows_file",
     "run_folders",
+    "summary_hash",
     "table_parts",
     "table_scan",
     "varying",

@@ -34,16 +34,36 @@ class Sweep:
 
     @cached_property
     def runs(self) -> pl.DataFrame:
-        """One row a run: overrides, group keys, summary. From `runs.parquet`, or gathered where that is not there.
+        """One row a run: overrides, group keys, summary. From `runs.parquet`, or gathered where that is out of date.
+
+        A run whose summary is of another config than the one beside it is `missing`; standard error says so.
 
         Raises:
             ResultsError: no runs, or a torn table.
         """
-        table = self.folder / files.RUNS
-        return files.read_frame(table) if table.is_file() else sweep.gather(self.folder)
+        runs = None if in_parts.is_table(self.folder) else sweep.read_runs(self.folder)
+        return sweep.gather(self.folder) if runs is None else runs
+
+    def mixed(self) -> list[str]:
+        """A sentence for each run whose summary is of another config than the one beside it."""
+        import polars as pl
+
+        if in_parts.is_table(self.folder):
+            return []
+        missing = set(self.runs.filter(pl.col("status") == sweep.MISSING)["run"])
+        found = []
+        for folder in files.run_folders(self.folder):
+            if folder.name in missing:
+                try:
+                    files.read_config(folder)
+                except files.MixedError as error:
+                    found.append(f"{error}: this run is left out.")
+                except ResultsError:
+                    continue
+        return found
 
     def traces(self) -> pl.LazyFrame:
-        """All rows of all runs with a trace, lazily, the run's folder in `run`; null where a run has no such column.
+        """Rows of all runs that are not missing, lazily, the folder in `run`; null where a run has no such column.
 
         `sweep.traces().select("run", "loss", "norm/nuclear").collect()` reads those columns alone.
 
@@ -56,9 +76,11 @@ class Sweep:
             scan = in_parts.scan(self.folder, in_parts.TRACES)
             return scan.select(pl.exclude("job"), run=pl.col("job").cast(pl.String))
         kinds: dict[tuple[str, ...], list[Path]] = {}
-        for folder in files.run_folders(self.folder):
+        folders = files.run_folders(self.folder)
+        missing = set(self.runs.filter(pl.col("status") == sweep.MISSING)["run"]) if folders else set()
+        for folder in folders:
             path = folder / files.TRACE
-            if path.is_file():
+            if folder.name not in missing and path.is_file():
                 with files.reading(path), path.open("rb") as file:  # a path would be read as a pattern
                     kinds.setdefault(tuple(pl.read_parquet_schema(file)), []).append(path)
         if not kinds:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankward.config import config_hash
 from rankward.results.whole import ResultsError, failure, read_text, write_together
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # of what a s
 REFERENCE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")  # to another key
 LONGEST = 1000  # characters of a value that is put in the place of a reference
 DEEPEST = 100  # of nested YAML; the parser, which is written in C, has no limit of its own and would crash
+
+
+class MixedError(ResultsError):
+    """A folder with one run's config and another run's results."""
 
 
 def write_run(
@@ -186,6 +191,7 @@ def read_config(folder: Path, trusted: bool = False) -> dict[str, Any]:
             for commands that read: a folder may be somebody else's, and its report is passed on.
 
     Raises:
+        MixedError: the summary beside it is of another config.
         ResultsError: no config, or a torn one.
     """
     config = read_yaml(folder / CONFIG)
@@ -193,7 +199,23 @@ def read_config(folder: Path, trusted: bool = False) -> dict[str, Any]:
         config = _resolved(folder / CONFIG, config) if trusted else _with_references(config, config)
     if not isinstance(config, dict):
         raise ResultsError(f"cannot read {folder / CONFIG}: not a config")
+    digest = summary_hash(folder)
+    if digest is not None and digest != (own := config_hash(config)) and not _is_open(folder / CONFIG):
+        raise MixedError(f"{folder / CONFIG} has config_hash {own}, but {SUMMARY} beside it {digest}")
     return config
+
+
+def summary_hash(folder: Path) -> str | None:
+    """The `config_hash` of a run's summary; None where there is none."""
+    try:
+        return read_summary(folder).get("config_hash")
+    except ResultsError:
+        return None
+
+
+def _is_open(config: Path) -> bool:
+    """Whether values of a config come from elsewhere (`${oc.env:HOME}`): it may say something else than it did."""
+    return re.search(r"\$\{[^{}]*:", read_text(config)) is not None
 
 
 def read_overrides(folder: Path) -> list[str]:

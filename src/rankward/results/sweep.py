@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.results import files, table
 from rankward.results.whole import ResultsError, write_whole
+from rankward.terminal import say
 
 if TYPE_CHECKING:
     import polars as pl
 
 LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures", "results")
 PLACES = ("job", "run", "overrides")  # columns that say where a run is, before its settings
-MISSING = "missing"  # the status of a run whose three files do not all stand
+MISSING = "missing"  # the status of a run whose three files do not all stand, or not with its own config
+IDENTITY = ("status", "iterations", "seconds", "config_hash")  # of a summary: what tells it from another one
 
 
 def gather(sweep: Path) -> pl.DataFrame:
@@ -21,7 +25,8 @@ def gather(sweep: Path) -> pl.DataFrame:
 
     Group keys are named as on the command line (`depth.layers`, `lr.eta`, `init.name`, `seed`), metrics as in the
     trace. `job` is null where the folder's name is not a number. `engine` is the one that ran. A run that is torn or
-    has not begun has status `missing`, and nulls for what it did not leave.
+    has not begun has status `missing`, and nulls for what it did not leave. So has a run whose summary is of another
+    config than the one beside it; a line on standard error says so.
 
     Raises:
         ResultsError: no run in the folder.
@@ -36,17 +41,53 @@ def gather(sweep: Path) -> pl.DataFrame:
 
 def _row(folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"job": int(folder.name) if folder.name.isdigit() else None, "run": folder.name}
-    try:
+    with contextlib.suppress(ResultsError):  # torn while Hydra wrote it; the run is missing as well
         row["overrides"] = " ".join(files.read_overrides(folder))
-        config = files.flat(files.read_config(folder))
-    except ResultsError:
-        config = {}  # torn while Hydra wrote it; the run is missing as well
-    summary: dict[str, Any]
+    return row | row_of(*_config_and_summary(folder))
+
+
+def _config_and_summary(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run's flat config, empty where it cannot be read, and its summary; neither where they are of two runs."""
     try:
-        summary = files.read_summary(folder) if files.is_whole(folder) else {"status": MISSING}
+        config = files.flat(files.read_config(folder))
+    except files.MixedError as error:
+        say(f"rankward: {error}: this run is left out", error=True)
+        return {}, {"status": MISSING}
     except ResultsError:
-        summary = {"status": MISSING}
-    return row | row_of(config, summary)
+        config = {}
+    return config, _summary(folder)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    try:
+        return files.read_summary(folder) if files.is_whole(folder) else {"status": MISSING}
+    except ResultsError:
+        return {"status": MISSING}
+
+
+def read_runs(sweep: Path) -> pl.DataFrame | None:
+    """`runs.parquet` of a sweep of folders, where it has every run that is there now as it is, else None.
+
+    A run is compared by its summary's status, iterations, seconds and config hash. Runs of the table whose folders are
+    not there (any more) are taken from it.
+    """
+    import polars as pl
+
+    try:
+        runs = pl.read_parquet(sweep / files.RUNS, glob=False)
+        names = runs["run"].cast(pl.String).to_list()
+    except (OSError, pl.exceptions.PolarsError):
+        return None  # no table, or a torn one
+    rows = dict(zip(names, runs.select(key for key in IDENTITY if key in runs.columns).to_dicts(), strict=True))
+
+    def is_as(folder: Path, summary: Mapping[str, Any]) -> bool:
+        row = rows.get(folder.name)
+        return row is not None and all(row.get(key) == summary.get(key) for key in IDENTITY)
+
+    for folder in files.run_folders(sweep):
+        if not is_as(folder, _summary(folder)) and not is_as(folder, _config_and_summary(folder)[1]):
+            return None
+    return runs
 
 
 def row_of(config: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:

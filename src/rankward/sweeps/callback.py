@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -11,7 +14,13 @@ from omegaconf import DictConfig
 
 
 class CheckFirst(Callback):
-    """Refuses a single run that cannot start, before Hydra writes its folder (a sweep checks its jobs itself)."""
+    """Refuses a single run that cannot start, before Hydra writes its folder (a sweep checks its jobs itself).
+
+    From then until the run ends, its folder is held for this process.
+    """
+
+    def __init__(self) -> None:
+        self.hold = contextlib.ExitStack()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
@@ -24,7 +33,8 @@ class CheckFirst(Callback):
             from rankward.training.train import check
 
             check(run)
-            claim_folder(config)
+            atexit.register(self.on_run_end)  # an interrupted run has no other end
+            self.hold.enter_context(claim_folder(config))
         except Exception as error:
             if os.environ.get("RANKWARD_TRACEBACK") == "1":
                 traceback.print_exc()
@@ -32,49 +42,60 @@ class CheckFirst(Callback):
 
             raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning
 
+    def on_run_end(self, *_: Any, **kwargs: Any) -> None:
+        """The folder is free again."""
+        with contextlib.suppress(OSError):  # a folder that is gone: the run has said so
+            self.hold.close()
 
-def claim_folder(config: DictConfig) -> None:
-    """Give the run a new folder of its own, or check the one that the command line names.
+
+@contextlib.contextmanager
+def claim_folder(config: DictConfig) -> Any:
+    """Hold a new folder for the run, or the one that the command line names, which is checked.
 
     Where the default folder stands already, as of a run that started in the same second, it is the first of
     `<folder>_2`, `<folder>_3`, ... that does not.
 
     Raises:
-        ConfigError: the folder that was named holds results of another config.
+        ConfigError: the folder that was named holds a run of another config.
+        Busy: another process is at work in that folder, or on the sweep that it belongs to.
         OSError: a folder cannot be made.
     """
-    from pathlib import Path
-
-    from omegaconf import open_dict, read_write
-
-    from rankward.sweeps.folders import fresh
-
-    if any(override.startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra):
-        refuse_others_results(config)
-        return
-    wanted = Path(config.hydra.run.dir)
-    folder = fresh(wanted)
-    if folder != wanted:
-        with read_write(config), open_dict(config):
-            config.hydra.run.dir = str(folder)
-
-
-def refuse_others_results(config: DictConfig) -> None:
-    """Refuse a folder with results of another config, whose config Hydra would replace.
-
-    Raises:
-        ConfigError: the folder, and what differs.
-    """
-    from pathlib import Path
-
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict, read_write
 
     from rankward import results
     from rankward.config.registry import without_hydra
-    from rankward.sweeps.folders import refuse_other
+    from rankward.sweeps.folders import fresh, is_named, refuse_other, usable
 
-    folder = Path(config.hydra.run.dir)
-    if (folder / results.SUMMARY).is_file() or results.checkpoints(folder):
-        resolved = OmegaConf.to_container(without_hydra(config), resolve=True)
-        assert isinstance(resolved, dict)
+    folder = usable(Path(config.hydra.run.dir), "hydra.run.dir")
+    if not is_named("hydra.run.dir", config):
+        folder = fresh(folder)
+        with read_write(config), open_dict(config):
+            config.hydra.run.dir = str(folder)
+        with results.claimed(folder):
+            yield
+        return
+    refuse_run_of_busy_sweep(folder)
+    resolved = OmegaConf.to_container(without_hydra(config), resolve=True)
+    assert isinstance(resolved, dict)
+    folder.mkdir(parents=True, exist_ok=True)
+    with results.claimed(folder):
         refuse_other(folder, {str(key): value for key, value in resolved.items()}, "hydra.run.dir")
+        yield
+
+
+def refuse_run_of_busy_sweep(folder: Path) -> None:
+    """Refuse a run's folder while another process, or a task of a cluster, is at work on its sweep.
+
+    Raises:
+        Busy: the sweep.
+    """
+    from rankward import results
+    from rankward.sweeps.crew import refuse_live
+    from rankward.sweeps.folders import SWEEP
+    from rankward.sweeps.looking import is_held
+
+    sweep = folder.absolute().parent
+    if (sweep / SWEEP).is_file():
+        if is_held(sweep):
+            raise results.Busy(f"{sweep} is in use: another process is at work on it")
+        refuse_live(sweep)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from rankward import results
 from rankward.config import ConfigError, config_hash
 from rankward.config.registry import hashed
@@ -39,14 +41,39 @@ def fresh(folder: Path) -> Path:
         return candidate
 
 
+def is_named(key: str, config: DictConfig) -> bool:
+    """Whether the command line names the folder of this key (`hydra.run.dir`, `hydra.sweep.dir`)."""
+    return any(override.partition("=")[0].lstrip("+~") == key for override in config.hydra.overrides.hydra)
+
+
+def usable(folder: Path, key: str) -> Path:
+    """The folder, where Hydra can take its path as it is: it keeps paths in YAML, and replaces `${` in them.
+
+    Args:
+        key: that has named the folder.
+
+    Raises:
+        ConfigError: a path that is not UTF-8 or contains `${`, or a file of that name.
+    """
+    path = str(folder.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(key, path, "a folder whose path is UTF-8: rename it first") from None
+    if "${" in path:
+        raise ConfigError(key, path, "a folder whose path does not contain ${, which Hydra replaces: rename it first")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(key, str(folder), "a folder: this is a file")
+    return folder
+
+
 def own(folder: Path) -> Path:
     """A folder that was asked for by name: made, or one that is empty or holds a sweep to go on with.
 
     Raises:
-        ConfigError: a file of that name, or a folder that holds something else.
+        ConfigError: a file of that name, a path that is not `usable`, or a folder that holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError("hydra.sweep.dir", str(folder), "a folder: this is a file")
+    usable(folder, "hydra.sweep.dir")
     if (
         folder.is_dir()
         and not (folder / SWEEP).is_file()
@@ -82,13 +109,20 @@ def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.sweep.d
     Raises:
         ConfigError: what stands there would be mixed with what the config makes.
     """
+    differ = ""
     try:
         there = results.read_config(folder, trusted=True)
-    except results.ResultsError:
-        return  # nothing, or torn by a kill before anything else was written
-    if config_hash(there) != config_hash(config):
-        old, new = flat(hashed(there)), flat(hashed(config))
-        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        told = ", ".join(f"{key} is {old.get(key, 'unset')}, not {new.get(key, 'unset')}" for key in keys[:SHOWN])
+        if config_hash(there) != config_hash(config):
+            old, new = flat(hashed(there)), flat(hashed(config))
+            keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+            told = [f"{key} is {old.get(key, 'unset')}, not {new.get(key, 'unset')}" for key in keys[:SHOWN]]
+            differ = f"there {', '.join(told)}"
+    except results.MixedError as error:
+        differ = str(error)
+    except results.ResultsError:  # nothing, or torn by a kill: what else was written says whose it is
+        digest = results.summary_hash(folder)
+        if digest not in (None, config_hash(config)):
+            differ = f"there {results.SUMMARY} has config_hash {digest}"
+    if differ:
         named = folder.parent if key == "hydra.sweep.dir" else folder
-        raise ConfigError(key, str(named), f"a folder without runs of another config: there {told}; take another")
+        raise ConfigError(key, str(named), f"a folder without runs of another config: {differ}; take another")

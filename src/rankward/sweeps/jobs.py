@@ -66,15 +66,20 @@ def fitting(memory: float) -> Callable[[RunConfig], int]:
 
 
 def find_checkpoints(jobs: Sequence[Job], paths: Iterable[Path]) -> None:
-    """Give each job the latest of these checkpoints, which earlier attempts have left, that holds it."""
-    from rankward.training.checkpoints import digests, newest
+    """Give each job the checkpoint, of those that earlier attempts left at these paths, in which it is furthest.
 
-    held: dict[str, Path] = {}
-    found = [each for each in map(newest, paths) if each is not None]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime):  # the latest of a run's is the furthest
-        held |= dict.fromkeys(digests(path), path)
+    Where it is as far in several, it is the one whose runs are the furthest together.
+    """
+    from rankward.training.checkpoints import iterations, newest
+
+    found = [(iterations(path), path) for path in sorted({each for each in map(newest, paths) if each is not None})]
+    held: dict[str, tuple[int, Path]] = {}
+    for reached, path in sorted(found, key=lambda each: sum(each[0].values())):
+        for digest, iteration in reached.items():
+            if digest not in held or iteration >= held[digest][0]:
+                held[digest] = iteration, path
     for job in jobs:
-        job.checkpoint = held.get(job.target.digest)
+        _, job.checkpoint = held.get(job.target.digest, (0, None))
         if job.config.ckpt_path is not None:
             job.checkpoint = Path(job.config.ckpt_path)
 

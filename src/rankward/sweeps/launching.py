@@ -20,7 +20,7 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, fresh, own, refuse_other
+from rankward.sweeps.folders import SWEEP, fresh, is_named, own, refuse_other, usable
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.table import Table, wanted
@@ -121,8 +121,7 @@ class Launching:
             ConfigError, Busy: as `own` and `claimed`.
         """
         wanted = Path(self.config.hydra.sweep.dir)
-        named = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
-        folder = own(wanted) if named else fresh(wanted)
+        folder = own(wanted) if is_named("hydra.sweep.dir", self.config) else fresh(usable(wanted, "hydra.sweep.dir"))
         if folder != wanted:  # another sweep has begun in the same second
             with read_write(self.config), open_dict(self.config):
                 self.config.hydra.sweep.dir = str(folder)
@@ -143,8 +142,7 @@ class Launching:
         if self.table is not None:
             self.table.refuse_other(folder)
             return
-        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        if subdir != "${hydra.job.num}":
+        if not self._is_numbered():
             return  # each job looks for itself
         wrong: dict[int, str] = {}
         for number, (_, resolved) in enumerate(self.checked):
@@ -153,6 +151,12 @@ class Launching:
             except ConfigError as error:
                 wrong[number] = str(error)
         self._refuse(wrong, [job for job, _ in self.checked])
+
+    def _is_numbered(self) -> bool:
+        """Whether jobs' folders are named by their numbers, and Hydra leaves their configs there."""
+        hydra = self.config.hydra
+        subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+        return bool(subdir == "${hydra.job.num}" and hydra.output_subdir == ".hydra")
 
     def launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
         """Run jobs, numbered on from those before; failures are kept for the end."""
@@ -183,6 +187,8 @@ class Launching:
             SweepError: jobs that failed, or a table or figure that could not be made.
         """
         lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
+        if gone := self._gone(folder):
+            lines.append(_told(gone, self.jobs) + "the folder was deleted or moved before the sweep ended")
         try:
             if self.batches is not None and self.batches.crew.away:
                 say(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
@@ -192,6 +198,14 @@ class Launching:
             lines.append(explain(error)[0])
         if lines:
             raise SweepError(lines, code=1)
+
+    def _gone(self, folder: Path) -> list[int]:
+        """Jobs that have not failed, and whose folder is not there or has lost its config."""
+        if not self.own_program or self.table is not None or not self._is_numbered():
+            return []
+        failed = {number for numbers in self.failed.values() for number in numbers}
+        there = {path.name for path in results.run_folders(folder)}
+        return [number for number in range(len(self.jobs)) if number not in failed and str(number) not in there]
 
 
 def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.config.build import refuse_blocked
 from rankward.config.overrides import in_quotes, unquoted
-from rankward.sweeps.folders import SWEEP
+from rankward.sweeps.folders import SWEEP, usable
 
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
 COMMAND_LINE = "command-line"  # the provider of a `--config-dir`
@@ -28,9 +28,10 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
             all that the old one was told.
 
     Raises:
-        ConfigError: neither stands there, or an override that moves the folder.
+        ConfigError: neither stands there, an override that moves the folder, or a name that Hydra cannot take.
         ResultsError: what stands there cannot be read.
     """
+    usable(folder, "resume")
     sweep = folder / SWEEP
     if not sweep.is_file() and not (folder / HYDRA).is_file():
         raise ConfigError("resume", str(folder), f"the folder of a sweep (with {SWEEP}) or of a run (with {HYDRA})")
@@ -38,14 +39,15 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
     task, own, sources = _stored(path)
     key = "hydra.sweep.dir" if sweep.is_file() else "hydra.run.dir"
     ours = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=", "hydra.launcher.dry_run=")
-    if moved := [override for override in more if override.startswith(ours[:2])]:
+    if moved := [override for override in more if override.lstrip("+~").startswith(ours[:2])]:
         raise ConfigError("resume", moved[0], "no other folder: results stay where they are")
     dropped = {override.partition("=")[0] for override in more}
     launcher = ("hydra/launcher=", "hydra.launcher.") if "hydra/launcher" in dropped else ()
     given = [
         override
         for override in (*task, *own)
-        if not override.startswith((*ours, *launcher)) and override.partition("=")[0].lstrip("+~") not in dropped
+        if not override.lstrip("+~").startswith((*ours, *launcher))
+        and override.partition("=")[0].lstrip("+~") not in dropped
     ]
     sources = [f"--config-dir={source}" for source in sources]
     return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}={in_quotes(folder.absolute())}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from rankward.terminal import say
 STATES = (DONE, RUNNING, PENDING, STOPPED)
 INTERRUPTED = "interrupted; a checkpoint has what was done"
 KILLED = "its process has ended before it was complete"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 SHOWN = 20  # tasks or failures that are told one by one
 
 
@@ -66,9 +68,14 @@ def tell_status(sweep: Path) -> int:
             say(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}{where}")
         if not live and not here:
             say(f"  rankward resume {sweep} starts what is missing")
-    if not live and not here:
-        with results.claimed(sweep):
-            _gather(sweep, states)
+    if not live and not here and DONE in states.values() and results.read_runs(sweep) is None:
+        try:
+            with results.claimed(sweep):
+                _gather(sweep, states)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            say(f"  its table is out of date, and cannot be written here: {error}")
     return 1 if counts[STOPPED] else 0
 
 
@@ -86,15 +93,11 @@ def _tell_table(sweep: Path) -> int:
 
 
 def _gather(sweep: Path, states: Mapping[str, str]) -> None:
-    """Table and figures, unless they are there already and no run has been written since."""
+    """Table and figures of the runs as they are now."""
     from rankward.sweeps.finish import finish
 
-    written = [sweep / run / results.SUMMARY for run, state in states.items() if state == DONE]
-    table = sweep / results.RUNS
-    if not written or (table.is_file() and table.stat().st_mtime >= max(path.stat().st_mtime for path in written)):
-        return
-    if len(written) == len(states):
-        drop_checkpoints(sweep, {results.read_summary(path.parent)["config_hash"] for path in written})
+    if all(state == DONE for state in states.values()):
+        drop_checkpoints(sweep, {results.read_summary(sweep / run)["config_hash"] for run in states})
     wanted, wandb = _closing(sweep)
     known = [name for name in wanted if name in figures.names()]
     finish(sweep, known, wandb)

@@ -52,17 +52,29 @@ class Checkpoints(pl.Callback):
 
 
 class LogRows(pl.Callback):
-    """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on."""
+    """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on.
+
+    The latest row waits: if it is the last, more is measured of it, and `train` logs it.
+    """
 
     def __init__(self, log: RunLog) -> None:
         self.run_log = log
+        self.waiting: dict[str, np.ndarray] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: EnsembleModule) -> None:  # type: ignore[override]
         for part in pl_module.trace.parts():
-            self.run_log.rows(part)
+            self._log(part)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: EnsembleModule, *_: Any) -> None:  # type: ignore[override]
-        self.run_log.rows(pl_module.last_rows)
+        self._log(pl_module.last_rows)
+
+    def _log(self, rows: dict[str, np.ndarray]) -> None:
+        """Log what waits and all of these rows but the last, which waits: it may be the run's, with more columns."""
+        if not rows:
+            return
+        self.run_log.rows(self.waiting)
+        self.run_log.rows({name: column[:-1] for name, column in rows.items()})
+        self.waiting = {name: column[-1:] for name, column in rows.items()}
 
 
 class ProgressLine(pl.Callback):

@@ -98,6 +98,16 @@ def digests(path: Path) -> list[str]:
     return list(content_of(path).get(HASHES, []))
 
 
+def iterations(path: Path) -> dict[str, int]:
+    """How far each run that a checkpoint holds is in it, by config hash; nothing where it cannot be read."""
+    try:
+        content = _load(path)
+        reached = content["state_dict"]["progress_iteration"].tolist()
+    except (ConfigError, KeyError, AttributeError):
+        return {}
+    return dict(zip(content[HASHES], reached, strict=True))
+
+
 @contextlib.contextmanager
 def part_of(path: Path, wanted: Sequence[str]) -> Iterator[Path]:
     """A checkpoint of just the runs with the wanted hashes, in that order: the file itself, or one beside it.

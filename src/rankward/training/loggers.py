@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,10 @@ class RunLog:
             raise
 
     def rows(self, trace: Mapping[str, np.ndarray]) -> None:
-        """Log every row of a trace; its iteration is the step of loggers that have one."""
+        """Log every row of a trace; its iteration is the step of loggers that have one.
+
+        A bound is logged where it says something: whether it has a column does not depend on other runs.
+        """
         names = [name for name in trace if name != "run"]
         count = len(trace["iteration"]) if trace else 0
         for first in range(0, count, SAVED):  # numbers of Python's take many times the room of an array's
@@ -75,7 +79,8 @@ class RunLog:
 
     def _rows(self, names: Sequence[str], columns: Sequence[list[Any]]) -> None:
         for values in zip(*columns, strict=True):
-            row = dict(zip(names, values, strict=True))
+            named = zip(names, values, strict=True)
+            row = {name: value for name, value in named if value == value or not name.startswith("bound/")}
             for logger in self.loggers:
                 run = _wandb(logger)
                 if run is not None:
@@ -194,6 +199,7 @@ def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
+    _keep_from_home(folder.resolve() / WANDB)
     name = hashlib.sha256(identity.encode()).hexdigest()[:12]
     for stale in folder.glob(f"{WANDB}/offline-run-*-{name}"):
         shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
@@ -217,6 +223,25 @@ def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
     )
 
 
+def _keep_from_home(folder: Path) -> None:
+    """Have W&B keep its own files in the folder where it cannot write below the user's home.
+
+    They stay: `wandb sync` takes tables of an offline run from there.
+    """
+    from wandb.env import get_cache_dir, get_data_dir
+
+    for name, place in (("WANDB_DATA_DIR", get_data_dir), ("WANDB_CACHE_DIR", get_cache_dir)):
+        if name not in os.environ and not _is_writable(Path(place())):
+            os.environ[name] = str(folder)
+
+
+def _is_writable(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
+    return False
+
+
 def _finish(run: Any, *, failed: bool) -> None:
     """Close a run of W&B's. Where its process could not write the run's file it goes on without a word, so look."""
     file = Path(run.settings.sync_file)
@@ -227,7 +252,8 @@ def _finish(run: Any, *, failed: bool) -> None:
 
 def _tags(run: RunConfig) -> list[str]:
     names = {group: setting(getattr(run, group), "name") for group in ("factorization", "init", "observations")}
-    return [f"depth={setting(run.depth, 'layers')}", *(f"{group}={name}" for group, name in names.items())]
+    tags = [f"depth={setting(run.depth, 'layers')}", *(f"{group}={name}" for group, name in names.items())]
+    return [tag[:64] for tag in tags]  # W&B takes no longer ones
 
 
 def _wandb(logger: Logger) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
@@ -237,10 +238,21 @@ class Leavings:
     ) -> None:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.whole_trace()
+        self.every_row = set(module.trace.names)  # columns; of last rows alone there may be more
         self.traces = _by_run(self.trace, len(digests))
+        for run in torch.nonzero(module.progress.status == Status.RUNNING).flatten().tolist():  # it has no last row
+            self.traces[run] = {name: column for name, column in self.traces[run].items() if name in self.every_row}
         self.final = [factor.detach().cpu() for factor in module.factors]
         self.products = final_products(module)
         self.results = [RunResult(target.folder, self.summary(index)) for index, target in enumerate(targets)]
+
+    def rows_before_last(self, index: int) -> dict[str, np.ndarray]:
+        """All rows of a run but the last, with the columns that they have when it trains alone."""
+        return {name: column[:-1] for name, column in self.traces[index].items() if name in self.every_row}
+
+    def last_row(self, index: int) -> dict[str, np.ndarray]:
+        """A run's last row."""
+        return {name: column[-1:] for name, column in self.traces[index].items()}
 
     def leave(self, index: int, log: RunLog | None, write: bool) -> RunResult:
         """Close a run's loggers, then write its files: where its summary stands it has been logged as well.
@@ -249,12 +261,13 @@ class Leavings:
 
         Args:
             index: of the run.
-            log: that has had the run's rows while it trained; None where its loggers have yet to be opened.
+            log: that has had the run's rows but the last while it trained; None where its loggers are not open yet.
             write: whether to write files; without them only `log` is closed.
         """
         result, run = self.results[index], self.module.ensemble.runs[index]
         try:
             if log is not None:
+                log.rows(self.last_row(index))
                 log.close(result.summary, failed=result.failed)
             elif write and run.logger:
                 self._log(index)
@@ -272,7 +285,8 @@ class Leavings:
         result, failed = self.results[index], True
         log = RunLog(self.module.ensemble.runs[index], self.targets[index])
         try:
-            log.rows(self.traces[index])
+            log.rows(self.rows_before_last(index))
+            log.rows(self.last_row(index))
             failed = result.failed
         finally:
             log.close(result.summary, failed=failed)
