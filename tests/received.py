@@ -6,6 +6,7 @@ import numpy as np
 import yaml
 
 from rankward import results
+from rankward.config import config_hash
 
 CONFIG = {"depth": {"name": "2", "layers": 2}, "init": {"name": "balanced", "scale": 0.1}, "seed": 0, "logger": {}}
 
@@ -22,11 +23,12 @@ def received(folder: Path, runs: int = 2, stored=(), config=None, **top) -> Path
     for job in range(runs):
         run = folder / str(job)
         trace = {"iteration": np.arange(5), "loss": loss, "norm/nuclear": 1 / loss, "rank/effective": 1 + loss}
-        summary = {"status": "converged", "iterations": 4, "config_hash": str(job), "metrics": {"loss": 1e-4}}
-        results.write_run(run, trace=trace, factors={"a": np.zeros(1)}, summary=summary)
-        (run / ".hydra").mkdir()
+        (run / ".hydra").mkdir(parents=True)
         own = yaml.safe_dump(CONFIG | (config or {}) | {"seed": job})
         (run / ".hydra" / "config.yaml").write_text(own)
+        digest = config_hash(results.read_config(run))
+        summary = {"status": "converged", "iterations": 4, "config_hash": digest, "metrics": {"loss": 1e-4}}
+        results.write_run(run, trace=trace, factors={"a": np.zeros(1)}, summary=summary)
         (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*stored, f"seed={job}"]))
     hydra = {"overrides": {"task": [*stored, "seed=0,1"], "hydra": []}, "runtime": {"config_sources": []}}
     (folder / "multirun.yaml").write_text(yaml.safe_dump({"hydra": hydra, **CONFIG, "figures": [], **top}))

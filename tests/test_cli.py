@@ -275,7 +275,8 @@ def test_ctrl_c_while_python_still_imports_is_one_line(tmp_path):
     source = str(Path(rankward.__file__).parents[1])
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), source])}
     command = [sys.executable, "-m", "rankward", "logger=none"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(command, cwd=tmp_path / "work", env=env, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "rankward: interrupted\n")
     scripts = tomllib.loads((CONFIG_FOLDER.parent / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"rankward": "rankward.__main__:main"}  # the installed script goes the same way

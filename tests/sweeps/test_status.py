@@ -91,6 +91,6 @@ def test_a_run_goes_on_from_where_it_is_furthest_whatever_the_files_times(tmp_pa
     (tmp_path / "torn" / results.CHECKPOINT).write_bytes(b"PK")
     config, _ = composed()
     jobs = [Job(number, config, SimpleNamespace(digest=digest)) for number, digest in enumerate("xyzw")]
-    find_checkpoints(jobs, list(tmp_path.iterdir()))
+    find_checkpoints(jobs, [folder / results.CHECKPOINT for folder in tmp_path.iterdir()])
     # y is as far in a and b; b's runs are further together
     assert [job.checkpoint and job.checkpoint.parent.name for job in jobs] == ["b", "b", "a", None]

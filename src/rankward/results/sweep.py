@@ -70,14 +70,19 @@ def read_runs(sweep: Path) -> pl.DataFrame | None:
 
     A run is compared by its summary's status, iterations, seconds and config hash. Runs of the table whose folders are
     not there (any more) are taken from it.
+
+    Raises:
+        ResultsError: a torn table.
     """
     import polars as pl
 
-    try:
-        runs = pl.read_parquet(sweep / files.RUNS, glob=False)
-        names = runs["run"].cast(pl.String).to_list()
-    except (OSError, pl.exceptions.PolarsError):
-        return None  # no table, or a torn one
+    table = sweep / files.RUNS
+    if not table.is_file():
+        return None
+    runs = files.read_frame(table)
+    if "run" not in runs.columns:
+        return None
+    names = runs["run"].cast(pl.String).to_list()
     rows = dict(zip(names, runs.select(key for key in IDENTITY if key in runs.columns).to_dicts(), strict=True))
 
     def is_as(folder: Path, summary: Mapping[str, Any]) -> bool:

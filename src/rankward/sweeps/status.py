@@ -68,7 +68,7 @@ def tell_status(sweep: Path) -> int:
             say(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}{where}")
         if not live and not here:
             say(f"  rankward resume {sweep} starts what is missing")
-    if not live and not here and DONE in states.values() and results.read_runs(sweep) is None:
+    if not live and not here and DONE in states.values() and not _is_gathered(sweep):
         try:
             with results.claimed(sweep):
                 _gather(sweep, states)
@@ -90,6 +90,15 @@ def _tell_table(sweep: Path) -> int:
     if look.counts.get(STOPPED):
         say(f"  rankward resume {sweep} goes on with what is not done")
     return 1 if look.counts.get(STOPPED) else 0
+
+
+def _is_gathered(sweep: Path) -> bool:
+    """Whether the table has every run as it is now; a line says so where it is torn."""
+    try:
+        return results.read_runs(sweep) is not None
+    except results.ResultsError as error:
+        say(f"  {error}; it is made again")
+        return False
 
 
 def _gather(sweep: Path, states: Mapping[str, str]) -> None:
