@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rankward.config import DataError
-from rankward.observations import EntryMask, Sensing, from_file
+from rankward.observations import EntryMask, Sensing, entry_mask, from_file
 
 AUTHORS = Path(__file__).parents[3] / "shared" / "data" / "completion_2x2_w_1_1_0.pt"
 
@@ -135,6 +135,26 @@ def test_pt_sensing_matrices(tmp_path):
     torch.save({"A": torch.ones(2, 2, 3), "y": torch.tensor([1.0, 2.0])}, path)
     made = from_file(str(path))
     assert isinstance(made, Sensing) and made.count == 2
+
+
+@pytest.mark.parametrize(("matrices", "values"), [(3, 2), (2, 3), (3, 1), (1, 3), (3, 0)])
+@pytest.mark.parametrize("ending", ["pt", "npz"])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_as_many_sensing_matrices_as_values(tmp_path, matrices, values, ending, one_hot):
+    stack = np.eye(6)[:matrices].reshape(matrices, 2, 3) if one_hot else np.ones((matrices, 2, 3))
+    path = tmp_path / f"seen.{ending}"
+    if ending == "pt":
+        torch.save({"A": torch.from_numpy(stack), "y": torch.ones(values)}, path)
+    else:
+        np.savez(path, A=stack, y=np.ones(values))
+    told(path, rf"`A` holds {matrices} sensing matrices, `y` {values} values; they must agree")
+    told(path, "they must agree", count=1)
+
+
+@pytest.mark.parametrize("values", [1, 2, 4])
+def test_as_many_places_as_values(values):
+    with pytest.raises(DataError, match=f"observations: 3 places but {values} values; they must agree"):
+        entry_mask((2, 3), np.arange(3), np.ones(values))
 
 
 def told(path, words, **more):

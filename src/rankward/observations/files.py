@@ -194,6 +194,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         matrices, values = array("A"), array("y").reshape(-1)
         if matrices.ndim != 3:
             raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d']")
+        if len(matrices) != len(values):
+            raise DataError(f"`A` holds {len(matrices)} sensing matrices, `y` {len(values)} values; they must agree")
         truth = array("target_matrix") if "target_matrix" in arrays else None
         kept = slice(_first(count, len(values)))
         return Sensing(matrices[kept], values[kept], truth).simplified()
