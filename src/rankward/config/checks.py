@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rankward.config.errors import ConfigError, nearest
 
 GIB = 2**30
+LARGEST = 2**63  # no integer of 64 bits is as large
 
 
 def positive(key: str, value: float) -> None:
@@ -24,9 +25,11 @@ def finite(key: str, value: float) -> None:
 
 
 def at_least(key: str, value: int, least: int) -> None:
-    """An integer of at least `least`."""
+    """An integer of at least `least` that 64 bits hold."""
     if value < least:
         raise ConfigError(key, value, f"an integer of at least {least}")
+    if value >= LARGEST:
+        raise ConfigError(key, value, "an integer below 2^63")
 
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -6,7 +6,8 @@ Nothing heavy is imported here: a wrong setting is told in a fraction of a secon
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -84,6 +85,9 @@ class RunConfig:
         self._check_record()
         if self.checkpoint.seconds is not None:
             positive("checkpoint.seconds", self.checkpoint.seconds)
+        for name, node in self.logger.items():
+            if not (is_dataclass(node) or isinstance(node, Mapping)):
+                raise ConfigError(f"logger.{name}", node, "a logger's settings (logger=none is for no logger)")
         self._check_groups()
 
     @property

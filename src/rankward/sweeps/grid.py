@@ -23,9 +23,9 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from rankward.config import CONFIG_FOLDER, ConfigError
+from rankward.config import ConfigError
 from rankward.config.checks import at_least
-from rankward.config.overrides import numbered_groups, quoted, spaced
+from rankward.config.overrides import quoted, spaced
 from rankward.sweeps.launching import Launching
 
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
@@ -82,14 +82,13 @@ class GridSearch:
         params = self._axes([f"{key}={_text(value)}" for key, value in self.params.items() if key not in given])
         paired = [self._paired("hydra.sweeper.zip", keys, yaml.safe_load(values)) for keys, values in self._zips()]
         taken = given.keys() | {key for axis in paired for key, _ in axis[0]}
-        groups = numbered_groups(CONFIG_FOLDER)
         jobs: list[list[str]] = []
         for index, grid in enumerate(self.grids):
             axes = [_without(axis, taken) for axis in self._grid(index, grid)]
             own = {key for axis in axes for choice in axis for key, _ in choice}
             crossed = [axis for key, axis in (params | given).items() if key not in own]
             for choice in itertools.product(*(axis for axis in [*crossed, *paired, *axes] if axis)):
-                jobs.append([quoted(f"{key}={value}", groups) for part in choice for key, value in part])
+                jobs.append([quoted(f"{key}={value}") for part in choice for key, value in part])
         return jobs
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
