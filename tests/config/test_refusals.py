@@ -1,5 +1,7 @@
 """Values of another kind than a key takes: one line that names the key, whatever the value is."""
 
+import re
+
 import pytest
 
 from in_process import assert_refused, command_line
@@ -59,3 +61,52 @@ def test_what_a_group_takes_is_still_taken(tmp_path):
     for arguments in (["logger=[csv,tensorboard]"], ["logger=none"], ["lr={eta:1}"], [f"seed={2**63 - 1}"]):
         ended = command_line(*arguments, cwd=tmp_path)
         assert ended.code == 0 and ended.err == "", ended
+
+
+GIB = r"it needs [\d,.e+]+ GiB, this machine has [\d.]+ GiB"
+TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "observations=random_matrix observations.dims=[1000000,1000000]",
+        "observations=dimensions observations.dims=[99999999999999999999,3]",
+        f"observations=random_matrix observations.dims=[{'9' * 400},3]",
+        f"{TENSOR} observations.dims=[{','.join(['4'] * 25)}]",
+        "observations=sensing observations.dims=[1000,1000] observations.count=100000",
+        "depth=2 factorization.hidden=1000000000",
+        "depth=2 factorization.hidden=[1000000000]",
+        "observations=random_matrix observations.dims=[1000,1000] depth.layers=9000",
+        f"{TENSOR} factorization.components=1000000000",
+        "-m --dry-run seed=range(0,10000000000)",
+        "-m --dry-run seed=shuffle(range(0,10000000000))",
+        "-m --dry-run stop_loss=range(0,1,1e-12)",
+        "-m --dry-run lr.eta=geomspace(1e-3,1,1000) seed=range(0,100000000)",
+        "-m --dry-run init.scale=geomspace(1,2,99999999999)",
+        "init.scale=linspace(1,2,99999999999)",
+    ],
+)
+def test_memory_is_told_before_it_is_taken(tmp_path, arguments):
+    ended = command_line(*arguments.split(), cwd=tmp_path)
+    key = arguments.split()[-1].partition("=")[0]
+    assert_refused(ended, f"rankward: {key}: ", " is not allowed; expected less: it needs ")
+    assert re.search(GIB + "$", ended.err.strip()), ended.err
+    assert ended.seconds < 10
+
+
+def test_what_cannot_start_in_time_is_told(tmp_path):
+    axes = ",".join(["2"] * 30)
+    assert_refused(
+        command_line("depth.layers=1000000", cwd=tmp_path),
+        "depth.layers: 1000000 is not allowed; expected at most 10,000",
+    )
+    assert_refused(
+        command_line(*TENSOR.split(), f"observations.dims=[{axes}]", cwd=tmp_path), "integers of at least 1, 25 at most"
+    )
+
+
+def test_memory_of_a_file_s_factors_is_told_too(tmp_path):
+    (tmp_path / "seen.csv").write_text("0,0,1\n1,1,2\n")
+    arguments = ["observations=file", "observations.path=seen.csv", "depth=2", "factorization.hidden=1000000000"]
+    assert_refused(command_line(*arguments, cwd=tmp_path), "factorization.hidden: 1000000000", "GiB")

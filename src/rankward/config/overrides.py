@@ -7,11 +7,14 @@ import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from rankward.config.checks import fits_memory
 from rankward.config.errors import ConfigError
 from rankward.config.folder import choices
 
 DIGITS = 30  # of an integer that is written out
+VALUE_BYTES = 5000  # of a number in a list, while Hydra parses it
 LISTS = ("logger", "experiment")  # groups that take several choices at once
+
 
 def quoted(override: str) -> str:
     """`depth=3` as `depth='3'`: a group's choice is a name, and never a number or null; other overrides as they are.
@@ -129,6 +132,7 @@ def spaced(override: str) -> str:
         positive = "positive " if kind == "geomspace" else ""
         allowed = f"{kind}(first,last,count): two {positive}numbers and an integer"
         raise ConfigError(key, value, allowed) from None
+    fits_memory(key, value, VALUE_BYTES * count)
     shares = [i / max(1, count - 1) for i in range(count)]
     if kind == "linspace":
         return f"{key}=" + ",".join(f"{first + (last - first) * share:.6g}" for share in shares)

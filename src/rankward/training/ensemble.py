@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, setting
+from rankward.config.checks import ENTRY_BYTES
+from rankward.config.schema import FACTOR_BYTES
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
 from rankward.dynamics.products import product_of
 from rankward.factorizations import Factorization
@@ -235,7 +237,7 @@ def bytes_a_run(run: RunConfig) -> int:
     measurement = observed(run)
     factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
-    return 8 * (16 * factors + 8 * prod(measurement.dims) + 2 * operator + 100_000)
+    return FACTOR_BYTES * factors + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
 
 
 def observed(run: RunConfig) -> Measurement:
@@ -272,6 +274,7 @@ def _observed(node: _Node, state: object) -> Measurement:
 
 
 def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
+    run.check_memory(measurement.dims)
     layers = setting(run.depth, "layers", 1)
     made: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
     return made
