@@ -1,6 +1,9 @@
 """Observations from files, whole, torn and foreign."""
 
+import io
 import pickle
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 import torch
 
 from rankward.config import DataError
-from rankward.observations import EntryMask, Sensing, from_file
+from rankward.observations import EntryMask, Sensing, entry_mask, from_file
 
 AUTHORS = Path(__file__).parents[3] / "shared" / "data" / "completion_2x2_w_1_1_0.pt"
 
@@ -135,6 +138,26 @@ def test_pt_sensing_matrices(tmp_path):
     torch.save({"A": torch.ones(2, 2, 3), "y": torch.tensor([1.0, 2.0])}, path)
     made = from_file(str(path))
     assert isinstance(made, Sensing) and made.count == 2
+
+
+@pytest.mark.parametrize(("matrices", "values"), [(3, 2), (2, 3), (3, 1), (1, 3), (3, 0)])
+@pytest.mark.parametrize("ending", ["pt", "npz"])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_as_many_sensing_matrices_as_values(tmp_path, matrices, values, ending, one_hot):
+    stack = np.eye(6)[:matrices].reshape(matrices, 2, 3) if one_hot else np.ones((matrices, 2, 3))
+    path = tmp_path / f"seen.{ending}"
+    if ending == "pt":
+        torch.save({"A": torch.from_numpy(stack), "y": torch.ones(values)}, path)
+    else:
+        np.savez(path, A=stack, y=np.ones(values))
+    told(path, rf"`A` holds {matrices} sensing matrices, `y` {values} values; they must agree")
+    told(path, "they must agree", count=1)
+
+
+@pytest.mark.parametrize("values", [1, 2, 4])
+def test_as_many_places_as_values(values):
+    with pytest.raises(DataError, match=f"observations: 3 places but {values} values; they must agree"):
+        entry_mask((2, 3), np.arange(3), np.ones(values))
 
 
 def told(path, words, **more):
@@ -276,7 +299,10 @@ def test_ids_from_one_beyond_the_size_and_ids_with_gaps_are_told(tmp_path):
     (tmp_path / "seen.csv").write_text("0,1,5\n2,3,3\n")
     told(tmp_path / "seen.csv", r"entry \(2, 3\) lies outside of a 2x3 matrix$", dims=[2, 3])
     (tmp_path / "seen.csv").write_text("881250949,242000,3\n1,2,3\n")
-    told(tmp_path / "seen.csv", "a 881250950x242001 matrix does not fit this machine's memory")
+    told(
+        tmp_path / "seen.csv",
+        "a 881250950x242001 matrix does not fit into memory: it needs 12,711,501.8 GiB, this machine has .* GiB",
+    )
 
 
 def test_an_array_of_lines_is_not_taken_for_a_matrix(tmp_path):
@@ -302,3 +328,94 @@ def test_arrays_that_change_places_or_hold_no_places(tmp_path):
     told(tmp_path / "seen.npz", "`mask` holds nan")
     torch.save({"target_tensor": torch.ones(2, 2, 2), "train_indices_order": [0.5, 1]}, tmp_path / "seen.pt")
     told(tmp_path / "seen.pt", "`train_indices_order` holds a number that is not an integer")
+
+
+TOO_LARGE = r"does not fit into memory: it needs [\d,.]+ GiB, this machine has [\d.]+ GiB"
+
+
+def header(shape) -> bytes:
+    """A .npy file's beginning, and nothing of its array."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def test_the_size_of_an_array_is_read_from_its_header(tmp_path):
+    (tmp_path / "seen.npy").write_bytes(header((10**6, 10**6)))
+    told(tmp_path / "seen.npy", r"the array of shape \[1000000, 1000000\] " + TOO_LARGE)
+    (tmp_path / "seen.npy").write_bytes(header((30, 30)) + bytes(100))
+    told(tmp_path / "seen.npy", r"the array of shape \[30, 30\] is longer than the file")
+    (tmp_path / "seen.npy").write_bytes(header((10**6, 10**6))[:20])
+    told(tmp_path / "seen.npy", "it may be torn")
+    np.save(tmp_path / "seen.npy", np.ones((2, 2)))
+    (tmp_path / "truth.npy").write_bytes(header((10**6, 10**6)))
+    with pytest.raises(DataError, match=r"observations\.ground_truth: .*" + TOO_LARGE):
+        from_file(str(tmp_path / "seen.npy"), ground_truth=str(tmp_path / "truth.npy"))
+
+
+@pytest.fixture
+def small_machine(monkeypatch):
+    """A machine of 8 MiB; no test may take more than it would have."""
+    monkeypatch.setattr("rankward.config.checks.machine_memory", lambda: 2.0**23)
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
+
+
+@pytest.mark.parametrize("name", ["mask", "A", "target_tensor"])
+def test_a_small_file_of_a_large_array_is_not_unpacked(tmp_path, small_machine, name):
+    beside = {"mask": "values", "A": "y", "target_tensor": "train_indices_order"}[name]
+    with zipfile.ZipFile(tmp_path / "seen.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, rows in ((name, 2000), (beside, 2)):
+            with archive.open(f"{member}.npy", "w") as stream:
+                stream.write(header((rows, 100, 20)))
+                for _ in range(rows):
+                    stream.write(bytes(16_000))
+    assert (tmp_path / "seen.npz").stat().st_size < 2**18
+    told(tmp_path / "seen.npz", rf"`{name}` of shape \[2000, 100, 20\] " + TOO_LARGE)
+
+
+def test_an_archive_s_other_arrays_are_left_alone(tmp_path, small_machine):
+    np.savez(tmp_path / "seen.npz", values=WHOLE)
+    with zipfile.ZipFile(tmp_path / "seen.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("more.npy", header((10**6, 10**6)))
+    assert from_file(str(tmp_path / "seen.npz")).count == 4
+
+
+def test_a_tensor_that_repeats_one_number_is_not_written_out(tmp_path):
+    torch.save({"values": torch.ones(1).expand(10**6, 10**6)}, tmp_path / "seen.pt")
+    told(tmp_path / "seen.pt", r"`values` of shape \[1000000, 1000000\] " + TOO_LARGE)
+
+
+def test_records_of_a_pt_are_not_unpacked(tmp_path, small_machine):
+    with (
+        zipfile.ZipFile(tmp_path / "seen.pt", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("seen/data/0", "w") as stream,
+    ):
+        for _ in range(2**5):
+            stream.write(bytes(2**20))
+    told(tmp_path / "seen.pt", "what it holds " + TOO_LARGE)
+
+
+def test_tensors_that_are_not_plain_numbers(tmp_path):
+    kinds = [torch.eye(2).to_sparse(), torch.eye(2, dtype=torch.complex64), torch.eye(2).bfloat16(), [[1.0], [1, 2]]]
+    for values in kinds:
+        torch.save({"values": values}, tmp_path / "seen.pt")
+        told(tmp_path / "seen.pt", "`values` (is a torch.* tensor|holds no numbers)")
+    torch.save({"values": torch.nn.Parameter(torch.eye(2))}, tmp_path / "seen.pt")
+    assert from_file(str(tmp_path / "seen.pt")).count == 4
+
+
+def test_a_csv_s_lines_and_indices_are_told_before_they_are_held(tmp_path, small_machine):
+    (tmp_path / "seen.csv").write_text("0,0,1\n9000000000,1,2\n")
+    told(tmp_path / "seen.csv", "a 9000000001x2 matrix " + TOO_LARGE)
+    (tmp_path / "seen.csv").write_text(f"0,0,1\n{10**25},1,2\n")
+    told(tmp_path / "seen.csv", rf"a {10**25 + 1}x2 matrix " + TOO_LARGE.replace("[\\d,.]", "[\\de+.]"))
+    with (tmp_path / "seen.csv").open("w") as lines:
+        for _ in range(100_000):
+            lines.write("0,0,1\n")
+    told(tmp_path / "seen.csv", "a text of 600,000 bytes " + TOO_LARGE)
+    (tmp_path / "seen.csv").write_text("0,0," + "1" * 140_000)
+    told(tmp_path / "seen.csv", "not a text file of values")

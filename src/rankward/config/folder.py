@@ -1,7 +1,23 @@
-"""Where the YAML files of the config groups stand."""
+"""Where the YAML files of the config groups stand, and the choices that they are."""
 
+import functools
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 # The wheel carries the configs inside the package, a checkout has them at its top.
 CONFIG_FOLDER = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+
+
+@functools.cache
+def choices() -> dict[str, list[str]]:
+    """The names of each group's choices.
+
+    Example:
+        >>> choices()["depth"]
+        ['1', '2', '3', '4', '5', '6']
+    """
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(CONFIG_FOLDER.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }

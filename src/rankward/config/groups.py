@@ -21,6 +21,7 @@ from rankward.config.checks import (
 from rankward.config.errors import ConfigError
 
 ACCELERATORS = ("cpu", "gpu", "auto")
+LAYERS = 10_000  # a run of so many 2x2 layers takes half a minute before its first step
 DETERMINANTS = ("any", "positive", "negative")
 
 # ---------------------------------------------------------------- factorization and depth
@@ -66,6 +67,8 @@ class Depth:
 
     def __post_init__(self) -> None:
         at_least("depth.layers", self.layers, 1)
+        if self.layers > LAYERS:
+            raise ConfigError("depth.layers", self.layers, f"at most {LAYERS:,} layers: more take minutes to start")
 
 
 # ---------------------------------------------------------------- learning rate
@@ -222,8 +225,6 @@ class RandomTensor(RandomTruth):
 
     def _check_dims(self) -> None:
         tensor_dims("observations.dims", self.dims)
-        # The truth, the draw, noise, values and the product, of eight bytes an entry, and masks.
-        fits_memory("observations.dims", self.dims, 64 * math.prod(self.dims))
 
     def _limit(self) -> str:
         return "the product of all dimensions but the largest"
@@ -235,6 +236,8 @@ class Sensing(RandomTruth):
 
     def _check_count(self) -> None:
         at_least("observations.count", self.count, 1)
+        # The draw and what is divided from it, copies for the ensemble and for the engine, of 8 bytes a number.
+        fits_memory("observations.count", self.count, 40 * self.count * math.prod(self.dims))
 
 
 @dataclass

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from rankward.config.checks import fits_memory
 from rankward.config.errors import ConfigError
+from rankward.config.folder import choices
+
+DIGITS = 30  # of an integer that is written out
+VALUE_BYTES = 5000  # of a number in a list, while Hydra parses it
+LISTS = ("logger", "experiment")  # groups that take several choices at once
 
 
-def numbered_groups(config_folder: Path) -> set[str]:
-    """Groups with a choice whose name is a number."""
-    return {file.parent.name for file in config_folder.glob("*/*.yaml") if file.stem.isdigit()}
+def quoted(override: str) -> str:
+    """`depth=3` as `depth='3'`: a group's choice is a name, and never a number or null; other overrides as they are.
 
-
-def quoted(override: str, groups: set[str]) -> str:
-    """`depth=3` as `depth='3'`, where depth is one of `groups`; any other override as it is.
+    Raises:
+        ConfigError: a list of choices for a group that takes one.
 
     Example:
-        >>> quoted("depth=3", {"depth"}), quoted("seed=3", {"depth"}), quoted("depth=2,3", {"depth"})
-        ("depth='3'", 'seed=3', 'depth=2,3')
+        >>> quoted("depth=3"), quoted("seed=3"), quoted("depth=2,3"), quoted("logger=[csv,3]")
+        ("depth='3'", 'seed=3', 'depth=2,3', "logger=[csv,'3']")
     """
     key, _, value = override.partition("=")
-    return f"{key}='{value}'" if key in groups and re.fullmatch(r"-?\d+", value) else override
+    group = key.lstrip("+").partition("@")[0]
+    if group not in choices() and group != "hydra" and "/" not in group:
+        return override
+    if not (value.startswith("[") and value.endswith("]")):
+        return f"{key}={_name(value)}"
+    if group in choices() and group not in LISTS:
+        sweep = f"a sweep over several is -m {group}={value[1:-1]}"
+        raise ConfigError(group, value, f"one of {', '.join(choices()[group])}; {sweep}")
+    return f"{key}=[{','.join(_name(each.strip()) for each in value[1:-1].split(','))}]"
+
+
+def _name(value: str) -> str:
+    """A number or null in quotes; a word, a sweep, or what is quoted already as it is."""
+    reads_as_value = re.fullmatch(r"[-+]?\.?\d[\w.+-]*|[-+]?inf|nan|null|true|false", value, re.IGNORECASE)
+    return f"'{value}'" if reads_as_value else value
 
 
 def unquoted(override: str) -> str:
@@ -87,10 +106,11 @@ def whole(override: str) -> str:
     if key != "max_iterations" or not re.fullmatch(r"[\d.e+,]+", value, re.IGNORECASE):
         return override
     try:
-        numbers = [float(part) for part in value.split(",")]
-    except ValueError:
+        numbers = [Decimal(part) for part in value.split(",")]
+    except InvalidOperation:
         return override
-    return f"{key}={','.join(f'{n:.0f}' for n in numbers)}" if all(n.is_integer() for n in numbers) else override
+    integers = all(n.adjusted() < DIGITS and n == n.to_integral_value() for n in numbers)
+    return f"{key}={','.join(f'{n:.0f}' for n in numbers)}" if integers else override
 
 
 def spaced(override: str) -> str:
@@ -114,6 +134,7 @@ def spaced(override: str) -> str:
         positive = "positive " if kind == "geomspace" else ""
         allowed = f"{kind}(first,last,count): two {positive}numbers and an integer"
         raise ConfigError(key, value, allowed) from None
+    fits_memory(key, value, VALUE_BYTES * count)
     shares = [i / max(1, count - 1) for i in range(count)]
     if kind == "linspace":
         return f"{key}=" + ",".join(f"{first + (last - first) * share:.6g}" for share in shares)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from rankward.config.errors import ConfigError, DataError, SweepError, nearest
-from rankward.config.folder import CONFIG_FOLDER
+from rankward.config.folder import CONFIG_FOLDER, choices
 from rankward.config.overrides import in_quotes
 from rankward.terminal import say, visible
 
@@ -60,18 +59,9 @@ def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-@functools.cache
-def _groups() -> dict[str, list[str]]:
-    return {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in sorted(CONFIG_FOLDER.iterdir())
-        if folder.is_dir() and any(folder.glob("*.yaml"))
-    }
-
-
 def _of_hydra(text: str) -> str:
-    groups = _groups()
-    choice = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    groups = choices()
+    choice = re.search(r"Could not (?:find|load) '([^']+)/([^']*)'", text)
     if choice:
         group, name = choice.groups()
         known = groups.get(group, re.findall(r"^\t(\S+)$", text, re.MULTILINE))
@@ -95,6 +85,11 @@ def _of_omegaconf(error: OmegaConfBaseException) -> str:
         value = re.search(r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+)", reason)
         if value:
             return f"{key}: {value.group(1)!r} is not allowed; expected {_kind(value.group(2))}"
+        if reason.endswith("is not Optional"):
+            return f"{key}: null is not allowed; expected a value"
+        if other := re.fullmatch(r"Invalid type assigned: \w+ is not a subclass of \w+\. value: (.*)", reason):
+            having = ", ".join(f"{key}.{name}" for name in _keys(key)) or "a value"
+            return f"{key}: {other.group(1)} is not allowed; expected {having}"
     return f"{key}: {reason}" if key else reason
 
 
@@ -121,7 +116,7 @@ def _unknown_key(key: str) -> str:
 def _choices_with(key: str) -> list[str]:
     """The choices of a key's group that do have it."""
     group, _, name = key.partition(".")
-    files = {choice: CONFIG_FOLDER / group / f"{choice}.yaml" for choice in _groups().get(group, [])}
+    files = {choice: CONFIG_FOLDER / group / f"{choice}.yaml" for choice in choices().get(group, [])}
     parent, _, last = name.rpartition(".")
 
     def has(file: Path) -> bool:
@@ -135,7 +130,7 @@ def _choices_with(key: str) -> list[str]:
 def _keys(parent: str) -> list[str]:
     from rankward.config.schema import RunConfig
 
-    groups = _groups()
+    groups = choices()
     if not parent:
         own = [name for name in RunConfig.__dataclass_fields__ if name not in groups]
         return sorted({*own, *groups})

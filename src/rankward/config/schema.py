@@ -6,7 +6,9 @@ Nothing heavy is imported here: a wrong setting is told in a fraction of a secon
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from omegaconf import MISSING
@@ -17,6 +19,7 @@ from rankward.config.errors import ConfigError
 from rankward.config.groups import Checkpoint, Record
 
 DTYPES = ("float64", "float32")
+FACTOR_BYTES = 128  # of a parameter: 8, times the copies of it that are at work
 RESULTS = ("folders", "table")
 ENGINES = ("auto", "reference", "fused", "cuda", "batched")
 
@@ -84,6 +87,9 @@ class RunConfig:
         self._check_record()
         if self.checkpoint.seconds is not None:
             positive("checkpoint.seconds", self.checkpoint.seconds)
+        for name, node in self.logger.items():
+            if not (is_dataclass(node) or isinstance(node, Mapping)):
+                raise ConfigError(f"logger.{name}", node, "a logger's settings (logger=none is for no logger)")
         self._check_groups()
 
     @property
@@ -107,6 +113,26 @@ class RunConfig:
         if self.record.every is not None:
             check_multiple(self.record.every, whole.check_every)
         return whole
+
+    def check_memory(self, dims: Sequence[int]) -> None:
+        """Refuse factors that this machine cannot hold, before any is drawn.
+
+        Args:
+            dims: of the product; those of a file are known when it has been read.
+
+        Raises:
+            ConfigError: the key that makes them large, the GiB that they need, and those there are.
+        """
+        name = setting(self.factorization, "name")
+        if name == "tensor":
+            components = setting(self.factorization, "components") or enough_components(dims)
+            fits_memory("factorization.components", components, FACTOR_BYTES * components * sum(dims))
+        elif name == "matrix" and len(dims) == 2:
+            layers, hidden = setting(self.depth, "layers", 1), setting(self.factorization, "hidden")
+            inner = hidden if isinstance(hidden, list) else [hidden or min(dims)] * (layers - 1)
+            factors = sum(below * above for below, above in pairwise([dims[1], *inner, dims[0]]))
+            key, value = ("depth.layers", layers) if hidden is None else ("factorization.hidden", hidden)
+            fits_memory(key, value, FACTOR_BYTES * factors)
 
     def _check_record(self) -> None:
         if self.record.every is not None:
@@ -135,9 +161,8 @@ class RunConfig:
             and dims[0] != dims[1]
         ):
             raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
-        if setting(self.factorization, "name") == "tensor" and dims is not None:
-            components = setting(self.factorization, "components") or enough_components(dims)
-            fits_memory("factorization.components", components, 32 * components * sum(dims))
+        if dims is not None:
+            self.check_memory(dims)
         flow = self.dynamics == "flow"
         if flow and self.dtype != "float64":
             raise ConfigError("dtype", self.dtype, "float64: lr=flow is what rounding is compared with")

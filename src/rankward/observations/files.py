@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from rankward.config import DataError
-from rankward.config.checks import machine_memory
+from rankward.config.checks import ENTRY_BYTES
 from rankward.observations import holes
+from rankward.observations.headers import check_npz, check_pt, check_text, refuse_large
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 
 Dims = Sequence[int] | None
 THREE = "entries of a matrix have three, `row,column,value` (cut -d, -f1-3 keeps the first three)"
+KNOWN = ("A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
 WHOLE = "; a whole matrix has empty or nan cells where it is not observed"
 
 
@@ -102,34 +103,39 @@ def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
     import torch
 
     try:
+        check_pt(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except pickle.UnpicklingError as error:
         raise DataError("not a file of plain tensors (a foreign pickle is not executed), or torn") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a torn file raises whatever the unpickler met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
     if not isinstance(content, Mapping):
         raise DataError("expected named tensors: A and y, or mask and values")
-    arrays = {str(k): v.numpy() if isinstance(v, torch.Tensor) else v for k, v in content.items()}
-    return _from_arrays(arrays, count, dims)
+    return _from_arrays({str(name): value for name, value in content.items()}, count, dims)
 
 
 def _read_npz(file: Path, count: int | None, dims: Dims) -> Measurement:
     try:
+        known = check_npz(file, KNOWN)
         with np.load(file, allow_pickle=False) as content:
-            return _from_arrays(dict(content), count, dims)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+            arrays = {name: content[name] if name in known else None for name in content.files}
+    except DataError:
+        raise
+    except Exception as error:  # a torn file raises whatever the reader met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+    return _from_arrays(arrays, count, dims)
 
 
 def _lines(file: Path) -> list[holes.Line]:
     """A CSV's numbered lines that are not empty."""
+    check_text(file)
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
             return [(number, fields) for number, fields in enumerate(csv.reader(text), start=1) if fields]
-    except UnicodeDecodeError as error:
-        raise DataError("is not a text file") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError("is not a text file of values with commas between them") from error
 
 
 def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
@@ -166,8 +172,10 @@ def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
         at = ", ".join(str(index[outside[0]]) for index in indices)
         more = f": {FROM_ONE}" if starts_from_one(indices) else ""
         raise DataError(f"entry ({at}) lies outside of {named}{more}")
-    if math.prod(size) * 8 > min(machine_memory(), 2**62):
-        raise DataError(f"{named} does not fit this machine's memory: number rows and columns from 0 without gaps")
+    try:
+        refuse_large(named, ENTRY_BYTES * math.prod(size))
+    except DataError as error:
+        raise DataError(f"{error}; number rows and columns from 0 without gaps") from error
     kept = slice(_first(count, len(lines)))
     places = np.ravel_multi_index(indices, size)[kept]
     read = entry_mask(size, places, np.array([float(line[-1]) for line in lines])[kept])
@@ -185,15 +193,14 @@ def _kind(size: Sequence[int]) -> str:
 
 def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Measurement:
     def array(name: str) -> np.ndarray:
-        found = np.asarray(arrays[name])
-        if found.dtype.kind not in "fiub":
-            raise DataError(f"`{name}` holds no numbers")
-        return found.astype(np.float64)
+        return _numbers(name, arrays[name])
 
     if {"A", "y"} <= arrays.keys():
         matrices, values = array("A"), array("y").reshape(-1)
         if matrices.ndim != 3:
             raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d']")
+        if len(matrices) != len(values):
+            raise DataError(f"`A` holds {len(matrices)} sensing matrices, `y` {len(values)} values; they must agree")
         truth = array("target_matrix") if "target_matrix" in arrays else None
         kept = slice(_first(count, len(values)))
         return Sensing(matrices[kept], values[kept], truth).simplified()
@@ -220,6 +227,23 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         found = _with_holes(array("values"), count, dims)
         return replace(found, ground_truth=array("ground_truth")) if "ground_truth" in arrays else found
     raise DataError(f"holds {', '.join(sorted(arrays)) or 'nothing'}; expected A and y, or mask and values")
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """An array or tensor of a file as float64."""
+    if hasattr(value, "numel"):  # of a tensor that repeats one number the file may be small
+        refuse_large(f"`{name}` of shape {list(value.shape)}", ENTRY_BYTES * value.numel())
+        try:
+            value = value.detach().numpy()
+        except (TypeError, RuntimeError) as error:  # sparse or quantized, or of a type that NumPy does not have
+            raise DataError(f"`{name}` is a {value.dtype} tensor, {value.layout}; expected plain numbers") from error
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        found = np.array(None)
+    if found.dtype.kind not in "fiub":
+        raise DataError(f"`{name}` holds no numbers")
+    return found.astype(np.float64)
 
 
 def _first(count: int | None, available: int) -> int:

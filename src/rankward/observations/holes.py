@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rankward.config import DataError
+from rankward.observations.headers import check_npy
 
 Line = tuple[int, list[str]]  # of a CSV: its number and fields
 
@@ -16,15 +17,16 @@ def read_npy(file: Path) -> np.ndarray:
     """An array of numbers.
 
     Raises:
-        DataError: a file that is torn, holds objects, or no numbers.
+        DataError: a file that is torn, holds objects or no numbers, or an array that does not fit into memory.
     """
     try:
+        check_npy(file)
         array = np.load(file, allow_pickle=False)
+    except DataError:
+        raise
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise DataError("holds no array of numbers")
-    return array.astype(np.float64)
+    return np.asarray(array, dtype=np.float64)
 
 
 def is_hole(field: str) -> bool:

@@ -120,8 +120,10 @@ def entry_mask(
     """Observed entries from flat, row-major places, each at most once.
 
     Raises:
-        DataError: a place observed twice or outside of the matrix.
+        DataError: more or fewer places than values, a place observed twice, or one outside of the matrix.
     """
+    if places.shape != values.shape:
+        raise DataError(f"observations: {_shape(places)} places but {_shape(values)} values; they must agree")
     entries = int(np.prod(dims))
     outside = places[(places < 0) | (places >= entries)]
     if outside.size:

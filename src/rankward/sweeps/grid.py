@@ -14,21 +14,24 @@ A key given on the command line takes the place of that key in the grids.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from rankward.config import CONFIG_FOLDER, ConfigError
-from rankward.config.checks import at_least
-from rankward.config.overrides import numbered_groups, quoted, spaced
+from rankward.config import ConfigError
+from rankward.config.checks import at_least, fits_memory
+from rankward.config.overrides import quoted, spaced
 from rankward.sweeps.launching import Launching
 from rankward.terminal import say
 
+JOB_BYTES = 1000  # of a job's overrides, and what is kept of it until it is trained
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
 
 
@@ -83,14 +86,18 @@ class GridSearch:
         params = self._axes([f"{key}={_text(value)}" for key, value in self.params.items() if key not in given])
         paired = [self._paired("hydra.sweeper.zip", keys, yaml.safe_load(values)) for keys, values in self._zips()]
         taken = given.keys() | {key for axis in paired for key, _ in axis[0]}
-        groups = numbered_groups(CONFIG_FOLDER)
         jobs: list[list[str]] = []
         for index, grid in enumerate(self.grids):
             axes = [_without(axis, taken) for axis in self._grid(index, grid)]
             own = {key for axis in axes for choice in axis for key, _ in choice}
             crossed = [axis for key, axis in (params | given).items() if key not in own]
-            for choice in itertools.product(*(axis for axis in [*crossed, *paired, *axes] if axis)):
-                jobs.append([quoted(f"{key}={value}", groups) for part in choice for key, value in part])
+            every = [axis for axis in [*crossed, *paired, *axes] if axis]
+            longest = max(every, key=len, default=[[]])
+            number = math.prod(map(len, every))
+            told = f"{len(longest):,} values in a grid of {number:,} jobs"
+            fits_memory(", ".join(key for key, _ in longest[0]), told, JOB_BYTES * number)
+            for choice in itertools.product(*every):
+                jobs.append([quoted(f"{key}={value}") for part in choice for key, value in part])
         return jobs
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
@@ -103,6 +110,7 @@ class GridSearch:
                     raise ConfigError(
                         key, override.input_line, "a list, choice(...) or range(...): an interval has no end"
                     )
+                fits_memory(key, override.input_line, JOB_BYTES * _count(override))
                 values = [str(value) for value in override.sweep_string_iterator()]
             else:
                 values = [override.get_value_element_as_str()]
@@ -134,6 +142,15 @@ class GridSearch:
         if not isinstance(values, list) or any(not isinstance(v, list) or len(v) != len(keys) for v in values):
             raise ConfigError(f"{name}", values, f"a list of lists of {len(keys)} values, one a key")
         return [list(zip(keys, map(_text, choice), strict=True)) for choice in values]
+
+
+def _count(override: Override) -> int:
+    """How many values a sweep has, without making them."""
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return len(getattr(value, "list", ()))
+    assert value.start is not None and value.stop is not None
+    return max(0, math.ceil((value.stop - value.start) / value.step))
 
 
 def _without(axis: Axis, keys: Iterable[str]) -> Axis:

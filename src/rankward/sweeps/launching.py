@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.config.errors import SweepError
+from rankward.config.overrides import unquoted
 from rankward.config.report import explain
 from rankward.figures import check_name
 from rankward.sweeps import is_ours
@@ -211,6 +212,6 @@ class Launching:
 def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
     """Which jobs a line is about: one with its overrides, or many by number."""
     if len(numbers) == 1:
-        return f"job {numbers[0]} ({' '.join(jobs[numbers[0]])}): "
+        return f"job {numbers[0]} ({' '.join(map(unquoted, jobs[numbers[0]]))}): "
     shown = ", ".join(map(str, numbers[:8])) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
     return f"jobs {shown}: "

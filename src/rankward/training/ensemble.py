@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, setting
+from rankward.config.checks import ENTRY_BYTES
+from rankward.config.schema import FACTOR_BYTES
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
 from rankward.dynamics.products import product_of
 from rankward.factorizations import Factorization
@@ -24,6 +25,7 @@ from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement
 from rankward.theory import Certificate, Facts, infimal_rank
 
+CACHE_BYTES = 2**28  # of observations that are kept for other runs
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -235,7 +237,7 @@ def bytes_a_run(run: RunConfig) -> int:
     measurement = observed(run)
     factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
-    return 8 * (16 * factors + 8 * prod(measurement.dims) + 2 * operator + 100_000)
+    return FACTOR_BYTES * factors + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
 
 
 def observed(run: RunConfig) -> Measurement:
@@ -249,29 +251,36 @@ def observed(run: RunConfig) -> Measurement:
     if path is not None and Path(path).is_file():
         found = Path(path).stat()
         state = found.st_mtime_ns, found.st_size  # a file that has changed is read again
-    return _observed(_Node(run.observations), state)
+    return _kept.get((repr(run.observations), state), lambda: build("observations", run.observations))
 
 
-class _Node:
-    """A group's node that stands for its text."""
+class _Kept:
+    """Observations that were made, by their config; the oldest go where all take more than `CACHE_BYTES`."""
 
-    def __init__(self, node: object) -> None:
-        self.node, self.text = node, repr(node)
+    def __init__(self) -> None:
+        self.made: dict[object, Measurement] = {}
+        self.bytes = 0
 
-    def __hash__(self) -> int:
-        return hash(self.text)
+    def get(self, asked: object, make: Callable[[], Measurement]) -> Measurement:
+        if asked not in self.made:
+            made = self.made[asked] = make()
+            self.bytes += _bytes(made)
+            while self.bytes > CACHE_BYTES and len(self.made) > 1:
+                self.bytes -= _bytes(self.made.pop(next(iter(self.made))))
+        return self.made[asked]
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Node) and self.text == other.text
+
+_kept = _Kept()
 
 
-@lru_cache(maxsize=1024)
-def _observed(node: _Node, state: object) -> Measurement:
-    made: Measurement = build("observations", node.node)
-    return made
+def _bytes(measurement: Measurement) -> int:
+    truth = measurement.ground_truth
+    arrays = sum(array.nbytes for array in measurement.arrays().values()) + (0 if truth is None else truth.nbytes)
+    return arrays + 2000  # of the objects themselves
 
 
 def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
+    run.check_memory(measurement.dims)
     layers = setting(run.depth, "layers", 1)
     made: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
     return made

@@ -15,6 +15,7 @@ from rankward.dynamics.reference import one_thread
 from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruction_error
 from rankward.metrics.rivals import KNOWN
 from rankward.observations import EntryMask, Measurement, Sensing
+from rankward.observations.holes import read_npy
 from rankward.theory import rivals
 from rankward.threads import cores
 
@@ -68,9 +69,7 @@ def _solve(name: str, measurement: Measurement) -> np.ndarray:
 
 def _read(path: Path, dims: tuple[int, ...]) -> np.ndarray:
     try:
-        matrix = (
-            np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-        )
+        matrix = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         raise DataError(f"metrics: cannot read the solution {path}: {error}") from error
     if matrix.shape != dims or not np.isfinite(matrix).all():

@@ -13,6 +13,8 @@ from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.scaling import in_range
 from rankward.metrics.functional.singular_values import strict_matmul
 
+WIDE = 64  # a hidden layer from which one looks at the layers around it
+
 
 def matrix_drift(
     factors: Sequence[Float[Tensor, "runs _ _"]], initial: Sequence[Float[Tensor, "runs _ _"]]
@@ -31,16 +33,55 @@ def matrix_drift(
         0.53033
     """
     factors, initial = _alike(factors, initial)
-    moved = [new - old for new, old in zip(differences(factors), differences(initial), strict=True)]
-    return _relative(moved, factors)
+    moved = []
+    for (below, above), (below_then, above_then) in zip(pairwise(factors), pairwise(initial), strict=True):
+        pairs = (above.mT, above_then.mT), (below, below_then)
+        step_above, sum_above, step_below, sum_below = narrow(
+            [part for now, then in pairs for part in (now - then, now + then)]
+        )
+        moved.append(_half_moved(step_above, sum_above) - _half_moved(step_below, sum_below))
+    return _relative([half + half.mT for half in moved], factors)
 
 
-def differences(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> list[Tensor]:
-    """W_{l+1}^T W_{l+1} - W_l W_l^T of each two neighbouring layers, [runs, ..., d_l, d_l] each."""
-    return [
-        strict_matmul(above.double().mT, above.double()) - strict_matmul(below.double(), below.double().mT)
-        for below, above in pairwise(factors)
-    ]
+def _half_moved(step: Float[Tensor, "runs n _"], both: Float[Tensor, "runs n _"]) -> Float[Tensor, "runs n n"]:
+    """A with A + A^T = W W^T - V V^T, of W - V and W + V: two large numbers are never subtracted."""
+    return strict_matmul(step, both.mT) / 2
+
+
+def differences(factors: Sequence[Float[Tensor, "runs _ _"]]) -> list[Tensor]:
+    """W_{l+1}^T W_{l+1} - W_l W_l^T of each two neighbouring layers, or matrices with the same nonzero eigenvalues.
+
+    [runs, n, n] each, where n is the hidden size, or where that is large the number of rows and columns on both sides.
+    """
+    pairs = [narrow([above.double().mT, below.double()]) for below, above in pairwise(factors)]
+    return [_gram(above) - _gram(below) for above, below in pairs]
+
+
+def narrow(parts: Sequence[Float[Tensor, "runs n _"]]) -> list[Tensor]:
+    """Matrices in fewer rows, whose A A^T have, and so has any sum of them, the same nonzero eigenvalues.
+
+    A hidden layer wider than the layers around it makes differences of low rank. With [A, B, ...] = QR, where Q has
+    orthonormal columns, a A A^T + b B B^T = Q (a R_A R_A^T + b R_B R_B^T) Q^T. Small matrices are left as they are.
+
+    Args:
+        parts: with as many rows each.
+    """
+    columns = [part.shape[-1] for part in parts]
+    rows = parts[0].shape[-2]
+    if rows <= max(WIDE, sum(columns)):
+        return list(parts)
+    whole = torch.cat(list(parts), dim=-1)
+    finite = torch.isfinite(whole).flatten(1).all(1)
+    reduced = torch.full((len(whole), sum(columns), sum(columns)), torch.nan, dtype=whole.dtype, device=whole.device)
+    if finite.any():
+        # Zeros up to multiples of 8: LAPACK's bits depend on how a matrix is aligned in memory.
+        padded = torch.nn.functional.pad(whole[finite], (0, -sum(columns) % 8, 0, -rows % 8))
+        reduced[finite] = torch.linalg.qr(padded, mode="r").R[:, : sum(columns), : sum(columns)]
+    return list(reduced.split(columns, dim=-1))
+
+
+def _gram(matrix: Float[Tensor, "runs n _"]) -> Float[Tensor, "runs n n"]:
+    return strict_matmul(matrix, matrix.mT)
 
 
 def component_drift(

@@ -1,0 +1,112 @@
+"""Values of another kind than a key takes: one line that names the key, whatever the value is."""
+
+import re
+
+import pytest
+
+from in_process import assert_refused, command_line
+from rankward.config.folder import CONFIG_FOLDER, choices
+
+HUGE = 10**26  # more than 64 bits hold
+
+
+def test_choices_are_the_yaml_files():
+    assert choices()["lr"] == sorted(path.stem for path in (CONFIG_FOLDER / "lr").iterdir())
+    assert "config" not in choices()
+
+
+@pytest.mark.parametrize("group", ["depth", "factorization", "init", "lr", "metrics", "observations", "trainer"])
+def test_a_group_given_a_number_null_or_a_list_is_told_its_choices(tmp_path, group):
+    for value in ("0.5", "null", "[1]"):
+        assert_refused(command_line(f"{group}={value}", cwd=tmp_path), f"rankward: {group}: ", choices()[group][0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("lr=0", "lr: '0' is not a choice; choose from adaptive, constant, flow"),
+        ("depth=[1]", "depth: '[1]' is not allowed; expected one of 1, 2, 3, 4, 5, 6; a sweep over several is -m depth=1"),
+        ("depth=''", "depth: '' is not a choice"),
+        ("logger=null", "logger: 'null' is not a choice; choose from csv, none, tensorboard, wandb"),
+        ("logger=[csv,3]", "logger: '3' is not a choice"),
+        ("experiment=null", "experiment: 'null' is not a choice"),
+        ("hydra/launcher=0", "hydra/launcher: '0' is not a choice; choose from basic, batched"),
+        ("-m lr=0,constant", "job 0 (lr=0): lr: '0' is not a choice"),
+        ("-m depth=1,[2]", "depth: '[2]' is not allowed"),
+        ("record=3", "record: 3 is not allowed; expected record.every, record.iteration_ratio, record.loss_ratio"),
+        ("seed=null", "seed: null is not allowed; expected a value"),
+        ("logger.wandb=null", "logger.wandb: None is not allowed; expected a logger's settings"),
+        ("logger=wandb logger.wandb=3", "logger.wandb: 3 is not allowed"),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_name_the_key(tmp_path, arguments, words):
+    assert_refused(command_line(*arguments.split(), cwd=tmp_path), words)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "seed", "max_iterations", "check_every", "stop_checks", "record.every", "depth.layers", "factorization.hidden",
+        "trainer.threads", "trainer.devices",
+        "observations=random_matrix observations.seed", "observations=random_matrix observations.count",
+        "observations=sensing observations.count", "factorization=tensor factorization.components",
+    ],
+)  # fmt: skip
+def test_integers_that_64_bits_do_not_hold_name_the_key(tmp_path, key):
+    ended = command_line(*f"{key}={HUGE}".split(), cwd=tmp_path)
+    assert_refused(ended, f"rankward: {key.split()[-1]}: {HUGE} is not allowed; expected ")
+
+
+def test_what_a_group_takes_is_still_taken(tmp_path):
+    for arguments in (["logger=[csv,tensorboard]"], ["logger=none"], ["lr={eta:1}"], [f"seed={2**63 - 1}"]):
+        ended = command_line(*arguments, cwd=tmp_path)
+        assert ended.code == 0 and ended.err == "", ended
+
+
+GIB = r"it needs [\d,.e+]+ GiB, this machine has [\d.]+ GiB"
+TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "observations=random_matrix observations.dims=[1000000,1000000]",
+        "observations=dimensions observations.dims=[99999999999999999999,3]",
+        f"observations=random_matrix observations.dims=[{'9' * 400},3]",
+        f"{TENSOR} observations.dims=[{','.join(['4'] * 25)}]",
+        "observations=sensing observations.dims=[1000,1000] observations.count=100000",
+        "depth=2 factorization.hidden=1000000000",
+        "depth=2 factorization.hidden=[1000000000]",
+        "observations=random_matrix observations.dims=[1000,1000] depth.layers=9000",
+        f"{TENSOR} factorization.components=1000000000",
+        "-m --dry-run seed=range(0,10000000000)",
+        "-m --dry-run seed=shuffle(range(0,10000000000))",
+        "-m --dry-run stop_loss=range(0,1,1e-12)",
+        "-m --dry-run lr.eta=geomspace(1e-3,1,1000) seed=range(0,100000000)",
+        "-m --dry-run init.scale=geomspace(1,2,99999999999)",
+        "init.scale=linspace(1,2,99999999999)",
+    ],
+)
+def test_memory_is_told_before_it_is_taken(tmp_path, arguments):
+    ended = command_line(*arguments.split(), cwd=tmp_path)
+    key = arguments.split()[-1].partition("=")[0]
+    assert_refused(ended, f"rankward: {key}: ", " is not allowed; expected less: it needs ")
+    assert re.search(GIB + "$", ended.err.strip()), ended.err
+    assert ended.seconds < 10
+
+
+def test_what_cannot_start_in_time_is_told(tmp_path):
+    axes = ",".join(["2"] * 30)
+    assert_refused(
+        command_line("depth.layers=1000000", cwd=tmp_path),
+        "depth.layers: 1000000 is not allowed; expected at most 10,000",
+    )
+    assert_refused(
+        command_line(*TENSOR.split(), f"observations.dims=[{axes}]", cwd=tmp_path), "integers of at least 1, 25 at most"
+    )
+
+
+def test_memory_of_a_file_s_factors_is_told_too(tmp_path):
+    (tmp_path / "seen.csv").write_text("0,0,1\n1,1,2\n")
+    arguments = ["observations=file", "observations.path=seen.csv", "depth=2", "factorization.hidden=1000000000"]
+    assert_refused(command_line(*arguments, cwd=tmp_path), "factorization.hidden: 1000000000", "GiB")

@@ -1,0 +1,57 @@
+"""The command line in this process, up to the first step: hundreds of command lines in the time of a few processes."""
+
+import contextlib
+import io
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from hydra.core.global_hydra import GlobalHydra
+
+from rankward import cli
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command line left: its exit code, what it printed, the files, and the seconds that it took."""
+
+    code: int
+    out: str
+    err: str
+    files: list[str]
+    seconds: float
+
+
+def command_line(*arguments: str, cwd: Path) -> Ended:
+    """`rankward` with these arguments in a folder: everything is checked, and a run that can start trains nothing."""
+    GlobalHydra.instance().clear()
+    cli._failures.clear()
+    before = set(cwd.rglob("*"))
+    out, err = io.StringIO(), io.StringIO()
+    code, start = 0, time.perf_counter()
+    with (
+        mock.patch("rankward.training.main.run", lambda cfg, config, folder: 0.0),
+        mock.patch.object(sys, "argv", ["rankward", *arguments]),
+        mock.patch.object(sys, "path", list(sys.path)),
+        mock.patch.dict(os.environ),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    files = [str(path.relative_to(cwd)) for path in set(cwd.rglob("*")) - before if path.is_file()]
+    return Ended(code, out.getvalue(), err.getvalue(), sorted(files), time.perf_counter() - start)
+
+
+def assert_refused(ended: Ended, *words: str) -> None:
+    """Exit code 2, one line on standard error with these words, and nothing written."""
+    assert ended.code == 2, ended
+    assert ended.err.startswith("rankward: ") and len(ended.err.splitlines()) == 1, ended
+    assert all(word in ended.err for word in words), ended
+    assert ended.out == "" and ended.files == [], ended
