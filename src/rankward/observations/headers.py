@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Collection
 from io import BufferedIOBase
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def check_pt(file: Path) -> None:
             refuse_large("what it holds", sum(member.file_size for member in archive.infolist()))
 
 
-def _check_array(stream: BufferedIOBase, size: int, what: str) -> int:
+def _check_array(stream: IO[bytes] | BufferedIOBase, size: int, what: str) -> int:
     """Bytes that the array takes once it is observed."""
     try:
         version = np.lib.format.read_magic(stream)

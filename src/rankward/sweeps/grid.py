@@ -92,7 +92,7 @@ class GridSearch:
             own = {key for axis in axes for choice in axis for key, _ in choice}
             crossed = [axis for key, axis in (params | given).items() if key not in own]
             every = [axis for axis in [*crossed, *paired, *axes] if axis]
-            longest = max(every, key=len, default=[[]])
+            longest: Any = max(every, key=len, default=[[]])
             number = math.prod(map(len, every))
             told = f"{len(longest):,} values in a grid of {number:,} jobs"
             fits_memory(", ".join(key for key, _ in longest[0]), told, JOB_BYTES * number)
