@@ -121,7 +121,8 @@ class ProgressLine(pl.Callback):
 
 
 class OrderlyEnd(pl.Callback):
-    """Signals that ask for an end (see `ENDING`) end training after the current chunk; a second one at once.
+    """Signals that ask for an end (see `ENDING`) end training after the current chunk; a second Ctrl-C or
+    SIGTERM ends it at once.
 
     Installed when training starts, since Lightning sets handlers of its own just before. A signal that this process
     ignores, as SIGHUP under `nohup`, stays ignored.
@@ -142,7 +143,9 @@ class OrderlyEnd(pl.Callback):
             pl_module.interrupted = True
             if self.signals is not None:
                 self.signals.append(number)
-            signal.signal(number, signal.SIG_DFL)
+            # A terminal that closes sends SIGHUP twice, and a scheduler may warn twice: that is no wish to hurry.
+            again = number in (signal.SIGINT, signal.SIGTERM)
+            signal.signal(number, signal.SIG_DFL if again else signal.SIG_IGN)
 
         for number in ENDING:
             if signal.getsignal(number) != signal.SIG_IGN:
