@@ -12,7 +12,7 @@ import os
 import select
 import sys
 import unicodedata
-from typing import Any, TextIO
+from typing import Any
 
 HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, halves of pairs, ends of lines
 # Marks of direction, which reorder the text around them.
@@ -84,7 +84,7 @@ def steady() -> None:
     sys.stderr = _steadied(sys.stderr, sys.__stderr__, 2)
 
 
-def _steadied(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
+def _steadied(stream: Any, own: Any, number: int) -> Any:
     if stream is not None and stream is not own:
         return stream
     if stream is not None:
