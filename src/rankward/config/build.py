@@ -47,5 +47,5 @@ def build(group: str, node: Any, **more: Any) -> Any:
         return factory(**arguments, **offered)
     except (ConfigError, DataError):
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(group, target, f"arguments that fit it ({error})") from error

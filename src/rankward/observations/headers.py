@@ -82,8 +82,10 @@ def _check_array(stream: BufferedIOBase, size: int, what: str) -> int:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, kind = read(stream)
-    except (ValueError, EOFError, KeyError) as error:  # version 3 is for names of fields
+    except Exception as error:  # a torn header raises whatever its parser met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+    if min(shape, default=0) < 0:
+        raise DataError(f"cannot be read, it may be torn: {what} of shape {list(shape)}")
     if kind.kind not in "fiub":
         raise DataError(f"{what} holds no array of numbers")
     entries = math.prod(shape)
