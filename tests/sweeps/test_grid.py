@@ -15,7 +15,7 @@ from rankward.sweeps.grid import GridSearch
 def jobs(grids, *arguments, params=None):
     search = GridSearch(params or {}, grids, None)
     search.parser = OverridesParser.create()
-    return search.jobs(list(arguments))
+    return list(search.jobs(list(arguments)))
 
 
 def test_a_plain_sweep_is_hydras():
@@ -51,7 +51,7 @@ def test_the_command_line_crosses_and_replaces():
 def test_pairs_on_the_command_line():
     search = GridSearch({}, [{"n": [2, 3], "lr.eta": 5}], None, ["lr.eta,init.scale=[1e-3,1],[2e-3,x]"])
     search.parser = OverridesParser.create()
-    assert search.jobs(["seed=0,1"]) == [
+    assert list(search.jobs(["seed=0,1"])) == [
         [f"seed={s}", f"lr.eta={e}", f"init.scale={i}", f"n={n}"]
         for s, (e, i), n in itertools.product((0, 1), (("1e-3", 1), ("2e-3", "x")), (2, 3))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import pkgutil
 from collections.abc import Mapping
@@ -16,6 +17,11 @@ RESERVED = ("_target_", "name")
 def setting(node: Any, key: str, default: Any = None) -> Any:
     """A key of a group's node, be it a schema's dataclass or the plain mapping of a user's own YAML."""
     return node.get(key, default) if isinstance(node, Mapping) else getattr(node, key, default)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(factory).parameters
 
 
 def build(group: str, node: Any, **more: Any) -> Any:
@@ -35,7 +41,7 @@ def build(group: str, node: Any, **more: Any) -> Any:
         factory = pkgutil.resolve_name(target)
     except Exception as error:  # whatever importing a user's module raises
         raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
-    parameters = inspect.signature(factory).parameters
+    parameters = _parameters(factory)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     arguments = {key: value for key, value in keys.items() if key not in RESERVED}
     for key in arguments:

@@ -24,6 +24,8 @@ from rankward.results.files import (
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed
 from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
+from rankward.results.table import digests as table_digests
+from rankward.results.table import frames as table_frames
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
@@ -62,6 +64,8 @@ __all__ = [
     "read_trace",
     "row_of",
     "run_folders",
+    "table_digests",
+    "table_frames",
     "table_parts",
     "table_scan",
     "varying",

@@ -7,7 +7,7 @@ factors/0.safetensors        arrays [runs, ...] by name, in the order of the par
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,22 @@ def parts(sweep: Path) -> list[int]:
     return sorted(int(path.stem) for path in (sweep / files.RUNS).glob("*.parquet") if path.stem.isdigit())
 
 
+def digests(sweep: Path, part: int) -> list[tuple[int, str]]:
+    """Number and config hash of each run of a part.
+
+    Raises:
+        ResultsError: a torn part.
+    """
+    import polars as pl
+
+    path = sweep / files.RUNS / f"{part}.parquet"
+    try:
+        rows = pl.read_parquet(path, columns=["job", "config_hash"], glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise failure("read", path, error) from error
+    return list(zip(rows["job"].to_list(), rows["config_hash"].to_list(), strict=True))
+
+
 def scan(sweep: Path, name: str) -> pl.LazyFrame:
     """The runs (`runs.parquet`) or traces of all complete parts, lazily; null where a run has no such column.
 
@@ -63,6 +79,22 @@ def scan(sweep: Path, name: str) -> pl.LazyFrame:
     if not found:
         raise ResultsError(f"cannot read {sweep}: no complete part there")
     return pl.concat([pl.scan_parquet(path, glob=False) for path in found], how="diagonal_relaxed")
+
+
+def frames(sweep: Path) -> Iterator[pl.DataFrame]:
+    """The runs, part by part.
+
+    Raises:
+        ResultsError: a torn part.
+    """
+    import polars as pl
+
+    for number in parts(sweep):
+        path = sweep / files.RUNS / f"{number}.parquet"
+        try:
+            yield pl.read_parquet(path, glob=False)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise failure("read", path, error) from error
 
 
 def runs(sweep: Path) -> pl.DataFrame:

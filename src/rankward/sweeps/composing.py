@@ -53,7 +53,7 @@ class Composed:
         return Slim(self.overrides, _plain(self.own), _plain(self.own, resolve=True), self.template, self.parsed)
 
 
-@dataclass
+@dataclass(slots=True)
 class Slim:
     """A composed job as plain values: as written, and resolved."""
 

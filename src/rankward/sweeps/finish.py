@@ -32,7 +32,6 @@ def finish(
         return
     table = sweep / results.RUNS if in_parts else results.write_runs(sweep)
     loaded = load(sweep)
-    runs = loaded.runs
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}
     failed: list[str] = []
@@ -55,15 +54,16 @@ def finish(
         if picture.suffix == ".png":
             beside = [p.suffix for p in pictures if p != picture and p.with_suffix(".png") == picture]
             print(f"figure:  {picture}" + (f" (and {', '.join(beside)})" if beside else ""))
-    print(closing_table(runs))
+    print(closing_table(results.table_frames(sweep) if in_parts else [loaded.runs]))
     print(f"table:   {table}")
     if wandb is not None:
         from rankward.sweeps.charts import charts
         from rankward.sweeps.resume import told_command
         from rankward.training.loggers import log_sweep
 
-        own = {} if in_parts else {"runs": runs}  # of very many runs pictures and figures' tables alone
-        log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, charts(loaded))
+        own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone
+        drawn = {} if in_parts else charts(loaded)
+        log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, drawn)
     folder = sweep / results.WANDB
     if folder.is_dir():
         print(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
