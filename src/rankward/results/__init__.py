@@ -10,6 +10,7 @@ from rankward.results.files import (
     SUMMARY,
     TASKS,
     WANDB,
+    complete_summary,
     flat,
     is_complete,
     read_arrays,
@@ -23,7 +24,7 @@ from rankward.results.files import (
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed
-from rankward.results.sweep import PLACES, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
+from rankward.results.sweep import PLACES, Known, frame_of, gather, is_seed, row_of, varying, write_frame, write_runs
 from rankward.results.table import digests as table_digests
 from rankward.results.table import frames as table_frames
 from rankward.results.table import is_table, write_part
@@ -44,8 +45,10 @@ __all__ = [
     "TASKS",
     "WANDB",
     "Busy",
+    "Known",
     "ResultsError",
     "claimed",
+    "complete_summary",
     "failure",
     "flat",
     "frame_of",

@@ -14,7 +14,11 @@ from rankward.sweeps.report import closing_table
 
 
 def finish(
-    sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping[str, pl.DataFrame] | None = None
+    sweep: Path,
+    figures: Sequence[str],
+    wandb: Any = None,
+    more: Mapping[str, pl.DataFrame] | None = None,
+    known: results.Known | None = None,
 ) -> None:
     """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
 
@@ -23,6 +27,7 @@ def finish(
         figures: names of modules in `rankward.figures`.
         wandb: the config's `logger.wandb`, or None.
         more: tables for W&B beside that of the runs.
+        known: configs of its runs, as for `results.gather`.
 
     Raises:
         ResultsError: a table or picture that cannot be written, or a figure whose runs are all missing.
@@ -30,7 +35,7 @@ def finish(
     in_parts = results.is_table(sweep)
     if not (results.table_parts(sweep) if in_parts else results.run_folders(sweep)):
         return
-    table = sweep / results.RUNS if in_parts else results.write_runs(sweep)
+    table = sweep / results.RUNS if in_parts else results.write_runs(sweep, known)
     loaded = load(sweep)
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}

@@ -83,6 +83,9 @@ def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.sweep.d
         ConfigError: what stands there would be mixed with what the config makes.
     """
     try:
+        summary = results.complete_summary(folder)
+        if summary is not None and summary.get("config_hash") == config_hash(config):
+            return
         there = results.read_config(folder)
     except results.ResultsError:
         return  # nothing, or torn by a kill before anything else was written

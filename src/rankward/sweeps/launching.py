@@ -144,8 +144,7 @@ class Launching:
         if self.table is not None:
             self.table.refuse_other(folder)
             return
-        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        if subdir != "${hydra.job.num}":
+        if not self._numbered:
             return  # each job looks for itself
         wrong: dict[int, str] = {}
         for number, (_, resolved) in enumerate(self.checked):
@@ -188,11 +187,24 @@ class Launching:
             if self.batches is not None and self.batches.crew.away:
                 print(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
             elif self.own_program:
-                finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables)
+                wandb = self.config.get("logger", {}).get("wandb")
+                finish(folder, self.config.get("figures", []), wandb, tables, self._configs())
         except OSError as error:
             lines.append(explain(error)[0])
         if lines:
             raise SweepError(lines, code=1)
+
+    def _configs(self) -> results.Known:
+        """Overrides and configs of the jobs by their folders, where all of them were checked at once."""
+        if self.folders_only or len(self.checked) != len(self.jobs) or not self._numbered:
+            return {}
+        return {str(number): each for number, each in enumerate(self.checked)}
+
+    @property
+    def _numbered(self) -> bool:
+        """Whether a job's folder is its number."""
+        sweep = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        return bool(sweep["subdir"] == "${hydra.job.num}")  # type: ignore[index, call-overload]
 
 
 def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import re
@@ -41,7 +42,7 @@ class LogTarget:
     config: dict[str, Any]
     settings: str = ""
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """The config's hash."""
         return config_hash(self.config)
