@@ -5,11 +5,12 @@ import itertools
 import polars as pl
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from polars.testing import assert_frame_equal
 
 from commands import rankward
 from rankward import results
 from rankward.config import ConfigError
-from rankward.sweeps.grid import GridSearch
+from rankward.sweeps.grid import GridSearch, Jobs
 
 
 def jobs(grids, *arguments, params=None):
@@ -72,6 +73,22 @@ def test_pairs_and_unions_through_the_real_command_line(tmp_path):
     ]
 
 
+def test_a_thousand_million_jobs_are_made_one_by_one():
+    axes = [[[f"{key}={value}"] for value in range(1000)] for key in "abc"]
+    many = Jobs([axes, [[["d=1"], ["e=2", "f=3"]]]])
+    assert len(many) == 1000**3 + 2
+    assert many[123_456_789] == ["a=123", "b=456", "c=789"]
+    assert many[-1] == ["e=2", "f=3"] and many[1000**3] == ["d=1"]
+    assert many[999:1001] == [["a=0", "b=0", "c=999"], ["a=0", "b=1", "c=0"]]
+    assert many[:] is many
+    with pytest.raises(IndexError):
+        many[len(many)]
+    few = Jobs([[axis[:3] for axis in axes], [], [axes[0][:2]]])
+    assert [few[place] for place in range(len(few))] == list(few)
+    assert list(few)[:27] == [[f"a={a}", f"b={b}", f"c={c}"] for a, b, c in itertools.product(range(3), repeat=3)]
+    assert list(few)[27:] == [[], ["a=0"], ["a=1"]]
+
+
 def test_params_are_crossed_too():
     assert jobs([{"n": [1, 2]}], params={"m": "5,6"}) == [[f"m={m}", f"n={n}"] for m in (5, 6) for n in (1, 2)]
 
@@ -124,9 +141,13 @@ def test_a_sweep_leaves_a_table_and_goes_on_where_it_stands(tmp_path):
     table = pl.read_parquet(tmp_path / "sweep" / "runs.parquet")
     assert table["depth.layers"].to_list() == [1, 1, 2, 2] and table["lr.eta"].to_list() == [0.05, 1e3] * 2
     assert table["status"].to_list() == ["converged", "diverged"] * 2
+    assert_frame_equal(table, results.gather(tmp_path / "sweep"))  # as read from the runs' own files
+    before = {path: path.stat().st_mtime_ns for name in "013" for path in (tmp_path / "sweep" / name).rglob("*")}
     (tmp_path / "sweep" / "2" / "summary.json").write_text("torn")
     again = rankward(*sweep, cwd=tmp_path)
     assert again.returncode == 0 and again.stdout.count("kept") == 3
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # kept runs are left alone
+    assert_frame_equal(pl.read_parquet(tmp_path / "sweep" / "runs.parquet").drop("seconds"), table.drop("seconds"))
     assert results.is_complete(tmp_path / "sweep" / "2")
 
 

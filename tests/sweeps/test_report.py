@@ -102,6 +102,8 @@ def test_the_closing_table_is_over_seeds(tmp_path):
     assert head[:4] == ["setting", "runs", "converged", "failed"]
     assert one == ["a=1", "3", "3", "0", "1", "2", "1"]
     assert two == ["a=2", "2", "1", "1", "9", "9", "0"]
+    runs = results.gather(tmp_path)
+    assert closing_table([runs[3:], runs[:3]]) == closing_table([runs])  # parts come in any order
 
 
 def test_the_closing_table_tells_ranks_and_whom_it_waits_for(tmp_path):
