@@ -6,14 +6,15 @@ import math
 import os
 import zipfile
 from collections.abc import Collection
-from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES, too_much
 
+Readable = Any  # a binary file, or a member of an archive
 LINE_BYTES = 40  # of a byte of text, once lines and fields are objects
 
 
@@ -76,7 +77,7 @@ def check_pt(file: Path) -> None:
             refuse_large("what it holds", sum(member.file_size for member in archive.infolist()))
 
 
-def _check_array(stream: BufferedIOBase, size: int, what: str) -> int:
+def _check_array(stream: Readable, size: int, what: str) -> int:
     """Bytes that the array takes once it is observed."""
     try:
         version = np.lib.format.read_magic(stream)
