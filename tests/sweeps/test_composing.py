@@ -89,6 +89,15 @@ def test_what_hydra_refuses_is_refused(composer, job):
     assert str(mine.value) == str(theirs.value)
 
 
+@pytest.mark.parametrize("value", ["0", "17", "-3", "-0", "007", "1_0", "1.0", "1e3", "'5'", "9" * 30])
+def test_integers_are_parsed_as_hydra_parses_them(composer, value):
+    ours, _ = composer
+    ours.parse("seed=1")
+    mine, (theirs,) = ours.parse(f"seed={value}"), ours.parser.parse_overrides([f"seed={value}"])
+    assert mine == theirs and type(mine.value()) is type(theirs.value())
+    assert mine.get_value_element_as_str() == theirs.get_value_element_as_str()
+
+
 def test_one_job_does_not_change_another(composer):
     ours, _ = composer
     before = OmegaConf.to_yaml(ours.compose(["seed=1"]).own)

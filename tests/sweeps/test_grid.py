@@ -5,17 +5,18 @@ import itertools
 import polars as pl
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from polars.testing import assert_frame_equal
 
 from commands import rankward
 from rankward import results
 from rankward.config import ConfigError
-from rankward.sweeps.grid import GridSearch
+from rankward.sweeps.grid import GridSearch, Jobs
 
 
 def jobs(grids, *arguments, params=None):
     search = GridSearch(params or {}, grids, None)
     search.parser = OverridesParser.create()
-    return search.jobs(list(arguments))
+    return list(search.jobs(list(arguments)))
 
 
 def test_a_plain_sweep_is_hydras():
@@ -51,7 +52,7 @@ def test_the_command_line_crosses_and_replaces():
 def test_pairs_on_the_command_line():
     search = GridSearch({}, [{"n": [2, 3], "lr.eta": 5}], None, ["lr.eta,init.scale=[1e-3,1],[2e-3,x]"])
     search.parser = OverridesParser.create()
-    assert search.jobs(["seed=0,1"]) == [
+    assert list(search.jobs(["seed=0,1"])) == [
         [f"seed={s}", f"lr.eta={e}", f"init.scale={i}", f"n={n}"]
         for s, (e, i), n in itertools.product((0, 1), (("1e-3", 1), ("2e-3", "x")), (2, 3))
     ]
@@ -70,6 +71,22 @@ def test_pairs_and_unions_through_the_real_command_line(tmp_path):
         *((e, i, d, 0) for (e, i), d in itertools.product(((1e-3, 0.1), (2e-3, 0.2)), (2, 3))),
         *((e, i, 4, s) for (e, i), s in itertools.product(((1e-3, 0.1), (2e-3, 0.2)), (7, 8))),
     ]
+
+
+def test_a_thousand_million_jobs_are_made_one_by_one():
+    axes = [[[f"{key}={value}"] for value in range(1000)] for key in "abc"]
+    many = Jobs([axes, [[["d=1"], ["e=2", "f=3"]]]])
+    assert len(many) == 1000**3 + 2
+    assert many[123_456_789] == ["a=123", "b=456", "c=789"]
+    assert many[-1] == ["e=2", "f=3"] and many[1000**3] == ["d=1"]
+    assert many[999:1001] == [["a=0", "b=0", "c=999"], ["a=0", "b=1", "c=0"]]
+    assert many[:] is many
+    with pytest.raises(IndexError):
+        many[len(many)]
+    few = Jobs([[axis[:3] for axis in axes], [], [axes[0][:2]]])
+    assert [few[place] for place in range(len(few))] == list(few)
+    assert list(few)[:27] == [[f"a={a}", f"b={b}", f"c={c}"] for a, b, c in itertools.product(range(3), repeat=3)]
+    assert list(few)[27:] == [[], ["a=0"], ["a=1"]]
 
 
 def test_params_are_crossed_too():
@@ -124,9 +141,13 @@ def test_a_sweep_leaves_a_table_and_goes_on_where_it_stands(tmp_path):
     table = pl.read_parquet(tmp_path / "sweep" / "runs.parquet")
     assert table["depth.layers"].to_list() == [1, 1, 2, 2] and table["lr.eta"].to_list() == [0.05, 1e3] * 2
     assert table["status"].to_list() == ["converged", "diverged"] * 2
+    assert_frame_equal(table, results.gather(tmp_path / "sweep"))  # as read from the runs' own files
+    before = {path: path.stat().st_mtime_ns for name in "013" for path in (tmp_path / "sweep" / name).rglob("*")}
     (tmp_path / "sweep" / "2" / "summary.json").write_text("torn")
     again = rankward(*sweep, cwd=tmp_path)
     assert again.returncode == 0 and again.stdout.count("kept") == 3
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # kept runs are left alone
+    assert_frame_equal(pl.read_parquet(tmp_path / "sweep" / "runs.parquet").drop("seconds"), table.drop("seconds"))
     assert results.is_complete(tmp_path / "sweep" / "2")
 
 

@@ -98,17 +98,19 @@ def test_the_closing_table_is_over_seeds(tmp_path):
         finished(tmp_path / str(seed), ["a=1", "b=7", f"seed={seed}", f"observations.seed={seed}"], loss)
     finished(tmp_path / "3", ["a=2", "b=7", "seed=0"], 9.0)
     finished(tmp_path / "4", ["a=2", "b=7", "seed=1"], float("inf"), "diverged")
-    head, one, two = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())
+    head, one, two = (line.split() for line in closing_table([results.gather(tmp_path)]).splitlines())
     assert head[:4] == ["setting", "runs", "converged", "failed"]
     assert one == ["a=1", "3", "3", "0", "1", "2", "1"]
     assert two == ["a=2", "2", "1", "1", "9", "9", "0"]
+    runs = results.gather(tmp_path)
+    assert closing_table([runs[3:], runs[:3]]) == closing_table([runs])  # parts come in any order
 
 
 def test_the_closing_table_tells_ranks_and_whom_it_waits_for(tmp_path):
     for seed, rank in enumerate((1.0, 3.0, 2.0)):
         finished(tmp_path / str(seed), ["a=1", f"seed={seed}"], 0.5, **{"rank/effective": rank})
     finished(tmp_path / "3", ["a=1", "seed=3"], 0.5, "interrupted", **{"rank/effective": 9.0})
-    head, one = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())
+    head, one = (line.split() for line in closing_table([results.gather(tmp_path)]).splitlines())
     assert head == [
         "setting",
         "runs",
@@ -120,5 +122,5 @@ def test_the_closing_table_tells_ranks_and_whom_it_waits_for(tmp_path):
     ]
     assert one == ["all", "4", "3", "0", "1", "0.5", "0.5", "0", "2"]
     finished(tmp_path / "4", ["a=1", "seed=4"], 0.5, **{"rank/effective": 2.0, "error/reconstruction": 0.25})
-    head, one = (line.split() for line in closing_table(results.gather(tmp_path)).splitlines())
+    head, one = (line.split() for line in closing_table([results.gather(tmp_path)]).splitlines())
     assert head[-2:] == ["rank/effective", "error/reconstruction"] and one[-2:] == ["2", "0.25"]

@@ -178,7 +178,7 @@ def test_what_jobs_have_in_common_does_not_make_composing_slow(common, monkeypat
         monkeypatch.setattr(composer, "compose", None)  # Hydra's work is done
         for job, whole in zip(jobs, expected, strict=True):
             made = quick.make(job)
-            assert made.run == run_config(whole.own) and made.resolved == whole.slim().resolved
+            assert made.run == run_config(whole.own) and made.composed.resolved == whole.slim().resolved
 
 
 def test_quick_composing_is_hydras():
@@ -189,7 +189,7 @@ def test_quick_composing_is_hydras():
         quick = QuickComposer(composer)
         for job in [*JOBS, *JOBS]:
             whole, made = composer.compose(job), quick.make(job)
-            assert made.run == run_config(whole.own) and made.resolved == whole.slim().resolved
+            assert made.run == run_config(whole.own) and made.composed.resolved == whole.slim().resolved
             assert made.digest == config_hash(whole.slim().resolved)
         with pytest.raises(ConfigError, match="lr.eta"):
             quick.make(["depth='2'", "lr.eta=-1.0", "seed=3", "init=balanced", "init.scale=1e-3"])

@@ -20,6 +20,11 @@ def setting(node: Any, key: str, default: Any = None) -> Any:
     return node.get(key, default) if isinstance(node, Mapping) else getattr(node, key, default)
 
 
+@functools.lru_cache(maxsize=1024)
+def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(factory).parameters
+
+
 def build(group: str, node: Any, **more: Any) -> Any:
     """Call the node's `_target_` with the node's keys, and with those of `more` that it takes.
 
@@ -40,7 +45,7 @@ def build(group: str, node: Any, **more: Any) -> Any:
         raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
     if not _is_allowed(factory):  # whichever name has led to it
         raise ConfigError(f"{group}._target_", target, ALLOWED)
-    parameters = inspect.signature(factory).parameters
+    parameters = _parameters(factory)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     arguments = {key: value for key, value in keys.items() if key not in RESERVED}
     for key in arguments:
@@ -52,7 +57,7 @@ def build(group: str, node: Any, **more: Any) -> Any:
         return factory(**arguments, **offered)
     except (ConfigError, DataError):
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(group, target, f"arguments that fit it ({error})") from error
 
 

@@ -27,9 +27,11 @@ def quoted(override: str) -> str:
         ("depth='3'", 'seed=3', 'depth=2,3', "logger=[csv,'3']")
     """
     key, _, value = override.partition("=")
-    group = key.lstrip("+").partition("@")[0]
-    if group not in choices() and group != "hydra" and "/" not in group:
+    group = key.lstrip("+~").partition("@")[0]
+    if not value or (group not in choices() and group != "hydra" and "/" not in group):
         return override
+    if one := re.fullmatch(r"(?:shuffle|sort)\(([^,()\[\]]*)\)", value):  # Hydra makes a list of it
+        value = one.group(1)
     if not (value.startswith("[") and value.endswith("]")):
         return f"{key}={_name(value)}"
     if group in choices() and group not in LISTS:

@@ -152,6 +152,7 @@ class RunConfig:
                 "factorization.hidden", hidden, f"{layers - 1} sizes, one less than depth.layers={layers}"
             )
         dims = setting(self.observations, "dims")
+        dims = dims if isinstance(dims, list) else None  # a choice without this key may have been given one
         sign = setting(self.init, "determinant", "any")
         if (
             setting(self.factorization, "name") == "matrix"

@@ -20,7 +20,7 @@ KEYS = ("depth.layers", "observations.b_22", "lr.eta", "init.scale")
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each depth, perturbation, learning rate and init: medians over seeds of the runs that ended.
 
-    Of a table the parts are streamed: what is kept grows with the cells, not with the runs.
+    Of a table the parts are streamed, depth by depth: what is kept grows with the cells, and little with the runs.
 
     Raises:
         ResultsError: no finished 2x2 run.
@@ -30,7 +30,9 @@ def curves(sweep: Path) -> pl.DataFrame:
         raise results.ResultsError(
             f"cannot draw atlas of {sweep}: no finished run with {ENTRY}, {RANK} and {', '.join(KEYS)}"
         )
-    return runs.group_by(*KEYS).agg(medians(**MAPPED)).sort(*KEYS).collect(engine="streaming")
+    depths = runs.select(pl.col(KEYS[0]).unique().sort()).collect(engine="streaming")
+    cells = [runs.filter(pl.col(KEYS[0]) == depth).group_by(*KEYS).agg(medians(**MAPPED)) for (depth,) in depths.rows()]
+    return pl.concat([each.sort(*KEYS).collect(engine="streaming") for each in cells])
 
 
 def draw(sweep: Path) -> list[Path]:

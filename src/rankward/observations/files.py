@@ -149,7 +149,7 @@ def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
         axes = len(lines[0]) - 1 if lines else len(fields) - 1
         if axes < 2 or len(fields) != axes + 1 or not all(map(holes.is_number, fields)):
             wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
-            raise DataError(f"line {number} is not `{wanted}`: {','.join(fields)}")
+            raise DataError(f"line {number} is not `{wanted}`: {' '.join(','.join(fields).split())}")
         lines.append(fields)
     if not lines:
         raise DataError("no observation; at least one is needed")
@@ -206,6 +206,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         return Sensing(matrices[kept], values[kept], truth).simplified()
     if {"target_tensor", "train_indices_order"} <= arrays.keys():
         truth, order = array("target_tensor"), array("train_indices_order").reshape(-1)
+        if not truth.size:
+            raise DataError(f"`target_tensor` has shape {truth.shape}; expected entries")
         if (order % 1 != 0).any():
             raise DataError("`train_indices_order` holds a number that is not an integer")
         places = order.astype(np.int64)[: _first(count, len(order))]

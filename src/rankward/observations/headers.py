@@ -6,15 +6,15 @@ import math
 import os
 import zipfile
 from collections.abc import Collection
-from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES, too_much
 
+Readable = Any  # a binary file, or a member of an archive
 LINE_BYTES = 40  # of a byte of text, once lines and fields are objects
 
 
@@ -77,14 +77,16 @@ def check_pt(file: Path) -> None:
             refuse_large("what it holds", sum(member.file_size for member in archive.infolist()))
 
 
-def _check_array(stream: IO[bytes] | BufferedIOBase, size: int, what: str) -> int:
+def _check_array(stream: Readable, size: int, what: str) -> int:
     """Bytes that the array takes once it is observed."""
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, kind = read(stream)
-    except (ValueError, EOFError, KeyError) as error:  # version 3 is for names of fields
+    except Exception as error:  # a torn header raises whatever its parser met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+    if min(shape, default=0) < 0:
+        raise DataError(f"cannot be read, it may be torn: {what} of shape {list(shape)}")
     if kind.kind not in "fiub":
         raise DataError(f"{what} holds no array of numbers")
     entries = math.prod(shape)

@@ -24,7 +24,7 @@ def read_npy(file: Path) -> np.ndarray:
         array = np.load(file, allow_pickle=False)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a torn file raises whatever the reader met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
     return np.asarray(array, dtype=np.float64)
 

@@ -11,6 +11,7 @@ from rankward.results.files import (
     TASKS,
     WANDB,
     MixedError,
+    complete_summary,
     flat,
     is_complete,
     read_arrays,
@@ -30,6 +31,7 @@ from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_k
 from rankward.results.lock import LOCK, Busy, claimed
 from rankward.results.sweep import (
     PLACES,
+    Known,
     frame_of,
     gather,
     is_seed,
@@ -39,6 +41,8 @@ from rankward.results.sweep import (
     write_frame,
     write_runs,
 )
+from rankward.results.table import digests as table_digests
+from rankward.results.table import frames as table_frames
 from rankward.results.table import is_table, write_part
 from rankward.results.table import parts as table_parts
 from rankward.results.table import scan as table_scan
@@ -57,11 +61,13 @@ __all__ = [
     "TASKS",
     "WANDB",
     "Busy",
+    "Known",
     "MixedError",
     "NoResults",
     "ResultsError",
     "checkpoints",
     "claimed",
+    "complete_summary",
     "failure",
     "flat",
     "frame_of",
@@ -91,6 +97,8 @@ __all__ = [
     "rows_file",
     "run_folders",
     "summary_hash",
+    "table_digests",
+    "table_frames",
     "table_parts",
     "table_scan",
     "varying",

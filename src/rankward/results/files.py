@@ -303,10 +303,16 @@ def is_whole(folder: Path) -> bool:
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder holds a finished run, whole."""
+    return complete_summary(folder) is not None
+
+
+def complete_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished run that is whole; None of any other folder."""
     try:
-        return is_whole(folder) and read_summary(folder).get("status") in COMPLETE
+        summary = read_summary(folder) if is_whole(folder) else {}
     except ResultsError:
-        return False
+        return None
+    return summary if summary.get("status") in COMPLETE else None
 
 
 def run_folders(sweep: Path) -> list[Path]:

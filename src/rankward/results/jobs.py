@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,16 +19,15 @@ def varying_keys(jobs: Iterable[Sequence[str]]) -> list[str]:
         >>> varying_keys([["depth=2", "lr.eta=0.1", "seed=0"], ["depth=2", "lr.eta=0.1", "seed=1", "init=balanced"]])
         ['seed', 'init']
     """
-    values: dict[str, set[str]] = {}
-    counts: dict[str, int] = {}
+    overrides: Counter[str] = Counter()
     number = 0
     for job in jobs:
+        overrides.update(job)
         number += 1
-        for override in job:
-            key = override.partition("=")[0]
-            values.setdefault(key, set()).add(override)
-            counts[key] = counts.get(key, 0) + 1
-    differ = [key for key, found in values.items() if len(found) > 1 or counts[key] < number]
+    counts: dict[str, list[int]] = {}  # of jobs with each value, by key
+    for override, count in overrides.items():
+        counts.setdefault(override.partition("=")[0], []).append(count)
+    differ = [key for key, found in counts.items() if len(found) > 1 or found[0] < number]
     return [key for key in differ if not key.lstrip("+~").startswith(APART)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,10 @@ MISSING = "missing"  # the status of a run whose three files do not all stand, o
 IDENTITY = ("status", "iterations", "seconds", "config_hash")  # of a summary: what tells it from another one
 
 
-def gather(sweep: Path) -> pl.DataFrame:
+Known = Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]
+
+
+def gather(sweep: Path, known: Known | None = None) -> pl.DataFrame:
     """One row a run, in job order: `job`, `run` (the folder), `overrides`, resolved group keys, and the summary.
 
     Group keys are named as on the command line (`depth.layers`, `lr.eta`, `init.name`, `seed`), metrics as in the
@@ -28,19 +31,27 @@ def gather(sweep: Path) -> pl.DataFrame:
     has not begun has status `missing`, and nulls for what it did not leave. So has a run whose summary is of another
     config than the one beside it; a line on standard error says so.
 
+    Args:
+        sweep: its folder.
+        known: overrides and resolved config of runs by their folder's name, which then are not read again.
+
     Raises:
         ResultsError: no run in the folder.
     """
+    known = known or {}
     if table.is_table(sweep):
         return table.runs(sweep)
-    rows = [_row(folder) for folder in files.run_folders(sweep)]
+    rows = [_row(folder, known.get(folder.name)) for folder in files.run_folders(sweep)]
     if not rows:
         raise ResultsError(f"cannot read {sweep}: no runs there")
     return frame_of(rows)
 
 
-def _row(folder: Path) -> dict[str, Any]:
+def _row(folder: Path, known: tuple[Sequence[str], Mapping[str, Any]] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"job": int(folder.name) if folder.name.isdigit() else None, "run": folder.name}
+    if known is not None:
+        overrides, resolved = known
+        return row | {"overrides": " ".join(overrides)} | row_of(files.flat(resolved), _summary(folder))
     with contextlib.suppress(ResultsError):  # torn while Hydra wrote it; the run is missing as well
         row["overrides"] = " ".join(files.read_overrides(folder))
     return row | row_of(*_config_and_summary(folder))
@@ -145,14 +156,14 @@ def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def write_runs(sweep: Path) -> Path:
-    """Write `runs.parquet` of a sweep and return its path.
+def write_runs(sweep: Path, known: Known | None = None) -> Path:
+    """Write `runs.parquet` of a sweep and return its path; `known` as for `gather`.
 
     Raises:
         ResultsError: no run in the folder, or a table that cannot be written.
     """
     path = sweep / files.RUNS
-    write_frame(path, gather(sweep))
+    write_frame(path, gather(sweep, known))
     return path
 
 

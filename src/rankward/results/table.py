@@ -7,7 +7,7 @@ factors/0.safetensors        arrays [runs, ...] by name, in the order of the par
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,20 @@ def parts(sweep: Path) -> list[int]:
     return sorted(int(path.stem) for path in (sweep / files.RUNS).glob("*.parquet") if path.stem.isdigit())
 
 
+def digests(sweep: Path, part: int) -> list[tuple[int, str]]:
+    """Number and config hash of each run of a part.
+
+    Raises:
+        ResultsError: a torn part.
+    """
+    import polars as pl
+
+    path = sweep / files.RUNS / f"{part}.parquet"
+    with files.reading(path):
+        rows = pl.read_parquet(path, columns=["job", "config_hash"], glob=False)
+    return list(zip(rows["job"].to_list(), rows["config_hash"].to_list(), strict=True))
+
+
 def scan(sweep: Path, name: str) -> pl.LazyFrame:
     """The runs (`runs.parquet`) or traces of all complete parts, lazily; null where a run has no such column.
 
@@ -68,6 +82,21 @@ def scan(sweep: Path, name: str) -> pl.LazyFrame:
             scans.append(pl.scan_parquet(path, glob=False))
             scans[-1].collect_schema()
     return pl.concat(scans, how="diagonal_relaxed")
+
+
+def frames(sweep: Path) -> Iterator[pl.DataFrame]:
+    """The runs, part by part.
+
+    Raises:
+        ResultsError: a torn part.
+    """
+    import polars as pl
+
+    for number in parts(sweep):
+        path = sweep / files.RUNS / f"{number}.parquet"
+        with files.reading(path):
+            frame = pl.read_parquet(path, glob=False)
+        yield frame
 
 
 def runs(sweep: Path) -> pl.DataFrame:

@@ -20,7 +20,8 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Slim
 from rankward.sweeps.crew import Crew
 from rankward.sweeps.folders import drop_checkpoints, refuse_other
-from rankward.sweeps.jobs import Job, find_checkpoints, grouped
+from rankward.sweeps.jobs import TOLD, Job, find_checkpoints, grouped
+from rankward.terminal import say
 
 
 class Batches:
@@ -53,6 +54,7 @@ class Batches:
         jobs: list[Job] = []
         self.digests: set[str] = set()  # of this launch's configs
         self.keys = results.noted_keys(Path(self.config.hydra.sweep.dir))
+        self.told = len(job_overrides) <= TOLD
         for number, overrides in enumerate(job_overrides):
             begin = self._begin_fast if tuple(overrides) in self.composed and self._is_plain() else self._begin
             try:
@@ -61,6 +63,8 @@ class Batches:
                 failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
                 failed.return_value = _in_one_line(error)
                 returns.append(failed)
+        if not self.told and (kept := sum(each.return_value is not None for each in returns if _completed(each))):
+            say(f"{self.config.hydra.sweep.dir}: {kept:,} of {len(returns):,} runs complete, kept")
         self._train(jobs, returns)
         return returns
 
@@ -83,11 +87,11 @@ class Batches:
             return self._begin(number, index, overrides, jobs)
         folder = Path(self.config.hydra.sweep.dir) / str(index)
         refuse_other(folder, composed.resolved)
-        files = composed.files(index, folder)
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-        (folder / f"{self.config.hydra.job.name}.log").touch()
+        if not (results.is_complete(folder) and results.read_overrides(folder) == overrides):
+            (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+            for name, text in composed.files(index, folder).items():
+                (folder / ".hydra" / name).write_text(text, encoding="utf-8")
+            (folder / f"{self.config.hydra.job.name}.log").touch()
         made = JobReturn(overrides=overrides, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
         made.return_value = self._join(number, index, run, folder, composed.resolved, overrides, jobs)
         return made
@@ -131,7 +135,7 @@ class Batches:
 
         target = sweep_target(run, folder, plain, overrides, Path(self.config.hydra.sweep.dir), index, self.keys)
         self.digests.add(target.digest)
-        done = kept(folder, target.digest)
+        done = kept(folder, target.digest, self.told)
         if done is None:
             jobs.append(Job(number, run, target))
         return done
@@ -150,6 +154,10 @@ class Batches:
 
         waiting = [Job(number, self.composed[tuple(job)][1], None) for number, job in enumerate(jobs)]
         return plan([[job.config for job in batch] for batch in grouped(waiting, self.crew.most(waiting))])
+
+
+def _completed(returned: JobReturn) -> bool:
+    return returned.status == JobStatus.COMPLETED
 
 
 def _in_one_line(error: OSError | ConfigError) -> Exception:

@@ -9,8 +9,9 @@ its items, one after the other. What is out of the ordinary (`+key`, `~key`, `hy
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
 Section = tuple[str, ...]  # keys from the root
+INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)  # as Hydra's grammar has them, without underscores
+DIFFERENT = ("overrides", "job", "runtime")  # sections of Hydra's part of which jobs change some keys
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Template:
     Args:
         whole: as Hydra composed it, without the jobs' own overrides.
         own: the same without Hydra's part.
-        texts: YAML of the sections of `own` by their key, and of Hydra's part by two keys.
+        texts: YAML of the sections of `own` by their key, and of Hydra's part by two keys, or three where jobs differ.
     """
 
     whole: DictConfig
@@ -53,7 +56,7 @@ class Composed:
         return Slim(self.overrides, _plain(self.own), _plain(self.own, resolve=True), self.template, self.parsed)
 
 
-@dataclass
+@dataclass(slots=True)
 class Slim:
     """A composed job as plain values: as written, and resolved."""
 
@@ -70,29 +73,26 @@ class Slim:
         config = "".join(
             _text((key,), value) if key in touched else self.template.texts[(key,)] for key, value in self.plain.items()
         )
-        hydra = self.template.whole.hydra
-        settings = hydra.job.config.override_dirname
+        settings = self.template.whole.hydra.job.config.override_dirname
         dirname = get_overrides_dirname(
             overrides=list(self.parsed),
             kv_sep=settings.kv_sep,
             item_sep=settings.item_sep,
             exclude_keys=settings.exclude_keys,
         )
-        changed: dict[str, Any] = {
-            "overrides": _plain(hydra.overrides) | {"task": self.overrides},
-            "job": _plain(hydra.job) | {"override_dirname": dirname, "id": str(number), "num": number},
-            "runtime": _plain(hydra.runtime) | {"output_dir": str(folder.absolute())},
+        changed: dict[Section, Any] = {
+            ("hydra", "overrides", "task"): self.overrides,
+            ("hydra", "job", "override_dirname"): dirname,
+            ("hydra", "job", "id"): str(number),
+            ("hydra", "job", "num"): number,
+            ("hydra", "runtime", "output_dir"): str(folder.absolute()),
         }
         lines = [
-            _text(keys, changed[keys[1]]) if keys[1] in changed else text
+            _text(keys, changed[keys]) if keys in changed else text
             for keys, text in self.template.texts.items()
-            if len(keys) == 2
+            if keys[0] == "hydra"
         ]
-        return {
-            "config.yaml": config,
-            "hydra.yaml": "hydra:\n" + "".join(lines),
-            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(self.overrides)),
-        }
+        return {"config.yaml": config, "hydra.yaml": "".join(lines), "overrides.yaml": _dumped(self.overrides)}
 
 
 class Composer:
@@ -107,6 +107,7 @@ class Composer:
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
+        self.integers: dict[str, Override] = {}  # one with an integer, by the text before =
         self.plain: dict[str, bool] = {}
         self.templates: dict[tuple[str, ...], Template] = {}
 
@@ -128,9 +129,16 @@ class Composer:
         return Composed(own, overrides, template=template, parsed=parsed)
 
     def parse(self, override: str) -> Override:
-        """An override, parsed once."""
+        """An override, parsed once; of a key's integers, as seeds are, the first alone."""
         if override not in self.parsed:
-            (self.parsed[override],) = self.parser.parse_overrides([override])
+            key, _, number = override.partition("=")
+            model = self.integers.get(key) if INTEGER.fullmatch(number) else None
+            if model is not None:
+                self.parsed[override] = replace(model, _value=int(number), input_line=override)
+            else:
+                (self.parsed[override],) = self.parser.parse_overrides([override])
+                if type(self.parsed[override]._value) is int:
+                    self.integers[key] = self.parsed[override]
         return self.parsed[override]
 
     def is_value(self, override: Override) -> bool:
@@ -145,8 +153,13 @@ class Composer:
             whole = self.loader.load_sweep_config(self.master, choices)
             own = _without_hydra(whole)
             texts: dict[Section, str] = {(key,): _text((key,), value) for key, value in _plain(own).items()}
-            hydra = _plain(whole.hydra)
-            texts |= {("hydra", key): _text(("hydra", key), value) for key, value in hydra.items()}
+            texts[("hydra",)] = "hydra:\n"
+            for key, value in _plain(whole.hydra).items():
+                if key not in DIFFERENT:
+                    texts["hydra", key] = _text(("hydra", key), value)
+                    continue
+                texts["hydra", key] = f"  {key}:\n"
+                texts |= {("hydra", key, leaf): _text(("hydra", key, leaf), each) for leaf, each in value.items()}
             self.templates[tuple(choices)] = Template(whole, own, texts)
         return self.templates[tuple(choices)]
 
@@ -167,10 +180,20 @@ def _plain(config: Any, resolve: bool = False) -> dict[str, Any]:
 
 
 def _text(keys: Section, value: Any) -> str:
-    """The lines that a nested value adds to its mapping's YAML, written as OmegaConf writes it."""
+    """The lines that a nested value adds to its mapping's YAML."""
     nested = value
     for key in reversed(keys):
         nested = {key: nested}
-    dumper = get_omega_conf_dumper()
-    text = str(yaml.dump(nested, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper))
-    return text.split("\n", len(keys) - 1)[-1]
+    return _dumped(nested).split("\n", len(keys) - 1)[-1]
+
+
+class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
+    """OmegaConf's, on libyaml where it is there."""
+
+
+_Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
+
+
+def _dumped(value: Any) -> str:
+    """YAML as OmegaConf writes it."""
+    return str(yaml.dump(value, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper))

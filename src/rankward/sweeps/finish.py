@@ -15,7 +15,11 @@ from rankward.terminal import say
 
 
 def finish(
-    sweep: Path, figures: Sequence[str], wandb: Any = None, more: Mapping[str, pl.DataFrame] | None = None
+    sweep: Path,
+    figures: Sequence[str],
+    wandb: Any = None,
+    more: Mapping[str, pl.DataFrame] | None = None,
+    known: results.Known | None = None,
 ) -> None:
     """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
 
@@ -24,6 +28,7 @@ def finish(
         figures: names of modules in `rankward.figures`.
         wandb: the config's `logger.wandb`, or None.
         more: tables for W&B beside that of the runs.
+        known: configs of its runs, as for `results.gather`.
 
     Raises:
         ResultsError: a table or picture that cannot be written, or a figure whose runs are all missing.
@@ -31,9 +36,8 @@ def finish(
     in_parts = results.is_table(sweep)
     if not (results.table_parts(sweep) if in_parts else results.run_folders(sweep)):
         return
-    table = sweep / results.RUNS if in_parts else results.write_runs(sweep)
+    table = sweep / results.RUNS if in_parts else results.write_runs(sweep, known)
     loaded = load(sweep)
-    runs = loaded.runs
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}
     failed: list[str] = []
@@ -56,15 +60,16 @@ def finish(
         if picture.suffix == ".png":
             beside = [p.suffix for p in pictures if p != picture and p.with_suffix(".png") == picture]
             say(f"figure:  {picture}" + (f" (and {', '.join(beside)})" if beside else ""))
-    say(*closing_table(runs).split("\n"))
+    say(*closing_table(results.table_frames(sweep) if in_parts else [loaded.runs]).split("\n"))
     say(f"table:   {table}")
     if wandb is not None:
         from rankward.sweeps.charts import charts
         from rankward.sweeps.resume import told_command
         from rankward.training.loggers import log_sweep
 
-        own = {} if in_parts else {"runs": runs}  # of very many runs pictures and figures' tables alone
-        log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, charts(loaded))
+        own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone
+        drawn = {} if in_parts else charts(loaded)
+        log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, drawn)
     folder = sweep / results.WANDB
     if folder.is_dir():
         say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")

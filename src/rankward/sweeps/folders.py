@@ -111,6 +111,9 @@ def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.sweep.d
     """
     differ = ""
     try:
+        summary = results.complete_summary(folder)
+        if summary is not None and summary.get("config_hash") == config_hash(config):
+            return
         there = results.read_config(folder, trusted=True)
         if config_hash(there) != config_hash(config):
             old, new = flat(hashed(there)), flat(hashed(config))

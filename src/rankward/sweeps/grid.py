@@ -13,9 +13,10 @@ A key given on the command line takes the place of that key in the grids.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -31,8 +32,45 @@ from rankward.config.overrides import quoted, spaced
 from rankward.sweeps.launching import Launching
 from rankward.terminal import say
 
-JOB_BYTES = 1000  # of a job's overrides, and what is kept of it until it is trained
+JOB_BYTES = 1000  # of a job that is to be trained, at least
+Axes = list[list[list[str]]]  # of a grid: of each axis the overrides of each choice
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
+
+
+class Jobs(Sequence[list[str]]):
+    """The overrides of each job of a union of grids, put together when they are asked for.
+
+    Args:
+        grids: of each grid its axes, of each axis the overrides of each choice.
+
+    Example:
+        >>> jobs = Jobs([[[["seed=0"], ["seed=1"]], [["lr=flow", "depth='2'"]]]])
+        >>> len(jobs), jobs[1], jobs[:1]
+        (2, ['seed=1', 'lr=flow', "depth='2'"], [['seed=0', 'lr=flow', "depth='2'"]])
+    """
+
+    def __init__(self, grids: Sequence[Axes]) -> None:
+        self.grids = grids
+        self.ends = list(itertools.accumulate(math.prod(map(len, axes)) for axes in grids))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for axes in self.grids:
+            for choice in itertools.product(*axes):
+                yield [*itertools.chain.from_iterable(choice)]
+
+    def __getitem__(self, place: Any) -> Any:
+        places = range(len(self))[place]
+        if isinstance(places, range):
+            return self if len(places) == len(self) and places.step == 1 else [self[each] for each in places]
+        grid = bisect.bisect_right(self.ends, places)
+        rest, parts = places - (self.ends[grid - 1] if grid else 0), []
+        for axis in reversed(self.grids[grid]):
+            rest, at = divmod(rest, len(axis))
+            parts.append(axis[at])
+        return [*itertools.chain.from_iterable(reversed(parts))]
 
 
 class GridSearch:
@@ -80,25 +118,24 @@ class GridSearch:
             self.launching.finish(folder)
         return returns
 
-    def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
+    def jobs(self, arguments: Sequence[str]) -> Jobs:
         """The overrides of every job, in order: grid after grid, the last axis varying fastest."""
         given = self._axes(arguments)
         params = self._axes([f"{key}={_text(value)}" for key, value in self.params.items() if key not in given])
         paired = [self._paired("hydra.sweeper.zip", keys, yaml.safe_load(values)) for keys, values in self._zips()]
         taken = given.keys() | {key for axis in paired for key, _ in axis[0]}
-        jobs: list[list[str]] = []
+        grids: list[Axes] = []
         for index, grid in enumerate(self.grids):
             axes = [_without(axis, taken) for axis in self._grid(index, grid)]
             own = {key for axis in axes for choice in axis for key, _ in choice}
             crossed = [axis for key, axis in (params | given).items() if key not in own]
             every = [axis for axis in [*crossed, *paired, *axes] if axis]
-            longest: Any = max(every, key=len, default=[[]])
+            longest: Axis = max(every, key=len, default=[[]])
             number = math.prod(map(len, every))
             told = f"{len(longest):,} values in a grid of {number:,} jobs"
             fits_memory(", ".join(key for key, _ in longest[0]), told, JOB_BYTES * number)
-            for choice in itertools.product(*every):
-                jobs.append([quoted(f"{key}={value}") for part in choice for key, value in part])
-        return jobs
+            grids.append([[[quoted(f"{key}={value}") for key, value in choice] for choice in axis] for axis in every])
+        return Jobs(grids)
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
         axes: dict[str, Axis] = {}

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig, run_config
+from rankward.config import ConfigError, RunConfig
 from rankward.config.errors import SweepError
 from rankward.config.overrides import unquoted
 from rankward.config.report import explain
@@ -42,10 +42,11 @@ class Launching:
         self.launcher, self.config = launcher, config
         self.own_program = is_ours(task_function)
         self.composer = Composer(context.config_loader, config)
+        self.quick = QuickComposer(self.composer)
         self.batches = getattr(launcher, "batches", None)  # the batched launcher's core, or None with another
         self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
-        self.jobs: list[list[str]] = []  # launched so far
-        self.known: list[Sequence[str]] = []  # checked so far: of a sweep in batches all, while some are launched
+        self.jobs: Sequence[Sequence[str]] = ()  # launched so far
+        self.known: Sequence[Sequence[str]] = ()  # checked so far: of a sweep in batches all, while some are launched
         self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
         self.folders_only = False  # for sweepers that look into runs' folders
         self.table: Table | None = None  # where results go into a table
@@ -63,7 +64,7 @@ class Launching:
             return
         for name in self.config.get("figures", []):
             check_name(name)
-        self.known += jobs
+        self.known = [*self.known, *jobs] if self.known else jobs
         if self._makes_table(len(jobs)):
             self._refuse(self._table().check(jobs), jobs)
             return
@@ -72,9 +73,9 @@ class Launching:
         composed: list[Slim] = []
         for number, job in enumerate(jobs):
             try:
-                whole = self.composer.compose(job)
-                runs.append(run_config(whole.own))
-                composed.append(whole.slim())
+                made = self.quick.make(job)
+                runs.append(made.run)
+                composed.append(made.composed)
             except Exception as error:  # whatever composing meets is the user's to read
                 wrong[number] = explain(error)[0]
         if not wrong:  # only now what imports torch: observations are made, and starts drawn
@@ -94,7 +95,7 @@ class Launching:
     def _table(self) -> Table:
         if self.table is None:
             assert self.batches is not None
-            self.table = Table(QuickComposer(self.composer), self.batches.crew.memory)
+            self.table = Table(self.quick, self.batches.crew.memory)
         return self.table
 
     @staticmethod
@@ -159,17 +160,17 @@ class Launching:
         subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
         return bool(subdir == "${hydra.job.num}" and hydra.output_subdir == ".hydra")
 
-    def launch(self, jobs: list[list[str]]) -> Sequence[JobReturn]:
+    def launch(self, jobs: Sequence[list[str]]) -> Sequence[JobReturn]:
         """Run jobs, numbered on from those before; failures are kept for the end."""
         first = len(self.jobs)
-        self.jobs += jobs
+        self.jobs = [*self.jobs, *jobs] if first else jobs
         if self.own_program:
             results.note_jobs(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
         batch: Sequence[JobReturn]
         if self.table is not None:
             batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))
         else:
-            batch = self.launcher.launch(jobs, initial_job_idx=first)
+            batch = self.launcher.launch([*jobs], initial_job_idx=first)
         for number, job in enumerate(batch, start=first):
             if job.status == JobStatus.FAILED:
                 line, _ = explain(job._return_value)  # the property would raise it, and print
@@ -194,7 +195,8 @@ class Launching:
             if self.batches is not None and self.batches.crew.away:
                 say(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
             elif self.own_program:
-                finish(folder, self.config.get("figures", []), self.config.get("logger", {}).get("wandb"), tables)
+                wandb = self.config.get("logger", {}).get("wandb")
+                finish(folder, self.config.get("figures", []), wandb, tables, self._configs())
         except OSError as error:
             lines.append(explain(error)[0])
         if lines:
@@ -207,6 +209,12 @@ class Launching:
         failed = {number for numbers in self.failed.values() for number in numbers}
         there = {path.name for path in results.run_folders(folder)}
         return [number for number in range(len(self.jobs)) if number not in failed and str(number) not in there]
+
+    def _configs(self) -> results.Known:
+        """Overrides and configs of the jobs by their folders, where all of them were checked at once."""
+        if self.folders_only or len(self.checked) != len(self.jobs) or not self._is_numbered():
+            return {}
+        return {str(number): each for number, each in enumerate(self.checked)}
 
 
 def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:

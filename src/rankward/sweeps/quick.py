@@ -15,9 +15,11 @@ from omegaconf import OmegaConf
 
 from rankward.config import RunConfig, run_config
 from rankward.config.registry import config_hash
-from rankward.sweeps.composing import Composer
+from rankward.results import flat
+from rankward.sweeps.composing import Composer, Slim
 
 FREE = ("seed", "max_iterations", "stop_loss", "lr.eta", "lr.beta", "lr.eps", "init.scale", "init.unbalance")
+NODES = 10_000  # groups' nodes that are kept: those of a grid's axes are many times the same
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,32 @@ class Made:
 
     Args:
         run: its config.
-        resolved: as plain nested values.
+        composed: as plain nested values, and what its files are made of.
+        flat: resolved values by dotted keys.
         kind: overrides that jobs have in common which can share an ensemble and of which one is checked for all.
     """
 
     run: RunConfig
-    resolved: dict[str, Any]
+    composed: Slim
+    flat: dict[str, Any]
     kind: tuple[str, ...]
 
     @property
     def digest(self) -> str:
         """The config's hash."""
-        return config_hash(self.resolved)
+        return config_hash(self.composed.resolved)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """An override: whether it sets a value that `QuickComposer` can set, of which group's key, to what."""
+
+    parsed: Override
+    simple: bool
+    free: bool
+    group: str
+    leaf: str
+    value: Any
 
 
 class QuickComposer:
@@ -50,6 +66,12 @@ class QuickComposer:
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
         self.models: dict[tuple[str, ...], Made | None] = {}  # None: Hydra's to compose, each of them
+        self._settings: dict[str, _Setting] = {}
+        self._nodes: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
+
+    def kind(self, overrides: Sequence[str]) -> tuple[str, ...]:
+        """What the job has in common with those that can share its ensemble."""
+        return tuple([text for text in overrides if not self._setting(text).free])
 
     def make(self, overrides: Sequence[str]) -> Made:
         """A job's config.
@@ -57,61 +79,76 @@ class QuickComposer:
         Raises:
             ConfigError, HydraException, OmegaConfBaseException: as composing and checking do.
         """
-        values, kind, shape = self._parts(overrides)
+        settings = [self._setting(text) for text in overrides]
+        shape = tuple([each.parsed.key_or_group if each.simple else str(each.parsed.input_line) for each in settings])
         model = self.models.get(shape)
         if model is not None:
-            changed = _changed(model, values, kind)
+            changed = self._changed(model, shape, overrides, settings)
             if changed is not None:
                 return changed
         composed = self.composer.compose(overrides)
-        made = Made(run_config(composed.own), composed.slim().resolved, kind)
+        run, slim = run_config(composed.own), composed.slim()
+        made = Made(run, slim, flat(slim.resolved), self.kind(overrides))
         if shape not in self.models:
             follows = "${" in OmegaConf.to_yaml(composed.own)  # a value another's
             self.models[shape] = None if follows else made
         return made
 
-    def _parts(self, overrides: Sequence[str]) -> tuple[list[tuple[str, Override]], tuple[str, ...], tuple[str, ...]]:
-        """Overrides of values, what names the kind, and what names the model."""
-        values: list[tuple[str, Override]] = []
-        choices: list[str] = []
-        kind: list[str] = []
-        for text in overrides:
+    def _setting(self, text: str) -> _Setting:
+        known = self._settings.get(text)
+        if known is None:
             parsed = self.composer.parse(text)
-            if self.composer.is_value(parsed) and _is_simple(parsed):
-                values.append((parsed.key_or_group, parsed))
+            key = parsed.key_or_group
+            group, _, leaf = key.partition(".")
+            value = parsed.value()
+            simple = self.composer.is_value(parsed) and "." not in leaf and isinstance(value, int | float | str)
+            known = self._settings[text] = _Setting(parsed, simple, key in FREE, group, leaf, value)
+        return known
+
+    def _changed(
+        self, model: Made, shape: tuple[str, ...], overrides: Sequence[str], settings: Sequence[_Setting]
+    ) -> Made | None:
+        """The model with other values; None where one is of another type, so that OmegaConf should look at it."""
+        top: dict[str, Any] = {}
+        leaves: dict[str, dict[str, Any]] = {}
+        resolved, flattened = dict(model.composed.resolved), dict(model.flat)
+        for each in settings:
+            if not each.simple:
+                continue
+            group, leaf, value = each.group, each.leaf, each.value
+            old = model.composed.resolved.get(group)
+            if leaf:
+                if not is_dataclass(getattr(model.run, group, None)) or not isinstance(old, dict) or leaf not in old:
+                    return None
+                old = old[leaf]
+            if type(old) is float and type(value) is int:
+                value = float(value)
+            if type(value) is not type(old):
+                return None
+            if leaf:
+                leaves.setdefault(group, {})[leaf] = value
+                flattened[f"{group}.{leaf}"] = value
             else:
-                choices.append(text)
-            if parsed.key_or_group not in FREE:
-                kind.append(text)
-        return values, tuple(kind), (*choices, *(key for key, _ in values))
+                top[group] = resolved[group] = flattened[group] = value
+        for group, values in leaves.items():
+            top[group], resolved[group] = self._node(model, shape, group, values)
+        composed = replace(
+            model.composed,
+            overrides=list(overrides),
+            plain=resolved,
+            resolved=resolved,
+            parsed=[each.parsed for each in settings],
+        )
+        return Made(replace(model.run, **top), composed, flattened, self.kind(overrides))
 
-
-def _is_simple(override: Override) -> bool:
-    """Whether it sets a number or a word of a group or at the top, which `_changed` can change."""
-    return override.key_or_group.count(".") < 2 and isinstance(override.value(), int | float | str)
-
-
-def _changed(model: Made, values: Sequence[tuple[str, Override]], kind: tuple[str, ...]) -> Made | None:
-    """The model with other values; None where one is of another type, so that OmegaConf should look at it."""
-    top: dict[str, Any] = {}
-    nodes: dict[str, dict[str, Any]] = {}
-    resolved = dict(model.resolved)
-    for key, override in values:
-        group, _, leaf = key.partition(".")
-        if group not in resolved:
-            return None
-        if leaf and (not is_dataclass(getattr(model.run, group)) or leaf not in resolved[group]):
-            return None
-        old = resolved[group][leaf] if leaf else resolved[group]
-        value = override.value()
-        if isinstance(old, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(old):
-            return None
-        if leaf:
-            nodes.setdefault(group, {})[leaf] = value
-            resolved[group] = {**resolved[group], leaf: value}
-        else:
-            top[group] = resolved[group] = value
-    made = {group: replace(getattr(model.run, group), **leaves) for group, leaves in nodes.items()}
-    return Made(replace(model.run, **top, **made), resolved, kind)
+    def _node(
+        self, model: Made, shape: tuple[str, ...], group: str, values: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """A group of the model with other values, checked, and as plain values; the same for the same values."""
+        key = (shape, group, *values.values())
+        if key not in self._nodes:
+            if len(self._nodes) >= NODES:
+                self._nodes.clear()
+            made = replace(getattr(model.run, group), **values), {**model.composed.resolved[group], **values}
+            self._nodes[key] = made
+        return self._nodes[key]

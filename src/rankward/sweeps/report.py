@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -19,28 +19,42 @@ ROWS = 12  # of the closing table at most; all are in runs.parquet
 APART = ("logger=", "hydra.")  # overrides that make no other setting, beside those of seeds
 
 
-def closing_table(runs: pl.DataFrame) -> str:
+def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     """Best, median and spread of the last loss over seeds for each setting, and how runs have ended.
 
     A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
     count as failed, interrupted ones apart where there are any. A rank and the reconstruction error follow, as medians.
+
+    Args:
+        parts: of the sweep's runs; texts are kept once for each setting, so that millions of runs need little memory.
     """
-    settings = [
-        [
-            unquoted(part)
-            for part in text.split(" ")
-            if not part.startswith(APART) and not results.is_seed(part.partition("=")[0])
-        ]
-        for text in runs["overrides"].fill_null("")
-    ]
-    common = set(settings[0]).intersection(*settings)
-    labels = [" ".join(part for part in parts if part not in common) or "all" for parts in settings]
-    runs = runs.with_columns(setting=pl.Series(labels))
+    told_once: dict[str, str] = {}  # an override, as it is told; empty for one that makes no other setting
+    places: dict[tuple[str, ...], int] = {}
+
+    def place(text: str) -> int:
+        told = []
+        for part in text.split(" "):
+            if part not in told_once:
+                apart = part.startswith(APART) or results.is_seed(part.partition("=")[0])
+                told_once[part] = "" if apart else unquoted(part)
+            if shown := told_once[part]:
+                told.append(shown)
+        return places.setdefault(tuple(told), len(places))
+
+    frames = []
+    for part in parts:
+        mine = pl.Series([place(text) for text in part["overrides"].fill_null("")], dtype=pl.Int32)
+        wanted = ["job", "status", "loss", *RANKS, ERROR]
+        frames.append(part.select(name for name in wanted if name in part.columns).with_columns(place=mine))
+    runs = pl.concat(frames, how="diagonal_relaxed")
+    runs = runs.sort("job", maintain_order=True) if len(frames) > 1 else runs
+    common = set(next(iter(places))).intersection(*places)
+    labels = [" ".join(part for part in setting if part not in common) or "all" for setting in places]
     ended, stopped = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
     rank = next((name for name in RANKS if name in runs.columns), None)
     told = [name for name in (rank, ERROR) if name in runs.columns]
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
-    table = runs.group_by("setting", maintain_order=True).agg(
+    table = runs.group_by("place", maintain_order=True).agg(
         pl.len().alias("runs"),
         (pl.col("status") == "converged").sum().alias("converged"),
         (~ended & ~stopped).sum().alias("failed"),
@@ -50,10 +64,10 @@ def closing_table(runs: pl.DataFrame) -> str:
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
         *(pl.col(name).filter(ended).median().alias(name) for name in told),
     )
-    rows = [[_cell(value) for value in row] for row in table.rows()]
-    lines = _aligned([table.columns, *rows[:ROWS]])
-    if len(rows) > ROWS:
-        lines.append(f"... and {len(rows) - ROWS} more settings")
+    rows = [[labels[number], *map(_cell, values)] for number, *values in table.head(ROWS).rows()]
+    lines = _aligned([["setting", *table.columns[1:]], *rows])
+    if table.height > ROWS:
+        lines.append(f"... and {table.height - ROWS} more settings")
     return "\n".join(lines)
 
 

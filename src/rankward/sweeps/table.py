@@ -1,12 +1,13 @@
 """A sweep of very many runs: composed and trained part by part, each part an ensemble, into one table.
 
-Nothing is kept per run but its overrides, and no folder is made for it: memory stays flat. A part that is complete is
+Nothing is kept per run but its number, and no folder is made for it: memory stays flat. A part that is complete is
 never trained again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Table:
 
     def __init__(self, composer: QuickComposer, memory: float) -> None:
         self.composer, self.memory = composer, memory
-        self.jobs: list[Job] = []
+        self.jobs: Sequence[Job] = ()
         self.checked: Sequence[Job] = ()
         self._traits: dict[tuple[str, ...], object] = {}
 
@@ -65,9 +66,12 @@ class Table:
         Raises:
             ConfigError: the folder.
         """
-        for number, digest in _complete(sweep).items() if results.is_table(sweep) else ():
-            if number < len(self.checked) and self.composer.make(self.checked[number]).digest != digest:
-                raise ConfigError("hydra.sweep.dir", str(sweep), "a folder that does not hold runs of another config")
+        for part in results.table_parts(sweep):
+            for number, digest in results.table_digests(sweep, part):
+                if number < len(self.checked) and self.composer.make(self.checked[number]).digest != digest:
+                    raise ConfigError(
+                        "hydra.sweep.dir", str(sweep), "a folder that does not hold runs of another config"
+                    )
 
     def plan(self, jobs: Sequence[Job]) -> str:
         """What a launch of these jobs would do."""
@@ -75,8 +79,7 @@ class Table:
 
         groups: dict[object, list[RunConfig]] = {}
         for job in jobs:
-            made = self.composer.make(job)
-            groups.setdefault(self._ensemble(made), []).append(made.run)
+            groups.setdefault(self._ensemble(job), []).append(self.composer.make(job).run)
         return plan(list(groups.values()))
 
     def launch(self, jobs: Sequence[Job], sweep: Path) -> list[JobReturn]:
@@ -86,74 +89,74 @@ class Table:
             KeyboardInterrupt: training was interrupted; a checkpoint has what was done.
         """
         first = len(self.jobs)
-        self.jobs += jobs
-        returns = [JobReturn(overrides=list(job), status=JobStatus.COMPLETED) for job in jobs]
-        for each in returns:
-            each.return_value = float("nan")
-        there = _complete(sweep)
-        left: dict[object, list[int]] = {}
-        digests: dict[int, str] = {}
-        for number in range(first, len(self.jobs)):
-            if number not in there:  # what is there has been compared by `refuse_other`
-                made = self.composer.make(self.jobs[number])
-                digests[number] = made.digest
-                left.setdefault(self._ensemble(made), []).append(number)
+        self.jobs = [*self.jobs, *jobs] if first else jobs
+        completed = JobReturn(status=JobStatus.COMPLETED)  # one for all
+        completed.return_value = float("nan")
+        returns = [completed] * len(jobs)
+        there = np.zeros(len(self.jobs), bool)
+        for part in results.table_parts(sweep):  # what is there has been compared by `refuse_other`
+            there[[number for number, _ in results.table_digests(sweep, part) if number < len(there)]] = True
+        left: dict[object, array[int]] = {}
+        for number, job in enumerate(jobs, start=first):
+            if not there[number]:
+                left.setdefault(self._ensemble(job), array("q")).append(number)
         done = len(jobs) - sum(map(len, left.values()))
         if done:
             say(f"{sweep}: {done:,} of {len(jobs):,} runs complete, kept")
-        for numbers, checkpoint in self._parts(list(left.values()), digests, sweep):
+        for numbers, checkpoint in self._parts(list(left.values()), sweep):
             try:
-                interrupted = self._train(numbers, [digests[n] for n in numbers], checkpoint, sweep, (done, len(jobs)))
+                interrupted = self._train(numbers, checkpoint, sweep, (done, len(jobs)))
             except Exception as error:  # this part's runs are missing; the others go on
                 if results.of_place(error):
                     raise
+                failed = JobReturn(status=JobStatus.FAILED)
+                failed.return_value = error
                 for number in numbers:
-                    returns[number - first].status = JobStatus.FAILED
-                    returns[number - first].return_value = error
+                    returns[number - first] = failed
                 continue
             if interrupted:
                 raise KeyboardInterrupt(f"interrupted; rankward resume {sweep} goes on")
             done += len(numbers)
         return returns
 
-    def _ensemble(self, made: Made) -> object:
+    def _ensemble(self, job: Job) -> object:
         """What tells ensembles apart; of a kind it is found once."""
         from rankward.training.ensemble import traits
 
-        if made.kind not in self._traits:
-            self._traits[made.kind] = traits(made.run)
-        return self._traits[made.kind]
+        kind = self.composer.kind(job)
+        if kind not in self._traits:
+            self._traits[kind] = traits(self.composer.make(job).run)
+        return self._traits[kind]
 
-    def _parts(
-        self, groups: Sequence[list[int]], digests: dict[int, str], sweep: Path
-    ) -> list[tuple[list[int], Path | None]]:
+    def _parts(self, groups: Sequence[array[int]], sweep: Path) -> Iterator[tuple[list[int], Path | None]]:
         """Jobs that train together, and the checkpoint that they go on from."""
         from rankward.training import checkpoints
 
         parts: list[tuple[list[int], Path | None]] = []
         taken: set[int] = set()
-        by_digest = {digests[number]: number for group in groups for number in group}
         found = [checkpoints.newest(path) for path in results.checkpoints(sweep / CHECKPOINTS, "*.ckpt")]
-        for path in filter(None, found):
+        paths = [path for path in found if path is not None]
+        waiting = (number for group in groups for number in group) if paths else ()
+        by_digest = {self.composer.make(self.jobs[number]).digest: number for number in waiting}
+        for path in paths:
             held = [by_digest[digest] for digest in checkpoints.digests(path) if digest in by_digest]
             if held and not taken.intersection(held):
                 parts.append((held, path))
                 taken.update(held)
+        yield from parts
         for group in groups:
-            fresh = [number for number in group if number not in taken]
+            fresh = array("q", [number for number in group if number not in taken]) if taken else group
             size = max(1, min(PART, fitting(self.memory)(self.composer.make(self.jobs[group[0]]).run)))
-            parts += [(fresh[at : at + size], None) for at in range(0, len(fresh), size)]
-        return parts
+            yield from ((list(fresh[at : at + size]), None) for at in range(0, len(fresh), size))
 
-    def _train(
-        self, numbers: list[int], digests: list[str], checkpoint: Path | None, sweep: Path, place: tuple[int, int]
-    ) -> bool:
+    def _train(self, numbers: list[int], checkpoint: Path | None, sweep: Path, place: tuple[int, int]) -> bool:
         """Train a part and write it; whether it was interrupted."""
         from rankward.training.ensemble import Ensemble
         from rankward.training.module import EnsembleModule
         from rankward.training.train import Leavings, check_devices, fit
 
         mades = [self.composer.make(self.jobs[number]) for number in numbers]
+        digests = [made.digest for made in mades]
         check_devices(mades[0].run)
         part = max(results.table_parts(sweep), default=-1) + 1
         own = results.last(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
@@ -179,15 +182,7 @@ class Table:
 
     def _row(self, number: int, made: Made, summary: dict[str, Any]) -> dict[str, Any]:
         row = {"job": number, "run": str(number), "overrides": " ".join(self.jobs[number])}
-        return row | results.row_of(results.flat(made.resolved), summary)
-
-
-def _complete(sweep: Path) -> dict[int, str]:
-    """Config hashes of the runs that stand in the table, by job."""
-    if not results.table_parts(sweep):
-        return {}
-    rows = results.table_scan(sweep, results.RUNS).select("job", "config_hash").collect()
-    return dict(zip(rows["job"].to_list(), rows["config_hash"].to_list(), strict=True))
+        return row | results.row_of(made.flat, summary)
 
 
 def _rows(trace: dict[str, np.ndarray], numbers: Sequence[int]) -> pl.DataFrame:

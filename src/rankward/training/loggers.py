@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -45,7 +46,7 @@ class LogTarget:
     config: dict[str, Any]
     settings: str = ""
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """The config's hash."""
         return config_hash(self.config)

@@ -118,20 +118,21 @@ def describe(config: RunConfig) -> str:
     return what if kind == "linear" else f"{what}, {setting(config.init, 'name')}"
 
 
-def kept(folder: Path, digest: str) -> float | None:
-    """The last loss of a complete run of this config in the folder, told; None where there is none.
+def kept(folder: Path, digest: str, told: bool = True) -> float | None:
+    """The last loss of a complete run of this config in the folder, `told` in a line; None where there is none.
 
     Raises:
         ConfigError: the folder holds the results of another config.
     """
-    if not results.is_complete(folder):
+    summary = results.complete_summary(folder)
+    if summary is None:
         return None
-    summary = results.read_summary(folder)
     if summary.get("config_hash") != digest:
         raise ConfigError("hydra.run.dir", str(folder), "a folder that does not hold the results of another config")
-    version = summary.get("versions", {}).get("rankward")
-    other = "" if version == __version__ else f" (made by rankward {version}, this is {__version__})"
-    say(f"{folder}: complete, kept{other}")
+    if told:
+        version = summary.get("versions", {}).get("rankward")
+        other = "" if version == __version__ else f" (made by rankward {version}, this is {__version__})"
+        say(f"{folder}: complete, kept{other}")
     return float(summary["metrics"]["loss"])
 
 
