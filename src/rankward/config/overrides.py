@@ -14,6 +14,9 @@ from rankward.config.folder import choices
 DIGITS = 30  # of an integer that is written out
 VALUE_BYTES = 5000  # of a number in a list, while Hydra parses it
 LISTS = ("logger", "experiment")  # groups that take several choices at once
+FILES = ("observations.path", "observations.ground_truth")
+ENDINGS = (".csv", ".npy", ".npz", ".pt")
+PLAIN = r"[A-Za-z0-9_ ./@%+:-]*"  # of a name that Hydra reads as it is
 
 
 def quoted(override: str) -> str:
@@ -69,6 +72,26 @@ def at_home(override: str) -> str:
     if not equals or not re.fullmatch(r"~(/[^,\[\]{}]*)?", value):
         return override
     return f"{key}={in_quotes(Path(value).expanduser())}"
+
+
+def as_file(override: str) -> str:
+    """`observations.path=p(1).csv` with the name in quotes, without which Hydra takes it for a call; any other as it is.
+
+    A name with commas is one file where there is such a file; otherwise it is a sweep over several.
+
+    Example:
+        >>> as_file("observations.path=p(1).csv"), as_file("observations.path=a.csv,b.csv")
+        ("observations.path='p(1).csv'", 'observations.path=a.csv,b.csv')
+    """
+    key, _, value = override.partition("=")
+    if key not in FILES:
+        return override
+    names = [value] if Path(value).expanduser().is_file() else value.split(",")
+    if not all(Path(name).expanduser().is_file() for name in names) and not (
+        len(names) == 1 and value.lower().endswith(ENDINGS)
+    ):
+        return override
+    return f"{key}={','.join(name if re.fullmatch(PLAIN, name) else in_quotes(name) for name in names)}"
 
 
 def in_quotes(value: Path | str) -> str:
