@@ -242,7 +242,7 @@ class Sensing(RandomTruth):
 
 @dataclass
 class File(Observations):
-    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is for `.csv`.
+    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is the array's size.
 
     `ground_truth` is a file with all of the array, against which `error/reconstruction` is measured.
     """

@@ -75,7 +75,7 @@ def at_home(override: str) -> str:
 
 
 def as_file(override: str) -> str:
-    """`observations.path=p(1).csv` with the name in quotes, without which Hydra takes it for a call; any other as it is.
+    """`observations.path=p(1).csv` with the name in quotes, without which Hydra reads a call; any other as it is.
 
     A name with commas is one file where there is such a file; otherwise it is a sweep over several.
 

@@ -152,7 +152,7 @@ def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray
     if len(widths) != 1:
         raise DataError(f"lines have {min(widths)} to {max(widths)} cells; a matrix has as many in each")
     (width,) = widths
-    shapes = {(len(rows) - top, width - left): (top, left) for top, left in ways}
+    shapes: dict[tuple[int, ...], Way] = {(len(rows) - top, width - left): (top, left) for top, left in ways}
     if dims is None and len(shapes) > 1:
         told = ", ".join(f"observations.dims=[{m},{n}] says that {_named(*way)}" for (m, n), way in shapes.items())
         raise DataError(f"may be read in {len(shapes)} ways: {told}")
@@ -166,7 +166,7 @@ def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray
     for row, (number, cells) in zip(whole, body, strict=True):
         for place, cell in enumerate(cells):
             row[place] = np.nan if is_hole(cell) else _number(cell, number)
-    if dims is None:
+    if dims is None and not np.isnan(whole).all():
         _refuse_empty_end(body, top, left)
         if left and _are_ids([cells[0] for _, cells in rows[top:]]) and holes.may_be_list(whole, least=1):
             raise DataError(
