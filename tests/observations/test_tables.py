@@ -126,6 +126,7 @@ def test_words_for_a_hole(tmp_path, hole):
         (",Unnamed: 0,a\n0,0,1.5\n1,1,\n", r"line 1 has no name for column 2: .*index=False.*row\.names=FALSE"),
         (",b,c\n1.5,,2\n,1,2\n", "line 1 has no name for column 1"),
         ("a,b,\n1.5,,\n,2,\n", "line 1 has no name for column 3"),
+        (",a,b\n", "no observation"),
         ("My title\n1.5,\n,2\n", "line 1 has no name for column 1"),
         ("a,b\n1,,\n2,1,\n", "line 1 has 2 cells and each other line ends with a comma: leave it out"),
         ("1.5,,\n,2,\n", r"each line ends with a comma: leave it out, or observations\.dims=\[2,3\] says"),

@@ -244,7 +244,13 @@ def test_how_a_file_was_read_is_said_once_and_kept(tmp_path, capsys):
     path = tmp_path / "ratings.csv"
     path.write_text("1,1,5\n1,2,3\n2,1,4\n")
     jobs = [
-        ["observations=file", f"observations.path={path}", "observations.dims=[3,3]", "max_iterations=100", f"seed={seed}"]
+        [
+            "observations=file",
+            f"observations.path={path}",
+            "observations.dims=[3,3]",
+            "max_iterations=100",
+            f"seed={seed}",
+        ]
         for seed in range(2)
     ]
     for _ in range(2):

@@ -149,6 +149,8 @@ def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray
     """
     ways = _ways(rows)
     widths = {len(cells) for _, cells in rows[min(top for top, _ in ways) :]}
+    if not widths:
+        raise DataError("no observation; at least one is needed")
     if len(widths) != 1:
         raise DataError(f"lines have {min(widths)} to {max(widths)} cells; a matrix has as many in each")
     (width,) = widths
