@@ -238,7 +238,7 @@ class Leavings:
     ) -> None:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.whole_trace()
-        self.every_row = set(module.trace.names)  # columns; of last rows alone there may be more
+        self.every_row = {"iteration", "loss", *module.trace.names}  # columns; of last rows alone there may be more
         self.traces = _by_run(self.trace, len(digests))
         for run in torch.nonzero(module.progress.status == Status.RUNNING).flatten().tolist():  # it has no last row
             self.traces[run] = {name: column for name, column in self.traces[run].items() if name in self.every_row}
@@ -323,7 +323,7 @@ class Leavings:
             "versions": versions(),
             "stop": _stop(module, index),
             "notes": module.notes(index) | ({"observations": read} if read else {}) | hints,
-            "certificates": module.verdicts(index, trace) if trace else {},
+            "certificates": module.verdicts(index, trace) if len(trace["loss"]) else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
             },
@@ -332,8 +332,8 @@ class Leavings:
 
 def _by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarray]]:
     """Each run's own rows of a trace that has them run after run."""
-    if not trace:
-        return [{} for _ in range(runs)]
+    if not trace:  # interrupted before the first row
+        return [{"iteration": np.zeros(0, np.int64), "loss": np.zeros(0)} for _ in range(runs)]
     ends = np.searchsorted(trace["run"], np.arange(1, runs))
     parts = {name: np.split(column, ends) for name, column in trace.items() if name != "run"}
     return [
