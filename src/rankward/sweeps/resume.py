@@ -14,6 +14,7 @@ from rankward.config.overrides import in_quotes, unquoted
 from rankward.sweeps.folders import SWEEP, usable
 
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
+CONFIG_NAME = "config"  # Rankward's own
 FLAGS = {"command-line": "--config-dir", "main": "--config-path"}  # by the provider of a folder of configs
 # Settings of Hydra's that name commands, modules or their environment.
 COMMANDS = ("hydra.launcher.setup", "hydra.job.env_", "hydra.job_logging", "hydra.hydra_logging", "hydra.searchpath")
@@ -64,14 +65,14 @@ def _stored(path: Path) -> tuple[list[str], list[str], list[str]]:
         hydra = results.read_yaml(path)["hydra"]
         lists = [[str(text) for text in hydra["overrides"][key]] for key in ("task", "hydra")]
         sources = [(each["provider"], str(each["path"])) for each in hydra["runtime"]["config_sources"]]
-        name = str(hydra["job"]["config_name"])
-    except (KeyError, TypeError) as error:
+        name = str(hydra.get("job", {}).get("config_name", CONFIG_NAME))
+    except (KeyError, TypeError, AttributeError) as error:
         raise results.ResultsError(f"cannot read {path}: not a config of Hydra's") from error
     for text in (*lists[0], *lists[1]):
         if text.startswith("-"):
             raise results.ResultsError(f"cannot read {path}: {text!r} is no override")
     flags = [f"{FLAGS[by]}={source}" for by, source in sources if by in FLAGS and not _is_installed(Path(source))]
-    return lists[0], lists[1], [*flags, *([] if name == "config" else [f"--config-name={name}"])]
+    return lists[0], lists[1], [*flags, *([] if name == CONFIG_NAME else [f"--config-name={name}"])]
 
 
 def _is_installed(folder: Path) -> bool:
