@@ -73,6 +73,13 @@ def test_modes(monkeypatch, said, mode):
     assert [wandb_environment.mode({"offline": offline}) for offline in (True, False)] == ["offline", "online"]
 
 
+def test_an_unknown_mode_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    for more in ([], ["-m"]):
+        ended = command_line(*more, *RUN, cwd=tmp_path)
+        assert_refused(ended, "WANDB_MODE: 'offlin' is not allowed; expected one of online, offline", "'offline'?")
+
+
 def test_what_a_run_collects_may_be_asked_for(monkeypatch):
     assert wandb_environment.settings()["console"] == "off" and wandb_environment.settings()["x_disable_stats"]
     monkeypatch.setenv("WANDB_CONSOLE", "wrap")

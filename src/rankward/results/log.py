@@ -39,7 +39,7 @@ def _append(folder: Path, *lines: str) -> None:
 
 
 class Log:
-    """The log of runs that train together: what they share is noted once, and each run's file is written once, at its end.
+    """The logs of runs that train together: each is written once, at the run's end, with the lines that all share.
 
     A run that trains alone has its lines at once, for who follows it.
 

@@ -72,11 +72,7 @@ class Batches:
         """Whether a job's folder, and what Hydra leaves there, are the defaults: then they are made without Hydra."""
         hydra = self.config.hydra
         subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        return (
-            self.own_program
-            and subdir == "${hydra.job.num}"
-            and hydra.output_subdir == ".hydra"
-        )
+        return self.own_program and subdir == "${hydra.job.num}" and hydra.output_subdir == ".hydra"
 
     def _begin_fast(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
         composed, run = self.composed.pop(tuple(overrides))

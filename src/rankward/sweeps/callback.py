@@ -29,6 +29,7 @@ class CheckFirst(Callback):
 
         with told_here():
             from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
+            from rankward.training import wandb_environment
 
             refuse_unknown(config)
             with answering(config):
@@ -38,6 +39,7 @@ class CheckFirst(Callback):
                     allowed = "[] for a single run; of a sweep they are drawn: rankward -m"
                     raise ConfigError("figures", run.figures, allowed)
                 refuse_for_run(config)
+                wandb_environment.check(run.logger, in_sweep=False)
                 from rankward.training.train import check
 
                 check(run)

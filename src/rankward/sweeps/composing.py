@@ -52,8 +52,8 @@ class Template:
 class Composed:
     """A job's config: `own` is what its program gets, `overrides` made it; no template where Hydra composed it.
 
-    `whole` has Hydra's part; of a template it is without the job's own values. Where a value of `own` asks for that part
-    (`asks_hydra`), all are resolved.
+    `whole` has Hydra's part; of a template it is without the job's own values. Where a value of `own` asks for that
+    part (`asks_hydra`), all are resolved.
     """
 
     own: DictConfig

@@ -27,7 +27,7 @@ from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.settings import refuse_job_callbacks, refuse_two_sweeps
 from rankward.sweeps.table import Table, wanted
 from rankward.terminal import say
-from rankward.training.wandb_environment import refuse_one_id
+from rankward.training import wandb_environment
 
 
 class Launching:
@@ -67,7 +67,7 @@ class Launching:
         for name in self.config.get("figures", []):
             check_name(name)
         refuse_two_sweeps(self.config, self.composer.loader.repository)
-        refuse_one_id(self.config.get("logger") or {})
+        wandb_environment.check(self.config.get("logger") or {}, in_sweep=True)
         if self.batches is not None:
             refuse_job_callbacks(self.config, self.callbacks)
         self.known = [*self.known, *jobs] if self.known else jobs

@@ -67,7 +67,7 @@ class QuickComposer:
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
         self.of_sweep = shared(composer.master)
-        self.given = OmegaConf.to_container(composer.master.hydra.overrides.task, resolve=False)
+        self.given: Any = OmegaConf.to_container(composer.master.hydra.overrides.task, resolve=False)
         self.models: dict[tuple[str, ...], Made | None] = {}  # None: Hydra's to compose, each of them
         self._settings: dict[str, _Setting] = {}
         self._nodes: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}

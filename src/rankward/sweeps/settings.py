@@ -39,7 +39,9 @@ def refuse_for_run(config: DictConfig) -> None:
             raise ConfigError(f"hydra.{group}.{key}", value, "a sweep: rankward -m ...; a single run does not read it")
     for key in ("hydra.sweep.dir", "hydra.sweep.subdir"):
         if is_named(key, config):
-            raise ConfigError(key, OmegaConf.select(config, key), "a sweep: rankward -m ...; of a run it is hydra.run.dir")
+            raise ConfigError(
+                key, OmegaConf.select(config, key), "a sweep: rankward -m ...; of a run it is hydra.run.dir"
+            )
     if config.get("results") == "table":
         raise ConfigError("results", "table", "a sweep: rankward -m ...; a single run has a folder")
 

@@ -124,8 +124,7 @@ def _closing(sweep: Path) -> tuple[list[str], dict[str, Any] | None]:
     logger = config.get("logger") if isinstance(config, dict) else None
     wandb = logger.get("wandb") if isinstance(logger, dict) else None
     names = [str(name) for name in asked] if isinstance(asked, list) else []
-    on = isinstance(wandb, dict) and is_on({"wandb": wandb})
-    return names, {**wandb, "offline": True} if on else None
+    return names, {**wandb, "offline": True} if isinstance(wandb, dict) and is_on({"wandb": wandb}) else None
 
 
 def _was_interrupted(run: Path) -> bool:

@@ -178,7 +178,12 @@ def log_sweep(
 
     group = wandb_environment.group(node, sweep.name)
     config = {"sweep": str(sweep), "command": command}
-    options = {"group": group, "name": f"{sweep.name}: summary", "job_type": "summary", "config": config}
+    options: dict[str, Any] = {
+        "group": group,
+        "name": f"{sweep.name}: summary",
+        "job_type": "summary",
+        "config": config,
+    }
     summary = _wandb_run(
         node, sweep, f"{sweep.resolve()} summary", tags=[*wandb_environment.tags(node), "summary"], **options
     )

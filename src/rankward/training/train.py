@@ -92,14 +92,14 @@ def train(
     wanted = [target.digest for target in targets]
     checkpoint = _own_checkpoint(targets[0].folder / results.CHECKPOINT, ckpt_path, wanted)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    log = results.Log([target.folder for target in targets])
-    log.note(_begins(module, ckpt_path))
+    noted = results.Log([target.folder for target in targets])
+    noted.note(_begins(module, ckpt_path))
 
     logs: list[RunLog] = []  # those that are open
     try:
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
-        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs, log.note)
+        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs, noted.note)
         left = Leavings(module, wanted, seconds, targets)
         going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
         outcomes = []
@@ -107,7 +107,7 @@ def train(
             unfinished = going_on and result.status == "interrupted"
             outcomes.append(left.leave(index, logs.pop() if logs else None, write=not unfinished))
             if outcomes[-1].error is None:  # who sees it notes it
-                log.end(index, result.told)
+                noted.end(index, result.told)
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)

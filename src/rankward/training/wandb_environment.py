@@ -1,7 +1,7 @@
 """What W&B is told where a user's environment has its variables (`WANDB_PROJECT`, ...).
 
-They win over Rankward's defaults, and a `logger.wandb.*` of the config wins over them. Those that are not named here are
-W&B's own to read.
+They win over Rankward's defaults, and a `logger.wandb.*` of the config wins over them. W&B itself reads those that are
+not named here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rankward.config import ConfigError, setting
+from rankward.config.checks import one_of
 
 PROJECT = "rankward"
+MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")  # the last two are old names of the first two
 # Of a thousand short runs, what each collects of the machine would be the cost.
 QUIET = {
     "silent": True,
@@ -42,15 +44,22 @@ def project(node: Any) -> str:
     return setting(node, "project") or _said("PROJECT") or PROJECT
 
 
-def mode(node: Any) -> str:
-    """W&B's mode: `offline`, `online`, `disabled`, or another one that `WANDB_MODE` has.
+def mode(node: Any) -> Any:
+    """W&B's mode: that of `WANDB_MODE`, or `offline`, where `logger.wandb.offline` is null.
 
     Example:
         >>> mode({"offline": True}), mode({"offline": False})
         ('offline', 'online')
+
+    Raises:
+        ConfigError: a `WANDB_MODE` that W&B does not have.
     """
     offline = setting(node, "offline")
-    return (_said("MODE") or "offline") if offline is None else "offline" if offline else "online"
+    if offline is not None:
+        return "offline" if offline else "online"
+    said = _said("MODE") or "offline"
+    one_of("WANDB_MODE", said, MODES)
+    return said
 
 
 def is_on(logger: Mapping[str, Any]) -> bool:
@@ -99,12 +108,16 @@ def settings() -> dict[str, Any]:
     return {key: value for key, value in QUIET.items() if _said(variable(key)) is None}
 
 
-def refuse_one_id(logger: Mapping[str, Any]) -> None:
-    """Refuse a sweep all of whose runs would have the id of the environment. An agent's (`WANDB_SWEEP_ID`) is its own.
+def check(logger: Mapping[str, Any], in_sweep: bool) -> None:
+    """Refuse an unknown mode, and one id for all runs of a sweep that is no agent's (`WANDB_SWEEP_ID`).
+
+    Args:
+        logger: the config's.
+        in_sweep: whether there are several runs.
 
     Raises:
-        ConfigError: `WANDB_RUN_ID`.
+        ConfigError: `WANDB_MODE` or `WANDB_RUN_ID`.
     """
     said = _said("RUN_ID")
-    if said is not None and _said("SWEEP_ID") is None and is_on(logger):
+    if is_on(logger) and in_sweep and said is not None and _said("SWEEP_ID") is None:
         raise ConfigError("WANDB_RUN_ID", said, "no such variable: each run of a sweep has an id of its own")
