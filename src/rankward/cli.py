@@ -18,6 +18,7 @@ from rankward.terminal import lost, say, steady
 from rankward.trust import enter_directory, leave_directory
 
 _failures: list[Exception] = []
+ALONE = {"--run": "-r", "--multirun": "-m", "--cfg": "-c", "--info": "-i", "--shell-completion": "-sc"}  # Hydra's
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
@@ -106,6 +107,11 @@ def _refuse_flag(arguments: list[str]) -> None:
             if flag != text or name in RunConfig.__dataclass_fields__:
                 raise ConfigError("option", text, f"{name if flag != text else name + '=...'}: settings have no dashes")
             raise ConfigError("option", text, "key=value, or a flag (rankward --hydra-help)", nearest(text, known))
+    given = [text.partition("=")[0] for text in arguments]
+    together = [flag for flag, short in ALONE.items() if flag in given or short in given]
+    if len(together) > 1:
+        allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
+        raise ConfigError("option", " ".join(together), allowed)
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:
@@ -113,8 +119,6 @@ def _for_hydra(arguments: list[str]) -> list[str]:
     if arguments[:1] == ["resume"]:
         arguments = _resumed(arguments[1:])
     if "--dry-run" in arguments:
-        if not {"-m", "--multirun"} & set(arguments):
-            raise ConfigError("--dry-run", " ".join(arguments), "a sweep: rankward -m ... --dry-run")
         if "hydra/launcher=basic" in arguments:
             raise ConfigError("--dry-run", "hydra/launcher=basic", "another launcher: this one makes no plans")
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
@@ -135,3 +139,9 @@ def _resumed(arguments: list[str]) -> list[str]:
     if code := own_code(command):
         say(f"rankward: {arguments[0]} runs code that is not Rankward's: {', '.join(code)}", error=True)
     return command
+
+
+if __name__ == "__main__":  # python -m rankward.cli: `app` must be this module's, whose name is not __main__
+    from rankward.__main__ import main as start
+
+    start()

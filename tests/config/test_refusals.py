@@ -29,7 +29,6 @@ def test_a_group_given_a_number_null_or_a_list_is_told_its_choices(tmp_path, gro
         ("depth=''", "depth: '' is not a choice"),
         ("logger=null", "logger: 'null' is not a choice; choose from csv, none, tensorboard, wandb"),
         ("logger=[csv,3]", "logger: '3' is not a choice"),
-        ("experiment=null", "experiment: 'null' is not a choice"),
         ("hydra/launcher=0", "hydra/launcher: '0' is not a choice; choose from basic, batched"),
         ("-m lr=0,constant", "job 0 (lr=0): lr: '0' is not a choice"),
         ("-m depth=1,[2]", "depth: '[2]' is not allowed"),

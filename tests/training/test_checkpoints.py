@@ -116,7 +116,7 @@ def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, 
     assert job.checkpoint == results.previous(path) and "is torn" in capsys.readouterr().err
     (ended,) = train_batch([job], (0, 1))
     assert ended.error is None and contents(folder) == contents(tmp_path / "whole" / "0")
-    assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY}
+    assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY, results.LOG}
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):

@@ -264,7 +264,7 @@ class File(Observations):
 
 @dataclass
 class Metrics:
-    """Columns of the trace, each a torchmetrics class and its arguments; and statements to check runs against."""
+    """Columns of the trace, each a `TraceMetric` and its arguments; and statements to check runs against."""
 
     name: str = MISSING
     columns: dict[str, Any] = field(default_factory=dict)
@@ -273,16 +273,16 @@ class Metrics:
 
 @dataclass
 class WandbLogger:
-    """Weights & Biases; offline until `logger.wandb.offline=false`."""
+    """Weights & Biases; what is null is as the environment says (`training.wandb_environment`)."""
 
     name: str = MISSING
-    project: str = "rankward"
+    project: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
-    offline: bool = True
+    offline: bool | None = None
 
     def __post_init__(self) -> None:  # W&B's own rules, which it applies when a run starts
-        if len(self.project) > 128 or set(self.project) & set("/\\#?%:"):
+        if self.project is not None and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):
             allowed = "at most 128 characters, none of / \\ # ? % :"
             raise ConfigError("logger.wandb.project", self.project, allowed)
         if not all(1 <= len(tag) <= 64 for tag in self.tags):

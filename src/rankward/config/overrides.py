@@ -22,6 +22,8 @@ PLAIN = r"[A-Za-z0-9_ ./@%+:-]*"  # of a name that Hydra reads as it is
 def quoted(override: str) -> str:
     """`depth=3` as `depth='3'`: a group's choice is a name, and never a number or null; other overrides as they are.
 
+    `experiment=null` is none, as in the defaults: Hydra's command line has an empty list for that.
+
     Raises:
         ConfigError: a list of choices for a group that takes one.
 
@@ -29,6 +31,8 @@ def quoted(override: str) -> str:
         >>> quoted("depth=3"), quoted("seed=3"), quoted("depth=2,3"), quoted("logger=[csv,3]")
         ("depth='3'", 'seed=3', 'depth=2,3', "logger=[csv,'3']")
     """
+    if override == "experiment=null":
+        return "experiment=[]"
     key, _, value = override.partition("=")
     group = key.lstrip("+~").partition("@")[0]
     if not value or (group not in choices() and group != "hydra" and "/" not in group):

@@ -29,6 +29,7 @@ from rankward.results.files import (
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed
+from rankward.results.log import LOG, Log, note, note_failure
 from rankward.results.sweep import (
     PLACES,
     Known,
@@ -54,6 +55,7 @@ __all__ = [
     "FAILURE",
     "FIGURES",
     "LOCK",
+    "LOG",
     "PLACES",
     "REFINEMENT",
     "RUNS",
@@ -62,6 +64,7 @@ __all__ = [
     "WANDB",
     "Busy",
     "Known",
+    "Log",
     "MixedError",
     "NoResults",
     "ResultsError",
@@ -77,6 +80,8 @@ __all__ = [
     "is_table",
     "jobs_without",
     "last",
+    "note",
+    "note_failure",
     "note_jobs",
     "noted_keys",
     "of_place",
