@@ -60,6 +60,7 @@ def main() -> None:
 def _main() -> int:
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
+    os.environ["MPLBACKEND"] = "agg"  # for files; a notebook's backend may not be installed here
     try:
         if sys.argv[1:] == ["--version"]:
             say(f"rankward {__version__}")
