@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import glob
 import hashlib
 import logging
 import os
@@ -19,11 +20,14 @@ from pytorch_lightning.loggers import Logger
 
 from rankward.config import RunConfig, config_hash, setting
 from rankward.results import WANDB, ResultsError
+from rankward.surroundings import hidden
+from rankward.terminal import say
 
 if TYPE_CHECKING:
     import polars as pl
 
 SAVED = 10_000  # rows after which loggers are asked to save
+AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")  # in the environment: of one run, as a W&B agent starts it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +144,7 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
         node,
         target.shared,
         identity=f"{target.folder.resolve()} {target.digest}",
+        alone=target.group is None,
         group=setting(node, "group") or target.group,
         name=target.name,
         tags=[*setting(node, "tags", []), *_tags(run)],
@@ -194,34 +199,50 @@ def log_sweep(
         _finish(summary, failed=failed)
 
 
-def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
-    """An open run of W&B's under `folder`, the same for the same identity: what an earlier attempt left is replaced."""
+def _wandb_run(node: Any, folder: Path, identity: str, alone: bool = False, **options: Any) -> Any:
+    """An open run of W&B's under `folder`, the same for the same identity: what an earlier attempt left is replaced.
+
+    Args:
+        alone: whether it is a single run. It has the id of `WANDB_RUN_ID` where that is set; the runs of a sweep and
+            its summary, which would all have the same one, have ids of their own.
+    """
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
     _keep_from_home(folder.resolve() / WANDB)
     name = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    for stale in folder.glob(f"{WANDB}/offline-run-*-{name}"):
+    name = (alone and os.environ.get("WANDB_RUN_ID")) or name
+    for stale in folder.glob(f"{WANDB}/offline-run-*-{glob.escape(name)}"):
         shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
-    return wandb.init(
-        project=setting(node, "project"),
-        id=name,
-        dir=folder.resolve(),  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
-        mode="offline" if setting(node, "offline", True) else "online",
-        reinit="create_new",
-        settings=wandb.Settings(  # of a thousand short runs, what each collects of the machine would be the cost
-            silent=True,
-            console="off",
-            save_code=False,
-            disable_git=True,
-            x_disable_stats=True,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_save_requirements=False,
-        ),
-        **options,
-    )
+    if not alone:
+        _say_ids_are_own()
+    with hidden(*(() if alone else AGENT)):
+        return wandb.init(
+            project=setting(node, "project"),
+            id=name,
+            dir=folder.resolve(),  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
+            mode="offline" if setting(node, "offline", True) else "online",
+            reinit="create_new",
+            settings=wandb.Settings(  # of a thousand short runs, what each collects of the machine would be the cost
+                silent=True,
+                console="off",
+                save_code=False,
+                disable_git=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_disable_machine_info=True,
+                x_save_requirements=False,
+            ),
+            **options,
+        )
+
+
+@functools.cache
+def _say_ids_are_own() -> None:
+    """A line, once, where a W&B agent's one run, or one id, meets a sweep of many."""
+    if found := [name for name in AGENT if name in os.environ]:
+        say(f"rankward: {', '.join(found)}: for a single run; the runs of a sweep have ids of their own", error=True)
 
 
 def _keep_from_home(folder: Path) -> None:
