@@ -28,7 +28,7 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
-from rankward.results.lock import LOCK, Busy, claimed
+from rankward.results.lock import LOCK, Busy, claimed, is_held
 from rankward.results.sweep import (
     PLACES,
     Known,
@@ -73,6 +73,7 @@ __all__ = [
     "frame_of",
     "gather",
     "is_complete",
+    "is_held",
     "is_seed",
     "is_table",
     "jobs_without",
