@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,12 @@ def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
     from rankward.sweeps.resume import command_of, own_code
 
-    if not arguments or ("=" in arguments[0] and not Path(arguments[0]).is_dir()):
+    folder = Path(arguments[0]) if arguments else Path()
+    if arguments and not folder.exists() and re.fullmatch(r"""(["']).+\1""", arguments[0]):  # as in hydra.run.dir="..."
+        folder = Path(arguments[0][1:-1])
+    if not arguments or ("=" in arguments[0] and not folder.is_dir()):
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
-    command = command_of(Path(arguments[0]), arguments[1:])
+    command = command_of(folder, arguments[1:])
     if code := own_code(command):
-        say(f"rankward: {arguments[0]} runs code that is not Rankward's: {', '.join(code)}", error=True)
+        say(f"rankward: {folder} runs code that is not Rankward's: {', '.join(code)}", error=True)
     return command

@@ -63,7 +63,7 @@ class Cluster:
         positive("hydra.launcher.timeout_min", parameters["timeout_min"])
         self.cluster, self.runs_per_task, self.tasks = cluster, runs_per_task, tasks
         self.wait, self.poll = wait, poll
-        self.parameters = _set(OmegaConf.to_container(OmegaConf.create(dict(parameters)), resolve=True))
+        self.parameters = _set(parameters)
         self.elsewhere, self.away = cluster == "slurm", False
 
     def check(self) -> None:
@@ -164,10 +164,20 @@ class Cluster:
                 time.sleep(self.poll)
 
 
-def _set(parameters: Any) -> dict[str, Any]:
-    """Those that are not null; options of sbatch beside submitit's are looked through as well."""
-    more = {key: value for key, value in (parameters.pop("additional_parameters", None) or {}).items() if value is not None}
-    return {key: value for key, value in (parameters | {"additional_parameters": more or None}).items() if value is not None}
+def _set(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that are not null, as plain values.
+
+    Raises:
+        ConfigError: an option with a line break, after which the job's script would run the rest.
+    """
+    plain: Any = OmegaConf.to_container(OmegaConf.create(dict(parameters)), resolve=True)
+    more = {key: value for key, value in (plain.pop("additional_parameters", None) or {}).items() if value is not None}
+    plain = {key: value for key, value in plain.items() if value is not None}
+    beside = {f"additional_parameters.{key}": value for key, value in more.items()}
+    for key, value in {**plain, **beside}.items():
+        if key != "setup" and "\n" in str(value):
+            raise ConfigError(f"hydra.launcher.{key}", value, "one line")
+    return plain | ({"additional_parameters": more} if more else {})
 
 
 def _without(jobs: Sequence[Job], runs: set[str]) -> list[Job]:
