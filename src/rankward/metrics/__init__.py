@@ -1,6 +1,6 @@
 """Custom torchmetrics of product matrices and factors; the maths stands in `functional`."""
 
-# ruff: noqa: E402, I001 - torchmetrics is imported before any module that imports it
+# ruff: noqa: E402 - torchmetrics is imported before any module that imports it
 
 from rankward.surroundings import RANKS, hidden, import_matplotlib
 

@@ -105,8 +105,8 @@ def claimed(folder: Path) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a process holds the folder, asked without taking hold of it or writing there.
 
-    A process that was killed leaves its lock behind: on this machine it is known to have ended, and on another one after
-    three minutes without a heartbeat.
+    A process that was killed leaves its lock behind: on this machine it is known to have ended at once, and on another
+    one after three minutes without a heartbeat.
     """
     return _lives(folder / LOCK, time.time())
 

@@ -1,4 +1,4 @@
-"""The environment in which a sweep is submitted to SLURM: what a user has set counts, what an allocation has left does not."""
+"""The environment in which a sweep is submitted to SLURM: a user's variables count, an allocation's do not."""
 
 from __future__ import annotations
 

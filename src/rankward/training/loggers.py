@@ -178,7 +178,12 @@ def log_sweep(
 
     group = setting(node, "group") or sweep.name
     config = {"sweep": str(sweep), "command": command}
-    options: dict[str, Any] = {"group": group, "name": f"{sweep.name}: summary", "job_type": "summary", "config": config}
+    options: dict[str, Any] = {
+        "group": group,
+        "name": f"{sweep.name}: summary",
+        "job_type": "summary",
+        "config": config,
+    }
     summary = _wandb_run(
         node, sweep, f"{sweep.resolve()} summary", tags=[*setting(node, "tags", []), "summary"], **options
     )
