@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
-from rankward.config.overrides import as_file, at_home, quoted, spaced, whole, zipped
+from rankward.config.overrides import as_file, at_home, of_launcher, quoted, spaced, whole, zipped
 from rankward.terminal import lost, say, steady
 from rankward.trust import enter_directory, leave_directory
 
@@ -61,6 +62,7 @@ def main() -> None:
 def _main() -> int:
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
+    os.environ["MPLBACKEND"] = "agg"  # for files; a notebook's backend may not be installed here
     try:
         if sys.argv[1:] == ["--version"]:
             say(f"rankward {__version__}")
@@ -126,18 +128,21 @@ def _for_hydra(arguments: list[str]) -> list[str]:
     # Flags first: Hydra's parser takes no overrides on both sides of one.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
-    return [*sweep[:1], *(quoted(whole(spaced(as_file(at_home(text))))) for text in zipped(rest))]
+    return [*sweep[:1], *(quoted(whole(spaced(as_file(at_home(of_launcher(text)))))) for text in zipped(rest))]
 
 
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
     from rankward.sweeps.resume import command_of, own_code
 
-    if not arguments or ("=" in arguments[0] and not Path(arguments[0]).is_dir()):
+    folder = Path(arguments[0]) if arguments else Path()
+    if arguments and not folder.exists() and re.fullmatch(r"""(["']).+\1""", arguments[0]):  # as in hydra.run.dir="..."
+        folder = Path(arguments[0][1:-1])
+    if not arguments or ("=" in arguments[0] and not folder.is_dir()):
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
-    command = command_of(Path(arguments[0]), arguments[1:])
+    command = command_of(folder, arguments[1:])
     if code := own_code(command):
-        say(f"rankward: {arguments[0]} runs code that is not Rankward's: {', '.join(code)}", error=True)
+        say(f"rankward: {folder} runs code that is not Rankward's: {', '.join(code)}", error=True)
     return command
 
 

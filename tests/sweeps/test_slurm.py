@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from commands import computed, leavings, rankward
+from rankward import results
 from slurm import one_node
 
 pytestmark = pytest.mark.slow
@@ -102,6 +103,34 @@ def test_an_array_of_four_leaves_the_bytes_of_one_process_and_no_key(tmp_path: P
     assert "wandb sync" in there.stdout
     for path in (tmp_path / "there").rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_processes_that_srun_packs_into_a_node_are_runs_of_their_own(tmp_path: Path, cluster: dict[str, str]) -> None:
+    one = f"exec {sys.executable} -m rankward seed=$SLURM_PROCID max_iterations=2000 logger=csv hydra.run.dir=run$SLURM_PROCID"
+    done = subprocess.run(
+        ["srun", "-n", "2", "sh", "-c", one], cwd=tmp_path, env=cluster, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 1):
+        logged = (tmp_path / f"run{seed}" / "csv" / "metrics.csv").read_text().splitlines()
+        assert len(logged) == 1 + results.read_trace(tmp_path / f"run{seed}").height
+        assert results.read_config(tmp_path / f"run{seed}")["seed"] == seed
+
+
+def test_a_sweep_submitted_from_inside_of_an_allocation_has_its_own_options(
+    tmp_path: Path, cluster: dict[str, str]
+) -> None:
+    """A task with two processors, from an allocation with one, whose srun would give it one."""
+    asked = ("-m", "seed=0", "logger=none", "max_iterations=2000", "hydra/launcher=slurm", "hydra.launcher.wait=false",
+             "hydra.launcher.cpus_per_task=2", "'hydra.launcher.setup=[env > environment]'", "hydra.sweep.dir=there")  # fmt: skip
+    inside = f"export SRUN_CPUS_PER_TASK=1 SLURM_CPU_BIND=none; exec {sys.executable} -m rankward {' '.join(asked)}"
+    done = subprocess.run(["srun", "-n", "1", "-c", "1", "sh", "-c", inside], cwd=tmp_path, env=cluster,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    until(lambda: (tmp_path / "there" / "0" / "summary.json").is_file())
+    given = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
+    assert given["SLURM_CPUS_PER_TASK"] == "2" and given.get("SRUN_CPUS_PER_TASK") != "1"
+    assert "SLURM_CPU_BIND" not in given and "SLURM_STEP_ID" not in given
 
 
 def test_one_task_cancelled_fails_its_run_alone(

@@ -110,6 +110,27 @@ def in_quotes(value: Path | str) -> str:
     return "'" + re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'") + "'"
 
 
+def of_launcher(override: str) -> str:
+    """A setting of the launcher as the text that a scheduler or a shell reads; any other override as it is.
+
+    No sweep goes over such a setting, so that commas and equals signs are its own. Where there are quotes, or `${`, it
+    is left as it is.
+
+    Example:
+        >>> of_launcher("hydra.launcher.partition=a,b"), of_launcher("hydra.launcher.mem_gb=8")
+        ("hydra.launcher.partition='a,b'", 'hydra.launcher.mem_gb=8')
+        >>> of_launcher("hydra.launcher.setup=[module load cuda,export A=1]")
+        "hydra.launcher.setup=['module load cuda','export A=1']"
+    """
+    key, _, value = override.partition("=")
+    if not key.lstrip("+").startswith("hydra.launcher.") or re.search(r"""['"{]""", value):
+        return override
+    if value.startswith("[") and value.endswith("]"):
+        lines = [line.strip() for line in value[1:-1].split(",")]
+        return f"{key}=[{','.join(in_quotes(line) for line in lines if line)}]" if key.endswith(".setup") else override
+    return f"{key}={in_quotes(value)}" if re.search(r"[^\w.:/@%+*?-]", value) else override
+
+
 def zipped(arguments: list[str]) -> list[str]:
     """A command line whose `key,key=[value,value],...` (paired values) are told to the sweeper; no key has a comma.
 

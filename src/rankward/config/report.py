@@ -122,7 +122,7 @@ def _unknown_key(key: str) -> str:
     having = _choices_with(key)
     if having:
         return f"{key}: no such key for this choice of {parent}; {', '.join(having)} has it"
-    if parent in ("metrics.columns", "metrics.certificates"):
+    if parent in ("metrics.columns", "metrics.certificates", "hydra.launcher.additional_parameters"):
         return f"{key}: no such key; a new one is added with +{key}=..."
     siblings = _keys(parent)
     if not siblings:

@@ -28,7 +28,7 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
-from rankward.results.lock import LOCK, Busy, claimed
+from rankward.results.lock import LOCK, Busy, claimed, is_held
 from rankward.results.log import LOG, Log, note, note_failure
 from rankward.results.sweep import (
     PLACES,
@@ -76,6 +76,7 @@ __all__ = [
     "frame_of",
     "gather",
     "is_complete",
+    "is_held",
     "is_seed",
     "is_table",
     "jobs_without",

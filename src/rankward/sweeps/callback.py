@@ -123,10 +123,9 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     from rankward import results
     from rankward.sweeps.crew import refuse_live
     from rankward.sweeps.folders import SWEEP
-    from rankward.sweeps.looking import is_held
 
     sweep = folder.absolute().parent
     if (sweep / SWEEP).is_file():
-        if is_held(sweep):
+        if results.is_held(sweep):
             raise results.Busy(f"{sweep} is in use: another process is at work on it")
         refuse_live(sweep)

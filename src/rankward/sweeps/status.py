@@ -12,7 +12,7 @@ from rankward import figures, results
 from rankward.config import ConfigError
 from rankward.sweeps.folders import SWEEP, drop_checkpoints
 from rankward.sweeps.jobs import failure
-from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is_held
+from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher
 from rankward.sweeps.tasks import Tasks
 from rankward.terminal import say
 from rankward.training.wandb_environment import is_on
@@ -41,7 +41,7 @@ def tell_status(sweep: Path) -> int:
         return _tell_table(sweep)
     tasks = Tasks.read(sweep)
     live = tasks.live()
-    here = is_held(sweep)
+    here = results.is_held(sweep)
     states = Watcher(sweep).states(tasks, live, here)
     counts = Counter(states.values())
     absent = results.jobs_without(sweep, len(states))

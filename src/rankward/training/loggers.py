@@ -19,12 +19,15 @@ from pytorch_lightning.loggers import Logger
 
 from rankward.config import RunConfig, config_hash, setting
 from rankward.results import WANDB, ResultsError
+from rankward.surroundings import hidden
+from rankward.terminal import say
 from rankward.training import wandb_environment
 
 if TYPE_CHECKING:
     import polars as pl
 
 SAVED = 10_000  # rows after which loggers are asked to save
+AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")  # in the environment: of one run, as a W&B agent starts it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
         node,
         target.shared,
         identity=f"{target.folder.resolve()} {target.digest}",
-        own_id=wandb_environment.run_id(in_sweep),
+        alone=not in_sweep,
         group=wandb_environment.group(node, target.group),
         name=wandb_environment.name(target.name, in_sweep),
         tags=[*wandb_environment.tags(node), *_tags(run)],
@@ -204,8 +207,13 @@ def log_sweep(
         _finish(summary, failed=failed)
 
 
-def _wandb_run(node: Any, shared: Path, identity: str, own_id: str | None = None, **options: Any) -> Any:
-    """An open run of W&B's under `shared`, the same for the same identity: what an earlier attempt left is replaced."""
+def _wandb_run(node: Any, shared: Path, identity: str, alone: bool = False, **options: Any) -> Any:
+    """An open run of W&B's under `shared`, the same for the same identity: what an earlier attempt left is replaced.
+
+    Args:
+        alone: whether it is a single run. It has the id of `WANDB_RUN_ID` where that is set; the runs of a sweep and
+            its summary, which would all have the same one, have ids of their own.
+    """
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
@@ -215,15 +223,25 @@ def _wandb_run(node: Any, shared: Path, identity: str, own_id: str | None = None
     name = hashlib.sha256(identity.encode()).hexdigest()[:12]
     for stale in folder.glob(f"{WANDB}/offline-run-*-{name}"):
         shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
-    return wandb.init(
-        project=wandb_environment.project(node),
-        id=own_id or name,
-        dir=folder,  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
-        mode=wandb_environment.mode(node),
-        reinit="create_new",
-        settings=wandb.Settings(**wandb_environment.settings()),
-        **options,
-    )
+    if not alone:
+        _say_ids_are_own()
+    with hidden(*(() if alone else AGENT)):
+        return wandb.init(
+            project=wandb_environment.project(node),
+            id=wandb_environment.run_id(not alone) or name,
+            dir=folder,  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
+            mode=wandb_environment.mode(node),
+            reinit="create_new",
+            settings=wandb.Settings(**wandb_environment.settings()),
+            **options,
+        )
+
+
+@functools.cache
+def _say_ids_are_own() -> None:
+    """A line, once, where a W&B agent's one run, or one id, meets a sweep of many."""
+    if found := [name for name in AGENT if name in os.environ]:
+        say(f"rankward: {', '.join(found)}: for a single run; the runs of a sweep have ids of their own", error=True)
 
 
 def _keep_from_home(folder: Path) -> None:

@@ -23,6 +23,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from rankward import results
 from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.dynamics import Engine, Status
+from rankward.surroundings import RANKS, hidden
 from rankward.terminal import say
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import WholeCheckpoints, digests, part_of
@@ -233,19 +234,20 @@ def _trainer(
 ) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return pl.Trainer(
-        accelerator=accelerator(run, engine),
-        devices=1,
-        # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
-        plugins=[LightningEnvironment(), checkpoints],
-        max_epochs=1,
-        logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    with hidden(*RANKS):
+        return pl.Trainer(
+            accelerator=accelerator(run, engine),
+            devices=1,
+            # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
+            plugins=[LightningEnvironment(), checkpoints],
+            max_epochs=1,
+            logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
 
 
 class Leavings:
