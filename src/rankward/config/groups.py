@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
@@ -18,7 +19,7 @@ from rankward.config.checks import (
     positive,
     tensor_dims,
 )
-from rankward.config.errors import ConfigError
+from rankward.config.errors import ConfigError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
 LAYERS = 10_000  # a run of so many 2x2 layers takes half a minute before its first step
@@ -114,6 +115,27 @@ class FlowRate:
         positive("lr.atol", self.atol)
         if self.max_time is not None:
             positive("lr.max_time", self.max_time)
+
+
+def as_rate(node: Any) -> Any:
+    """A learning rate of a YAML that names no schema, as the one whose keys it has.
+
+    Raises:
+        ConfigError: a key that this rate does not have, or one that it lacks.
+    """
+    if not isinstance(node, Mapping):
+        return node
+    kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
+    kind = next((kinds[key] for key in node if key in kinds), ConstantRate)
+    known = {each.name: each.default for each in fields(kind)}
+    for key, value in node.items():
+        if key not in known:
+            shown = [name for name in known if name != "name"]
+            raise ConfigError(f"lr.{key}", value, f"one of {', '.join(shown)}", nearest(str(key), shown))
+    for key, default in known.items():
+        if default is MISSING and key not in node:
+            raise ConfigError(f"lr.{key}", "not set", "a value")
+    return kind(**node)
 
 
 # ---------------------------------------------------------------- initialisation
