@@ -125,6 +125,7 @@ def as_rate(node: Any) -> Any:
     """
     if not isinstance(node, Mapping):
         return node
+    kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
     kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
     kind = next((kinds[key] for key in node if key in kinds), ConstantRate)
     known = {each.name: each.default for each in fields(kind)}
