@@ -221,8 +221,11 @@ def test_a_terminal_that_closes_saves_a_run_unless_nohup_is_asked_for(tmp_path, 
 
 @pytest.mark.parametrize("logger", ["none", "csv"])
 def test_a_run_that_is_interrupted_before_its_first_row_goes_on_later(tmp_path, monkeypatch, logger):
+    def interrupted(self, batch, batch_idx):
+        self.interrupted = True
+
     with monkeypatch.context() as patched:
-        patched.setattr(EnsembleModule, "training_step", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patched.setattr(EnsembleModule, "training_step", interrupted)
         (outcome,) = trained(tmp_path / "parts", QUICK, logger=logger)
     assert outcome.error is None and outcome.status == "interrupted"
     summary = results.read_summary(tmp_path / "parts" / "0")
