@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 from rankward.config.checks import fits_memory
 from rankward.config.errors import ConfigError
@@ -81,6 +83,22 @@ def in_quotes(value: Path | str) -> str:
         'it\\'s here' 'back\\slash' 'end\\\\'
     """
     return "'" + re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'") + "'"
+
+
+def as_value(value: Any) -> str:
+    """A plain value as Hydra's grammar has it.
+
+    Example:
+        >>> print(as_value(7), as_value(None), as_value("a b"), as_value([1e-3, True]), as_value({"p": 2}))
+        7 null 'a b' [0.001,true] {p:2}
+    """
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_value, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return in_quotes(value) if isinstance(value, str) else repr(value)
 
 
 def zipped(arguments: list[str]) -> list[str]:

@@ -37,7 +37,7 @@ def claimed(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise failure("write", path, error) from error
     try:
-        with path.open() as file:
+        with path.open("rb") as file:
             try:
                 yield
             finally:

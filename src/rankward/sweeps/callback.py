@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,15 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
-        from rankward.config import ConfigError, run_config
+        from omegaconf import read_write
 
-        try:
+        from rankward.config import ConfigError, run_config
+        from rankward.config.recording import closed, open_values
+        from rankward.config.registry import without_hydra
+        from rankward.sweeps.folders import refuse_hidden
+
+        with _told_at_once():
+            refuse_hidden(config)
             run = run_config(config)
             if run.figures:
                 raise ConfigError("figures", run.figures, "[] for a single run; of a sweep they are drawn: rankward -m")
@@ -35,17 +42,34 @@ class CheckFirst(Callback):
             check(run)
             atexit.register(self.on_run_end)  # an interrupted run has no other end
             self.hold.enter_context(claim_folder(config))
-        except Exception as error:
-            if os.environ.get("RANKWARD_TRACEBACK") == "1":
-                traceback.print_exc()
-            from rankward.config.report import tell
+            task = closed(config.hydra.overrides.task, open_values(without_hydra(config)))
+            with read_write(config):
+                config.hydra.overrides.task = task  # `resume` goes on with the values that are used now
 
-            raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before a sweeper has its jobs."""
+        from rankward.sweeps.folders import refuse_hidden
+
+        with _told_at_once():
+            refuse_hidden(config)
 
     def on_run_end(self, *_: Any, **kwargs: Any) -> None:
         """The folder is free again."""
         with contextlib.suppress(OSError):  # a folder that is gone: the run has said so
             self.hold.close()
+
+
+@contextlib.contextmanager
+def _told_at_once() -> Iterator[None]:
+    """End the program with an error's line: Hydra turns what a callback raises into a warning."""
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("RANKWARD_TRACEBACK") == "1":
+            traceback.print_exc()
+        from rankward.config.report import tell
+
+        raise SystemExit(tell(error)) from None
 
 
 @contextlib.contextmanager
@@ -60,9 +84,10 @@ def claim_folder(config: DictConfig) -> Any:
         Busy: another process is at work in that folder, or on the sweep that it belongs to.
         OSError: a folder cannot be made.
     """
-    from omegaconf import OmegaConf, open_dict, read_write
+    from omegaconf import open_dict, read_write
 
     from rankward import results
+    from rankward.config.recording import resolved
     from rankward.config.registry import without_hydra
     from rankward.sweeps.folders import fresh, is_named, refuse_other, usable
 
@@ -75,11 +100,9 @@ def claim_folder(config: DictConfig) -> Any:
             yield
         return
     refuse_run_of_busy_sweep(folder)
-    resolved = OmegaConf.to_container(without_hydra(config), resolve=True)
-    assert isinstance(resolved, dict)
     folder.mkdir(parents=True, exist_ok=True)
     with results.claimed(folder):
-        refuse_other(folder, {str(key): value for key, value in resolved.items()}, "hydra.run.dir")
+        refuse_other(folder, resolved(without_hydra(config)))
         yield
 
 
@@ -94,8 +117,8 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     from rankward.sweeps.folders import SWEEP
     from rankward.sweeps.looking import is_held
 
-    sweep = folder.absolute().parent
-    if (sweep / SWEEP).is_file():
+    sweep = next((each for each in folder.absolute().parents if (each / SWEEP).is_file()), None)
+    if sweep is not None:
         if is_held(sweep):
             raise results.Busy(f"{sweep} is in use: another process is at work on it")
         refuse_live(sweep)
