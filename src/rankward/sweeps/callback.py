@@ -25,7 +25,7 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
-        from omegaconf import read_write
+        from omegaconf import OmegaConf, read_write
 
         from rankward.config import ConfigError, run_config
         from rankward.config.recording import closed, open_values
@@ -42,7 +42,8 @@ class CheckFirst(Callback):
             check(run)
             atexit.register(self.on_run_end)  # an interrupted run has no other end
             self.hold.enter_context(claim_folder(config))
-            task = closed(config.hydra.overrides.task, open_values(without_hydra(config)))
+            written = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            task = closed([str(text) for text in written], open_values(without_hydra(config)))
             with read_write(config):
                 config.hydra.overrides.task = task  # `resume` goes on with the values that are used now
 

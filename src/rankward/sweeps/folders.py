@@ -48,7 +48,8 @@ def fresh(folder: Path) -> Path:
 
 def is_named(key: str, config: DictConfig) -> bool:
     """Whether the command line names the folder of this key (`hydra.run.dir`, `hydra.sweep.dir`)."""
-    return any(override.partition("=")[0].lstrip("+~") == key for override in config.hydra.overrides.hydra)
+    overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # ${...} in them as it was written
+    return any(str(override).partition("=")[0].lstrip("+~") == key for override in overrides)
 
 
 def usable(folder: Path, key: str) -> Path:

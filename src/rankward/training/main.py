@@ -65,12 +65,13 @@ def keep_config(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 def log_target(plain: dict[str, Any], config: RunConfig, folder: Path) -> LogTarget:
     """Where the results and loggers of a job with this resolved config go; a sweep's W&B runs lie together."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    written = [] if hydra is None else OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    overrides = [str(text) for text in written]
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        given = [] if hydra is None else [unquoted(text) for text in hydra.overrides.task]
-        name = ", ".join([_name(config), *(text for text in given if _tells_more(text))])
+        name = ", ".join([_name(config), *filter(_tells_more, map(unquoted, overrides))])
         return LogTarget(folder, folder, None, name, plain)
     sweep, job = Path(hydra.sweep.dir), hydra.job.num
-    return sweep_target(config, folder, plain, list(hydra.overrides.task), sweep, job, results.noted_keys(sweep))
+    return sweep_target(config, folder, plain, overrides, sweep, job, results.noted_keys(sweep))
 
 
 def sweep_target(

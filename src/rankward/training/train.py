@@ -128,9 +128,7 @@ def refuse_changed(config: Mapping[str, Any]) -> None:
     """
     observations = config.get("observations", {})
     if key := changed_file(observations):
-        raise DataError(
-            f"observations.{key}: {observations[key]!r} has changed, or has gone, since the run was checked"
-        )
+        raise DataError(f"observations.{key}: {observations[key]!r} has changed or gone since the run was checked")
 
 
 def _own_checkpoint(place: Path, resumed: Path | None, wanted: Sequence[str]) -> Path:
