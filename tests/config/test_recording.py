@@ -89,15 +89,18 @@ def rankward(*arguments, cwd):
 
 def test_a_run_is_what_the_environment_was_and_goes_on_so(tmp_path, monkeypatch):
     monkeypatch.setenv("MYSEED", "7")
-    words = ["seed=${oc.env:MYSEED}", *SHORT, "hydra.run.dir=o"]
+    monkeypatch.setenv("START", "balanced")
+    words = ["seed=${oc.env:MYSEED}", "init=${oc.env:START}", *SHORT, "hydra.run.dir=o"]
     assert rankward(*words, cwd=tmp_path).code == 0
     monkeypatch.delenv("MYSEED")
+    monkeypatch.delenv("START")
     runs = load(tmp_path / "o")
     assert runs["seed"].to_list() == [7] and runs["seed"].dtype.is_integer() and "seed=7" in runs["overrides"][0]
-    assert results.read_config(tmp_path / "o")["seed"] == 7
+    assert results.read_config(tmp_path / "o")["seed"] == 7 and runs["init.name"].to_list() == ["balanced"]
     again = rankward("resume", "o", cwd=tmp_path)
     assert again.code == 0 and "complete, kept" in again.out, again.err
     monkeypatch.setenv("MYSEED", "9")
+    monkeypatch.setenv("START", "balanced")
     other = rankward(*words, cwd=tmp_path)
     assert other.code == 2 and "there seed is 7, not 9" in other.err
 
@@ -107,24 +110,25 @@ def test_a_sweep_is_what_the_environment_was_and_goes_on_so(tmp_path, monkeypatc
     (tmp_path / "mine" / "observations").mkdir(parents=True)
     base = "defaults: [paper_2x2]\nb_22: ${oc.decode:${oc.env:B22}}\n"
     (tmp_path / "mine" / "observations" / "own.yaml").write_text(base)
-    for name, value in (("A", "3"), ("B22", "0.25"), ("ETA", "0.02")):
+    for name, value in (("A", "3"), ("B22", "0.25"), ("ETA", "0.02"), ("START", "balanced")):
         monkeypatch.setenv(name, value)
     words = ["-m", "--config-dir=mine", "seed=${oc.env:A},8", "lr.eta=${oc.env:ETA}", "observations=own", *SHORT]
+    words += ["init=${oc.env:START},gaussian"]
     assert rankward(*words, "hydra.sweep.dir=s", cwd=tmp_path).code == 0
     assert rankward(*words, "hydra/launcher=basic", "hydra.sweep.dir=b", cwd=tmp_path).code == 0
-    for name in ("A", "B22", "ETA"):
+    for name in ("A", "B22", "ETA", "START"):
         monkeypatch.delenv(name)
     for sweep in "sb":
         runs = load(tmp_path / sweep)
-        assert runs["seed"].to_list() == [3, 8] and runs["lr.eta"].to_list() == [0.02, 0.02]
-        assert runs["observations.b_22"].to_list() == [0.25, 0.25]
-    for run in "01":
+        assert runs["seed"].to_list() == [3, 3, 8, 8] and runs["init.name"].to_list() == 2 * ["balanced", "gaussian"]
+        assert runs["lr.eta"].to_list() == 4 * [0.02] and runs["observations.b_22"].to_list() == 4 * [0.25]
+    for run in "0123":
         texts = [(tmp_path / sweep / run / ".hydra" / "config.yaml").read_text() for sweep in "sb"]
         assert texts[0] == texts[1] and "${oc" not in texts[0]
     (tmp_path / "s" / "1" / "summary.json").unlink()  # one is to be done again
     before = (tmp_path / "s" / "1" / "trace.parquet").read_bytes()
     again = rankward("resume", "s", cwd=tmp_path)
-    assert again.code == 0 and again.out.count("complete, kept") == 1, again.err
+    assert again.code == 0 and again.out.count("complete, kept") == 3, again.err
     assert (tmp_path / "s" / "1" / "trace.parquet").read_bytes() == before
 
 

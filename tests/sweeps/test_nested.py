@@ -10,6 +10,7 @@ from test_train import interrupted_after
 from commands import leavings
 from in_process import assert_refused, command_line
 from rankward import load, results
+from rankward.figures._runs import curves
 from rankward.pages.collect import collect
 from rankward.sweeps.looking import DONE, STOPPED, Watcher
 
@@ -23,7 +24,7 @@ NAMES = ["depth2/seed0", "depth2/seed1", "depth3/seed0", "depth3/seed1"]
 def both(tmp_path_factory):
     """The same sweep with numbered folders (`s`) and with nested ones (`n`)."""
     folder = tmp_path_factory.mktemp("both")
-    for words in (["hydra.sweep.dir=s"], [NESTED, "hydra.sweep.dir=n", "figures=[figure1]"]):
+    for words in (["hydra.sweep.dir=s"], [NESTED, "hydra.sweep.dir=n"]):
         done = command_line(*SWEEP, *words, cwd=folder)
         assert done.code == 0 and done.err == "", done
     return folder
@@ -39,7 +40,8 @@ def test_tables_traces_and_figures_have_every_run(both):
     assert traces[0].sort("run", "iteration").equals(renamed.sort("run", "iteration"))
     assert ours.at(0.5, "rank/effective").height == 4 and ours.curves("norm/nuclear", by="depth.layers").height
     assert collect(both / "n", 10**6).notes == ()
-    assert (both / "n" / "figures" / "figure1.png").is_file()
+    shown, left_out = curves(both / "n", only=NAMES[:3])
+    assert [curve.run for curve in shown] == NAMES[:3] and left_out == []
     assert {file for _, file in leavings(both / "s")} == {file for _, file in leavings(both / "n")}
     (both / "n" / "runs.parquet").unlink()
     assert load(both / "n").runs.equals(ours.runs)  # gathered from the folders
@@ -111,7 +113,7 @@ def test_a_config_that_nobody_would_find_is_refused(tmp_path, where, start):
     assert_refused(refused, "hydra.output_subdir: ", "expected .hydra")
 
 
-def test_folders_by_overrides_and_rounds_of_a_refinement(tmp_path):
+def test_folders_that_are_named_by_overrides(tmp_path):
     """`override_dirname` has a slash where a path is among the overrides."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "d.csv").write_text("0,1,1\n1,0,1\n1,1,0.25\n")
@@ -119,6 +121,10 @@ def test_folders_by_overrides_and_rounds_of_a_refinement(tmp_path):
     words = ["-m", "seed=0,1", "observations=file", "observations.path=data/d.csv", *SHORT, subdir]
     assert command_line(*words, "hydra.sweep.dir=s", cwd=tmp_path).code == 0
     assert load(tmp_path / "s").runs["status"].to_list() == 2 * ["max_iterations"]
+
+
+@pytest.mark.slow
+def test_rounds_of_a_refinement_are_compared_wherever_they_lie(tmp_path):
     words = [
         "-m",
         "hydra/sweeper=refine",

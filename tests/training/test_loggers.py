@@ -23,8 +23,7 @@ from pytorch_lightning.loggers import Logger
 class Mine(Logger):
     name = version = "mine"
     made = 0
-    def __init__(self, save_dir=None):
-        type(self).made += 1
+    def __init__(self, save_dir=None): type(self).made += 1
     def log_hyperparams(self, params): pass
     def log_metrics(self, metrics, step=None): pass
     def save(self): pass
@@ -35,6 +34,9 @@ class Mine(Logger):
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch):
     monkeypatch.setattr(loggers, "_checked", set())
+    loggers._refused_login.cache_clear()
+    yield
+    loggers._refused_login.cache_clear()
 
 
 @pytest.fixture
@@ -69,8 +71,10 @@ def test_wandb_online_is_tried_once_for_a_sweep_and_opens_no_run(monkeypatch):
     for wrong in check_all(runs).values():
         with pytest.raises(ConfigError, match=expected):
             raise wrong
+    assert len(asked) == 1
     monkeypatch.setattr(wandb, "login", lambda **options: asked.append(options))
     asked.clear()
+    loggers._refused_login.cache_clear()
     assert check_all(runs) == {} and len(asked) == 1
     assert check_all([composed("logger=wandb", *QUICK)[0]]) == {} and len(asked) == 1  # offline
 

@@ -101,6 +101,31 @@ def changed_file(observations: Any) -> str:
     return next((key for key, digest in known.items() if file_digest(observations[key]) != digest), "")
 
 
+def as_written(overrides: Any) -> list[str]:
+    """Overrides that Hydra has kept in a config, where `${...}` in them would be replaced when they are read.
+
+    Example:
+        >>> as_written(OmegaConf.create(["seed=${oc.env:S}"]))
+        ['seed=${oc.env:S}']
+    """
+    return [str(text) for text in OmegaConf.to_container(overrides, resolve=False) or ()]
+
+
+def open_choices(overrides: Sequence[str], choices: Mapping[str, Any]) -> dict[str, str]:
+    """The choices that overrides of groups take from elsewhere.
+
+    Args:
+        overrides: of a command line.
+        choices: Hydra's, by group.
+
+    Example:
+        >>> open_choices(["depth=${oc.env:D}", "lr=flow"], {"depth": "2", "lr": "flow"})
+        {'depth': '2'}
+    """
+    found = {text.partition("=")[0].lstrip("+"): text for text in overrides if OPEN.search(text)}
+    return {key: str(choices[key]) for key in found if isinstance(choices.get(key), str)}
+
+
 def open_values(own: DictConfig) -> dict[str, Any]:
     """Values from elsewhere by their dotted keys, as they are now; those of loggers, and of a job's number, are left.
 

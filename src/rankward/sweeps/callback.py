@@ -25,10 +25,10 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
-        from omegaconf import OmegaConf, read_write
+        from omegaconf import read_write
 
         from rankward.config import ConfigError, run_config
-        from rankward.config.recording import closed, open_values
+        from rankward.config.recording import as_written, closed, open_choices, open_values
         from rankward.config.registry import without_hydra
         from rankward.sweeps.folders import refuse_hidden
 
@@ -42,10 +42,10 @@ class CheckFirst(Callback):
             check(run)
             atexit.register(self.on_run_end)  # an interrupted run has no other end
             self.hold.enter_context(claim_folder(config))
-            written = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-            task = closed([str(text) for text in written], open_values(without_hydra(config)))
+            task = as_written(config.hydra.overrides.task)
+            values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
             with read_write(config):
-                config.hydra.overrides.task = task  # `resume` goes on with the values that are used now
+                config.hydra.overrides.task = closed(task, values)  # `resume` goes on with what is used now
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before a sweeper has its jobs."""

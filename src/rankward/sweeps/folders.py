@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rankward import results
 from rankward.config import ConfigError, config_hash
 from rankward.config.overrides import unquoted
-from rankward.config.recording import DIGESTS
+from rankward.config.recording import DIGESTS, as_written
 from rankward.config.registry import hashed
 from rankward.results.files import flat
 
@@ -48,8 +48,8 @@ def fresh(folder: Path) -> Path:
 
 def is_named(key: str, config: DictConfig) -> bool:
     """Whether the command line names the folder of this key (`hydra.run.dir`, `hydra.sweep.dir`)."""
-    overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # ${...} in them as it was written
-    return any(str(override).partition("=")[0].lstrip("+~") == key for override in overrides)
+    overrides = as_written(config.hydra.overrides.hydra)
+    return any(override.partition("=")[0].lstrip("+~") == key for override in overrides)
 
 
 def usable(folder: Path, key: str) -> Path:

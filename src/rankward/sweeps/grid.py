@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override, QuotedString, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from rankward.config import ConfigError
 from rankward.config.checks import at_least, fits_memory
 from rankward.config.overrides import as_value, quoted, spaced
-from rankward.config.recording import OPEN, closed, open_values
+from rankward.config.recording import OPEN, closed, open_choices, open_values
 from rankward.config.registry import without_hydra
 from rankward.sweeps.launching import Launching
 from rankward.terminal import say
@@ -157,7 +157,10 @@ class GridSearch:
         chosen = {key.split(".")[0] for key in axes}  # jobs differ there
         given = {each.get_key_element().lstrip("+~") for each in parsed}
         values = {k: v for k, v in open_values(own).items() if k in given - swept or k.split(".")[0] not in chosen}
-        made = closed([_closed_axis(each, own) for each in parsed], values)
+        choices = open_choices(
+            [str(each.input_line) for each in parsed if not each.is_sweep_override()], config.hydra.runtime.choices
+        )
+        made = closed([_closed_axis(each, own) for each in parsed], values | choices)
         with read_write(config):
             config.hydra.overrides.task = made  # for `resume`
         return made
@@ -214,8 +217,11 @@ def _closed_axis(override: Override, own: DictConfig) -> str:
     key = override.get_key_element()
     name, made = key.lstrip("+"), []
     for value, written in zip(override.sweep_iterator(), override.sweep_string_iterator(), strict=True):
-        tried = copy.deepcopy(own)
-        OmegaConf.update(tried, name, getattr(value, "text", value), force_add=True)
+        plain: Any = value.text if isinstance(value, QuotedString) else value
+        tried = OmegaConf.create({name: plain})  # of a group, whose choice it is
+        if not OmegaConf.is_dict(OmegaConf.select(own, name)):
+            tried = copy.deepcopy(own)
+            OmegaConf.update(tried, name, plain, force_add=True)
         known = open_values(tried)
         made.append(as_value(known[name]) if name in known else written)
     return f"{key}={','.join(made)}"

@@ -232,14 +232,21 @@ def _check_wandb(node: Any) -> None:
         wandb.Settings(project=setting(node, "project"), run_group=setting(node, "group"), run_tags=tags)
     except Exception as error:  # W&B's own check of each
         raise ConfigError("logger.wandb", _first_line(error), "settings that W&B takes") from error
-    if _mode(node) != "online":
-        return
+    if _mode(node) == "online" and (why := _refused_login()):
+        raise ConfigError("logger.wandb.offline", False, f"true, or a login that W&B's server takes ({why})")
+
+
+@functools.cache
+def _refused_login() -> str:
+    """Why W&B's server does not take the user's login, asked once; empty where it does."""
+    import wandb
+
     try:
         wandb.setup(wandb.Settings(silent=True))
-        wandb.login(force=True, verify=True)  # raises where there is no key, and where the server does not take it
+        wandb.login(force=True, verify=True)  # it raises where there is no key as well
     except Exception as error:
-        allowed = f"true, or a login that W&B's server takes ({_first_line(error)})"
-        raise ConfigError("logger.wandb.offline", False, allowed) from error
+        return _first_line(error)
+    return ""
 
 
 def _mode(node: Any) -> Literal["offline", "online"]:

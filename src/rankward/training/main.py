@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
 from rankward.config.overrides import unquoted
-from rankward.config.recording import recorded, resolved
+from rankward.config.recording import as_written, recorded, resolved
 from rankward.config.registry import NOT_HASHED
 from rankward.terminal import say
 from rankward.training.checkpoints import newest
@@ -65,8 +65,7 @@ def keep_config(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 def log_target(plain: dict[str, Any], config: RunConfig, folder: Path) -> LogTarget:
     """Where the results and loggers of a job with this resolved config go; a sweep's W&B runs lie together."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    written = [] if hydra is None else OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    overrides = [str(text) for text in written]
+    overrides = [] if hydra is None else as_written(hydra.overrides.task)
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
         name = ", ".join([_name(config), *filter(_tells_more, map(unquoted, overrides))])
         return LogTarget(folder, folder, None, name, plain)
