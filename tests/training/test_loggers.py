@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import CSVLogger
 from runs import composed, trained
 from test_train import QUICK
 
-from commands import rankward
+from in_process import command_line
 from rankward import results
 from rankward.config import ConfigError
 from rankward.sweeps.jobs import Job, train_batch
@@ -167,13 +167,13 @@ def test_wandb_takes_names_and_tags_of_ours_however_long(tmp_path, monkeypatch):
 def test_a_failing_logger_of_a_sweep_is_a_line_and_exit_code_1_and_resuming_logs(tmp_path, own):
     own(log_metrics='raise RuntimeError("disconnected")')
     sweep = ["-m", "depth=2", "seed=0,1", "max_iterations=100", "logger=csv", *OWN, "hydra.sweep.dir=s"]
-    done = rankward(*sweep, cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr == "rankward: jobs 0, 1: logger.mine: RuntimeError: disconnected\n"
-    assert "max_iterations after 100" in done.stdout and "s/runs.parquet" in done.stdout
+    done = command_line(*sweep, cwd=tmp_path)
+    assert done.code == 1 and done.err == "rankward: jobs 0, 1: logger.mine: RuntimeError: disconnected\n"
+    assert "max_iterations after 100" in done.out and "s/runs.parquet" in done.out
     traces = [(tmp_path / "s" / run / "trace.parquet").stat().st_mtime_ns for run in "01"]
     own()
-    last = rankward("resume", "s", cwd=tmp_path)
-    assert last.returncode == 0 and last.stdout.count("complete, kept") == 2, last.stderr
+    last = command_line("resume", "s", cwd=tmp_path)
+    assert last.code == 0 and last.out.count("complete, kept") == 2, last.err
     assert traces == [(tmp_path / "s" / run / "trace.parquet").stat().st_mtime_ns for run in "01"]
     assert not [path for path in (tmp_path / "s").rglob("*") if path.name in (results.UNLOGGED, results.FAILURE)]
 
