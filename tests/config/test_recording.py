@@ -145,6 +145,18 @@ def test_a_group_that_only_some_jobs_choose_keeps_the_value_in_their_folders(tmp
     assert other.code == 2 and "there observations.b_22 is 0.25, not 0.5" in other.err
 
 
+@pytest.mark.parametrize("sweep", [False, True])
+def test_the_folder_that_a_command_starts_in_is_kept(tmp_path, sweep):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "d.csv").write_text("0,1,1\n1,0,1\n1,1,0.25\n")
+    file = ["observations=file", "observations.path=${hydra:runtime.cwd}/d.csv", *SHORT]
+    words = ["-m", "seed=0,1", "hydra.sweep.dir=o"] if sweep else ["hydra.run.dir=o"]
+    assert rankward(*file, *words, cwd=tmp_path).code == 0
+    assert load(tmp_path / "o")["observations.path"].to_list() == (1 + sweep) * [f"{tmp_path}/d.csv"]
+    again = rankward("resume", "../o", cwd=tmp_path / "there")
+    assert again.code == 0 and again.out.count("complete, kept") == 1 + sweep, again.err
+
+
 def test_changed_data_is_another_run(tmp_path):
     text = "0,1,1\n1,0,1\n1,1,0.25\n"
     (tmp_path / "d.csv").write_text(text)

@@ -79,6 +79,23 @@ def test_wandb_online_is_tried_once_for_a_sweep_and_opens_no_run(monkeypatch):
     assert check_all([composed("logger=wandb", *QUICK)[0]]) == {} and len(asked) == 1  # offline
 
 
+def test_the_environments_mode_says_whether_a_login_is_needed(monkeypatch):
+    def login(**_):
+        raise wandb.errors.UsageError("No API key configured.")
+
+    monkeypatch.setattr(wandb, "login", login)
+    run = composed("logger=wandb", *QUICK)[0]
+    monkeypatch.setenv("WANDB_MODE", "online")
+    expected = r"^WANDB_MODE: 'online' is not allowed; expected offline, or a login .* No API key configured\.\)$"
+    with pytest.raises(ConfigError, match=expected):
+        check_loggers(run)
+    for mode in ("dryrun", "offline", "disabled"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        check_loggers(run)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    check_loggers(run)  # it is disabled: W&B is not needed
+
+
 def test_a_missing_package_and_an_object_that_is_no_logger_are_told_before_training(monkeypatch, own):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(LoggerError, match=r"^logger\.wandb: ModuleNotFoundError: "):

@@ -17,6 +17,7 @@ from rankward.config.build import RESERVED
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside of the config: ${oc.env:HOME}, ${now:%H}
+OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # one of Hydra's, which may be another one for each job
 PRIVATE = "logger"  # its settings may be keys and passwords: only what the user wrote is kept
 DIGESTS = "file_sha256"
 LENGTH = 16  # hex digits of a digest
@@ -127,7 +128,7 @@ def open_choices(overrides: Sequence[str], choices: Mapping[str, Any]) -> dict[s
 
 
 def open_values(own: DictConfig) -> dict[str, Any]:
-    """Values from elsewhere by their dotted keys, as they are now; those of loggers, and of a job's number, are left.
+    """Values from elsewhere by their dotted keys, as they are now, without those of loggers and those that jobs decide.
 
     Example:
         >>> import os
@@ -137,7 +138,7 @@ def open_values(own: DictConfig) -> dict[str, Any]:
     """
     found = {}
     for key, text in _texts("", {key: each for key, each in _plain(own).items() if key != PRIVATE}):
-        if OPEN.search(text) and "${hydra:" not in text:
+        if OPEN.search(text) and not OF_JOB.search(text):
             with contextlib.suppress(OmegaConfBaseException):  # it depends on what a job will set
                 value = OmegaConf.select(own, key)
                 found[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -34,6 +34,7 @@ from rankward.config.overrides import as_value, quoted, spaced
 from rankward.config.recording import OPEN, closed, open_choices, open_values
 from rankward.config.registry import without_hydra
 from rankward.sweeps.launching import Launching
+from rankward.sweeps.settings import answering
 from rankward.terminal import say
 
 NUMBER = re.compile(r"\$\\?\{hydra\\?:job\.(num|id)\\?\}")  # with the escapes that Hydra's parser puts in
@@ -168,11 +169,14 @@ class GridSearch:
         axes += [key.strip() for grid in grids for keys in grid for key in str(keys).split(",")]
         chosen = {key.split(".")[0] for key in axes}  # jobs differ there
         given = {each.get_key_element().lstrip("+~") for each in parsed}
-        values = {k: v for k, v in open_values(own).items() if k in given - swept or k.split(".")[0] not in chosen}
+        with answering(config):
+            known = open_values(own)
+            task = [_closed_axis(each, own) for each in parsed]
+        values = {k: v for k, v in known.items() if k in given - swept or k.split(".")[0] not in chosen}
         choices = open_choices(
             [str(each.input_line) for each in parsed if not each.is_sweep_override()], config.hydra.runtime.choices
         )
-        made = closed([_closed_axis(each, own) for each in parsed], values | choices)
+        made = closed(task, values | choices)
         with read_write(config):
             config.hydra.overrides.task = made  # for `resume`
         return made
