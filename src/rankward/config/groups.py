@@ -296,7 +296,7 @@ class Metrics:
 
 @dataclass
 class WandbLogger:
-    """Weights & Biases; what is null is as the environment says (`training.wandb_environment`)."""
+    """Weights & Biases; what is null is as the environment says (`rankward.wandb_environment`)."""
 
     name: str = MISSING
     project: str | None = None

@@ -32,9 +32,9 @@ class CheckFirst(Callback):
         from rankward.config.registry import without_hydra
 
         with told_here():
+            from rankward import wandb_environment
             from rankward.sweeps.folders import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
-            from rankward.training import wandb_environment
 
             refuse_hidden(config)
             refuse_unknown(config)

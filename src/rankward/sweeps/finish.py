@@ -8,11 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from rankward import results
+from rankward import results, wandb_environment
 from rankward.results.door import load
 from rankward.sweeps.report import closing_table
 from rankward.terminal import say
-from rankward.training import wandb_environment
 
 
 def finish(

@@ -11,7 +11,7 @@ import polars as pl
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from rankward import results
+from rankward import results, wandb_environment
 from rankward.config import ConfigError, RunConfig
 from rankward.config.errors import SweepError
 from rankward.config.overrides import unquoted
@@ -36,7 +36,6 @@ from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.settings import refuse_job_callbacks, refuse_two_sweeps
 from rankward.sweeps.table import Table, wanted
 from rankward.terminal import say
-from rankward.training import wandb_environment
 
 
 class Launching:

@@ -15,7 +15,7 @@ from rankward.sweeps.jobs import failure
 from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher
 from rankward.sweeps.tasks import Tasks
 from rankward.terminal import say
-from rankward.training.wandb_environment import is_on
+from rankward.wandb_environment import is_on
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
 INTERRUPTED = "interrupted; a checkpoint has what was done"

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
+from rankward import wandb_environment
 from rankward.config import ConfigError, RunConfig, config_hash, setting
 from rankward.results import FAILURE, UNLOGGED, WANDB, ResultsError, failure, read_summary, read_trace, run_name
 from rankward.surroundings import hidden
 from rankward.terminal import say
-from rankward.training import wandb_environment
 
 if TYPE_CHECKING:
     import polars as pl

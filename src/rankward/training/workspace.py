@@ -8,7 +8,7 @@ from typing import Any
 from rankward import results
 from rankward.config import ConfigError
 from rankward.results.door import load
-from rankward.training.wandb_environment import project
+from rankward.wandb_environment import project
 
 FIRST = ("entry", "norm", "rank", "singular_value", "error", "determinant", "balance")  # sections in this order
 AXES = ("loss", "iteration")  # what metrics are drawn against, on a log axis

@@ -7,8 +7,8 @@ from runs import composed, trained
 
 from commands import wandb_records
 from in_process import assert_refused, command_line
+from rankward import wandb_environment
 from rankward.sweeps.status import tell_status
-from rankward.training import wandb_environment
 from rankward.training.loggers import LogTarget
 from rankward.training.train import train
 
