@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_engines import InTurn, ensemble, trained
 
+from own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Schedule
 from rankward.dynamics.cuda import CudaEngine
-from rankward.factorizations import Chain
 
 
 def adaptive(problem: Problem) -> Problem:
@@ -26,9 +26,9 @@ def adaptive(problem: Problem) -> Problem:
 def one_takes_up_what_the_other_began() -> bool:
     sizes, schedule = (2, 2, 2), Schedule(stride=10)
     _, factors, problem = ensemble(sizes, 4, max_iterations=67, eta=(1e-2, 3e-1))
-    here = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+    here = trained(FusedEngine(chain(sizes), schedule), factors, problem)
     there = trained(
-        InTurn(FusedEngine(Chain(sizes), schedule), CudaEngine(Chain(sizes), schedule)), factors, problem, 20
+        InTurn(FusedEngine(chain(sizes), schedule), CudaEngine(chain(sizes), schedule)), factors, problem, 20
     )
     return here[2] == there[2]
 
@@ -43,10 +43,10 @@ def compare() -> int:
                     _, factors, problem = ensemble(sizes, 4, dtype, 67, 0.02, eta=(1e-2, 3e-1))
                     problem.eta[3] = 1e4  # diverges
                     problem = adaptive(problem) if rate == "adaptive" else problem
-                    here = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+                    here = trained(FusedEngine(chain(sizes), schedule), factors, problem)
                     cases += 1
                     for length in (10_000, 20):
-                        there = trained(CudaEngine(Chain(sizes), schedule), factors, problem, length)
+                        there = trained(CudaEngine(chain(sizes), schedule), factors, problem, length)
                         same = all(
                             torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True)
                         )

@@ -93,8 +93,7 @@ class Ensemble:
             run.engine,
             self.factorization,
             self.schedule,
-            mask=self.problem.is_mask,
-            dynamics=self.problem.dynamics,
+            problem=self.problem,
             accelerator=setting(run.trainer, "accelerator", "cpu"),
             threads=setting(run.trainer, "threads"),
         )

@@ -207,7 +207,7 @@ class EnsembleModule(pl.LightningModule):
 
     def notes(self, run: int) -> dict[str, str]:
         """How columns of one run are to be read, by name."""
-        found: dict[str, str] = {}
+        found: dict[str, str] = {"engine": self.engine.note} if self.engine.note else {}
         for name, metric in self.trace_metrics.items():
             found |= metric.notes()
             if (

@@ -187,6 +187,56 @@ def choose(typingctx: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
     return then(a, b, then, otherwise), codegen
 
 
+def _bits(kind: Any) -> tuple[Any, int, int, int]:
+    """Of a float type or a vector of one: whole numbers of its size, digits of its fraction, bias, exponent's bits."""
+    element = kind.element if isinstance(kind, ir.VectorType) else kind
+    double = isinstance(element, ir.DoubleType)
+    whole = ir.IntType(64 if double else 32)
+    own = ir.VectorType(whole, kind.count) if isinstance(kind, ir.VectorType) else whole
+    return own, 52 if double else 23, 1023 if double else 127, 0x7FF if double else 0xFF
+
+
+def _same(kind: Any, value: int) -> Any:
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+@intrinsic
+def power_of_two(typingctx: Any, power: Any) -> Any:
+    """2 to a whole number that an exponent can hold; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole, digits, bias, _ = _bits(args[0].type)
+        number = builder.add(builder.fptosi(args[0], whole), _same(whole, bias))
+        return builder.bitcast(builder.shl(number, _same(whole, digits)), args[0].type)
+
+    return power(power), codegen
+
+
+@intrinsic
+def exponent(typingctx: Any, value: Any) -> Any:
+    """The power of two in a positive number that is neither infinite nor below the normal ones; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole, digits, bias, mask = _bits(args[0].type)
+        number = builder.lshr(builder.bitcast(args[0], whole), _same(whole, digits))
+        number = builder.sub(builder.and_(number, _same(whole, mask)), _same(whole, bias))
+        return builder.sitofp(number, args[0].type)
+
+    return value(value), codegen
+
+
+@intrinsic
+def mantissa(typingctx: Any, value: Any) -> Any:
+    """Such a number over its power of two: from 1 to 2; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole, digits, bias, _ = _bits(args[0].type)
+        fraction = builder.and_(builder.bitcast(args[0], whole), _same(whole, (1 << digits) - 1))
+        return builder.bitcast(builder.or_(fraction, _same(whole, bias << digits)), args[0].type)
+
+    return value(value), codegen
+
+
 def _make_sums(width: int) -> Any:
     @intrinsic
     def sums(typingctx: Any, vectors: Any) -> Any:
