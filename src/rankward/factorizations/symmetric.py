@@ -54,6 +54,6 @@ def square_size(name: str, dims: Sequence[int]) -> int:
         ConfigError: dims of anything else, for the choice `name` of the group factorization.
     """
     if len(dims) != 2 or dims[0] != dims[1]:
-        size = "x".join(map(str, dims)) if len(dims) > 1 else f"a vector of {dims[0]}"
-        raise ConfigError("factorization", name, f"one for observations that are {size}: it makes square matrices")
+        what = f"a vector of {dims[0]} entries" if len(dims) == 1 else f"{'x'.join(map(str, dims))} observations"
+        raise ConfigError("factorization", name, f"one for {what}: it makes square matrices")
     return dims[0]

@@ -19,7 +19,6 @@ from rankward.observations.measurement import EntryMask, Measurement, Sensing, e
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 
 Dims = Sequence[int] | None
-THREE_FIELDS = "row,column,value"
 THREE = "entries of a matrix have three, `row,column,value` (cut -d, -f1-3 keeps the first three)"
 KNOWN = ("A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
 WHOLE = "; a whole matrix has empty or nan cells where it is not observed"
@@ -151,7 +150,8 @@ def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
             continue
         axes = len(lines[0]) - 1 if lines else len(fields) - 1
         if axes < 1 or len(fields) != axes + 1 or not all(map(holes.is_number, fields)):
-            wanted = {0: THREE_FIELDS, 1: "index,value", 2: THREE_FIELDS}.get(axes, f"{axes} indices and a value")
+            wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
+            wanted = "index,value" if dims is not None and len(dims) == 1 else wanted
             raise DataError(f"line {number} is not `{wanted}`: {' '.join(','.join(fields).split())}")
         lines.append(fields)
     if not lines:

@@ -122,11 +122,13 @@ class Ensemble:
                 left_out[name] = metric.kind
                 continue
             if metric.kind not in measurable | factors.keys():
-                dims = "x".join(map(str, self.measurements[0].dims))
+                size = "x".join(map(str, self.measurements[0].dims))
+                run = f"{size} {self.factorization_name} run"
+                run = f"{self.factorization_name} run of {size} entries" if axes == 1 else run
                 raise ConfigError(
                     "metrics",
                     setting(node, "name"),
-                    f"{kind}, for a {dims} {self.factorization_name} run: column {name!r} is of a {metric.kind}",
+                    f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
             made[name] = metric
         return made, left_out
