@@ -39,7 +39,7 @@ REFUSED = [
     ("lr.eta=nan", "lr.eta: nan is not allowed"),
     ("lr.eta=fast", "lr.eta: 'fast' is not allowed; expected a number"),
     ("init.scale=nan", "init.scale: nan is not allowed"),
-    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
+    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, constant, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
     ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
     ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, eps, eta, max_time, rtol (did you mean 'lr.eta'?)"),
     ("dept=3", "(did you mean 'depth'?)"),
@@ -234,7 +234,7 @@ def test_refusal_help_and_config_import_nothing_heavy(tmp_path):
 
 def test_help_names_the_groups(tmp_path):
     text = run("--help", cwd=tmp_path).stdout
-    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, between, gaussian, identity, orthogonal", "rankward -m"):
+    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, between, constant, gaussian, identity, orthogonal", "rankward -m"):
         assert group in text
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 from commands import rankward
 from made_traces import facts
-from rankward import results
+from rankward import load, results
 from rankward.metrics import DeterminantResolution, DeterminantSign, measure
 from rankward.theory import Corollary1, Proposition4, Theorem1
 
@@ -99,8 +99,7 @@ def test_a_small_diagonal_start_finds_the_solution_of_least_l1_norm(tmp_path):
 
 
 RUNS = [
-    "factorization=symmetric factorization.width=1,2", "factorization=residual depth=2,3",
-    "factorization=nonlinear factorization.activation=tanh,relu", "factorization=diagonal depth=1,2 init=constant",
+    "factorization=symmetric,residual,nonlinear,diagonal depth=2", "factorization=nonlinear factorization.activation=tanh,relu",
     "factorization=tucker factorization.ranks=1,[2,2,2] observations=tensor_order3 observations.dims=[3,3,3] "
     "observations.count=10 metrics=tensor lr=adaptive",
     "factorization=linear,diagonal observations=sensing observations.dims=[6] observations.count=4 metrics=vector",
@@ -114,8 +113,8 @@ def test_the_command_line_sweeps_and_tables_each_on_the_compiled_engine(tmp_path
     done = rankward("-m", *arguments.split(), *common, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in results.run_folders(tmp_path / "sweep")]
-    assert [summary["engine"] for summary in summaries] == ["fused"] * 2
+    assert [summary["engine"] for summary in summaries] == ["fused"] * len(summaries)
     done = rankward("-m", *arguments.split(), *common, "results=table", "hydra.sweep.dir=table", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    tables = [results.load(tmp_path / name).runs.sort("loss") for name in ("sweep", "table")]
-    assert tables[0]["loss"].to_list() == tables[1]["loss"].to_list() and len(tables[0]) == 2
+    losses = [load(tmp_path / name).runs["loss"].to_list() for name in ("sweep", "table")]
+    assert sorted(losses[0]) == sorted(losses[1]) and len(losses[0]) == len(summaries) >= 2

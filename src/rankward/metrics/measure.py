@@ -99,10 +99,9 @@ def _part(value: Context, here: slice) -> object:
 
 
 def _arguments(name: str, metric: TraceMetric, context: Mapping[str, object]) -> list[str]:
-    known = {"product", "factors", *DERIVED, *context}
+    known = {"product", "factors", *DERIVED, *(key for key, value in context.items() if value is not None)}
     for key, parameter in arguments(metric).items():
-        given = key in known and (key not in context or context[key] is not None)
-        if not given and parameter.default is inspect.Parameter.empty:
+        if key not in known and parameter.default is inspect.Parameter.empty:
             raise TypeError(f"metrics.columns.{name}: needs {key!r}; this run offers {', '.join(sorted(known))}")
     return list(arguments(metric))
 
