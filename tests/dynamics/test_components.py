@@ -217,10 +217,10 @@ def test_linear_ends_at_the_observations_and_zeros_elsewhere(dims):
 @pytest.mark.parametrize(("dims", "components"), SHAPES)
 def test_products_are_einsums_and_do_not_depend_on_the_batch(dims, components):
     factorization, factors = starts(dims, components, 9, torch.float32)
-    whole = cp_tensors(factorization.structure, factors)
+    whole = cp_tensors(factorization.form, factors)
     torch.testing.assert_close(whole, factorization.product([f.double() for f in factors]), rtol=1e-12, atol=1e-12)
-    assert torch.equal(cp_tensors(factorization.structure, [f[4:5] for f in factors])[0], whole[4])
-    assert cp_tensors(factorization.structure, [f[:0] for f in factors]).shape == (0, *dims)
+    assert torch.equal(cp_tensors(factorization.form, [f[4:5] for f in factors])[0], whole[4])
+    assert cp_tensors(factorization.form, [f[:0] for f in factors]).shape == (0, *dims)
 
 
 def test_products_of_other_factorizations():
@@ -228,7 +228,7 @@ def test_products_of_other_factorizations():
     assert torch.equal(product_of(linear)([torch.ones(5, 2, 3, 4)]), torch.ones(5, 2, 3, 4, dtype=torch.float64))
 
     class Halved(LinearFactorization):
-        structure = None
+        form = None
 
         def product(self, factors):
             return factors[0] / 2

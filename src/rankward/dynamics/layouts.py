@@ -136,9 +136,9 @@ def layout_of(
 
 
 def _layout(factorization: Factorization, operator: tuple[int, ...], values: tuple[int, ...], dtype: str) -> Layout:
-    structure = factorization.structure
-    if isinstance(structure, Components) and operator == values and _is_large(structure):
-        return ComponentsLayout(Plan(structure.dims, structure.components, dtype), dtype)
+    form = factorization.form
+    if isinstance(form, Components) and operator == values and _is_large(form):
+        return ComponentsLayout(Plan(form.dims, form.components, dtype), dtype)
     graph = trace(factorization.product, factorization.shapes, operator, values, dtype)
     return GraphLayout(graph, factorization.shapes, type(factorization).__name__.lower())
 

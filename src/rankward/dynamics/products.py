@@ -20,15 +20,15 @@ Product = Callable[[Sequence[Tensor]], Tensor]
 
 
 def product_of(factorization: Factorization) -> Product:
-    """A function from factors [rows, *shape] to their matrices or tensors [rows, *dims], float64.
+    """A function from factors [rows, *shape] to their arrays [rows, *dims], float64.
 
     Sums run in the same order for any number of rows and threads; one that cannot be traced is multiplied row by row.
     """
-    structure = factorization.structure
-    if isinstance(structure, Components):
-        return lambda factors: cp_tensors(structure, factors)
-    if isinstance(structure, Chain):
-        return product_matrix if len(structure.sizes) > 2 else lambda factors: factors[0].double()
+    form = factorization.form
+    if isinstance(form, Components):
+        return lambda factors: cp_tensors(form, factors)
+    if isinstance(form, Chain):
+        return product_matrix if len(form.sizes) > 2 else lambda factors: factors[0].double()
     try:
         graph = trace_product(factorization.product, factorization.shapes)
     except Untraceable:
@@ -40,7 +40,10 @@ def _row_by_row(factorization: Factorization) -> Product:
 
     def row_by_row(factors: Sequence[Tensor]) -> Tensor:
         rows = [factorization.product([f[row].double() for f in factors]) for row in range(len(factors[0]))]
-        return torch.stack(rows) if rows else factorization.product([f.double() for f in factors])
+        if rows:
+            return torch.stack(rows)
+        made = factorization.product([torch.zeros(shape, dtype=torch.float64) for shape in factorization.shapes])
+        return made.new_empty(0, *made.shape)
 
     return row_by_row
 
@@ -61,14 +64,14 @@ def evaluated(graph: Graph, factors: Sequence[Tensor]) -> Tensor:
     return torch.from_numpy(out).reshape(len(out), *graph.outputs[0].shape)
 
 
-def cp_tensors(structure: Components, factors: Sequence[Tensor]) -> Tensor:
+def cp_tensors(form: Components, factors: Sequence[Tensor]) -> Tensor:
     """The tensors [rows, *dims] of CP factors [rows, d_n, R] (Equation 12), float64.
 
     Example:
         >>> cp_tensors(Components((2, 2), 1), [torch.ones(3, 2, 1), 2 * torch.ones(3, 2, 1)]).shape
         torch.Size([3, 2, 2])
     """
-    plan = Plan(structure.dims, structure.components, "float64")
+    plan = Plan(form.dims, form.components, "float64")
     packed = plan.packed([factor.detach().cpu().double().numpy() for factor in factors])
     tiles = np.empty((len(packed), plan.entries))
     tensors = store.cp_kernels(plan.vectors, "float64", "descent").tensors

@@ -22,6 +22,7 @@ from rankward.metrics.tensors import (
     MultilinearRank,
     TensorNorm,
 )
+from rankward.metrics.vectors import VectorEntries, VectorNorm
 
 __all__ = [
     "CPRank",
@@ -48,5 +49,7 @@ __all__ = [
     "TensorNorm",
     "TraceMetric",
     "Unbalancedness",
+    "VectorEntries",
+    "VectorNorm",
     "measure",
 ]

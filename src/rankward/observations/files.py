@@ -30,12 +30,12 @@ def from_file(
     """Observations from `path`; `count` keeps the first n of the file's order.
 
     `.npy` is the whole array, NaN where it is not observed; a `.csv` with empty or NaN cells is such a matrix. `.pt`
-    and `.npz` hold sensing matrices `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a
+    and `.npz` hold sensing matrices `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a
     `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
     number of axes (and `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes
     has lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and
     for other files a check. A list of a tensor's entries has more indices a line and needs `dims`, because a fourth
-    column may as well be a time beside a rating. `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing
+    column may as well be a time beside a rating; so does that of a vector's, `index,value`. `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing
     matrices that each pick one entry become an entry mask.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a
@@ -71,6 +71,8 @@ def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
         if file.suffix not in (".npy", ".csv"):
             raise DataError("has an unknown ending; expected one of .npy, .csv")
         truth = holes.read_npy(file) if file.suffix == ".npy" else holes.matrix(_lines(file))
+        if len(dims) == 1 and file.suffix == ".csv" and 1 in truth.shape:
+            truth = truth.reshape(-1)
         if truth.shape != dims:
             raise DataError(f"has shape {list(truth.shape)}, the observations {list(dims)}")
         if not np.isfinite(truth).all():
@@ -86,8 +88,8 @@ def _read_npy(file: Path, count: int | None, dims: Dims) -> Measurement:
 
 def _with_holes(array: np.ndarray, count: int | None, dims: Dims) -> EntryMask:
     """The entries of an array that are not NaN."""
-    if array.ndim < 2:
-        raise DataError(f"has shape {array.shape}; expected two or more axes")
+    if array.ndim < 1:
+        raise DataError("is a single number; expected an array")
     if dims is None and holes.may_be_list(array):
         rows, columns = array.shape
         size = f"observations.dims=[{rows},{columns}]"
@@ -147,15 +149,17 @@ def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
         if number == 1 and not any(map(_begins_as_number, fields)):
             continue
         axes = len(lines[0]) - 1 if lines else len(fields) - 1
-        if axes < 2 or len(fields) != axes + 1 or not all(map(holes.is_number, fields)):
+        if axes < 1 or len(fields) != axes + 1 or not all(map(holes.is_number, fields)):
             wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
+            wanted = "index,value" if dims is not None and len(dims) == 1 else wanted
             raise DataError(f"line {number} is not `{wanted}`: {' '.join(','.join(fields).split())}")
         lines.append(fields)
     if not lines:
         raise DataError("no observation; at least one is needed")
     axes = len(lines[0]) - 1
-    if dims is None and axes > 2:
-        raise DataError(f"lines have {axes + 1} columns: {THREE}, those of a tensor need observations.dims{WHOLE}")
+    if dims is None and axes != 2:
+        kind = "vector" if axes == 1 else "tensor"
+        raise DataError(f"lines have {axes + 1} columns: {THREE}, those of a {kind} need observations.dims{WHOLE}")
     if dims is not None and len(dims) != axes:
         more = f": {THREE}" if len(dims) == 2 else ""
         raise DataError(f"observations.dims: {list(dims)} has not the {axes} axes of the file's lines{more}")
@@ -188,7 +192,7 @@ def _begins_as_number(text: str) -> bool:
 
 
 def _kind(size: Sequence[int]) -> str:
-    return "matrix" if len(size) == 2 else "tensor"
+    return ("vector", "matrix", "tensor")[min(len(size), 3) - 1]
 
 
 def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Measurement:
@@ -197,8 +201,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
 
     if {"A", "y"} <= arrays.keys():
         matrices, values = array("A"), array("y").reshape(-1)
-        if matrices.ndim != 3:
-            raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d']")
+        if matrices.ndim < 2:
+            raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d'], or [n, d] of vectors")
         if len(matrices) != len(values):
             raise DataError(f"`A` holds {len(matrices)} sensing matrices, `y` {len(values)} values; they must agree")
         truth = array("target_matrix") if "target_matrix" in arrays else None
@@ -220,8 +224,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         mask = mask == 1
         if mask.shape != values.shape:
             raise DataError(f"`mask` has shape {mask.shape}, `values` {values.shape}; they must agree")
-        if mask.ndim < 2:
-            raise DataError(f"`mask` has shape {mask.shape}; expected two or more axes")
+        if mask.ndim < 1:
+            raise DataError("`mask` is a single number; expected an array")
         seen = np.flatnonzero(mask)
         mask.reshape(-1)[seen[_first(count, len(seen)) :]] = False
         return EntryMask(mask, values, array("ground_truth") if "ground_truth" in arrays else None)
