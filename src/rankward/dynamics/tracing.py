@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
 from rankward.dynamics.reference import one_thread
 
@@ -44,14 +45,17 @@ def trace(
         dtype: of the run, `float64` or `float32`.
 
     Raises:
+        ConfigError: a product that cannot be compared with the observations, or does not depend on the factors.
         Untraceable: an operation that is not known, or a function of which one trace does not say what it computes.
     """
+    samples = [_sample(shapes, operator, values, seed) for seed in range(SAMPLES)]
     with one_thread():
+        by_autograd = [_differentiated(product, sample) for sample in samples]  # first: errors of its own are raised
         for name in dict.fromkeys(("float64", dtype)):  # what is compared is compared in float64
-            graph, made = _traced(product, shapes, operator, values, name)
+            graph = _traced(product, samples[0], name)
             if name == "float64":
-                for seed in range(SAMPLES):
-                    _check(graph, product, _sample(shapes, operator, values, seed), made)
+                for sample, expected in zip(samples, by_autograd, strict=True):
+                    _compare(graph.evaluate(*(each.numpy() for each in (*sample[0], *sample[1:]))), expected)
     return graph
 
 
@@ -88,28 +92,25 @@ def _sample(
     return factors, torch.from_numpy(np.asarray(mask, float)), torch.from_numpy(np.asarray(random.random(values)))
 
 
-def _traced(
-    product: Product, shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], dtype: str
-) -> tuple[Graph, tuple[int, ...]]:
-    """The graph, and the product's shape."""
+def _traced(product: Product, sample: Sample, dtype: str) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
-    factors, *fixed = _sample(shapes, operator, values, 0)
+    factors, *fixed = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
     seen, wanted = (tape.input(each.to(kind)) for each in fixed)
     with tape, _Watch(tape):
-        half, slopes, made = _half_and_slopes(product, inputs, seen, wanted)
-    return tape.builder.graph([tape.array(each) for each in (half, *slopes)]), tuple(made.shape)
+        half, slopes = _half_and_slopes(product, inputs, seen, wanted)
+    return tape.builder.graph([tape.array(each) for each in (half, *slopes)])
 
 
 def _half_and_slopes(
     product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor
-) -> tuple[Tensor, list[Tensor], Tensor]:
+) -> tuple[Tensor, list[Tensor]]:
     """Equation 1's half sum and its gradient: the residual, propagated back through the product."""
-    made = product(factors)
+    made, is_mask = product(factors), operator.shape == values.shape
+    _check_product(made, values.shape if is_mask else operator.shape[1:])
     with torch.no_grad():
-        if operator.shape == values.shape:
-            residual = operator * (made.reshape(values.shape) - values)
-            signal = residual.reshape(made.shape)
+        if is_mask:
+            signal = residual = operator * (made - values)
         else:
             matrix = operator.flatten(1)
             residual = matrix @ made.flatten() - values
@@ -118,17 +119,25 @@ def _half_and_slopes(
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
     weighted = (made * signal).sum()
     slopes = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
-    return half, list(slopes), made
+    return half, list(slopes)
 
 
-def _check(graph: Graph, product: Product, sample: Sample, shape: tuple[int, ...]) -> None:
-    """Compare a graph with autograd at other numbers than those it was traced with."""
+def _check_product(made: Tensor, dims: Sequence[int]) -> None:
+    """Refuse what is no array of the observations' shape that depends on factors."""
+    shapes = ["x".join(map(str, shape)) or "one number" for shape in (made.shape, dims)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError("factorization.product", shapes[0], f"{shapes[1]}, the shape of the observations")
+    if not made.dtype.is_floating_point:
+        raise ConfigError("factorization.product", f"{made.dtype}".removeprefix("torch."), "real numbers")
+    if not made.requires_grad:
+        raise ConfigError("factorization.product", "a constant", "an array that depends on the factors")
+
+
+def _differentiated(product: Product, sample: Sample) -> list[Tensor]:
+    """The half sum and the gradients, by autograd alone."""
     factors = [factor.clone().requires_grad_() for factor in sample[0]]
-    half, slopes, made = _half_and_slopes(product, factors, *sample[1:])
-    if tuple(made.shape) != shape:
-        raise Untraceable("the shape of its product depends on the factors' numbers")
-    numbers = [each.detach().numpy() for each in (*sample[0], *sample[1:])]
-    _compare(graph.evaluate(*numbers), [half, *slopes])
+    half, slopes = _half_and_slopes(product, factors, *sample[1:])
+    return [half, *slopes]
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:
@@ -448,12 +457,11 @@ _elementwise("ge")(lambda e, a, b: e.at_most(b, a))
 _elementwise("lt")(lambda e, a, b: e.below(a, b))
 _elementwise("gt")(lambda e, a, b: e.below(b, a))
 _elementwise("eq")(lambda e, a, b: e.equal(a, b))
+_elementwise("isnan")(lambda e, a: e.opposite(e.at_most(a, a)))
 _elementwise("ne")(lambda e, a, b: e.opposite(e.equal(a, b)))
 _elementwise("bitwise_not")(lambda e, a: e.opposite(a))
 _elementwise("bitwise_or")(lambda e, a, b: e.largest(a, b))
 _elementwise("logical_not")(lambda e, a: e.equal(a, 0.0))
-_elementwise("logical_and")(lambda e, a, b: e("multiply", e.truth(a), e.truth(b)))
-_elementwise("logical_or")(lambda e, a, b: e.largest(e.truth(a), e.truth(b)))
 _elementwise("where")(lambda e, condition, then, otherwise: e.where(condition, then, otherwise))
 _elementwise("masked_fill")(lambda e, a, condition, value: e.where(condition, value, a))
 _elementwise("clone", "lift_fresh_copy")(lambda e, a: a)
@@ -490,10 +498,28 @@ def _pow(tape: Tape, out: Tensor, base: Any, exponent: Any) -> Array:
     return e.array(e("exponential", e("multiply", tape.operand(exponent), logarithm)))
 
 
+def _truth(tape: Tape, out: Tensor, given: Tensor) -> Operand:
+    """1 where it is true or not zero."""
+    known = tape.operand(given)
+    return known if given.dtype == torch.bool else _Elements(tape, out.shape).truth(known)
+
+
+@_known("logical_and")
+def _and(tape: Tape, out: Tensor, a: Tensor, b: Tensor) -> Array:
+    e = _Elements(tape, out.shape)
+    return e.array(e("multiply", _truth(tape, out, a), _truth(tape, out, b)))
+
+
+@_known("logical_or")
+def _or(tape: Tape, out: Tensor, a: Tensor, b: Tensor) -> Array:
+    e = _Elements(tape, out.shape)
+    return e.array(e.largest(_truth(tape, out, a), _truth(tape, out, b)))
+
+
 @_known("_to_copy")
 def _to_copy(tape: Tape, out: Tensor, source: Tensor, **_: Any) -> Array:
-    e, given = _Elements(tape, out.shape), tape.operand(source)
-    return e.array(e.truth(given) if out.dtype == torch.bool != source.dtype else given)
+    given = _truth(tape, out, source) if out.dtype == torch.bool else tape.operand(source)
+    return _Elements(tape, out.shape).array(given)
 
 
 @_known("copy")
@@ -509,6 +535,11 @@ def _clamp(tape: Tape, out: Tensor, a: Tensor, least: Any = None, most: Any = No
     if least is not None:
         result = elements.largest(result, tape.operand(least))
     return elements.array(result if most is None else elements.smallest(result, tape.operand(most)))
+
+
+@_elementwise("hardtanh_backward")
+def _hardtanh_backward(e: _Elements, slope: Operand, x: Operand, least: Operand, most: Operand) -> Operand:
+    return e("choose", x, least, 0.0, e("choose", most, x, 0.0, slope))
 
 
 OPERATIONS["clamp_max"] = lambda tape, out, a, most: _clamp(tape, out, a, None, most)

@@ -83,6 +83,7 @@ def source(dtype: str, fill: str = "fill") -> str:
         "size = choose(fill(like, 0.0), x, x, fill(like, 0.0) - x)",
         "z = x * x",
         f"near = x + x * z * quotient({polynomial(TANGENT_ABOVE, 'z')}, {polynomial(TANGENT_BELOW, 'z')})",
+        "near = choose(z, fill(like, 0.0), x, near)",  # also -0.0
         "far = fill(like, 1.0) - quotient(fill(like, 2.0), exponential(like, size + size) + fill(like, 1.0))",
         "far = choose(fill(like, 0.0), x, far, fill(like, 0.0) - far)",
         "return choose(size, fill(like, 0.625), near, far)",
