@@ -147,8 +147,8 @@ def observed(dims, seed, sensing=False):
     if sensing:
         count = max(1, prod(dims) // 2)
         return random.standard_normal((count, *dims)), random.standard_normal(count)
-    mask = (random.random(dims) < 0.7).astype(float)
-    return mask, mask * random.standard_normal(dims)
+    mask = np.asarray(random.random(dims) < 0.7, float)
+    return mask, np.asarray(mask * random.standard_normal(dims))
 
 
 def problem_of(factorization, runs, dtype=torch.float64, dynamics="descent", sensing=False, eta=0.02, limit=1000):
