@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rankward.dynamics import Adaptive, Flow, Problem
+from rankward.dynamics.kernels import store
+from rankward.dynamics.layouts import GraphLayout
+from rankward.dynamics.reference import one_thread
 from rankward.factorizations import Factorization
 
 HADAMARD = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64) / 2
@@ -133,6 +135,13 @@ ODD: dict[str, Written] = {
     "largest": Written(lambda a, b: a * b.amax(1, keepdim=True) - b.amin() + torch.sum(a, 0), (3, 3), (3, 3)),
     "views": Written(lambda a: a.T[1:].reshape(2, -1).unsqueeze(0).expand(2, 2, 4).permute(1, 2, 0)[..., 0] * 2, (4, 3)),
 }  # fmt: skip
+EDGES: dict[str, Written] = {
+    "no rows": Written(lambda a, b: a @ b * (1 + b.sum()), (0, 3), (3, 2)),
+    "nothing between": Written(lambda a, b, c: a @ b + c * (1 + a.sum()) * b.exp().mean(0).shape[0], (2, 0), (0, 3), (2, 3)),
+    "one number each": Written(lambda a, b: a @ b * (1 + a.sum()), (1, 1), (1, 1)),
+    "no axes": Written(lambda a, b: (a * b).expand(2, 1) + a.exp(), (), ()),
+    "one row": Written(lambda a, b: a @ b + a.sum(1, keepdim=True) * b.mean(), (1, 4), (4, 1)),
+}  # fmt: skip
 SMOOTH = [name for name in ODD if name not in ("relu", "clamp and where", "largest", "sqrt and abs")]
 
 
@@ -158,7 +167,7 @@ def problem_of(factorization, runs, dtype=torch.float64, dynamics="descent", sen
     factors = [torch.from_numpy(np.stack(each)).to(dtype) for each in zip(*starts, strict=True)]
     seen = [observed(dims, seed, sensing) for seed in range(runs)]
     operator, values = (torch.from_numpy(np.stack(each)).to(dtype) for each in zip(*seen, strict=True))
-    count = operator.flatten(1).sum(1) if not sensing else torch.full((runs,), float(values.shape[1]))
+    count = operator.reshape(runs, -1).sum(1) if not sensing else torch.full((runs,), float(values.shape[1]))
     one = torch.ones(runs, dtype=torch.float64)
     problem = Problem(
         operator,
@@ -192,7 +201,11 @@ def half_and_slopes(factorization, factors, operator, values):
 
 def descended(factorization, factors, problem, run, iterations):
     """Descent of one run, written out with autograd."""
-    factors = [factor[run].clone() for factor in factors]
+    with one_thread():
+        return _descended(factorization, [factor[run].clone() for factor in factors], problem, run, iterations)
+
+
+def _descended(factorization, factors, problem, run, iterations):
     mean = weight = 0.0
     for _ in range(iterations):
         _, slopes = half_and_slopes(factorization, factors, problem.operator[run], problem.values[run])
@@ -204,3 +217,27 @@ def descended(factorization, factors, problem, run, iterations):
             rate = rate / ((mean / weight).sqrt() + 1e-3)
         factors = [factor - rate * slope for factor, slope in zip(factors, slopes, strict=True)]
     return factors
+
+
+def forced(monkeypatch, kind):
+    """Every factorization that is new gets this kernel, whatever its size and company."""
+    monkeypatch.setattr(store, "UNROLLED_LIMIT", 10**9 if kind == "unrolled" else -1)
+    monkeypatch.setattr(store, "ORDERED_LIMIT", 0 if kind == "blas" else 10**9)
+    monkeypatch.setattr(GraphLayout, "kernel", lambda self, runs, dynamics: self._made(kind, dynamics))
+
+
+def afresh(factorization):
+    """The same without a layout that was made before."""
+    return Written(factorization.function, *factorization.shapes, mean=factorization.mean_loss)
+
+
+def chosen(problem, at):
+    """Some runs of a problem."""
+    at = torch.as_tensor(at)
+
+    def some(value):
+        if isinstance(value, Adaptive | Flow):
+            return replace(value, **{field.name: getattr(value, field.name)[at] for field in fields(value)})
+        return value if value is None else value[at]
+
+    return Problem(*(some(getattr(problem, field.name)) for field in fields(Problem)))

@@ -37,7 +37,9 @@ def test_no_step_is_made_twice_and_zeros_keep_their_signs():
     assert first == second
     assert builder.elementwise("multiply", (2,), x, 1.0) == x
     zeros = [builder.elementwise("multiply", (2,), x, zero) for zero in (0.0, -0.0)]
-    made = builder.graph([*zeros, builder.elementwise("add", (2,), first, builder.elementwise("multiply", (2,), x, -1.0))])
+    made = builder.graph(
+        [*zeros, builder.elementwise("add", (2,), first, builder.elementwise("multiply", (2,), x, -1.0))]
+    )
     plus, minus, difference = made.evaluate(np.array([3.0, 5.0]))
     assert not np.signbit(plus).any() and np.signbit(minus).all()
     assert difference.tolist() == [3.0, 5.0] and [step.function for step in made.steps].count("subtract") == 1

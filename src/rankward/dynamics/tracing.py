@@ -49,6 +49,8 @@ def trace(
         ConfigError: a product that cannot be compared with the observations, or does not depend on the factors.
         Untraceable: an operation that is not known, or a function of which one trace does not say what it computes.
     """
+    if not any(map(math.prod, shapes)):
+        raise ConfigError("factorization.shapes", ", ".join(map(_size, shapes)), "factors of at least one number")
     samples = [_sample(shapes, operator, values, seed) for seed in range(SAMPLES)]
     with one_thread():
         by_autograd = [_differentiated(product, sample) for sample in samples]  # first: errors of its own are raised
@@ -86,9 +88,7 @@ def trace_product(product: Product, shapes: Sequence[tuple[int, ...]]) -> Graph:
 Sample = tuple[list[Tensor], Tensor, Tensor]
 
 
-def _sample(
-    shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], seed: int
-) -> Sample:
+def _sample(shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], seed: int) -> Sample:
     """Numbers to trace and to compare with: every second sample is positive."""
     random = np.random.default_rng([17, seed])
     factors = [torch.from_numpy(np.asarray(random.standard_normal(shape))) for shape in shapes]
@@ -130,13 +130,16 @@ def _half_and_slopes(
 
 def _check_product(made: Tensor, dims: Sequence[int]) -> None:
     """Refuse what is no array of the observations' shape that depends on factors."""
-    shapes = ["x".join(map(str, shape)) or "one number" for shape in (made.shape, dims)]
-    if shapes[0] != shapes[1]:
-        raise ConfigError("factorization.product", shapes[0], f"{shapes[1]}, the shape of the observations")
+    if tuple(made.shape) != tuple(dims):
+        raise ConfigError("factorization.product", _size(made.shape), f"{_size(dims)}, the shape of the observations")
     if not made.dtype.is_floating_point:
         raise ConfigError("factorization.product", f"{made.dtype}".removeprefix("torch."), "real numbers")
     if not made.requires_grad:
         raise ConfigError("factorization.product", "a constant", "an array that depends on the factors")
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
 
 
 def _differentiated(product: Product, sample: Sample) -> list[Tensor]:
@@ -220,7 +223,7 @@ class Tape(TorchDispatchMode):
         if base is None:
             with torch.utils._python_dispatch._disable_current_modes():
                 return self.builder.constant(tensor.detach().cpu().numpy())
-        return Array(base.block, tuple(tensor.shape), tuple(tensor.stride()), base.offset + tensor.storage_offset())
+        return Array(base.block, tuple(tensor.shape), tuple(tensor.stride()), base.offset + int(tensor.storage_offset()))
 
     def operand(self, value: Any) -> Operand:
         """What an elementwise function takes: an array, or one number for all elements."""
@@ -229,7 +232,10 @@ class Tape(TorchDispatchMode):
         if not self.is_known(value):
             with torch.utils._python_dispatch._disable_current_modes():
                 numbers = value.detach().cpu().to(self.kind).numpy().reshape(-1)
-            if numbers.size and (numbers.view(f"i{numbers.itemsize}") == numbers[:1].view(f"i{numbers.itemsize}")).all():
+            if (
+                numbers.size
+                and (numbers.view(f"i{numbers.itemsize}") == numbers[:1].view(f"i{numbers.itemsize}")).all()
+            ):
                 return float(numbers[0])
         return self.array(value)
 
@@ -297,7 +303,7 @@ class Tape(TorchDispatchMode):
         """An operation has changed a tensor in place, and with it what else shares its storage."""
         whole = self._whole(target)
         before = self.array(whole)
-        places = Array(0, tuple(target.shape), tuple(target.stride()), target.storage_offset()).places
+        places = Array(0, tuple(target.shape), tuple(target.stride()), int(target.storage_offset())).places
         table = np.arange(1, before.size + 1)
         table[places] = before.size + np.arange(1, values.size + 1)
         self._put(whole, self.builder.gather([before, values], table, (before.size,)))
