@@ -11,6 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from odd_factorizations import ODD, problem_of
 from test_engines import InTurn, ensemble, trained
 
 from own_factorizations import chain
@@ -57,6 +58,16 @@ def compare() -> int:
                         if not (same and repr(here[2]) == repr(there[2])):
                             print(dtype, sizes, schedule, rate, length, "differ")
                             wrong += 1
+    for name in ("tanh", "diagonal", "softmax", "powers"):
+        for dtype in (torch.float64, torch.float32):
+            for dynamics in ("descent", "adaptive"):
+                factors, problem = problem_of(ODD[name], 4, dtype, dynamics, limit=67)
+                here = trained(FusedEngine(ODD[name], Schedule(stride=10)), factors, problem)
+                there = trained(CudaEngine(ODD[name], Schedule(stride=10)), factors, problem, 20)
+                cases += 1
+                if not (all(map(torch.equal, here[0], there[0])) and here[2] == there[2]):
+                    print(name, dtype, dynamics, "differ")
+                    wrong += 1
     print(f"{cases} cases")
     wrong += not one_takes_up_what_the_other_began()
     return wrong

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from odd_factorizations import ODD
 from test_engines import ensemble, trained
 
 from rankward.config import ConfigError
@@ -27,7 +28,7 @@ def test_the_simulator_gives_the_bits_of_the_processor():
     """Chains, dtypes, rates, schedules; runs that converge, diverge and reach their limit; chunks that fill up."""
     command = [sys.executable, "-W", "ignore", str(HERE / "simulated.py")]
     done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "40 cases\n"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (0, "56 cases\n"), done.stdout + done.stderr
 
 
 @installed
@@ -38,9 +39,10 @@ def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
     from device_code import ptx
 
     assembler = next(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/ptxas"), None)
-    for depth in range(2, 7):
+    odd = [ODD[name] for name in ("diagonal", "tanh", "softmax", "powers", "filled in place")]
+    for factorization in [*(chain((2,) * (depth + 1)) for depth in range(2, 7)), *odd]:
         for dtype in ("float64", "float32"):
-            text = ptx(chain((2,) * (depth + 1)), dtype, dynamics, capability)
+            text = ptx(factorization, dtype, dynamics, capability)
             assert f".target sm_{capability[0]}{capability[1]}" in text and "mul.rn" in text
             assert not re.search(r"\bfma\.|\.approx|\.ftz", text)
             if assembler is None:

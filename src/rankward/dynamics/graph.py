@@ -80,9 +80,7 @@ class Array:
     def expanded(self, shape: Sequence[int]) -> Array:
         """Broadcast to a shape."""
         new = len(shape) - len(self.shape)
-        strides = [0] * new + [
-            0 if own == 1 else stride for own, stride in zip(self.shape, self.strides, strict=True)
-        ]
+        strides = [0] * new + [0 if own == 1 else stride for own, stride in zip(self.shape, self.strides, strict=True)]
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
 
@@ -237,6 +235,11 @@ def _operations(step: Step, size: int) -> int:
     return step.array.size - size if isinstance(step, Total) else size
 
 
+def _key(operand: Operand) -> object:
+    """What tells operands apart: 0.0 and -0.0, which are equal, too."""
+    return repr(operand) if isinstance(operand, float) else operand
+
+
 @dataclass
 class Builder:
     """Puts a graph together; a step that is there already is not made again.
@@ -255,7 +258,12 @@ class Builder:
     def graph(self, outputs: Sequence[Array]) -> Graph:
         """What has been put together, as far as these outputs need it."""
         whole = Graph(
-            self.dtype, tuple(self.sizes), tuple(self.inputs), self.constants, tuple(self.steps.values()), tuple(outputs)
+            self.dtype,
+            tuple(self.sizes),
+            tuple(self.inputs),
+            self.constants,
+            tuple(self.steps.values()),
+            tuple(outputs),
         )
         return whole.only(*range(len(outputs)))
 
@@ -271,7 +279,7 @@ class Builder:
 
     def constant(self, values: np.ndarray) -> Array:
         """A block of known numbers."""
-        values = np.ascontiguousarray(values, self.dtype)
+        values = np.array(values, self.dtype, order="C")  # a copy: they may change where they come from
         key = values.tobytes()
         if key not in self._known:
             self._known[key] = self._block(values.size)
@@ -288,10 +296,15 @@ class Builder:
         """A function of operands that are broadcast to the shape.
 
         Identities that change no bit are used: one times x, x over one, x less zero, a difference for a sum with a
-        negative.
+        negative. A constant of equal elements is one number.
         """
         shape = tuple(shape)
-        wide = [each if isinstance(each, float) else each.expanded(shape) for each in operands]
+        numbers = [self._number(each) if isinstance(each, Array) else each for each in operands]
+        if all(isinstance(each, float) for each in numbers):
+            with np.errstate(all="ignore"):
+                made = FUNCTIONS[function](*map(np.dtype(self.dtype).type, numbers))
+            return self.constant(np.asarray(made)).expanded(shape)
+        wide = [each if isinstance(each, float) else each.expanded(shape) for each in numbers]
         if function == "multiply" and 1.0 in wide:
             wide.remove(1.0)
         neutral = function == "divide" and wide[1] == 1.0
@@ -302,9 +315,17 @@ class Builder:
         if function == "add" and (positive := self._negated(wide[1])) is not None:
             function, wide = "subtract", [wide[0], positive]
         block = self._made(
-            (function, shape, *wide), math.prod(shape), lambda out: Elementwise(out, function, tuple(wide))
+            (function, shape, *map(_key, wide)), math.prod(shape), lambda out: Elementwise(out, function, tuple(wide))
         )
         return Array(block, shape, contiguous(shape))
+
+    def _number(self, array: Array) -> Operand:
+        """The number that all elements of a constant are, else the array."""
+        values = self.constants.get(array.block)
+        if values is None or not array.size:
+            return array
+        bits = values[array.places].view(f"i{values.itemsize}")
+        return float(values[array.places[0]]) if (bits == bits[0]).all() else array
 
     def _negated(self, operand: Operand) -> Array | None:
         """What an operand is the negative of, where it is known to be one."""
@@ -322,6 +343,8 @@ class Builder:
     def product(self, left: Array, right: Array) -> Array:
         """[batch, rows, inner] times [batch, inner, columns]."""
         shape = (left.shape[0], left.shape[1], right.shape[2])
+        if not left.shape[2]:
+            return self.constant(np.zeros(shape))
         block = self._made(("product", left, right), math.prod(shape), lambda out: Product(out, left, right))
         return Array(block, shape, contiguous(shape))
 
@@ -332,6 +355,8 @@ class Builder:
         if not axes:
             return array
         shape = tuple(array.shape[axis] for axis in kept)
+        if not array.size:
+            return self.constant(np.zeros(shape))
         before = [axis for axis in kept if axis < axes[0]]
         if axes != list(range(axes[0], axes[0] + len(axes))):  # the summed axes come last, so that they are neighbours
             array, before = array.permuted([*kept, *axes]), kept

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
+from rankward.dynamics.reference import one_thread
 
 SAMPLES = 3  # at which a trace is compared with autograd, all but one of them other numbers than it was made with
-AGREE = 1e-9  # relative to the largest number, in float64
+AGREE = 1e-9  # relative to an output's largest number, in float64
+NOISE = 1e-13  # relative to the largest number of all outputs: what is left of a gradient that is zero
 
 Product = Callable[[Sequence[Tensor]], Tensor]
 
@@ -42,13 +46,24 @@ def trace(
         dtype: of the run, `float64` or `float32`.
 
     Raises:
+        ConfigError: a product that cannot be compared with the observations, or does not depend on the factors.
         Untraceable: an operation that is not known, or a function of which one trace does not say what it computes.
     """
-    for name in dict.fromkeys(("float64", dtype)):  # what is compared is compared in float64
-        graph, made = _traced(product, shapes, operator, values, name)
-        if name == "float64":
-            for seed in range(SAMPLES):
-                _check(graph, product, _sample(shapes, operator, values, seed), made)
+    if not any(map(math.prod, shapes)):
+        raise ConfigError("factorization.shapes", ", ".join(map(_size, shapes)), "factors of at least one number")
+    samples = [_sample(shapes, operator, values, seed) for seed in range(SAMPLES)]
+    with one_thread():
+        by_autograd = [_differentiated(product, sample) for sample in samples]  # first: errors of its own are raised
+        for name in dict.fromkeys(("float64", dtype)):  # what is compared is compared in float64
+            try:
+                graph = _traced(product, samples[0], name)
+            except Untraceable:
+                raise
+            except Exception as error:  # which autograd alone did not raise
+                raise Untraceable(f"it raises {type(error).__name__} while it is traced") from error
+            if name == "float64":
+                for sample, expected in zip(samples, by_autograd, strict=True):
+                    _compare(graph.evaluate(*(each.numpy() for each in (*sample[0], *sample[1:]))), expected)
     return graph
 
 
@@ -61,7 +76,7 @@ def trace_product(product: Product, shapes: Sequence[tuple[int, ...]]) -> Graph:
     tape = Tape("float64")
     factors = _sample(shapes, (), (), 0)[0]
     inputs = [tape.input(factor) for factor in factors]
-    with tape:
+    with tape, _Watch(tape):
         made = product(inputs)
     graph = tape.builder.graph([tape.array(made)])
     for seed in range(1, SAMPLES):
@@ -73,9 +88,7 @@ def trace_product(product: Product, shapes: Sequence[tuple[int, ...]]) -> Graph:
 Sample = tuple[list[Tensor], Tensor, Tensor]
 
 
-def _sample(
-    shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], seed: int
-) -> Sample:
+def _sample(shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], seed: int) -> Sample:
     """Numbers to trace and to compare with: every second sample is positive."""
     random = np.random.default_rng([17, seed])
     factors = [torch.from_numpy(np.asarray(random.standard_normal(shape))) for shape in shapes]
@@ -85,54 +98,84 @@ def _sample(
     return factors, torch.from_numpy(np.asarray(mask, float)), torch.from_numpy(np.asarray(random.random(values)))
 
 
-def _traced(
-    product: Product, shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], dtype: str
-) -> tuple[Graph, tuple[int, ...]]:
-    """The graph, and the product's shape."""
+def _traced(product: Product, sample: Sample, dtype: str) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
-    factors, *fixed = _sample(shapes, operator, values, 0)
+    factors, *fixed = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
     seen, wanted = (tape.input(each.to(kind)) for each in fixed)
-    with tape:
-        half, slopes, made = _half_and_slopes(product, inputs, seen, wanted)
-    return tape.builder.graph([tape.array(each) for each in (half, *slopes)]), tuple(made.shape)
+    with tape, _Watch(tape):
+        half, slopes = _half_and_slopes(product, inputs, seen, wanted)
+    return tape.builder.graph([tape.array(each) for each in (half, *slopes)])
 
 
 def _half_and_slopes(
     product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor
-) -> tuple[Tensor, list[Tensor], Tensor]:
+) -> tuple[Tensor, list[Tensor]]:
     """Equation 1's half sum and its gradient: the residual, propagated back through the product."""
-    made = product(factors)
+    made, is_mask = product(factors), operator.shape == values.shape
+    _check_product(made, values.shape if is_mask else operator.shape[1:])
     with torch.no_grad():
-        if operator.shape == values.shape:
-            residual = operator * (made.reshape(values.shape) - values)
-            signal = residual.reshape(made.shape)
+        if is_mask:
+            signal = residual = operator * (made - values)
         else:
             matrix = operator.flatten(1)
             residual = matrix @ made.flatten() - values
             signal = (residual @ matrix).reshape(made.shape)
         half = (residual * residual).sum() * 0.5
-    # With a graph of the derivative, autograd adds out of place.
-    slopes = torch.autograd.grad(made, factors, signal, create_graph=True, allow_unused=True, materialize_grads=True)
-    return half, list(slopes), made
+    # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
+    weighted = (made * signal).sum()
+    slopes = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
+    return half, list(slopes)
 
 
-def _check(graph: Graph, product: Product, sample: Sample, shape: tuple[int, ...]) -> None:
-    """Compare a graph with autograd at other numbers than those it was traced with."""
+def _check_product(made: Tensor, dims: Sequence[int]) -> None:
+    """Refuse what is no array of the observations' shape that depends on factors."""
+    if tuple(made.shape) != tuple(dims):
+        raise ConfigError("factorization.product", _size(made.shape), f"{_size(dims)}, the shape of the observations")
+    if not made.dtype.is_floating_point:
+        raise ConfigError("factorization.product", f"{made.dtype}".removeprefix("torch."), "real numbers")
+    if not made.requires_grad:
+        raise ConfigError("factorization.product", "a constant", "an array that depends on the factors")
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
+
+
+def _differentiated(product: Product, sample: Sample) -> list[Tensor]:
+    """The half sum and the gradients, by autograd alone."""
     factors = [factor.clone().requires_grad_() for factor in sample[0]]
-    half, slopes, made = _half_and_slopes(product, factors, *sample[1:])
-    if tuple(made.shape) != shape:
-        raise Untraceable("the shape of its product depends on the factors' numbers")
-    numbers = [each.detach().numpy() for each in (*sample[0], *sample[1:])]
-    _compare(graph.evaluate(*numbers), [half, *slopes])
+    half, slopes = _half_and_slopes(product, factors, *sample[1:])
+    return [half, *slopes]
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:
-    for mine, other in zip(ours, (each.detach().numpy() for each in theirs), strict=True):
-        with np.errstate(invalid="ignore"):
-            scale = np.max(np.abs(other), initial=0.0, where=np.isfinite(other))
-        if not np.allclose(mine.reshape(other.shape), other, rtol=AGREE, atol=AGREE * scale, equal_nan=True):
+    expected = [each.detach().numpy() for each in theirs]
+    scales = [np.abs(each[np.isfinite(each)]).max(initial=0.0) for each in expected]
+    for mine, other, scale in zip(ours, expected, scales, strict=True):
+        least = AGREE * scale + NOISE * max(scales)
+        if not np.allclose(mine.reshape(other.shape), other, rtol=AGREE, atol=least, equal_nan=True):
             raise Untraceable("what it computes depends on the factors in a way that one trace does not show")
+
+
+READS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)  # by which numbers leave torch
+
+
+class _Watch(TorchFunctionMode):
+    """Refuses what the tape cannot see: numbers that leave torch.
+
+    Args:
+        tape: that knows which tensors depend on the inputs.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self.tape = tape
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in READS and self.tape.is_known(args[0]):
+            raise Untraceable(f"it looks at an array's numbers while it runs (Tensor.{func.__name__})")
+        return func(*args, **(kwargs or {}))
 
 
 VIEWS = ("squeeze_", "unsqueeze_", "t_", "transpose_", "as_strided_", "detach_")  # of a tensor itself
@@ -151,6 +194,7 @@ class Tape(TorchDispatchMode):
         self.kind = getattr(torch, dtype)
         self.storages: dict[int, Array] = {}  # by address; each as one axis
         self.kept: list[Tensor] = []  # alive, so that no address is used twice
+        self.given: set[int] = set()  # addresses of the inputs
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -161,6 +205,7 @@ class Tape(TorchDispatchMode):
         """A new input; the tensor to compute with."""
         sample = sample.detach().clone(memory_format=torch.contiguous_format)
         self._put(sample, self.builder.input(tuple(sample.shape)))
+        self.given.add(_address(sample))
         return sample
 
     def _put(self, tensor: Tensor, array: Array) -> None:
@@ -178,7 +223,7 @@ class Tape(TorchDispatchMode):
         if base is None:
             with torch.utils._python_dispatch._disable_current_modes():
                 return self.builder.constant(tensor.detach().cpu().numpy())
-        return Array(base.block, tuple(tensor.shape), tuple(tensor.stride()), base.offset + tensor.storage_offset())
+        return Array(base.block, tuple(tensor.shape), tuple(tensor.stride()), base.offset + int(tensor.storage_offset()))
 
     def operand(self, value: Any) -> Operand:
         """What an elementwise function takes: an array, or one number for all elements."""
@@ -187,7 +232,10 @@ class Tape(TorchDispatchMode):
         if not self.is_known(value):
             with torch.utils._python_dispatch._disable_current_modes():
                 numbers = value.detach().cpu().to(self.kind).numpy().reshape(-1)
-            if numbers.size and (numbers.view(f"i{numbers.itemsize}") == numbers[:1].view(f"i{numbers.itemsize}")).all():
+            if (
+                numbers.size
+                and (numbers.view(f"i{numbers.itemsize}") == numbers[:1].view(f"i{numbers.itemsize}")).all()
+            ):
                 return float(numbers[0])
         return self.array(value)
 
@@ -200,22 +248,30 @@ class Tape(TorchDispatchMode):
             raise Untraceable(f"it looks at an array's numbers while it runs (aten.{name}), as a branch on them does")
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise Untraceable(f"it draws random numbers (aten.{name})")
+        if given and changes and name not in VIEWS:
+            self._begin_changes(func, args, kwargs)
         out = func(*args, **kwargs)
         if not given:
             return out
-        if isinstance(out, Tensor) and self.is_known(out) and (not changes or name in VIEWS):
+        views = out if isinstance(out, list | tuple) else [out]
+        if all(map(self.is_known, views)) and (not changes or name in VIEWS):
+            if any(view.dtype != given[0].dtype for view in views):
+                raise Untraceable(f"aten.{name} reads numbers as others of type {views[0].dtype}".replace("torch.", ""))
             return out
-        if not changes and isinstance(out, list | tuple) and all(map(self.is_known, out)):
-            return out
-        if not isinstance(out, Tensor):
-            raise Untraceable(f"aten.{name} is not an operation that can be compiled")
-        counts = out.dtype == torch.int64 and name == "sum"
-        if out.dtype not in (self.kind, torch.bool) and not counts:
-            raise Untraceable(f"aten.{name} makes numbers of type {out.dtype}".replace("torch.", ""))
         operation = OPERATIONS.get(name.removesuffix("_")) or OPERATIONS.get(name)
-        if operation is None:
+        if isinstance(out, Tensor):
+            counts = out.dtype == torch.int64 and name == "sum"
+            if out.dtype not in (self.kind, torch.bool) and not counts:
+                made_of = f"numbers of type {out.dtype} in a run of {self.kind}".replace("torch.", "")
+                raise Untraceable(f"aten.{name} makes {made_of}")
+        if operation is None or not isinstance(out, Tensor):
             raise Untraceable(f"aten.{name} is not an operation that can be compiled")
-        made = operation(self, out, *args, **kwargs)
+        try:
+            made = operation(self, out, *args, **kwargs)
+        except Untraceable:
+            raise
+        except Exception as error:
+            raise Untraceable(f"aten.{name} as it is used is not an operation that can be compiled") from error
         if changes:
             self._assign(out, made)
             return out
@@ -224,12 +280,30 @@ class Tape(TorchDispatchMode):
         self._put(out, made)
         return out
 
+    def _begin_changes(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Before tensors are changed in place: those that are constants so far are noted as they are."""
+        for number, argument in enumerate(func._schema.arguments):
+            value = args[number] if number < len(args) else kwargs.get(argument.name)
+            if argument.alias_info is None or not argument.alias_info.is_write or not isinstance(value, Tensor):
+                continue
+            if _address(value) in self.given:
+                raise Untraceable("it changes a factor in place")
+            if not self.is_known(value):
+                whole = self._whole(value)
+                self._put(whole, self.array(whole))
+
+    @staticmethod
+    def _whole(tensor: Tensor) -> Tensor:
+        """All numbers of a tensor's storage."""
+        with torch.utils._python_dispatch._disable_current_modes():
+            empty = torch.empty(0, dtype=tensor.dtype)
+            return empty.set_(tensor.untyped_storage())  # type: ignore[call-overload, no-any-return]
+
     def _assign(self, target: Tensor, values: Array) -> None:
         """An operation has changed a tensor in place, and with it what else shares its storage."""
-        with torch.utils._python_dispatch._disable_current_modes():
-            whole = torch.empty(0, dtype=target.dtype).set_(target.untyped_storage())  # type: ignore[call-overload]
+        whole = self._whole(target)
         before = self.array(whole)
-        places = Array(0, tuple(target.shape), tuple(target.stride()), target.storage_offset()).places
+        places = Array(0, tuple(target.shape), tuple(target.stride()), int(target.storage_offset())).places
         table = np.arange(1, before.size + 1)
         table[places] = before.size + np.arange(1, values.size + 1)
         self._put(whole, self.builder.gather([before, values], table, (before.size,)))
@@ -294,6 +368,10 @@ class _Elements:
     def equal(self, a: Operand, b: Operand) -> Operand:
         return self("multiply", self.at_most(a, b), self.at_most(b, a))
 
+    def truth(self, a: Operand) -> Operand:
+        """1 where it is not zero."""
+        return self.opposite(self.equal(a, 0.0))
+
     def opposite(self, a: Operand) -> Operand:
         return self("subtract", 1.0, a)
 
@@ -316,7 +394,7 @@ class _Elements:
     def power(self, a: Operand, exponent: float) -> Operand:
         if exponent == 0.5:
             return self("root", a)
-        if exponent == int(exponent) and abs(exponent) <= 64:
+        if exponent.is_integer() and abs(exponent) <= 64:
             result: Operand = 1.0
             for _ in range(abs(int(exponent))):
                 result = a if result == 1.0 else self("multiply", result, a)
@@ -339,7 +417,7 @@ def _elementwise(*names: str) -> Callable[[Callable[..., Operand]], Callable[...
         def operation(tape: Tape, out: Tensor, *given: Any, **more: Any) -> Array:
             elements = _Elements(tape, out.shape)
             operands = [tape.operand(each) if isinstance(each, Tensor | int | float) else each for each in given]
-            more = {key: each for key, each in more.items() if key in ("alpha", "rounding_mode")}
+            more = {key: each for key, each in more.items() if key in ("alpha", "rounding_mode", "value")}
             return elements.array(function(elements, *operands, **more))
 
         OPERATIONS.update(dict.fromkeys(names, operation))
@@ -370,7 +448,7 @@ def _div(e: _Elements, a: Operand, b: Operand, *, rounding_mode: str | None = No
     return e("divide", a, b)
 
 
-_elementwise("mul", "multiply", "logical_and", "bitwise_and")(lambda e, a, b: e("multiply", a, b))
+_elementwise("mul", "multiply", "bitwise_and")(lambda e, a, b: e("multiply", a, b))
 _elementwise("neg")(lambda e, a: e.negative(a))
 _elementwise("reciprocal")(lambda e, a: e("divide", 1.0, a))
 _elementwise("square")(lambda e, a: e("multiply", a, a))
@@ -383,19 +461,23 @@ _elementwise("sigmoid")(lambda e, a: e("logistic", a))
 _elementwise("relu")(lambda e, a: e("choose", a, 0.0, 0.0, a))
 _elementwise("abs")(lambda e, a: e.size(a))
 _elementwise("sign", "sgn")(lambda e, a: e.sign(a))
-_elementwise("maximum", "fmax")(lambda e, a, b: e.largest(a, b))
-_elementwise("minimum", "fmin")(lambda e, a, b: e.smallest(a, b))
+_elementwise("maximum")(lambda e, a, b: e.largest(a, b))
+_elementwise("minimum")(lambda e, a, b: e.smallest(a, b))
+_elementwise("fmax")(lambda e, a, b: e("choose", a, b, b, e("choose", a, a, a, b)))
+_elementwise("fmin")(lambda e, a, b: e("choose", b, a, b, e("choose", a, a, a, b)))
 _elementwise("le")(lambda e, a, b: e.at_most(a, b))
 _elementwise("ge")(lambda e, a, b: e.at_most(b, a))
 _elementwise("lt")(lambda e, a, b: e.below(a, b))
 _elementwise("gt")(lambda e, a, b: e.below(b, a))
 _elementwise("eq")(lambda e, a, b: e.equal(a, b))
+_elementwise("isnan")(lambda e, a: e.opposite(e.at_most(a, a)))
 _elementwise("ne")(lambda e, a, b: e.opposite(e.equal(a, b)))
-_elementwise("logical_not", "bitwise_not")(lambda e, a: e.opposite(a))
-_elementwise("logical_or", "bitwise_or")(lambda e, a, b: e.largest(a, b))
+_elementwise("bitwise_not")(lambda e, a: e.opposite(a))
+_elementwise("bitwise_or")(lambda e, a, b: e.largest(a, b))
+_elementwise("logical_not")(lambda e, a: e.equal(a, 0.0))
 _elementwise("where")(lambda e, condition, then, otherwise: e.where(condition, then, otherwise))
 _elementwise("masked_fill")(lambda e, a, condition, value: e.where(condition, value, a))
-_elementwise("clone", "_to_copy", "copy_to", "lift_fresh_copy")(lambda e, a, *_: a)
+_elementwise("clone", "lift_fresh_copy")(lambda e, a: a)
 _elementwise("zeros_like", "zero")(lambda e, a, *_: 0.0)
 _elementwise("ones_like")(lambda e, a, *_: 1.0)
 _elementwise("full_like", "fill")(lambda e, a, value, *_: value)
@@ -405,20 +487,57 @@ _elementwise("new_full")(lambda e, a, size, value, *_: value)
 _elementwise("tanh_backward")(lambda e, g, y: e("multiply", g, e("subtract", 1.0, e("multiply", y, y))))
 _elementwise("sigmoid_backward")(lambda e, g, y: e("multiply", e("multiply", g, e("subtract", 1.0, y)), y))
 _elementwise("threshold_backward")(lambda e, g, x, limit: e("choose", x, limit, 0.0, g))
-_elementwise("addcmul")(lambda e, a, b, c, **_: e("add", a, e("multiply", b, c)))
 
 
-@_elementwise("pow")
-def _pow(e: _Elements, base: Operand, exponent: Operand) -> Operand:
-    if isinstance(exponent, float):
-        return e.power(base, exponent)
-    logarithm = math.log(base) if isinstance(base, float) and base > 0 else e("logarithm", base)
-    return e("exponential", e("multiply", exponent, logarithm))
+@_elementwise("addcmul")
+def _addcmul(e: _Elements, a: Operand, b: Operand, c: Operand, *, value: float = 1) -> Operand:
+    return e("add", a, e("multiply", b if value == 1 else e("multiply", b, float(value)), c))
+
+
+@_known("pow")
+def _pow(tape: Tape, out: Tensor, base: Any, exponent: Any) -> Array:
+    e, below = _Elements(tape, out.shape), tape.operand(base)
+    if not tape.is_known(exponent):
+        with torch.utils._python_dispatch._disable_current_modes():
+            powers = torch.as_tensor(exponent, dtype=torch.float64)
+            each = [(power, tape.operand((powers == power).to(tape.kind))) for power in powers.unique().tolist()]
+        result = e.power(below, each[0][0])
+        for power, here in each[1:]:
+            result = e.where(here, e.power(below, power), result)
+        return e.array(result)
+    if isinstance(below, float) and below <= 0:
+        raise Untraceable("aten.pow of a number that is not positive is not an operation that can be compiled")
+    logarithm = math.log(below) if isinstance(below, float) else e("logarithm", below)
+    return e.array(e("exponential", e("multiply", tape.operand(exponent), logarithm)))
+
+
+def _truth(tape: Tape, out: Tensor, given: Tensor) -> Operand:
+    """1 where it is true or not zero."""
+    known = tape.operand(given)
+    return known if given.dtype == torch.bool else _Elements(tape, out.shape).truth(known)
+
+
+@_known("logical_and")
+def _and(tape: Tape, out: Tensor, a: Tensor, b: Tensor) -> Array:
+    e = _Elements(tape, out.shape)
+    return e.array(e("multiply", _truth(tape, out, a), _truth(tape, out, b)))
+
+
+@_known("logical_or")
+def _or(tape: Tape, out: Tensor, a: Tensor, b: Tensor) -> Array:
+    e = _Elements(tape, out.shape)
+    return e.array(e.largest(_truth(tape, out, a), _truth(tape, out, b)))
+
+
+@_known("_to_copy")
+def _to_copy(tape: Tape, out: Tensor, source: Tensor, **_: Any) -> Array:
+    given = _truth(tape, out, source) if out.dtype == torch.bool else tape.operand(source)
+    return _Elements(tape, out.shape).array(given)
 
 
 @_known("copy")
 def _copy(tape: Tape, out: Tensor, target: Tensor, source: Tensor, *_: Any) -> Array:
-    return _Elements(tape, out.shape).array(tape.operand(source))
+    return _to_copy(tape, out, source)
 
 
 @_known("clamp", "clamp_min", "clamp_max", "hardtanh")
@@ -429,6 +548,11 @@ def _clamp(tape: Tape, out: Tensor, a: Tensor, least: Any = None, most: Any = No
     if least is not None:
         result = elements.largest(result, tape.operand(least))
     return elements.array(result if most is None else elements.smallest(result, tape.operand(most)))
+
+
+@_elementwise("hardtanh_backward")
+def _hardtanh_backward(e: _Elements, slope: Operand, x: Operand, least: Operand, most: Operand) -> Operand:
+    return e("choose", x, least, 0.0, e("choose", most, x, 0.0, slope))
 
 
 OPERATIONS["clamp_max"] = lambda tape, out, a, most: _clamp(tape, out, a, None, most)
@@ -509,6 +633,8 @@ def _vector_norm(tape: Tape, out: Tensor, a: Tensor, order: float = 2, dim: Any 
 def _softmax(tape: Tape, out: Tensor, a: Tensor, dim: int, *_: Any) -> Array:
     array = tape.array(a)
     axes, elements = _axes(array, dim), _Elements(tape, array.shape)
+    if not array.size:
+        return array
     largest = _folded(tape, array, axes, True, "largest")
     each = elements.array(elements("exponential", elements("subtract", array, largest)))
     total = _kept(tape.builder.packed(tape.builder.total(each, axes)), array, axes, True)
@@ -574,10 +700,18 @@ def _addmm(tape: Tape, out: Tensor, more: Tensor, a: Tensor, b: Tensor, *, beta:
 # Operations that put numbers elsewhere, or zeros between them. Torch itself says where: it moves their indices.
 
 MOVES = (
-    "cat", "stack", "index", "index_select", "gather", "flip", "roll", "repeat", "triu", "tril", "constant_pad_nd",
-    "select_backward", "slice_backward", "diagonal_backward", "diag_embed", "take", "rot90", "permute_copy",
+    "cat", "stack", "index", "index_select", "gather", "flip", "roll", "repeat", "triu", "tril", "select_backward", "slice_backward", "diagonal_backward", "diag_embed", "take", "rot90", "permute_copy",
     "diagonal_copy", "view_copy", "expand_copy", "slice_scatter", "select_scatter", "diagonal_scatter",
 )  # fmt: skip
+
+
+INDICES = {"index": 1, "index_select": 2, "gather": 2, "take": 1}  # the argument that says where
+
+
+def _fixed(tape: Tape, places: Any) -> None:
+    """Refuse places that depend on factors."""
+    if any(map(tape.is_known, _leaves(places))):
+        raise Untraceable("where it takes or puts numbers depends on the factors' numbers")
 
 
 def _move(name: str) -> Operation:
@@ -585,19 +719,23 @@ def _move(name: str) -> Operation:
         sources: list[Array] = []
         count = 0
 
-        def numbered(value: Any, moved: bool = True) -> Any:
+        def numbered(value: Any) -> Any:
             nonlocal count
             if isinstance(value, list | tuple):
-                return [numbered(each, moved) for each in value]
-            if not isinstance(value, Tensor) or not (tape.is_known(value) or value.dtype == tape.kind):
+                return [numbered(each) for each in value]
+            if not isinstance(value, Tensor):
                 return value
             array = tape.array(value)
             sources.append(array)
             count += array.size
             return torch.arange(count - array.size + 1, count + 1).reshape(value.shape)
 
+        which = INDICES.get(name)
+        if which is not None:
+            _fixed(tape, given[which])
         with torch.utils._python_dispatch._disable_current_modes():
-            table = getattr(torch.ops.aten, name)(*map(numbered, given), **more)
+            arguments = [value if number == which else numbered(value) for number, value in enumerate(given)]
+            table = getattr(torch.ops.aten, name)(*arguments, **more)
         return tape.builder.gather(sources, table.reshape(-1).numpy(), out.shape)
 
     return operation
@@ -607,54 +745,92 @@ for _name in MOVES:
     OPERATIONS[_name] = _move(_name)
 
 
-def _added(tape: Tape, target: Tensor, places: np.ndarray, values: Array) -> Array:
-    """Values added to elements of a target, in order, of which several may go to one place."""
-    elements = _Elements(tape, target.shape)
-    result: Operand = tape.operand(target)
-    seen = np.zeros(target.numel(), np.int64)
-    turn = np.zeros(places.size, np.int64)
-    for number, place in enumerate(places):
+@_known("constant_pad_nd")
+def _pad(tape: Tape, out: Tensor, a: Tensor, pad: Sequence[int], value: float = 0) -> Array:
+    array = tape.array(a)
+    with torch.utils._python_dispatch._disable_current_modes():
+        numbers = torch.arange(1, array.size + 1).reshape(array.shape)
+        table = torch.ops.aten.constant_pad_nd(numbers, pad, array.size + 1)
+    around = tape.builder.constant(np.array([float(value)]))
+    return tape.builder.gather([array, around], table.reshape(-1).numpy(), out.shape)
+
+
+def _added(tape: Tape, target: Operand, shape: Sequence[int], places: Tensor, values: Array) -> Array:
+    """Values added to elements of a target of that shape, in order, of which several may go to one place."""
+    elements = _Elements(tape, shape)
+    size, at = math.prod(shape), places.reshape(-1).numpy()
+    result = target
+    seen = np.zeros(size, np.int64)
+    turn = np.zeros(at.size, np.int64)
+    for number, place in enumerate(at):
         turn[number] = seen[place]
         seen[place] += 1
     for which in range(int(turn.max(initial=-1)) + 1):
-        table = np.zeros(target.numel(), np.int64)
+        table = np.zeros(size, np.int64)
         chosen = turn == which
-        table[places[chosen]] = np.flatnonzero(chosen) + 1
-        part = tape.builder.gather([values], table, target.shape)
+        table[at[chosen]] = np.flatnonzero(chosen) + 1
+        part = tape.builder.gather([values], table, shape)
         result = part if result == 0.0 else elements("add", result, part)
     return elements.array(result)
 
 
-@_known("index_put", "_index_put_impl", "_unsafe_index_put", "_index_put_impl_")
+def _numbers(tensor: Tensor) -> Tensor:
+    """Each element's place in row-major order."""
+    return torch.arange(tensor.numel()).reshape(tensor.shape)
+
+
+@_known("index_put", "_index_put_impl", "_unsafe_index_put")
 def _index_put(
     tape: Tape, out: Tensor, target: Tensor, indices: Any, values: Tensor, accumulate: bool = False, *_: Any
 ) -> Array:
+    _fixed(tape, indices)
     with torch.utils._python_dispatch._disable_current_modes():
-        numbers = torch.arange(target.numel()).reshape(target.shape)
-        places = torch.ops.aten.index(numbers, list(indices))
+        places = torch.ops.aten.index(_numbers(target), list(indices))
     moved = tape.builder.packed(tape.array(values).expanded(tuple(places.shape)))
+    return _placed(tape, target, places, moved, accumulate)
+
+
+@_known("put")
+def _put(tape: Tape, out: Tensor, target: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Array:
+    _fixed(tape, index)
+    with torch.utils._python_dispatch._disable_current_modes():
+        places = _numbers(target).reshape(-1)[index]
+    return _placed(tape, target, places, tape.array(source), accumulate)
+
+
+def _placed(tape: Tape, target: Tensor, places: Tensor, values: Array, accumulate: bool) -> Array:
+    """A target where values are at these places, or are added there."""
     if accumulate:
-        return _added(tape, target, places.reshape(-1).numpy(), moved)
+        return _added(tape, tape.operand(target), target.shape, places, values)
     before = tape.builder.packed(tape.array(target))
     table = np.arange(1, before.size + 1)
-    table[places.reshape(-1).numpy()] = before.size + np.arange(1, moved.size + 1)
-    return tape.builder.gather([before, moved], table, target.shape)
+    table[places.reshape(-1).numpy()] = before.size + np.arange(1, values.size + 1)
+    return tape.builder.gather([before, values], table, target.shape)
 
 
 @_known("index_add")
 def _index_add(
     tape: Tape, out: Tensor, target: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
 ) -> Array:
+    _fixed(tape, index)
     with torch.utils._python_dispatch._disable_current_modes():
-        places = torch.arange(target.numel()).reshape(target.shape).index_select(dim, index)
+        places = _numbers(target).index_select(dim, index)
     values = tape.array(source)
     if alpha != 1:
         values = tape.builder.elementwise("multiply", values.shape, values, float(alpha))
-    return _added(tape, target, places.reshape(-1).numpy(), values)
+    return _added(tape, tape.operand(target), target.shape, places, values)
 
 
 @_known("scatter_add")
 def _scatter_add(tape: Tape, out: Tensor, target: Tensor, dim: int, index: Tensor, source: Tensor) -> Array:
+    _fixed(tape, index)
     with torch.utils._python_dispatch._disable_current_modes():
-        places = torch.arange(target.numel()).reshape(target.shape).gather(dim, index)
-    return _added(tape, target, places.reshape(-1).numpy(), tape.array(source))
+        places = _numbers(target).gather(dim, index)
+    return _added(tape, tape.operand(target), target.shape, places, tape.array(source))
+
+
+@_known("unfold_backward")
+def _unfold_backward(tape: Tape, out: Tensor, slope: Tensor, sizes: Any, dim: int, size: int, step: int) -> Array:
+    with torch.utils._python_dispatch._disable_current_modes():
+        places = _numbers(out).unfold(dim, size, step)
+    return _added(tape, 0.0, out.shape, places, tape.array(slope))
