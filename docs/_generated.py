@@ -273,6 +273,7 @@ def commands_page() -> str:
         "| `-m` | a sweep |",
         "| `--dry-run` | of a sweep: its ensembles, memory and the time at most; trains and writes nothing |",
         "| `--config-dir FOLDER` | groups of your own: `FOLDER/metrics/mine.yaml` is `metrics=mine` |",
+        "| `--config-name NAME`, `--config-path FOLDER` | another config in the place of Rankward's |",
         "| `--cfg job` | print the config that a run would have |",
         "| `--help`, `--hydra-help`, `--version` | |",
         "| `RANKWARD_TRACEBACK=1` | in the environment: the traceback of an error |",

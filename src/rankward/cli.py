@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from omegaconf import DictConfig
 from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
-from rankward.config.overrides import at_home, quoted, spaced, whole, zipped
+from rankward.config.overrides import as_file, at_home, of_launcher, quoted, spaced, whole, zipped
 from rankward.terminal import lost, say, steady
 from rankward.trust import enter_directory, leave_directory
 
 _failures: list[Exception] = []
+ALONE = {"--run": "-r", "--multirun": "-m", "--cfg": "-c", "--info": "-i", "--shell-completion": "-sc"}  # Hydra's
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
@@ -60,6 +62,7 @@ def main() -> None:
 def _main() -> int:
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
+    os.environ["MPLBACKEND"] = "agg"  # for files; a notebook's backend may not be installed here
     try:
         if sys.argv[1:] == ["--version"]:
             say(f"rankward {__version__}")
@@ -106,6 +109,11 @@ def _refuse_flag(arguments: list[str]) -> None:
             if flag != text or name in RunConfig.__dataclass_fields__:
                 raise ConfigError("option", text, f"{name if flag != text else name + '=...'}: settings have no dashes")
             raise ConfigError("option", text, "key=value, or a flag (rankward --hydra-help)", nearest(text, known))
+    given = [text.partition("=")[0] for text in arguments]
+    together = [flag for flag, short in ALONE.items() if flag in given or short in given]
+    if len(together) > 1:
+        allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
+        raise ConfigError("option", " ".join(together), allowed)
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:
@@ -113,8 +121,6 @@ def _for_hydra(arguments: list[str]) -> list[str]:
     if arguments[:1] == ["resume"]:
         arguments = _resumed(arguments[1:])
     if "--dry-run" in arguments:
-        if not {"-m", "--multirun"} & set(arguments):
-            raise ConfigError("--dry-run", " ".join(arguments), "a sweep: rankward -m ... --dry-run")
         if "hydra/launcher=basic" in arguments:
             raise ConfigError("--dry-run", "hydra/launcher=basic", "another launcher: this one makes no plans")
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
@@ -122,16 +128,25 @@ def _for_hydra(arguments: list[str]) -> list[str]:
     # Flags first: Hydra's parser takes no overrides on both sides of one.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
-    return [*sweep[:1], *(quoted(whole(spaced(at_home(text)))) for text in zipped(rest))]
+    return [*sweep[:1], *(quoted(whole(spaced(as_file(at_home(of_launcher(text)))))) for text in zipped(rest))]
 
 
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
     from rankward.sweeps.resume import command_of, own_code
 
-    if not arguments or ("=" in arguments[0] and not Path(arguments[0]).is_dir()):
+    folder = Path(arguments[0]) if arguments else Path()
+    if arguments and not folder.exists() and re.fullmatch(r"""(["']).+\1""", arguments[0]):  # as in hydra.run.dir="..."
+        folder = Path(arguments[0][1:-1])
+    if not arguments or ("=" in arguments[0] and not folder.is_dir()):
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
-    command = command_of(Path(arguments[0]), arguments[1:])
+    command = command_of(folder, arguments[1:])
     if code := own_code(command):
-        say(f"rankward: {arguments[0]} runs code that is not Rankward's: {', '.join(code)}", error=True)
+        say(f"rankward: {folder} runs code that is not Rankward's: {', '.join(code)}", error=True)
     return command
+
+
+if __name__ == "__main__":  # python -m rankward.cli: `app` must be this module's, whose name is not __main__
+    from rankward.__main__ import main as start
+
+    start()

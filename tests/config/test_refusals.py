@@ -5,7 +5,9 @@ import re
 import pytest
 
 from in_process import assert_refused, command_line
+from rankward.config import ConfigError
 from rankward.config.folder import CONFIG_FOLDER, choices
+from rankward.config.groups import as_rate
 
 HUGE = 10**26  # more than 64 bits hold
 
@@ -29,7 +31,6 @@ def test_a_group_given_a_number_null_or_a_list_is_told_its_choices(tmp_path, gro
         ("depth=''", "depth: '' is not a choice"),
         ("logger=null", "logger: 'null' is not a choice; choose from csv, none, tensorboard, wandb"),
         ("logger=[csv,3]", "logger: '3' is not a choice"),
-        ("experiment=null", "experiment: 'null' is not a choice"),
         ("hydra/launcher=0", "hydra/launcher: '0' is not a choice; choose from basic, batched"),
         ("-m lr=0,constant", "job 0 (lr=0): lr: '0' is not a choice"),
         ("-m depth=1,[2]", "depth: '[2]' is not allowed"),
@@ -110,3 +111,30 @@ def test_memory_of_a_file_s_factors_is_told_too(tmp_path):
     (tmp_path / "seen.csv").write_text("0,0,1\n1,1,2\n")
     arguments = ["observations=file", "observations.path=seen.csv", "depth=2", "factorization.hidden=1000000000"]
     assert_refused(command_line(*arguments, cwd=tmp_path), "factorization.hidden: 1000000000", "GiB")
+
+
+@pytest.mark.parametrize(
+    "node, message",
+    [
+        ({"eta": 0.1, "beat": 0.9}, "lr.beat: 0.9 is not allowed; expected one of eta"),
+        ({"eta": 0.1, "beta": 0.9, "epss": 1}, "lr.epss: 1 is not allowed; expected one of eta, beta, eps"),
+        ({"beta": 0.9, "eps": 1.0}, "lr.eta: 'not set' is not allowed; expected a value"),
+        ({}, "lr.eta: 'not set' is not allowed; expected a value"),
+        ({"eta": -1}, "lr.eta: -1 is not allowed; expected a positive finite number"),
+        ({"rtol": 1e-6}, "lr.atol: 'not set' is not allowed; expected a value"),
+    ],
+)
+def test_a_learning_rate_of_a_yaml_that_names_no_schema_is_checked_like_the_others(node, message):
+    with pytest.raises(ConfigError) as refused:
+        as_rate({"name": "mine", **node})
+    assert str(refused.value).startswith(message)
+
+
+def test_a_learning_rate_of_a_yaml_that_names_no_schema_is_refused_or_taken_by_the_command(tmp_path):
+    (tmp_path / "conf" / "lr").mkdir(parents=True)
+    mine = tmp_path / "conf" / "lr" / "mine.yaml"
+    mine.write_text("name: mine\neta: 0.1\nbeat: 0.9\n")
+    command = ("--config-dir", "conf", "lr=mine", "logger=none")
+    assert_refused(command_line(*command, cwd=tmp_path), "lr.beat: 0.9 is not allowed")
+    mine.write_text("name: mine\neta: 0.1\nbeta: 0.9\neps: 1e-3\n")
+    assert command_line(*command, cwd=tmp_path).code == 0

@@ -56,7 +56,7 @@ def of_tensors():
 
 def of_vectors():
     return {
-        "norms": metrics.VectorNorm([1, 2]), "half": metrics.VectorNorm(0.5), "entries": metrics.VectorEntries(),
+        "norms": metrics.VectorNorm([1, 2]), "norm_half": metrics.VectorNorm(0.5), "entries": metrics.VectorEntries(),
         "first": metrics.VectorEntries(1), "error": metrics.ReconstructionError(),
     }  # fmt: skip
 

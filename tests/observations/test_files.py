@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -67,7 +69,7 @@ def test_numpys_own_csv_and_npy_with_nan(tmp_path):
 def test_what_may_be_a_matrix_or_places_is_refused(tmp_path):
     for text, words in {
         "0,1,\n1,0,2\n": "may be a matrix, or places",
-        "0,1,2\n3,,4\n5,6,7\n": "line 1 is 0, 1, 2",
+        "0,1,2\n3,,4\n5,6,7\n": r"dims=\[2,3\] says that line 1 holds names, .*dims=\[3,3\] says that all cells are",
         "1,,2\n3,4\n": "line 1 is not `row,column,value`",
         "1,,2\nx,3,4\n": "a cell is not a number",
         "1.5,2,3\n4,5,6\n": "not an integer; a whole matrix has empty or nan cells",
@@ -249,7 +251,7 @@ def test_four_columns_need_the_size_of_a_tensor(tmp_path):
         ),
         (
             "1,1,5\n1,2,3\n2,1,4\n",
-            None,
+            [3, 3],
             "3 entries of 3 x 3, values from 3 to 5; no entry in row 0 and column 0: "
             "indices count from 0, and these seem to start from 1 (subtract 1 from each)",
         ),
@@ -296,6 +298,10 @@ def test_an_array_is_worth_a_line_where_a_row_has_no_entry(tmp_path):
 
 
 def test_ids_from_one_beyond_the_size_and_ids_with_gaps_are_told(tmp_path):
+    (tmp_path / "seen.csv").write_text("1,1,5\n1,2,3\n2,1,4\n")
+    told(
+        tmp_path / "seen.csv", r"seem to start from 1 .*observations\.dims=\[3,3\] says that row 0 and column 0 are not"
+    )
     (tmp_path / "seen.csv").write_text("1,1,5\n2,3,3\n")
     told(tmp_path / "seen.csv", r"entry \(2, 3\) lies outside of a 2x3 matrix: .* start from 1", dims=[2, 3])
     (tmp_path / "seen.csv").write_text("0,1,5\n2,3,3\n")
@@ -401,13 +407,125 @@ def test_records_of_a_pt_are_not_unpacked(tmp_path, small_machine):
     told(tmp_path / "seen.pt", "what it holds " + TOO_LARGE)
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch about its own sparse, nested and quantized tensors
 def test_tensors_that_are_not_plain_numbers(tmp_path):
-    kinds = [torch.eye(2).to_sparse(), torch.eye(2, dtype=torch.complex64), torch.eye(2).bfloat16(), [[1.0], [1, 2]]]
-    for values in kinds:
-        torch.save({"values": values}, tmp_path / "seen.pt")
-        told(tmp_path / "seen.pt", "`values` (is a torch.* tensor|holds no numbers)")
-    torch.save({"values": torch.nn.Parameter(torch.eye(2))}, tmp_path / "seen.pt")
-    assert from_file(str(tmp_path / "seen.pt")).count == 4
+    seen = torch.ones(2, 2, dtype=torch.bool)
+    twice = torch.sparse_coo_tensor([[0, 0], [1, 1]], [1.0, 2.0], (2, 2))
+    for words, values in {
+        "`values` is a torch.complex64 tensor": torch.eye(2, dtype=torch.complex64).conj(),
+        "`values` is a meta tensor": torch.empty(2, 2, device="meta"),
+        "`values` is a nested tensor": torch.nested.nested_tensor([torch.ones(2), torch.ones(1)]),
+        "`values` is a sparse tensor that has an entry twice": twice,
+        "`values` holds no array of numbers but of type object": [torch.ones(2).requires_grad_(), torch.ones(1)],
+    }.items():
+        torch.save({"mask": seen, "values": values}, tmp_path / "seen.pt")
+        told(tmp_path / "seen.pt", words)
+    torch.save({"values": torch.eye(2).to_sparse()}, tmp_path / "seen.pt")
+    told(tmp_path / "seen.pt", "a sparse tensor without a `mask`; .* zeros or not observed: save `mask` and `values`")
+    torch.save(torch.nn.Sequential(*[torch.nn.Linear(2, 2)] * 9).state_dict(), tmp_path / "seen.pt")
+    told(tmp_path / "seen.pt", r"holds 0.bias, .*\(and 12 more\); expected arrays named A and y, or mask and values")
+    torch.save([seen, seen], tmp_path / "seen.pt")
+    told(tmp_path / "seen.pt", "holds a list; expected arrays named")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.requires_grad_(),
+        torch.nn.Parameter,
+        torch.Tensor.bfloat16,
+        torch.Tensor.half,
+        torch.Tensor.to_sparse,
+        torch.Tensor.to_sparse_csr,
+        lambda values: values.to(torch.float8_e4m3fn),
+        lambda values: torch.quantize_per_tensor(values, 0.5, 0, torch.qint8),
+        lambda values: torch.complex(values, -values).conj().imag,  # a view with the negative bit
+        lambda values: values.T.contiguous().T,
+        lambda values: values.tolist(),
+    ],
+)
+def test_tensors_of_any_real_type_and_layout(tmp_path, change):
+    values = torch.tensor([[1.5, 0.0, 2.0], [0.0, 0.5, -3.0]])  # exact in all of these types
+    mask = torch.tensor([[1, 0, 1], [0, 1, 1]])
+    for seen in (mask, mask.bool(), mask.half(), mask.T.contiguous().T, mask.to_sparse()):
+        torch.save({"mask": seen, "values": change(values.clone())}, tmp_path / "seen.pt")
+        made = from_file(str(tmp_path / "seen.pt"))
+        np.testing.assert_array_equal(made.mask, [[True, False, True], [False, True, True]])
+        np.testing.assert_array_equal(made.values, [[1.5, 0, 2], [0, 0.5, -3]])
+
+
+def test_a_single_array_without_a_name_is_the_whole_array(tmp_path):
+    np.savez(tmp_path / "seen.npz", WHOLE)
+    torch.save(torch.nn.Parameter(torch.from_numpy(WHOLE)), tmp_path / "seen.pt")
+    for name in ("seen.npz", "seen.pt"):
+        made = from_file(str(tmp_path / name))
+        np.testing.assert_array_equal(np.where(made.mask, made.values, np.nan), WHOLE)
+    np.savez(tmp_path / "seen.npz", WHOLE, WHOLE)
+    told(tmp_path / "seen.npz", "holds arr_0, arr_1; expected arrays named")
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, np.float32, ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_count_keeps_the_first_of_a_mask_of_any_order_and_type(tmp_path, kind, order):
+    mask = np.array([[0, 1, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]]).astype(kind)
+    values = np.arange(12.0).reshape(4, 3)
+    np.savez(tmp_path / "seen.npz", mask=np.asarray(mask, order=order), values=np.asarray(values, order=order))
+    made = from_file(str(tmp_path / "seen.npz"), count=3)
+    np.testing.assert_array_equal(made.values, [[0, 1, 0], [3, 4, 0], [0, 0, 0], [0, 0, 0]])
+    assert made.mask.sum() == 3 and made.mask.flags.c_contiguous and made.values.flags.c_contiguous
+    np.save(tmp_path / "seen.npy", np.asarray(np.where(mask == 1, values, np.nan), order=order))
+    np.testing.assert_array_equal(from_file(str(tmp_path / "seen.npy"), count=3).values, made.values)
+
+
+@pytest.mark.parametrize("kind", ["c16", "O", "U3", "M8[s]", "V2", [("row", "i4"), ("value", "f8")]])
+def test_arrays_of_anything_but_real_numbers_are_refused(tmp_path, kind):
+    np.save(tmp_path / "seen.npy", np.zeros((2, 2), dtype=kind))
+    told(tmp_path / "seen.npy", "no array of numbers but of type")
+
+
+def test_a_masked_array_loses_its_mask_in_no_way(tmp_path):
+    masked = np.ma.masked_array(np.ones((2, 2)), [[True, False], [False, False]])
+    masked.dump(tmp_path / "seen.npy")
+    told(tmp_path / "seen.npy", "a pickle, which is not executed")
+    with pytest.raises(DataError, match="values is a masked array; give mask=~array.mask and values=array.data"):
+        EntryMask(np.ones((2, 2), dtype=bool), masked)
+
+
+@pytest.mark.parametrize(
+    ("mask", "values", "words"),
+    [
+        ("int", "float", "mask is of type int64; expected booleans"),
+        ("bool", "complex", "values is of type complex128; expected real numbers"),
+    ],
+)
+def test_a_mask_of_a_function_is_of_booleans_and_its_values_are_real(mask, values, words):
+    code = f"import numpy as np; from rankward.observations import EntryMask; EntryMask(np.ones((2, 2), {mask}), np.ones((2, 2), {values}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )  # without the tests' own checks of types
+    assert ended.stderr.splitlines()[
+        -1
+    ] == f"rankward.config.errors.DataError: observations: {words}" + ", true where an entry is observed" * (
+        mask == "int"
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "npz", "pt"])
+def test_an_ending_may_be_in_capitals(tmp_path, ending):
+    write = {
+        "csv": lambda stream: np.savetxt(stream, WHOLE, delimiter=","),
+        "npy": lambda stream: np.save(stream, WHOLE),
+        "npz": lambda stream: np.savez(stream, values=WHOLE),
+        "pt": lambda stream: torch.save({"values": torch.from_numpy(WHOLE)}, stream),
+    }[ending]
+    with (tmp_path / f"SEEN.{ending.upper()}").open("wb") as stream:
+        write(stream)
+    np.testing.assert_array_equal(from_file(str(tmp_path / f"SEEN.{ending.upper()}")).mask, ~np.isnan(WHOLE))
+    if ending in ("csv", "npy"):
+        (tmp_path / f"TRUTH.{ending.upper()}").write_bytes(b"")
+        with pytest.raises(DataError, match=r"observations\.ground_truth: .*(no observation|torn)"):
+            from_file(str(tmp_path / f"SEEN.{ending.upper()}"), ground_truth=str(tmp_path / f"TRUTH.{ending.upper()}"))
 
 
 def test_a_csv_s_lines_and_indices_are_told_before_they_are_held(tmp_path, small_machine):

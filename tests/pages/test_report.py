@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 
 import numpy as np
@@ -111,6 +113,20 @@ def test_bad_folders_are_told_in_a_line(tmp_path):
         done = rankward(*arguments, cwd=tmp_path)
         assert done.returncode == code and done.stdout == ""
         assert done.stderr.startswith(f"rankward: {line}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_where_the_folder_cannot_be_written_it_says_how_to_write_elsewhere(sweep, tmp_path, monkeypatch, number):
+    def refused(path, write):
+        raise results.failure("write", path, OSError(number, os.strerror(number)))
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(results.ResultsError, match="; --out FILE writes it elsewhere"),
+    ):
+        patched.setattr(results, "write_whole", refused)
+        write_report(sweep)
+    assert write_report(sweep, tmp_path / "r.html")[0].is_file()
 
 
 @pytest.mark.slow

@@ -65,12 +65,17 @@ def test_a_failed_run_keeps_why_until_it_is_done(tmp_path, capsys):
     )
     file = tmp_path / "s" / "1" / results.FAILURE
     assert file.read_text().startswith(f"{why}\n\nTraceback") and 'mine.py", line 7' in file.read_text()
+    log = (tmp_path / "s" / "1" / "rankward.log").read_text()
+    assert f"] failed: {why}\nTraceback" in log and 'mine.py", line 7' in log
     assert tell_status(tmp_path / "s") == 1 and f"run 1: {why}; traceback: {file}" in capsys.readouterr().out
     assert watch(tmp_path / "s", 1, once=True) == 1 and "mine.Touchy" in capsys.readouterr().out
     assert [run.why for run in Watcher(tmp_path / "s").look().shown] == [why, ""]
     (tmp_path / "mine.py").write_text(MINE.replace("raise", "pass  # "))
     done = rankward("resume", "s", cwd=tmp_path)
     assert done.returncode == 0 and not file.exists(), done.stderr
+    log = (tmp_path / "s" / "1" / "rankward.log").read_text()
+    assert log.splitlines()[-2].endswith("] trains: engine fused, float64")
+    assert "] max_iterations after 50 iterations, loss " in log.splitlines()[-1]
 
 
 @pytest.mark.slow

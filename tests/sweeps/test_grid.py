@@ -177,3 +177,13 @@ def test_a_figure_that_cannot_be_drawn_is_a_failure_in_one_line(tmp_path):
     done = rankward("-m", "logger=none", "lr.eta=0.1,0.2", *one, cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "no finished run with one entry unobserved" in done.stderr
+
+
+def test_a_jobs_number_stands_for_hydras(tmp_path):
+    """As `${hydra:job.num}` in any of its overrides: job by job, in a union of grids, and asked for one by one."""
+    made = jobs([{"n": [1, 2]}, {"n": 3}], "seed=${hydra:job.num}", "name=x_${hydra:job.id}")
+    assert made == [[f"seed={i}", f"name=x_{i}", f"n={i + 1}"] for i in range(3)]
+    search = GridSearch({}, [], None)
+    search.parser = OverridesParser.create()
+    lazy = search.jobs(["seed=${hydra:job.num}", "depth=1,2,3"])
+    assert lazy[2] == ["seed=2", "depth='3'"] == lazy[1:][1]

@@ -55,6 +55,14 @@ def test_the_folder_is_the_one_that_was_named(tmp_path, monkeypatch, name):
     assert (seed, taken(folder)) == ("seed=1", str(tmp_path / name))
 
 
+@pytest.mark.parametrize("written", ["{}", "{}/", '"{}"', "'{}/'", "./{}"])
+def test_a_folder_with_equals_signs_is_found_however_it_is_written(tmp_path, monkeypatch, written):
+    monkeypatch.chdir(tmp_path)
+    hydra_files(tmp_path / "outputs" / "depth=2,seed=0")
+    seed, folder = for_hydra(["resume", written.format("outputs/depth=2,seed=0")])
+    assert (seed, taken(folder)) == ("seed=1", str(tmp_path / "outputs" / "depth=2,seed=0"))
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 @example("\\\n")
 def test_hydra_reads_back_any_text_in_quotes(text):

@@ -13,7 +13,7 @@ import pytest
 
 from commands import rankward
 from rankward import results
-from rankward.sweeps.looking import DONE, RUNNING, STOPPED, Watcher, is_held, sparkline
+from rankward.sweeps.looking import DONE, RUNNING, STOPPED, Watcher, sparkline
 
 ENDLESS = ["-m", "depth=3", "seed=range(0,3)", "lr.eta=1e-6", "stop_loss=1e-9", "max_iterations=2000000000"]
 ENDLESS += ["checkpoint.seconds=0.5", "logger=none", "hydra.sweep.dir=sweep"]
@@ -68,7 +68,7 @@ def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     assert all(run.state == RUNNING and run.loss and run.rank and run.iterations > 0 for run in look.shown)
     training.send_signal(signal.SIGKILL)
     training.wait()
-    assert (sweep / results.LOCK).exists() and not is_held(sweep)  # left behind, and nobody's
+    assert (sweep / results.LOCK).exists() and not results.is_held(sweep)  # left behind, and nobody's
     before = everything(sweep)
     shown = rankward("watch", "sweep", "--once", cwd=sweep.parent)
     assert shown.returncode == 1 and "3 stopped" in shown.stdout and "rankward resume sweep" in shown.stdout

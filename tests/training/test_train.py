@@ -181,6 +181,18 @@ def test_a_checkpoint_of_another_config_or_a_torn_one_is_refused(tmp_path, monke
         trained(tmp_path / "torn", LONG, ckpt_path=checkpoint)
 
 
+def test_the_log_names_what_was_done_once_a_run(tmp_path, monkeypatch):
+    """An ensemble's runs have the same lines of its training, and each its own end; a checkpoint has a line."""
+    interrupted_after(monkeypatch, 2)
+    first, second = trained(tmp_path, LONG, [*LONG, "seed=1"])
+    for outcome in (first, second):
+        begin, saved, end = (outcome.folder / results.LOG).read_text().splitlines()
+        assert begin.endswith("] trains: engine fused, float64, 2 runs side by side")
+        total = first.summary["iterations"] + second.summary["iterations"]
+        assert saved.endswith(f"] checkpoint {tmp_path / '0' / results.CHECKPOINT}: {total:,} iterations")
+        assert f"] interrupted after {outcome.summary['iterations']:,} iterations, loss " in end
+
+
 def test_checkpoints_come_in_time(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(callbacks.pl.Trainer, "save_checkpoint", lambda self, path: saved.append(path))
@@ -244,7 +256,14 @@ def test_how_a_file_was_read_is_said_once_and_kept(tmp_path, capsys):
     path = tmp_path / "ratings.csv"
     path.write_text("1,1,5\n1,2,3\n2,1,4\n")
     jobs = [
-        ["observations=file", f"observations.path={path}", "max_iterations=100", f"seed={seed}"] for seed in range(2)
+        [
+            "observations=file",
+            f"observations.path={path}",
+            "observations.dims=[3,3]",
+            "max_iterations=100",
+            f"seed={seed}",
+        ]
+        for seed in range(2)
     ]
     for _ in range(2):
         assert check_all([composed("logger=none", *job)[0] for job in jobs]) == {}

@@ -1,6 +1,6 @@
 """hydra/launcher=slurm and =submitit_local: found by Hydra at every start, so the work is imported late."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
 from hydra.core.config_store import ConfigStore
@@ -61,7 +61,7 @@ class SlurmConf(SubmititLocalConf):
     constraint: Optional[str] = None
     exclude: Optional[str] = None
     array_parallelism: int = 256
-    additional_parameters: Optional[Dict[str, Any]] = None
+    additional_parameters: Optional[Dict[str, Any]] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="submitit_local", node=SubmititLocalConf, provider="rankward")

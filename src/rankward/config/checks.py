@@ -73,7 +73,9 @@ def enough_components(dims: Sequence[int]) -> int:
 
 
 def machine_memory() -> float:
-    """Bytes of memory that this machine, or the container, has; infinity where neither tells.
+    """Bytes of memory that this machine, the container, or a limit of the process (`ulimit -v`) allows.
+
+    Infinity where none of them says.
 
     Example:
         >>> machine_memory() > 0
@@ -84,6 +86,13 @@ def machine_memory() -> float:
         limit = float(Path("/sys/fs/cgroup/memory.max").read_text())
     except (OSError, ValueError):  # no control group of the second version, or "max"
         limit = math.inf
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+
+        address = getrlimit(RLIMIT_AS)[0]
+        limit = limit if address == RLIM_INFINITY else min(limit, address)
+    except ImportError:  # not on Windows
+        pass
     return min(physical, limit)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
@@ -19,7 +20,7 @@ from rankward.config.checks import (
     positive,
     tensor_dims,
 )
-from rankward.config.errors import ConfigError
+from rankward.config.errors import ConfigError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
 LAYERS = 10_000  # a run of so many 2x2 layers takes half a minute before its first step
@@ -154,6 +155,28 @@ class FlowRate:
         positive("lr.atol", self.atol)
         if self.max_time is not None:
             positive("lr.max_time", self.max_time)
+
+
+def as_rate(node: Any) -> Any:
+    """A learning rate of a YAML that names no schema, as the one whose keys it has.
+
+    Raises:
+        ConfigError: a key that this rate does not have, or one that it lacks.
+    """
+    if not isinstance(node, Mapping):
+        return node
+    kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
+    kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
+    kind = next((kinds[key] for key in node if key in kinds), ConstantRate)
+    known = {each.name: each.default for each in fields(kind)}
+    for key, value in node.items():
+        if key not in known:
+            shown = [name for name in known if name != "name"]
+            raise ConfigError(f"lr.{key}", value, f"one of {', '.join(shown)}", nearest(str(key), shown))
+    for key, default in known.items():
+        if default is MISSING and key not in node:
+            raise ConfigError(f"lr.{key}", "not set", "a value")
+    return kind(**node)
 
 
 # ---------------------------------------------------------------- initialisation
@@ -294,7 +317,7 @@ class Sensing(RandomTruth):
 
 @dataclass
 class File(Observations):
-    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is for `.csv`.
+    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is the array's size.
 
     `ground_truth` is a file with all of the array, against which `error/reconstruction` is measured.
     """
@@ -316,7 +339,7 @@ class File(Observations):
 
 @dataclass
 class Metrics:
-    """Columns of the trace, each a torchmetrics class and its arguments; and statements to check runs against."""
+    """Columns of the trace, each a `TraceMetric` and its arguments; and statements to check runs against."""
 
     name: str = MISSING
     columns: dict[str, Any] = field(default_factory=dict)
@@ -325,16 +348,16 @@ class Metrics:
 
 @dataclass
 class WandbLogger:
-    """Weights & Biases; offline until `logger.wandb.offline=false`."""
+    """Weights & Biases; what is null is as the environment says (`training.wandb_environment`)."""
 
     name: str = MISSING
-    project: str = "rankward"
+    project: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
-    offline: bool = True
+    offline: bool | None = None
 
     def __post_init__(self) -> None:  # W&B's own rules, which it applies when a run starts
-        if len(self.project) > 128 or set(self.project) & set("/\\#?%:"):
+        if self.project is not None and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):
             allowed = "at most 128 characters, none of / \\ # ? % :"
             raise ConfigError("logger.wandb.project", self.project, allowed)
         if not all(1 <= len(tag) <= 64 for tag in self.tags):

@@ -14,10 +14,15 @@ from rankward.config.folder import choices
 DIGITS = 30  # of an integer that is written out
 VALUE_BYTES = 5000  # of a number in a list, while Hydra parses it
 LISTS = ("logger", "experiment")  # groups that take several choices at once
+FILES = ("observations.path", "observations.ground_truth")
+ENDINGS = (".csv", ".npy", ".npz", ".pt")
+PLAIN = r"[A-Za-z0-9_ ./@%+:-]*"  # of a name that Hydra reads as it is
 
 
 def quoted(override: str) -> str:
     """`depth=3` as `depth='3'`: a group's choice is a name, and never a number or null; other overrides as they are.
+
+    `experiment=null` is none, as in the defaults: Hydra's command line has an empty list for that.
 
     Raises:
         ConfigError: a list of choices for a group that takes one.
@@ -26,6 +31,8 @@ def quoted(override: str) -> str:
         >>> quoted("depth=3"), quoted("seed=3"), quoted("depth=2,3"), quoted("logger=[csv,3]")
         ("depth='3'", 'seed=3', 'depth=2,3', "logger=[csv,'3']")
     """
+    if override == "experiment=null":
+        return "experiment=[]"
     key, _, value = override.partition("=")
     group = key.lstrip("+~").partition("@")[0]
     if not value or (group not in choices() and group != "hydra" and "/" not in group):
@@ -71,6 +78,26 @@ def at_home(override: str) -> str:
     return f"{key}={in_quotes(Path(value).expanduser())}"
 
 
+def as_file(override: str) -> str:
+    """`observations.path=p(1).csv` with the name in quotes, without which Hydra reads a call; any other as it is.
+
+    A name with commas is one file where there is such a file; otherwise it is a sweep over several.
+
+    Example:
+        >>> as_file("observations.path=p(1).csv"), as_file("observations.path=a.csv,b.csv")
+        ("observations.path='p(1).csv'", 'observations.path=a.csv,b.csv')
+    """
+    key, _, value = override.partition("=")
+    if key not in FILES:
+        return override
+    names = [value] if Path(value).expanduser().is_file() else value.split(",")
+    if not all(Path(name).expanduser().is_file() for name in names) and not (
+        len(names) == 1 and value.lower().endswith(ENDINGS)
+    ):
+        return override
+    return f"{key}={','.join(name if re.fullmatch(PLAIN, name) else in_quotes(name) for name in names)}"
+
+
 def in_quotes(value: Path | str) -> str:
     """A text (most often a path) as a value that Hydra's grammar takes whatever is in it, but for `${`.
 
@@ -81,6 +108,27 @@ def in_quotes(value: Path | str) -> str:
         'it\\'s here' 'back\\slash' 'end\\\\'
     """
     return "'" + re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'") + "'"
+
+
+def of_launcher(override: str) -> str:
+    """A setting of the launcher as the text that a scheduler or a shell reads; any other override as it is.
+
+    No sweep goes over such a setting, so that commas and equals signs are its own. Where there are quotes, or `${`, it
+    is left as it is.
+
+    Example:
+        >>> of_launcher("hydra.launcher.partition=a,b"), of_launcher("hydra.launcher.mem_gb=8")
+        ("hydra.launcher.partition='a,b'", 'hydra.launcher.mem_gb=8')
+        >>> of_launcher("hydra.launcher.setup=[module load cuda,export A=1]")
+        "hydra.launcher.setup=['module load cuda','export A=1']"
+    """
+    key, _, value = override.partition("=")
+    if not key.lstrip("+").startswith("hydra.launcher.") or re.search(r"""['"{]""", value):
+        return override
+    if value.startswith("[") and value.endswith("]"):
+        lines = [line.strip() for line in value[1:-1].split(",")]
+        return f"{key}=[{','.join(in_quotes(line) for line in lines if line)}]" if key.endswith(".setup") else override
+    return f"{key}={in_quotes(value)}" if re.search(r"[^\w.:/@%+*?-]", value) else override
 
 
 def zipped(arguments: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
@@ -37,7 +38,14 @@ def explain(error: BaseException) -> tuple[str, int]:
                     "expected a value, a list, or one of range(0,5), geomspace(1e-3,1,4), linspace(0,1,3), choice(a,b)"
                 )
             return f"{key}: {value!r} cannot be read; {text}", 2
+        if "Unsupported item value in defaults" in str(link):
+            file = _in_config(link)
+            return f"{file}: in its defaults list a number stands in quotes, as in `- override /depth: '2'`", 2
     text = "\n".join(str(link) for link in chain)
+    if unpacked := re.search(r"In '(([\w/]+)/[^']+)': ConfigKeyError[^\n]*\n?\s*Key '(\w+)' not in 'RunConfig'", text):
+        file, group, key = unpacked.groups()
+        if group.split("/")[0] == key:
+            return f"{file}: its first line must be '# @package _global_': without it its keys stand under {key}", 2
     for link in reversed(chain):
         if isinstance(link, OmegaConfBaseException):
             return _of_omegaconf(link), 2
@@ -46,6 +54,17 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError):
         return _one_line(str(error)), 1
     return f"{type(error).__name__}: {_one_line(str(error))}; {TRACEBACK}", 1
+
+
+def _in_config(error: BaseException) -> str:
+    """The config that Hydra was reading, where its error does not name it."""
+    names = [frame.f_locals.get("config_path") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((name for name in reversed(names) if isinstance(name, str)), "a config")
+
+
+def why(error: BaseException) -> str:
+    """The line for a place that has the traceback as well."""
+    return explain(error)[0].removesuffix(f"; {TRACEBACK}")
 
 
 def tell(error: BaseException) -> int:
@@ -103,7 +122,7 @@ def _unknown_key(key: str) -> str:
     having = _choices_with(key)
     if having:
         return f"{key}: no such key for this choice of {parent}; {', '.join(having)} has it"
-    if parent in ("metrics.columns", "metrics.certificates"):
+    if parent in ("metrics.columns", "metrics.certificates", "hydra.launcher.additional_parameters"):
         return f"{key}: no such key; a new one is added with +{key}=..."
     siblings = _keys(parent)
     if not siblings:

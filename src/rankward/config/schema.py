@@ -16,7 +16,7 @@ from omegaconf import MISSING
 from rankward.config.build import setting
 from rankward.config.checks import at_least, enough_components, fits_memory, one_of, positive
 from rankward.config.errors import ConfigError
-from rankward.config.groups import Checkpoint, Record
+from rankward.config.groups import Checkpoint, Record, as_rate
 
 DTYPES = ("float64", "float32")
 FACTOR_BYTES = 128  # of a parameter: 8, times the copies of it that are at work
@@ -90,6 +90,7 @@ class RunConfig:
         for name, node in self.logger.items():
             if not (is_dataclass(node) or isinstance(node, Mapping)):
                 raise ConfigError(f"logger.{name}", node, "a logger's settings (logger=none is for no logger)")
+        self.lr = as_rate(self.lr)
         self._check_groups()
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from rankward.config import ConfigError, nearest
+from rankward.surroundings import import_matplotlib
 
 
 def names() -> list[str]:
@@ -31,6 +32,7 @@ def figure(name: str) -> ModuleType:
     Raises:
         ConfigError: no such module, naming the nearest; or one that cannot be imported or has no `draw`.
     """
+    import_matplotlib()
     if name in names():
         return importlib.import_module(f"rankward.figures.{name}")
     allowed = f"one of {', '.join(names())}, or a module of your own with draw(sweep)"

@@ -42,8 +42,12 @@ RC: Any = {
 
 
 def save_drawn(make: Callable[[], Figure], sweep: Path, name: str, **rc: Any) -> list[Path]:
-    """Make a figure in the shared style, changed by `rc`, and write it as `save` does."""
-    with matplotlib.rc_context(RC | rc):
+    """Make a figure in the shared style, changed by `rc`, and write it as `save` does.
+
+    It starts from matplotlib's own defaults: a `matplotlibrc` changes no figure, and afterwards all is as it was.
+    """
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    with matplotlib.rc_context(defaults | RC | rc):
         return save(make(), sweep, name)
 
 

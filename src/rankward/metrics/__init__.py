@@ -1,5 +1,13 @@
 """Custom torchmetrics of product matrices and factors; the maths stands in `functional`."""
 
+# ruff: noqa: E402 - torchmetrics is imported before any module that imports it
+
+from rankward.surroundings import RANKS, hidden, import_matplotlib
+
+import_matplotlib()  # as torchmetrics does
+with hidden(*RANKS):
+    import torchmetrics as _  # noqa: F401
+
 from rankward.metrics.base import SpectralMetric, TraceMetric
 from rankward.metrics.entries import (
     ConservedDrift,

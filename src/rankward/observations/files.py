@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +13,16 @@ import numpy as np
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
-from rankward.observations import holes
-from rankward.observations.headers import check_npz, check_pt, check_text, refuse_large
+from rankward.observations import holes, tables
+from rankward.observations.headers import check_npz, check_pt, refuse_large
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 
 Dims = Sequence[int] | None
-THREE = "entries of a matrix have three, `row,column,value` (cut -d, -f1-3 keeps the first three)"
-KNOWN = ("A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
-WHOLE = "; a whole matrix has empty or nan cells where it is not observed"
+KNOWN = ("arr_0", "A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
+EXPECTED = "expected arrays named A and y, or mask and values"
+NAMES = 6  # of a file, that a message shows
+WHOLE = "; a whole matrix has empty or nan cells where it is not observed (one without such cells is a .npy)"
 
 
 def from_file(
@@ -29,17 +30,20 @@ def from_file(
 ) -> Measurement:
     """Observations from `path`; `count` keeps the first n of the file's order.
 
-    `.npy` is the whole array, NaN where it is not observed; a `.csv` with empty or NaN cells is such a matrix. `.pt`
-    and `.npz` hold sensing matrices `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a
-    `target_tensor` and the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any
-    number of axes (and `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes
-    has lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and
-    for other files a check. A list of a tensor's entries has more indices a line and needs `dims`, because a fourth
-    column may as well be a time beside a rating; so does that of a vector's, `index,value`. `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing
-    matrices that each pick one entry become an entry mask.
+    `.npy` is the whole array, NaN where it is not observed, and so is a single array without a name in a `.npz` or
+    `.pt`. A `.csv` with empty cells, or words for them (NA, null, -, ?), is such a matrix; names of its rows and
+    columns are left out, and where they may as well be entries `dims` decides. `.pt` and `.npz` hold sensing matrices
+    `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a `target_tensor` and the flat places
+    `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and `ground_truth`;
+    without a mask, values that are NaN are not observed). A `.csv` without holes or names of rows has lines
+    `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed where
+    no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs `dims`,
+    because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`. `ground_truth` is a `.npy` or `.csv` with all of the
+    array. Sensing matrices that each pick one entry become an entry mask.
 
-    The result's `note` says how many entries were read, of which size, and which indices never occur: always of a
-    list, and of other files where a row, column or other index has no entry; else it is empty.
+    The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
+    and of a matrix with names of rows, and of other files where a row, column or other index has no entry; else it is
+    empty.
 
     Raises:
         DataError: a file that is missing, torn, of another kind, that may be read in two ways, or whose observations
@@ -47,12 +51,12 @@ def from_file(
     """
     file = Path(path).expanduser()
     readers = {".pt": _read_pt, ".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
-    if file.suffix not in readers:
+    if file.suffix.lower() not in readers:
         raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .npy, .csv")
     if not file.is_file():
         raise DataError(f"observations.path: {path!r} is not a file")
     try:
-        read = readers[file.suffix](file, count, dims)
+        read = readers[file.suffix.lower()](file, count, dims)
         if dims is not None and read.dims != tuple(dims):
             raise DataError(f"observations.dims: {list(dims)} is not the file's {list(read.dims)}")
     except DataError as error:
@@ -68,11 +72,14 @@ def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
     try:
         if not file.is_file():
             raise DataError("is not a file")
-        if file.suffix not in (".npy", ".csv"):
+        if file.suffix.lower() not in (".npy", ".csv"):
             raise DataError("has an unknown ending; expected one of .npy, .csv")
-        truth = holes.read_npy(file) if file.suffix == ".npy" else holes.matrix(_lines(file))
-        if len(dims) == 1 and file.suffix == ".csv" and 1 in truth.shape:
-            truth = truth.reshape(-1)
+        if file.suffix.lower() == ".npy":
+            truth = holes.read_npy(file)
+        else:
+            vector = len(dims) == 1
+            truth, _ = tables.matrix(tables.lines(file), None if vector else dims)
+            truth = truth.reshape(-1) if vector and 1 in truth.shape else truth
         if truth.shape != dims:
             raise DataError(f"has shape {list(truth.shape)}, the observations {list(dims)}")
         if not np.isfinite(truth).all():
@@ -106,15 +113,20 @@ def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
 
     try:
         check_pt(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # of torch about its own ways to load sparse and quantized tensors
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except DataError:
         raise
     except pickle.UnpicklingError as error:
         raise DataError("not a file of plain tensors (a foreign pickle is not executed), or torn") from error
     except Exception as error:  # a torn file raises whatever the unpickler met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+    if isinstance(content, torch.Tensor):
+        return _with_holes(_numbers("the tensor", content, whole=True), count, dims)
     if not isinstance(content, Mapping):
-        raise DataError("expected named tensors: A and y, or mask and values")
+        raise DataError(f"holds a {type(content).__name__}; {EXPECTED}")
     return _from_arrays({str(name): value for name, value in content.items()}, count, dims)
 
 
@@ -127,44 +139,41 @@ def _read_npz(file: Path, count: int | None, dims: Dims) -> Measurement:
         raise
     except Exception as error:  # a torn file raises whatever the reader met
         raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+    if list(arrays) == ["arr_0"]:  # np.savez of one array without a name
+        return _with_holes(_numbers("arr_0", arrays["arr_0"]), count, dims)
     return _from_arrays(arrays, count, dims)
 
 
-def _lines(file: Path) -> list[holes.Line]:
-    """A CSV's numbered lines that are not empty."""
-    check_text(file)
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            return [(number, fields) for number, fields in enumerate(csv.reader(text), start=1) if fields]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError("is not a text file of values with commas between them") from error
-
-
 def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
-    numbered = _lines(file)
-    if holes.has_holes(numbered):
-        return _with_holes(holes.matrix(numbered), count, dims)
-    lines: list[list[str]] = []
-    for number, fields in numbered:
-        if number == 1 and not any(map(_begins_as_number, fields)):
-            continue
-        axes = len(lines[0]) - 1 if lines else len(fields) - 1
-        if axes < 1 or len(fields) != axes + 1 or not all(map(holes.is_number, fields)):
-            wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
-            wanted = "index,value" if dims is not None and len(dims) == 1 else wanted
-            raise DataError(f"line {number} is not `{wanted}`: {' '.join(','.join(fields).split())}")
-        lines.append(fields)
+    rows = tables.lines(file)
+    if not tables.is_matrix(rows):
+        return _entries(rows, count, dims)
+    whole, names = tables.matrix(rows, dims)
+    found = _with_holes(whole, count, whole.shape)
+    return replace(found, note=f"{what_was_read(found.mask, found.values, listed=True)}; {names}") if names else found
+
+
+def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> EntryMask:
+    """Observations from lines of indices and a value."""
+    header = rows[0][1] if tables.has_header(rows) else []
+    lines = rows[bool(header) :]
     if not lines:
         raise DataError("no observation; at least one is needed")
-    axes = len(lines[0]) - 1
+    axes = len(lines[0][1]) - 1
+    for number, fields in lines:
+        if axes < 1 or len(fields) != axes + 1 or not all(map(tables.is_number, fields)):
+            wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
+            wanted = "index,value" if dims is not None and len(dims) == 1 else wanted
+            raise DataError(f"line {number} is not `{wanted}`: {tables.shown(fields)}")
     if dims is None and axes != 2:
         kind = "vector" if axes == 1 else "tensor"
-        raise DataError(f"lines have {axes + 1} columns: {THREE}, those of a {kind} need observations.dims{WHOLE}")
+        more = f"{tables.THREE}, those of a {kind} need observations.dims{WHOLE}"
+        raise DataError(f"lines have {axes + 1} columns: {more}")
     if dims is not None and len(dims) != axes:
-        more = f": {THREE}" if len(dims) == 2 else ""
+        more = f": {tables.THREE}" if len(dims) == 2 else ""
         raise DataError(f"observations.dims: {list(dims)} has not the {axes} axes of the file's lines{more}")
     try:
-        indices = [np.array([int(line[axis]) for line in lines]) for axis in range(axes)]
+        indices = [np.array([_whole_number(fields[axis]) for _, fields in lines]) for axis in range(axes)]
     except ValueError as error:
         raise DataError(f"a row or column is not an integer{WHOLE}") from error
     if min(index.min() for index in indices) < 0:
@@ -176,19 +185,39 @@ def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
         at = ", ".join(str(index[outside[0]]) for index in indices)
         more = f": {FROM_ONE}" if starts_from_one(indices) else ""
         raise DataError(f"entry ({at}) lies outside of {named}{more}")
+    odd = next((cell for _, fields in lines for cell in fields[:axes] if not cell.strip().isdigit()), None)
+    if odd is not None and not tables.names_a_list(header) and (dims is None or size == (len(lines), axes + 1)):
+        raise DataError(
+            f"may be a whole matrix (save a .npy), or lines whose indices are written as {odd.strip()}: write these "
+            "without a point, or a header `row,column,value`"
+        )
     try:
         refuse_large(named, ENTRY_BYTES * math.prod(size))
     except DataError as error:
         raise DataError(f"{error}; number rows and columns from 0 without gaps") from error
+    if dims is None and starts_from_one(indices):
+        raise DataError(
+            f"has no entry in row 0 and column 0: {FROM_ONE}; observations.dims=[{size[0]},{size[1]}] says that row 0 "
+            "and column 0 are not observed"
+        )
     kept = slice(_first(count, len(lines)))
     places = np.ravel_multi_index(indices, size)[kept]
-    read = entry_mask(size, places, np.array([float(line[-1]) for line in lines])[kept])
+    read = entry_mask(size, places, np.array([float(fields[-1]) for _, fields in lines])[kept])
     return replace(read, note=what_was_read(read.mask, read.values, listed=True))
 
 
-def _begins_as_number(text: str) -> bool:
-    """Whether a field is meant as a number, be it one or not; a header has none such."""
-    return text.strip()[:1] in (*"+-.0123456789",)
+def _whole_number(cell: str) -> int:
+    """An index, be it written as 1 or 1.0.
+
+    Raises:
+        ValueError: a fraction, or no finite number.
+    """
+    if cell.strip().isdigit():
+        return int(cell)
+    number = float(cell)
+    if not number.is_integer():
+        raise ValueError(cell)
+    return int(number)
 
 
 def _kind(size: Sequence[int]) -> str:
@@ -221,35 +250,58 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         if not np.isin(mask, (0, 1)).all():
             other = mask[~np.isin(mask, (0, 1))].flat[0]
             raise DataError(f"`mask` holds {other:g}; expected 0 or 1, or false and true, for each entry")
-        mask = mask == 1
         if mask.shape != values.shape:
             raise DataError(f"`mask` has shape {mask.shape}, `values` {values.shape}; they must agree")
         if mask.ndim < 1:
             raise DataError("`mask` is a single number; expected an array")
         seen = np.flatnonzero(mask)
-        mask.reshape(-1)[seen[_first(count, len(seen)) :]] = False
-        return EntryMask(mask, values, array("ground_truth") if "ground_truth" in arrays else None)
+        places = seen[: _first(count, len(seen))]
+        truth = array("ground_truth") if "ground_truth" in arrays else None
+        return entry_mask(mask.shape, places, values.reshape(-1)[places], truth)
     if "values" in arrays:
-        found = _with_holes(array("values"), count, dims)
+        found = _with_holes(_numbers("values", arrays["values"], whole=True), count, dims)
         return replace(found, ground_truth=array("ground_truth")) if "ground_truth" in arrays else found
-    raise DataError(f"holds {', '.join(sorted(arrays)) or 'nothing'}; expected A and y, or mask and values")
+    names = sorted(arrays)
+    more = f" (and {len(names) - NAMES} more)" if len(names) > NAMES else ""
+    raise DataError(f"holds {', '.join(names[:NAMES]) or 'nothing'}{more}; {EXPECTED}")
 
 
-def _numbers(name: str, value: Any) -> np.ndarray:
-    """An array or tensor of a file as float64."""
-    if hasattr(value, "numel"):  # of a tensor that repeats one number the file may be small
-        refuse_large(f"`{name}` of shape {list(value.shape)}", ENTRY_BYTES * value.numel())
-        try:
-            value = value.detach().numpy()
-        except (TypeError, RuntimeError) as error:  # sparse or quantized, or of a type that NumPy does not have
-            raise DataError(f"`{name}` is a {value.dtype} tensor, {value.layout}; expected plain numbers") from error
+def _numbers(name: str, value: Any, whole: bool = False) -> np.ndarray:
+    """An array or tensor of a file as float64, in row-major order.
+
+    `whole` says that no mask goes with it: what a sparse tensor leaves out may then be zeros or not observed.
+    """
+    if hasattr(value, "numel"):
+        value = _dense(name, value, whole)
     try:
         found = np.asarray(value)
-    except ValueError:  # lists of several lengths
+    except (ValueError, TypeError, RuntimeError):  # lists of several lengths, or of tensors that NumPy cannot hold
         found = np.array(None)
     if found.dtype.kind not in "fiub":
-        raise DataError(f"`{name}` holds no numbers")
-    return found.astype(np.float64)
+        raise DataError(f"`{name}` holds no array of numbers but of type {found.dtype}; expected real numbers")
+    return found.astype(np.float64, order="C")
+
+
+def _dense(name: str, tensor: Any, whole: bool) -> np.ndarray:
+    """A tensor of any real type and layout as float64, refused before its memory is taken."""
+    import torch
+
+    if tensor.is_nested or tensor.is_meta or tensor.is_complex():
+        kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else tensor.dtype
+        raise DataError(f"`{name}` is a {kind} tensor; expected plain numbers")
+    # of a tensor that repeats one number, or is sparse, the file may be small
+    refuse_large(f"`{name}` of shape {list(tensor.shape)}", ENTRY_BYTES * tensor.numel())
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        if tensor.layout != torch.strided:
+            if whole:
+                why = "the entries that it leaves out may be zeros or not observed: save `mask` and `values`"
+                raise DataError(f"`{name}` is a sparse tensor without a `mask`; {why}")
+            if tensor.layout == torch.sparse_coo and tensor._nnz() > tensor.coalesce()._nnz():
+                raise DataError(f"`{name}` is a sparse tensor that has an entry twice")
+            tensor = tensor.to_dense()
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        return np.asarray(tensor.resolve_neg().to(torch.float64).numpy())
 
 
 def _first(count: int | None, available: int) -> int:

@@ -84,11 +84,12 @@ def _check_array(stream: Readable, size: int, what: str) -> int:
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, kind = read(stream)
     except Exception as error:  # a torn header raises whatever its parser met
-        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+        why = f"it may be torn, or a pickle, which is not executed ({type(error).__name__})"
+        raise DataError(f"cannot be read, {why}") from error
     if min(shape, default=0) < 0:
         raise DataError(f"cannot be read, it may be torn: {what} of shape {list(shape)}")
     if kind.kind not in "fiub":
-        raise DataError(f"{what} holds no array of numbers")
+        raise DataError(f"{what} holds no array of numbers but of type {kind}; expected real numbers")
     entries = math.prod(shape)
     refuse_large(f"{what} of shape {list(shape)}", (ENTRY_BYTES + kind.itemsize) * entries)
     if stream.tell() + entries * kind.itemsize > size:

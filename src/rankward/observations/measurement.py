@@ -21,7 +21,8 @@ class EntryMask:
         note: a line for the user about how the observations were read, or empty.
 
     Raises:
-        DataError: no entry observed, shapes that differ, or a value that is not finite.
+        DataError: no entry observed, shapes that differ, a value that is not finite, a mask that is not of booleans,
+            values that are not of real numbers, or a masked array of NumPy.
 
     Example:
         >>> EntryMask(np.array([[True]]), np.array([[2.0]])).dims
@@ -34,6 +35,8 @@ class EntryMask:
     note: str = ""
 
     def __post_init__(self) -> None:
+        _check_kind("mask", self.mask, "b")
+        _check_kind("values", self.values, "fiub")
         if self.mask.shape != self.values.shape:
             raise DataError(
                 f"observations: mask is {_shape(self.mask)}, values are {_shape(self.values)}; shapes must agree"
@@ -42,7 +45,8 @@ class EntryMask:
             raise DataError("observations: no entry is observed; at least one is needed")
         if not np.isfinite(self.values[self.mask]).all():
             raise DataError("observations: a value is not finite")
-        object.__setattr__(self, "values", np.where(self.mask, self.values, 0.0).astype(np.float64))
+        object.__setattr__(self, "mask", np.ascontiguousarray(self.mask))
+        object.__setattr__(self, "values", np.where(self.mask, self.values, 0.0).astype(np.float64, order="C"))
         _check_truth(self.ground_truth, self.dims)
 
     @property
@@ -137,6 +141,15 @@ def entry_mask(
     mask[places] = True
     full[places] = values
     return EntryMask(mask.reshape(dims), full.reshape(dims), ground_truth)
+
+
+def _check_kind(name: str, array: np.ndarray, kinds: str) -> None:
+    """Refuse what would lose something as an array of booleans or of real numbers."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise DataError(f"observations: {name} is a masked array; give mask=~array.mask and values=array.data")
+    if array.dtype.kind not in kinds:
+        expected = "booleans, true where an entry is observed" if kinds == "b" else "real numbers"
+        raise DataError(f"observations: {name} is of type {array.dtype}; expected {expected}")
 
 
 def _check_truth(ground_truth: np.ndarray | None, dims: tuple[int, ...]) -> None:

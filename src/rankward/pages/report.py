@@ -42,7 +42,12 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str
     report = collect(folder, LIMIT - len(empty))
     path = out or folder / REPORT
     text = page("report.html", **around, data=report.packed)
-    results.write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    try:
+        results.write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    except results.ResultsError as error:
+        if out is None and results.of_place(error):  # as in a colleague's folder
+            raise results.ResultsError(f"{error}; --out FILE writes it elsewhere") from error
+        raise
     return path, report.notes
 
 

@@ -28,7 +28,8 @@ from rankward.results.files import (
     write_run,
 )
 from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
-from rankward.results.lock import LOCK, Busy, claimed
+from rankward.results.lock import LOCK, Busy, claimed, is_held
+from rankward.results.log import LOG, Log, note, note_failure
 from rankward.results.sweep import (
     PLACES,
     Known,
@@ -54,6 +55,7 @@ __all__ = [
     "FAILURE",
     "FIGURES",
     "LOCK",
+    "LOG",
     "PLACES",
     "REFINEMENT",
     "RUNS",
@@ -62,6 +64,7 @@ __all__ = [
     "WANDB",
     "Busy",
     "Known",
+    "Log",
     "MixedError",
     "NoResults",
     "ResultsError",
@@ -73,10 +76,13 @@ __all__ = [
     "frame_of",
     "gather",
     "is_complete",
+    "is_held",
     "is_seed",
     "is_table",
     "jobs_without",
     "last",
+    "note",
+    "note_failure",
     "note_jobs",
     "noted_keys",
     "of_place",

@@ -13,6 +13,7 @@ from rankward.results import table as in_parts
 from rankward.results.columns import label
 from rankward.results.curves import at_losses, by_setting
 from rankward.results.whole import NoResults, ResultsError
+from rankward.surroundings import import_matplotlib
 
 if TYPE_CHECKING:
     import polars as pl
@@ -174,6 +175,7 @@ class Sweep:
         Raises:
             ResultsError, ValueError: as `curves`.
         """
+        import_matplotlib()
         import matplotlib.pyplot as plt
 
         by = [by] if isinstance(by, str) else by

@@ -72,14 +72,7 @@ class Batches:
         """Whether a job's folder, and what Hydra leaves there, are the defaults: then they are made without Hydra."""
         hydra = self.config.hydra
         subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        return (
-            self.own_program
-            and subdir == "${hydra.job.num}"
-            and not hydra.job.chdir
-            and not hydra.job.env_set
-            and hydra.output_subdir == ".hydra"
-            and set(hydra.callbacks or {}) <= {"check_first"}
-        )
+        return self.own_program and subdir == "${hydra.job.num}" and hydra.output_subdir == ".hydra"
 
     def _begin_fast(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
         composed, run = self.composed.pop(tuple(overrides))
@@ -91,7 +84,6 @@ class Batches:
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
             for name, text in composed.files(index, folder).items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            (folder / f"{self.config.hydra.job.name}.log").touch()
         made = JobReturn(overrides=overrides, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
         made.return_value = self._join(number, index, run, folder, composed.resolved, overrides, jobs)
         return made
@@ -131,12 +123,13 @@ class Batches:
         jobs: list[Job],
     ) -> float | None:
         """The last loss of a complete run, kept; or None, and the job waits for its turn."""
-        from rankward.training.main import kept, sweep_target
+        from rankward.training.main import begun, kept, sweep_target
 
         target = sweep_target(run, folder, plain, overrides, Path(self.config.hydra.sweep.dir), index, self.keys)
         self.digests.add(target.digest)
         done = kept(folder, target.digest, self.told)
         if done is None:
+            results.note(folder, begun(target))
             jobs.append(Job(number, run, target))
         return done
 

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,56 @@ class CheckFirst(Callback):
         """Before the run's folder is made."""
         from rankward.config import ConfigError, run_config
 
-        try:
-            run = run_config(config)
-            if run.figures:
-                raise ConfigError("figures", run.figures, "[] for a single run; of a sweep they are drawn: rankward -m")
-            from rankward.training.train import check
+        with told_here():
+            from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
+            from rankward.training import wandb_environment
 
-            check(run)
-            atexit.register(self.on_run_end)  # an interrupted run has no other end
-            self.hold.enter_context(claim_folder(config))
-        except Exception as error:
-            if os.environ.get("RANKWARD_TRACEBACK") == "1":
-                traceback.print_exc()
-            from rankward.config.report import tell
+            refuse_unknown(config)
+            with answering(config):
+                set_environment(config)
+                run = run_config(config)
+                if run.figures:
+                    allowed = "[] for a single run; of a sweep they are drawn: rankward -m"
+                    raise ConfigError("figures", run.figures, allowed)
+                refuse_for_run(config)
+                wandb_environment.check(run.logger, in_sweep=False)
+                from rankward.training.train import check
 
-            raise SystemExit(tell(error)) from None  # Hydra turns any other exception of a callback into a warning
+                check(run)
+                atexit.register(self.on_run_end)  # an interrupted run has no other end
+                self.hold.enter_context(claim_folder(config))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before the sweeper is made: it checks the jobs."""
+        with told_here():
+            from rankward.sweeps.settings import answering, refuse_for_sweep
+
+            with answering(config):
+                set_environment(config)
+            refuse_for_sweep(config)
 
     def on_run_end(self, *_: Any, **kwargs: Any) -> None:
         """The folder is free again."""
         with contextlib.suppress(OSError):  # a folder that is gone: the run has said so
             self.hold.close()
+
+
+@contextlib.contextmanager
+def told_here() -> Iterator[None]:
+    """End the process with an error's line: Hydra turns any exception of a callback into a warning."""
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("RANKWARD_TRACEBACK") == "1":
+            traceback.print_exc()
+        from rankward.config.report import tell
+
+        raise SystemExit(tell(error)) from None
+
+
+def set_environment(config: DictConfig) -> None:
+    """`hydra.job.env_set`, for this process and those that it starts, before what may read it is imported."""
+    os.environ.update({str(name): str(value) for name, value in config.hydra.job.env_set.items()})
 
 
 @contextlib.contextmanager
@@ -92,10 +123,9 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     from rankward import results
     from rankward.sweeps.crew import refuse_live
     from rankward.sweeps.folders import SWEEP
-    from rankward.sweeps.looking import is_held
 
     sweep = folder.absolute().parent
     if (sweep / SWEEP).is_file():
-        if is_held(sweep):
+        if results.is_held(sweep):
             raise results.Busy(f"{sweep} is in use: another process is at work on it")
         refuse_live(sweep)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import at_least, positive
+from rankward.surroundings import hidden
 from rankward.sweeps.jobs import Job, grouped
+from rankward.sweeps.sbatch import misleading
 from rankward.sweeps.tasks import SUBMITTED, Tasks, Unanswered, wrong_path
 from rankward.terminal import say
 
@@ -60,7 +63,7 @@ class Cluster:
         positive("hydra.launcher.timeout_min", parameters["timeout_min"])
         self.cluster, self.runs_per_task, self.tasks = cluster, runs_per_task, tasks
         self.wait, self.poll = wait, poll
-        self.parameters = {key: value for key, value in parameters.items() if value is not None}
+        self.parameters = _set(parameters)
         self.elsewhere, self.away = cluster == "slurm", False
 
     def check(self) -> None:
@@ -138,7 +141,8 @@ class Cluster:
             if "signal_delay_s" in local:
                 executor._executor.parameters["signal_delay_s"] = local["signal_delay_s"]
         memory = own.get("mem_gb")
-        with executor.batch():
+        options = [*own, *own.get("additional_parameters", {})]
+        with hidden(*(misleading(options) if self.cluster == "slurm" else ())), executor.batch():
             submitted = [executor.submit(Chunk(sweep.resolve(), _resolved(c), Path.cwd(), memory)) for c in chunks]
         return [job.job_id for job in submitted]
 
@@ -158,6 +162,22 @@ class Cluster:
                 if not live:
                     return
                 time.sleep(self.poll)
+
+
+def _set(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that are not null, as plain values.
+
+    Raises:
+        ConfigError: an option with a line break, after which the job's script would run the rest.
+    """
+    plain: Any = OmegaConf.to_container(OmegaConf.create(dict(parameters)), resolve=True)
+    more = {key: value for key, value in (plain.pop("additional_parameters", None) or {}).items() if value is not None}
+    plain = {key: value for key, value in plain.items() if value is not None}
+    beside = {f"additional_parameters.{key}": value for key, value in more.items()}
+    for key, value in {**plain, **beside}.items():
+        if key != "setup" and "\n" in str(value):
+            raise ConfigError(f"hydra.launcher.{key}", value, "one line")
+    return plain | ({"additional_parameters": more} if more else {})
 
 
 def _without(jobs: Sequence[Job], runs: set[str]) -> list[Job]:

@@ -22,6 +22,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
+from rankward.sweeps.settings import ASKS_HYDRA, answering, refuse_unknown
+
 Section = tuple[str, ...]  # keys from the root
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)  # as Hydra's grammar has them, without underscores
 DIFFERENT = ("overrides", "job", "runtime")  # sections of Hydra's part of which jobs change some keys
@@ -41,13 +43,23 @@ class Template:
     own: DictConfig
     texts: dict[Section, str]
 
+    def asks_hydra(self) -> bool:
+        """Whether a value is one of Hydra's own part, which may be another one for each job."""
+        return any(ASKS_HYDRA in text for keys, text in self.texts.items() if keys[0] != "hydra")
+
 
 @dataclass
 class Composed:
-    """A job's config: `own` is what its program gets, `overrides` made it; no template where Hydra composed it."""
+    """A job's config: `own` is what its program gets, `overrides` made it; no template where Hydra composed it.
+
+    `whole` has Hydra's part; of a template it is without the job's own values. Where a value of `own` asks for that
+    part (`asks_hydra`), all are resolved.
+    """
 
     own: DictConfig
     overrides: list[str]
+    whole: DictConfig
+    asks_hydra: bool = False
     template: Template | None = None
     parsed: Sequence[Override] = ()
 
@@ -121,12 +133,23 @@ class Composer:
         parsed = [self.parse(override) for override in overrides]
         choices = [p for p in parsed if not self.is_value(p)]
         if any(p.is_hydra_override() or p.is_add() or p.is_delete() or p.is_force_add() for p in parsed):
-            whole = self.loader.load_sweep_config(self.master, overrides)
-            return Composed(_without_hydra(whole), overrides)
+            return self._by_hydra(overrides)
         template = self._template([str(choice.input_line) for choice in choices])
+        if template.asks_hydra() or any(ASKS_HYDRA in override.replace("\\", "") for override in overrides):
+            return self._by_hydra(overrides)
         own = copy.deepcopy(template.own)
         ConfigLoaderImpl._apply_overrides_to_config([p for p in parsed if self.is_value(p)], own)
-        return Composed(own, overrides, template=template, parsed=parsed)
+        return Composed(own, overrides, template.whole, template=template, parsed=parsed)
+
+    def _by_hydra(self, overrides: list[str]) -> Composed:
+        whole = self.loader.load_sweep_config(self.master, overrides)
+        own = _without_hydra(whole)
+        asks_hydra = ASKS_HYDRA in OmegaConf.to_yaml(own)
+        if asks_hydra:
+            refuse_unknown(own)
+            with answering(whole):
+                OmegaConf.resolve(own)
+        return Composed(own, overrides, whole, asks_hydra)
 
     def parse(self, override: str) -> Override:
         """An override, parsed once; of a key's integers, as seeds are, the first alone."""

@@ -12,6 +12,7 @@ from rankward import results
 from rankward.results.door import load
 from rankward.sweeps.report import closing_table
 from rankward.terminal import say
+from rankward.training import wandb_environment
 
 
 def finish(
@@ -38,6 +39,8 @@ def finish(
         return
     table = sweep / results.RUNS if in_parts else results.write_runs(sweep, known)
     loaded = load(sweep)
+    if not wandb_environment.is_on({"wandb": wandb}):
+        wandb = None
     pictures: list[Path] = []
     tables: dict[str, pl.DataFrame] = {}
     failed: list[str] = []
@@ -70,7 +73,7 @@ def finish(
         own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone
         drawn = {} if in_parts else charts(loaded)
         log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, drawn)
-    folder = sweep / results.WANDB
+    folder = (wandb_environment.folder(sweep) if wandb is not None else sweep) / results.WANDB
     if folder.is_dir():
         say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
     if failed:

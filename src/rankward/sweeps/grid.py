@@ -16,6 +16,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ from rankward.config.overrides import quoted, spaced
 from rankward.sweeps.launching import Launching
 from rankward.terminal import say
 
+NUMBER = re.compile(r"\$\\?\{hydra\\?:job\.(num|id)\\?\}")  # with the escapes that Hydra's parser puts in
 JOB_BYTES = 1000  # of a job that is to be trained, at least
 Axes = list[list[list[str]]]  # of a grid: of each axis the overrides of each choice
 Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
@@ -39,6 +41,8 @@ Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which set
 
 class Jobs(Sequence[list[str]]):
     """The overrides of each job of a union of grids, put together when they are asked for.
+
+    `${hydra:job.num}` stands for a job's number.
 
     Args:
         grids: of each grid its axes, of each axis the overrides of each choice.
@@ -53,13 +57,16 @@ class Jobs(Sequence[list[str]]):
         self.grids = grids
         self.ends = list(itertools.accumulate(math.prod(map(len, axes)) for axes in grids))
 
+        parts = (text for axes in grids for axis in axes for choice in axis for text in choice)
+        self.numbered = any("hydra" in text and NUMBER.search(text) for text in parts)
+
     def __len__(self) -> int:
         return self.ends[-1]
 
     def __iter__(self) -> Iterator[list[str]]:
-        for axes in self.grids:
-            for choice in itertools.product(*axes):
-                yield [*itertools.chain.from_iterable(choice)]
+        choices = (choice for axes in self.grids for choice in itertools.product(*axes))
+        for number, choice in enumerate(choices):
+            yield self._job(number, choice)
 
     def __getitem__(self, place: Any) -> Any:
         places = range(len(self))[place]
@@ -70,7 +77,12 @@ class Jobs(Sequence[list[str]]):
         for axis in reversed(self.grids[grid]):
             rest, at = divmod(rest, len(axis))
             parts.append(axis[at])
-        return [*itertools.chain.from_iterable(reversed(parts))]
+        return self._job(range(len(self))[place], reversed(parts))
+
+    def _job(self, number: int, parts: Iterable[list[str]]) -> list[str]:
+        """A job's overrides, its number in the place of `${hydra:job.num}`."""
+        job = [*itertools.chain.from_iterable(parts)]
+        return [NUMBER.sub(str(number), text) for text in job] if self.numbered else job
 
 
 class GridSearch:

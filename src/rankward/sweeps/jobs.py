@@ -147,10 +147,11 @@ def train_batch(
 
 def failed(job: Job, error: Exception) -> Ended:
     """A job that has failed. Its folder keeps why: in a line, and the traceback."""
-    from rankward.config.report import TRACEBACK, explain
+    from rankward.config.report import why
 
-    line = explain(error)[0].removesuffix(f"; {TRACEBACK}")
+    line = why(error)
     text = f"{line}\n\n{''.join(traceback.format_exception(error))}"
+    results.note_failure(job.target.folder, line, error)
     with contextlib.suppress(OSError):  # a disk that is full is most likely the failure itself
         (job.target.folder / results.FAILURE).write_text(text)
     return Ended(job.number, error=error)

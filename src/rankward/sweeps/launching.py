@@ -24,8 +24,10 @@ from rankward.sweeps.finish import finish
 from rankward.sweeps.folders import SWEEP, fresh, is_named, own, refuse_other, usable
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
+from rankward.sweeps.settings import refuse_job_callbacks, refuse_two_sweeps
 from rankward.sweeps.table import Table, wanted
 from rankward.terminal import say
+from rankward.training import wandb_environment
 
 
 class Launching:
@@ -39,7 +41,7 @@ class Launching:
     """
 
     def __init__(self, context: Any, launcher: Any, config: DictConfig, task_function: Any) -> None:
-        self.launcher, self.config = launcher, config
+        self.launcher, self.config, self.callbacks = launcher, config, context.callbacks.callbacks
         self.own_program = is_ours(task_function)
         self.composer = Composer(context.config_loader, config)
         self.quick = QuickComposer(self.composer)
@@ -64,6 +66,10 @@ class Launching:
             return
         for name in self.config.get("figures", []):
             check_name(name)
+        refuse_two_sweeps(self.config, self.composer.loader.repository)
+        wandb_environment.check(self.config.get("logger") or {}, in_sweep=True)
+        if self.batches is not None:
+            refuse_job_callbacks(self.config, self.callbacks)
         self.known = [*self.known, *jobs] if self.known else jobs
         if self._makes_table(len(jobs)):
             self._refuse(self._table().check(jobs), jobs)

@@ -93,7 +93,7 @@ class Watcher:
         except Unanswered as error:
             live = {}
             said.append(str(error))
-        held = is_held(self.sweep)
+        held = results.is_held(self.sweep)
         states = self.states(tasks, live, held)
         ends = Counter(status for status, _ in self._ended.values())
         counts = Counter(states.values())
@@ -120,7 +120,7 @@ class Watcher:
     def _look_at_table(self) -> Look:
         import polars as pl
 
-        held = is_held(self.sweep)
+        held = results.is_held(self.sweep)
         ends: dict[str, int] = {}
         if results.table_parts(self.sweep):
             with results.reading(self.sweep / results.RUNS):
@@ -171,36 +171,6 @@ class Watcher:
         run = Run(name, state, overrides, summary["status"], summary.get("iterations"), *_curves(trace))
         self._curves[name] = run
         return run
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process holds the folder, asked without taking hold of it.
-
-    The lock's file stands while it is held, and a killed process leaves it behind. Linux tells who holds locks
-    (/proc/locks); elsewhere it is held for a moment to find out, and left as it was.
-    """
-    path = folder / results.LOCK
-    try:
-        node = path.stat().st_ino
-    except OSError:
-        return False
-    try:
-        held = Path("/proc/locks").read_text()
-    except OSError:
-        return not _can_be_locked(path)
-    return any(fields[5].endswith(f":{node}") for fields in map(str.split, held.splitlines()) if len(fields) > 5)
-
-
-def _can_be_locked(path: Path) -> bool:
-    """Whether nobody holds a file, as far as this system tells."""
-    try:
-        import fcntl
-
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from rankward.config import RunConfig, run_config
 from rankward.config.registry import config_hash
 from rankward.results import flat
-from rankward.sweeps.composing import Composer, Slim
+from rankward.sweeps.composing import Composed, Composer, Slim
+from rankward.sweeps.settings import refuse_other, shared
 
 FREE = ("seed", "max_iterations", "stop_loss", "lr.eta", "lr.beta", "lr.eps", "init.scale", "init.unbalance")
 NODES = 10_000  # groups' nodes that are kept: those of a grid's axes are many times the same
@@ -65,6 +66,8 @@ class QuickComposer:
 
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
+        self.of_sweep = shared(composer.master)
+        self.given: Any = OmegaConf.to_container(composer.master.hydra.overrides.task, resolve=False)
         self.models: dict[tuple[str, ...], Made | None] = {}  # None: Hydra's to compose, each of them
         self._settings: dict[str, _Setting] = {}
         self._nodes: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
@@ -87,12 +90,18 @@ class QuickComposer:
             if changed is not None:
                 return changed
         composed = self.composer.compose(overrides)
+        self._refuse_other(composed)
         run, slim = run_config(composed.own), composed.slim()
         made = Made(run, slim, flat(slim.resolved), self.kind(overrides))
         if shape not in self.models:
-            follows = "${" in OmegaConf.to_yaml(composed.own)  # a value another's
+            follows = composed.asks_hydra or "${" in OmegaConf.to_yaml(composed.own)  # a value another's
             self.models[shape] = None if follows else made
         return made
+
+    def _refuse_other(self, composed: Composed) -> None:
+        """Refuse a job that sets what its sweep has one of."""
+        of_job = shared(composed.whole) | {key: value for key, value in shared(composed.own).items() if "." not in key}
+        refuse_other(self.of_sweep, of_job, [text for text in composed.overrides if text not in self.given])
 
     def _setting(self, text: str) -> _Setting:
         known = self._settings.get(text)

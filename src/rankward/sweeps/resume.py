@@ -14,7 +14,8 @@ from rankward.config.overrides import in_quotes, unquoted
 from rankward.sweeps.folders import SWEEP, usable
 
 HYDRA = Path(".hydra") / "hydra.yaml"  # of a single run
-COMMAND_LINE = "command-line"  # the provider of a `--config-dir`
+CONFIG_NAME = "config"  # Rankward's own
+FLAGS = {"command-line": "--config-dir", "main": "--config-path"}  # by the provider of a folder of configs
 # Settings of Hydra's that name commands, modules or their environment.
 COMMANDS = ("hydra.launcher.setup", "hydra.job.env_", "hydra.job_logging", "hydra.hydra_logging", "hydra.searchpath")
 
@@ -36,7 +37,7 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
     if not sweep.is_file() and not (folder / HYDRA).is_file():
         raise ConfigError("resume", str(folder), f"the folder of a sweep (with {SWEEP}) or of a run (with {HYDRA})")
     path = sweep if sweep.is_file() else folder / HYDRA
-    task, own, sources = _stored(path)
+    task, own, flags = _stored(path)
     key = "hydra.sweep.dir" if sweep.is_file() else "hydra.run.dir"
     ours = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=", "hydra.launcher.dry_run=")
     if moved := [override for override in more if override.lstrip("+~").startswith(ours[:2])]:
@@ -49,12 +50,11 @@ def command_of(folder: Path, more: Sequence[str] = ()) -> list[str]:
         if not override.lstrip("+~").startswith((*ours, *launcher))
         and override.partition("=")[0].lstrip("+~") not in dropped
     ]
-    sources = [f"--config-dir={source}" for source in sources]
-    return [*(["-m"] if sweep.is_file() else []), *sources, *given, *more, f"{key}={in_quotes(folder.absolute())}"]
+    return [*(["-m"] if sweep.is_file() else []), *flags, *given, *more, f"{key}={in_quotes(folder.absolute())}"]
 
 
 def _stored(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """What Hydra has stored of a command line: overrides, those of Hydra's own keys, and `--config-dir`s.
+    """What Hydra has stored of a command line: overrides, those of Hydra's own keys, and flags that choose configs.
 
     Nothing is resolved, and nothing is a flag: Hydra has one that loads a pickle.
 
@@ -64,18 +64,26 @@ def _stored(path: Path) -> tuple[list[str], list[str], list[str]]:
     try:
         hydra = results.read_yaml(path)["hydra"]
         lists = [[str(text) for text in hydra["overrides"][key]] for key in ("task", "hydra")]
-        sources = [str(each["path"]) for each in hydra["runtime"]["config_sources"] if each["provider"] == COMMAND_LINE]
-    except (KeyError, TypeError) as error:
+        sources = [(each["provider"], str(each["path"])) for each in hydra["runtime"]["config_sources"]]
+        name = str(hydra.get("job", {}).get("config_name", CONFIG_NAME))
+    except (KeyError, TypeError, AttributeError) as error:
         raise results.ResultsError(f"cannot read {path}: not a config of Hydra's") from error
     for text in (*lists[0], *lists[1]):
         if text.startswith("-"):
             raise results.ResultsError(f"cannot read {path}: {text!r} is no override")
-    return lists[0], lists[1], sources
+    flags = [f"{FLAGS[by]}={source}" for by, source in sources if by in FLAGS and not _is_installed(Path(source))]
+    return lists[0], lists[1], [*flags, *([] if name == CONFIG_NAME else [f"--config-name={name}"])]
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether a folder holds the configs of a Rankward, this one or another, so that no flag has named it."""
+    package = folder.parent / "src" / "rankward" if (folder.parent / "src").is_dir() else folder.parent
+    return folder.name == "conf" and (package / "cli.py").is_file()
 
 
 def own_code(arguments: Sequence[str]) -> list[str]:
-    """Classes and functions beyond Rankward's that a command line names, itself or in its `--config-dir`; and its
-    settings that run commands or import modules.
+    """Classes and functions beyond Rankward's that a command line names, itself or in its `--config-dir` or
+    `--config-path`; and its settings that run commands or import modules.
 
     Raises:
         ConfigError: one of Hydra's blocklist.
@@ -83,7 +91,7 @@ def own_code(arguments: Sequence[str]) -> list[str]:
     named: list[str] = []
     for text in arguments:
         flag, _, folder = text.partition("=")
-        if flag == "--config-dir":
+        if flag in FLAGS.values():
             for file in sorted(path for depth in ("*", "*/*", "*/*/*") for path in Path(folder).glob(f"{depth}.yaml")):
                 named += _targets(results.read_yaml(file))
             named.append(f"the YAML files of {folder}")

@@ -12,9 +12,10 @@ from rankward import figures, results
 from rankward.config import ConfigError
 from rankward.sweeps.folders import SWEEP, drop_checkpoints
 from rankward.sweeps.jobs import failure
-from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher, is_held
+from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher
 from rankward.sweeps.tasks import Tasks
 from rankward.terminal import say
+from rankward.training.wandb_environment import is_on
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
 INTERRUPTED = "interrupted; a checkpoint has what was done"
@@ -40,7 +41,7 @@ def tell_status(sweep: Path) -> int:
         return _tell_table(sweep)
     tasks = Tasks.read(sweep)
     live = tasks.live()
-    here = is_held(sweep)
+    here = results.is_held(sweep)
     states = Watcher(sweep).states(tasks, live, here)
     counts = Counter(states.values())
     absent = results.jobs_without(sweep, len(states))
@@ -123,7 +124,7 @@ def _closing(sweep: Path) -> tuple[list[str], dict[str, Any] | None]:
     logger = config.get("logger") if isinstance(config, dict) else None
     wandb = logger.get("wandb") if isinstance(logger, dict) else None
     names = [str(name) for name in asked] if isinstance(asked, list) else []
-    return names, {**wandb, "offline": True} if isinstance(wandb, dict) else None
+    return names, {**wandb, "offline": True} if isinstance(wandb, dict) and is_on({"wandb": wandb}) else None
 
 
 def _was_interrupted(run: Path) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rankward import results
+from rankward.surroundings import hidden
 
 SUBMITTED = ".submitit"  # folder of scripts, pickles and logs
 
@@ -90,7 +91,8 @@ def slurm_states(tasks: Sequence[str]) -> dict[str, str]:
     jobs = ",".join(dict.fromkeys(task.partition("_")[0] for task in tasks))
     command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={jobs}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        with hidden("SQUEUE_"):  # a user's own filters and formats
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired as error:
         raise Unanswered("squeue has not answered for a minute") from error
     if answer.returncode:
@@ -119,7 +121,9 @@ def local_states(tasks: Sequence[str]) -> dict[str, str]:
 def _is_ours(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, PermissionError, OverflowError):
+    except PermissionError:
+        pass  # it lives, under another user
+    except (ProcessLookupError, OverflowError):
         return False
     command = Path(f"/proc/{process}/cmdline")
     return not command.exists() or b"submitit" in command.read_bytes()

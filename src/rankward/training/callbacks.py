@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,17 @@ class Checkpoints(pl.Callback):
         path: of the checkpoint, replaced each time.
         seconds: None for saving on interruption only.
         config_hashes: of the runs; a checkpoint goes on only with the configs that wrote it.
+        note: takes a line for each.
     """
 
-    def __init__(self, path: Path, seconds: float | None, config_hashes: list[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seconds: float | None,
+        config_hashes: list[str],
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.note = note
         self.path = path
         self.seconds = seconds
         self.config_hashes = config_hashes
@@ -43,6 +52,8 @@ class Checkpoints(pl.Callback):
         due = self.seconds is not None and time.monotonic() - self.last >= self.seconds
         if (pl_module.interrupted and not self.ended) or (due and pl_module.running):
             trainer.save_checkpoint(self.path)
+            if self.note is not None:
+                self.note(f"checkpoint {self.path}: {int(pl_module.progress.iteration.sum()):,} iterations")
             self.last = time.monotonic()
             self.ended = pl_module.interrupted
 

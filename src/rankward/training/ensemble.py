@@ -115,9 +115,10 @@ class Ensemble:
         for name, column in _wanted(node, "columns").items():
             metric = build(f"metrics.columns.{name}", column)
             if not isinstance(metric, TraceMetric):
-                raise ConfigError(
-                    f"metrics.columns.{name}", setting(column, "_target_"), "a rankward.metrics.TraceMetric"
+                allowed = (
+                    "a rankward.metrics.TraceMetric, which has a value for each row; a torchmetric has one for all"
                 )
+                raise ConfigError(f"metrics.columns.{name}", setting(column, "_target_"), allowed)
             if not factors.get(metric.kind, True):
                 left_out[name] = metric.kind
                 continue

@@ -19,11 +19,15 @@ from pytorch_lightning.loggers import Logger
 
 from rankward.config import RunConfig, config_hash, setting
 from rankward.results import WANDB, ResultsError
+from rankward.surroundings import hidden
+from rankward.terminal import say
+from rankward.training import wandb_environment
 
 if TYPE_CHECKING:
     import polars as pl
 
 SAVED = 10_000  # rows after which loggers are asked to save
+AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")  # in the environment: of one run, as a W&B agent starts it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,8 @@ class RunLog:
         self.unsaved = 0  # rows since the loggers were last asked to save theirs
         try:
             for name, node in run.logger.items():
+                if name == "wandb" and not wandb_environment.is_on(run.logger):
+                    continue
                 self.loggers.append(_open(name, node, run, target))
             for logger in self.loggers:
                 if _wandb(logger) is None:
@@ -136,14 +142,16 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:
 def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
     from pytorch_lightning.loggers import WandbLogger
 
+    in_sweep = target.group is not None
     experiment = _wandb_run(
         node,
         target.shared,
         identity=f"{target.folder.resolve()} {target.digest}",
-        group=setting(node, "group") or target.group,
-        name=target.name,
-        tags=[*setting(node, "tags", []), *_tags(run)],
-        job_type="run",
+        alone=not in_sweep,
+        group=wandb_environment.group(node, target.group),
+        name=wandb_environment.name(target.name, in_sweep),
+        tags=[*wandb_environment.tags(node), *_tags(run)],
+        job_type=wandb_environment.job_type(),
         config=target.config,
     )
     experiment.define_metric("iteration")
@@ -171,11 +179,16 @@ def log_sweep(
     """
     import wandb
 
-    group = setting(node, "group") or sweep.name
+    group = wandb_environment.group(node, sweep.name)
     config = {"sweep": str(sweep), "command": command}
-    options = {"group": group, "name": f"{sweep.name}: summary", "job_type": "summary", "config": config}
+    options: dict[str, Any] = {
+        "group": group,
+        "name": f"{sweep.name}: summary",
+        "job_type": "summary",
+        "config": config,
+    }
     summary = _wandb_run(
-        node, sweep, f"{sweep.resolve()} summary", tags=[*setting(node, "tags", []), "summary"], **options
+        node, sweep, f"{sweep.resolve()} summary", tags=[*wandb_environment.tags(node), "summary"], **options
     )
     failed = True
     try:
@@ -194,34 +207,41 @@ def log_sweep(
         _finish(summary, failed=failed)
 
 
-def _wandb_run(node: Any, folder: Path, identity: str, **options: Any) -> Any:
-    """An open run of W&B's under `folder`, the same for the same identity: what an earlier attempt left is replaced."""
+def _wandb_run(node: Any, shared: Path, identity: str, alone: bool = False, **options: Any) -> Any:
+    """An open run of W&B's under `shared`, the same for the same identity: what an earlier attempt left is replaced.
+
+    Args:
+        alone: whether it is a single run. It has the id of `WANDB_RUN_ID` where that is set; the runs of a sweep and
+            its summary, which would all have the same one, have ids of their own.
+    """
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
+    folder = wandb_environment.folder(shared).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    _keep_from_home(folder.resolve() / WANDB)
+    _keep_from_home(folder / WANDB)
     name = hashlib.sha256(identity.encode()).hexdigest()[:12]
     for stale in folder.glob(f"{WANDB}/offline-run-*-{name}"):
         shutil.rmtree(stale)  # an interrupted attempt's: what it logged is logged again, whole
-    return wandb.init(
-        project=setting(node, "project"),
-        id=name,
-        dir=folder.resolve(),  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
-        mode="offline" if setting(node, "offline", True) else "online",
-        reinit="create_new",
-        settings=wandb.Settings(  # of a thousand short runs, what each collects of the machine would be the cost
-            silent=True,
-            console="off",
-            save_code=False,
-            disable_git=True,
-            x_disable_stats=True,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_save_requirements=False,
-        ),
-        **options,
-    )
+    if not alone:
+        _say_ids_are_own()
+    with hidden(*(() if alone else AGENT)):
+        return wandb.init(
+            project=wandb_environment.project(node),
+            id=wandb_environment.run_id(not alone) or name,
+            dir=folder,  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
+            mode=wandb_environment.mode(node),
+            reinit="create_new",
+            settings=wandb.Settings(**wandb_environment.settings()),
+            **options,
+        )
+
+
+@functools.cache
+def _say_ids_are_own() -> None:
+    """A line, once, where a W&B agent's one run, or one id, meets a sweep of many."""
+    if found := [name for name in AGENT if name in os.environ]:
+        say(f"rankward: {', '.join(found)}: for a single run; the runs of a sweep have ids of their own", error=True)
 
 
 def _keep_from_home(folder: Path) -> None:

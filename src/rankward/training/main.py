@@ -14,9 +14,9 @@ from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
 from rankward.config.overrides import unquoted
 from rankward.config.registry import NOT_HASHED
+from rankward.config.report import why
 from rankward.terminal import say
 from rankward.training.checkpoints import newest
-from rankward.training.hints import HINTS
 from rankward.training.loggers import LogTarget
 from rankward.training.train import RunResult, train
 
@@ -35,10 +35,15 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
+    results.note(folder, begun(target))
     with results.claimed(folder):
-        outcome = train([config], [target], _resume_from(config, folder))[0]
-    if outcome.error is not None:
-        raise outcome.error
+        try:
+            outcome = train([config], [target], _resume_from(config, folder))[0]
+            if outcome.error is not None:
+                raise outcome.error
+        except Exception as error:
+            results.note_failure(folder, why(error), error)
+            raise
     say(line(config, outcome))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt(f"interrupted; rankward resume {folder} goes on")
@@ -144,10 +149,9 @@ def _resume_from(config: RunConfig, folder: Path) -> Path | None:
 
 def line(config: RunConfig, outcome: RunResult) -> str:
     """What became of a run, for the terminal."""
-    summary = outcome.summary
-    loss = summary["metrics"].get("loss", float("nan"))
-    ended = (
-        f"{outcome.folder}: {describe(config)}: {outcome.status} after {summary['iterations']:,} iterations, "
-        f"loss {loss:.3g} ({summary['seconds']:.2f} s, {summary['engine']})"
-    )
-    return "; ".join([ended, *(summary["notes"][name] for name in HINTS if name in summary["notes"])])
+    return f"{outcome.folder}: {describe(config)}: {outcome.told}"
+
+
+def begun(target: LogTarget) -> str:
+    """The first line of a run's log: what it is."""
+    return f"rankward {__version__}: {target.name} (config_hash {target.digest})"

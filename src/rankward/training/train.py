@@ -9,7 +9,7 @@ import logging
 import platform
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,12 +23,13 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from rankward import results
 from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.dynamics import Engine, Status
+from rankward.surroundings import RANKS, hidden
 from rankward.terminal import say
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import WholeCheckpoints, digests, part_of
 from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, observed, traits
-from rankward.training.hints import hint
+from rankward.training.hints import HINTS, hint
 from rankward.training.loggers import LogTarget, RunLog
 from rankward.training.module import EnsembleModule, final_products
 
@@ -44,6 +45,17 @@ class RunResult:
     @property
     def status(self) -> str:
         return str(self.summary["status"])
+
+    @property
+    def told(self) -> str:
+        """What became of it, in a line."""
+        summary = self.summary
+        loss = summary["metrics"].get("loss", float("nan"))
+        ended = (
+            f"{self.status} after {summary['iterations']:,} iterations, "
+            f"loss {loss:.3g} ({summary['seconds']:.2f} s, {summary['engine']})"
+        )
+        return "; ".join([ended, *(summary["notes"][name] for name in HINTS if name in summary["notes"])])
 
     @property
     def failed(self) -> bool:
@@ -81,24 +93,36 @@ def train(
     wanted = [target.digest for target in targets]
     checkpoint = _own_checkpoint(targets[0].folder / results.CHECKPOINT, ckpt_path, wanted)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    noted = results.Log([target.folder for target in targets])
+    noted.note(_begins(module, ckpt_path))
 
     logs: list[RunLog] = []  # those that are open
     try:
         if len(runs) == 1:
             logs.append(RunLog(runs[0], targets[0]))
-        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs)
+        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs, noted.note)
         left = Leavings(module, wanted, seconds, targets)
         going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
         outcomes = []
         for index, result in enumerate(left.results):
             unfinished = going_on and result.status == "interrupted"
             outcomes.append(left.leave(index, logs.pop() if logs else None, write=not unfinished))
+            if outcomes[-1].error is None:  # who sees it notes it
+                noted.end(index, result.told)
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
     if not (module.interrupted or any(outcome.error for outcome in outcomes)):
         results.remove_checkpoint(checkpoint)
     return outcomes
+
+
+def _begins(module: EnsembleModule, ckpt_path: Path | None) -> str:
+    """How runs are trained, for their logs."""
+    runs = module.ensemble.runs
+    with_others = f", {len(runs):,} runs side by side" if len(runs) > 1 else ""
+    from_where = "" if ckpt_path is None else f", on from {ckpt_path}"
+    return f"trains: engine {module.engine.name}, {runs[0].dtype}{with_others}{from_where}"
 
 
 def _own_checkpoint(place: Path, resumed: Path | None, wanted: Sequence[str]) -> Path:
@@ -117,6 +141,7 @@ def fit(
     place: tuple[int, int] | None = None,
     signals: list[int] | None = None,
     logs: Sequence[RunLog] = (),
+    note: Callable[[str], None] | None = None,
 ) -> float:
     """Train an ensemble through Lightning; the seconds it took.
 
@@ -126,13 +151,14 @@ def fit(
         checkpoint: where the state is saved now and then.
         ckpt_path, place, signals: as for `train`.
         logs: that take rows while a single run trains.
+        note: takes a line for each checkpoint.
     """
     runs, started = module.ensemble.runs, time.perf_counter()
     # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
     callbacks = [
         OrderlyEnd(signals),
         *(LogRows(log) for log in logs),
-        Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests),
+        Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests, note),
         ProgressLine(*(place or (0, len(runs)))),
     ]
     trainer = _trainer(runs[0], module.engine, callbacks, WholeCheckpoints(ckpt_path))
@@ -208,19 +234,20 @@ def _trainer(
 ) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return pl.Trainer(
-        accelerator=accelerator(run, engine),
-        devices=1,
-        # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
-        plugins=[LightningEnvironment(), checkpoints],
-        max_epochs=1,
-        logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    with hidden(*RANKS):
+        return pl.Trainer(
+            accelerator=accelerator(run, engine),
+            devices=1,
+            # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
+            plugins=[LightningEnvironment(), checkpoints],
+            max_epochs=1,
+            logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
 
 
 class Leavings:
@@ -238,7 +265,7 @@ class Leavings:
     ) -> None:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.whole_trace()
-        self.every_row = set(module.trace.names)  # columns; of last rows alone there may be more
+        self.every_row = {"iteration", "loss", *module.trace.names}  # columns; of last rows alone there may be more
         self.traces = _by_run(self.trace, len(digests))
         for run in torch.nonzero(module.progress.status == Status.RUNNING).flatten().tolist():  # it has no last row
             self.traces[run] = {name: column for name, column in self.traces[run].items() if name in self.every_row}
@@ -323,7 +350,7 @@ class Leavings:
             "versions": versions(),
             "stop": _stop(module, index),
             "notes": module.notes(index) | ({"observations": read} if read else {}) | hints,
-            "certificates": module.verdicts(index, trace) if trace else {},
+            "certificates": module.verdicts(index, trace) if len(trace["loss"]) else {},
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
             },
@@ -332,8 +359,8 @@ class Leavings:
 
 def _by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarray]]:
     """Each run's own rows of a trace that has them run after run."""
-    if not trace:
-        return [{} for _ in range(runs)]
+    if not trace:  # interrupted before the first row
+        return [{"iteration": np.zeros(0, np.int64), "loss": np.zeros(0)} for _ in range(runs)]
     ends = np.searchsorted(trace["run"], np.arange(1, runs))
     parts = {name: np.split(column, ends) for name, column in trace.items() if name != "run"}
     return [

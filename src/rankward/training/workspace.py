@@ -8,6 +8,7 @@ from typing import Any
 from rankward import results
 from rankward.config import ConfigError
 from rankward.results.door import load
+from rankward.training.wandb_environment import project
 
 FIRST = ("entry", "norm", "rank", "singular_value", "error", "determinant", "balance")  # sections in this order
 AXES = ("loss", "iteration")  # what metrics are drawn against, on a log axis
@@ -105,7 +106,7 @@ def _columns(folder: Path) -> list[str]:
 
 def _project(folder: Path) -> str:
     (first, *_) = results.run_folders(folder) or [folder]
-    project = results.read_config(first).get("logger", {}).get("wandb", {}).get("project")
-    if project is None:
+    wandb = results.read_config(first).get("logger", {}).get("wandb")
+    if wandb is None:
         raise ConfigError("workspace", str(folder), "a sweep that logged to W&B (logger=wandb)")
-    return str(project)
+    return project(wandb)

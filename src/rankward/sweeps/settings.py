@@ -1,0 +1,179 @@
+"""Settings that would have no effect where they stand are refused, with the reason, before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from rankward.config import ConfigError
+from rankward.results import flat
+from rankward.sweeps.folders import is_named
+
+OURS = {"launcher": "batched", "sweeper": "grid"}  # the defaults of these groups
+OF_SWEEP = ("launcher", "sweeper", "callbacks", "job.chdir", "job.env_set")  # of `hydra`: one for all jobs
+OF_PROGRAM = ("figures", "results")  # of the config: one for all jobs
+ASKS_HYDRA = "${hydra:"
+UNKNOWN = re.compile(r"\$\{hydra:(job\.num|job\.id|runtime\.output_dir)\}")  # before a job has begun
+
+
+def refuse_for_run(config: DictConfig) -> None:
+    """Refuse, in a single run, what only a sweep reads.
+
+    Raises:
+        ConfigError: the key.
+    """
+    refuse_chdir(config)
+    if config.hydra.launcher.get("dry_run"):
+        raise ConfigError("--dry-run", "of a single run", "a sweep: rankward -m ... --dry-run")
+    for group, default in OURS.items():
+        choice = config.hydra.runtime.choices.get(f"hydra/{group}")
+        if choice != default:
+            raise ConfigError(f"hydra/{group}", choice, "a sweep: rankward -m ...; a single run is trained here")
+        for key, value in _changed(group, config.hydra[group]).items():
+            raise ConfigError(f"hydra.{group}.{key}", value, "a sweep: rankward -m ...; a single run does not read it")
+    for key in ("hydra.sweep.dir", "hydra.sweep.subdir"):
+        if is_named(key, config):
+            raise ConfigError(
+                key, OmegaConf.select(config, key), "a sweep: rankward -m ...; of a run it is hydra.run.dir"
+            )
+    if config.get("results") == "table":
+        raise ConfigError("results", "table", "a sweep: rankward -m ...; a single run has a folder")
+
+
+def refuse_for_sweep(config: DictConfig) -> None:
+    """Refuse, in a sweep, what only a single run reads, or only another sweeper's jobs would.
+
+    Raises:
+        ConfigError: the key.
+    """
+    refuse_chdir(config)
+    if is_named("hydra.run.dir", config):
+        raise ConfigError("hydra.run.dir", config.hydra.run.dir, "hydra.sweep.dir for a sweep")
+    ours = str(config.hydra.sweeper._target_).startswith("hydra_plugins.rankward.")
+    if config.get("figures") and not ours:
+        sweeper = config.hydra.runtime.choices.get("hydra/sweeper")
+        raise ConfigError("figures", list(config.figures), f"hydra/sweeper=grid or refine: {sweeper} draws none")
+
+
+def refuse_chdir(config: DictConfig) -> None:
+    """Refuse runs that change the working directory: relative paths are checked, and read, from where one starts.
+
+    Raises:
+        ConfigError: `hydra.job.chdir`.
+    """
+    if config.hydra.job.chdir:
+        allowed = "false: relative paths are those of the folder that the command starts in"
+        raise ConfigError("hydra.job.chdir", True, allowed)
+
+
+def refuse_job_callbacks(config: DictConfig, callbacks: Sequence[Any]) -> None:
+    """Refuse callbacks of jobs where jobs are trained side by side: each would be told of an end before training.
+
+    Args:
+        config: the sweep's.
+        callbacks: as Hydra has made them of `hydra.callbacks`, in order.
+
+    Raises:
+        ConfigError: the callback.
+    """
+    for name, callback in zip(config.hydra.callbacks or {}, callbacks, strict=False):
+        of_jobs = [each for each in ("on_job_start", "on_job_end") if _has(callback, each)]
+        if of_jobs:
+            allowed = f"hydra/launcher=basic for {' and '.join(of_jobs)}: other launchers train jobs side by side"
+            raise ConfigError(f"hydra.callbacks.{name}", config.hydra.callbacks[name]._target_, allowed)
+
+
+def _has(callback: Any, method: str) -> bool:
+    return getattr(type(callback), method, None) is not getattr(Callback, method)
+
+
+def shared(config: DictConfig) -> dict[str, Any]:
+    """The parts of a sweep's config of which there is one for all jobs, as written.
+
+    Example:
+        >>> from omegaconf import OmegaConf
+        >>> shared(OmegaConf.create({"figures": ["a"], "hydra": {"launcher": {"memory": 1}}}))["hydra.launcher"]
+        {'memory': 1}
+    """
+    keys = [*(f"hydra.{key}" for key in OF_SWEEP), *OF_PROGRAM]
+    return {key: _plain(OmegaConf.select(config, key)) for key in keys}
+
+
+def refuse_other(of_sweep: Mapping[str, Any], of_job: Mapping[str, Any], swept: Sequence[str]) -> None:
+    """Refuse a job that sets what its sweep has one of, as an experiment with a sweep of its own does.
+
+    Args:
+        of_sweep: `shared` of the sweep's config.
+        of_job: of the job's, or some keys of it.
+        swept: overrides that the job has and the sweep has not.
+
+    Raises:
+        ConfigError: the group that is swept, or the key.
+    """
+    for key, value in of_job.items():
+        if value != of_sweep[key]:
+            group = next((text.partition("=")[0] for text in swept), key)
+            one = "one after the other, each with a rankward -m of its own" if group != key else "one value"
+            raise ConfigError(group, "several in a sweep", f"{one}: a sweep has one {key} for all of its jobs")
+
+
+def refuse_two_sweeps(config: DictConfig, repository: Any) -> None:
+    """Refuse a list of experiments several of which have a sweep of their own: the last one's would replace the others.
+
+    Args:
+        config: the sweep's.
+        repository: of Hydra's config files.
+
+    Raises:
+        ConfigError: `experiment`.
+    """
+    given = [text for text in _plain(config.hydra.overrides.task) if text.startswith("experiment=[")]
+    names = given[-1].partition("=")[2].strip("[]").split(",") if given else []
+    files = [repository.load_config(f"experiment/{name.strip()}") for name in names if name]
+    if sum("sweeper" in file.config.get("hydra", {}) for file in files if file is not None) > 1:
+        raise ConfigError("experiment", names, "one with a sweep of its own (hydra.sweeper); run them in turn")
+
+
+def refuse_unknown(config: DictConfig) -> None:
+    """Refuse a run that asks Hydra for what is not known before a job has begun.
+
+    Raises:
+        ConfigError: the key.
+    """
+    own = {key: value for key, value in _plain(config).items() if key != "hydra"}
+    for key, value in flat(own).items():
+        if found := UNKNOWN.search(str(value)):
+            allowed = "a value: of a sweep's jobs the number can be asked for on the command line alone, with -m"
+            if found[1] == "runtime.output_dir":
+                allowed = "a path that is known before the folder of the run is made"
+            raise ConfigError(key, value, allowed)
+
+
+@contextlib.contextmanager
+def answering(config: DictConfig) -> Iterator[None]:
+    """Let `${hydra:...}` be resolved as in a job of this config, whose checks come before Hydra lets it."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config.copy())  # it makes what it gets read-only
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _changed(group: str, node: DictConfig) -> dict[str, Any]:
+    """Settings of our default launcher or sweeper that are not the defaults."""
+    from hydra_plugins.rankward.batched_launcher import BatchedLauncherConf
+    from hydra_plugins.rankward.grid_sweeper import GridSweeperConf
+
+    default = flat(_plain(OmegaConf.structured({"launcher": BatchedLauncherConf, "sweeper": GridSweeperConf}[group])))
+    return {key: value for key, value in flat(_plain(node)).items() if value != default.get(key)}
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node

@@ -1,0 +1,59 @@
+"""The log of a run says what was done, with times, and holds failures."""
+
+import datetime
+import re
+
+import pytest
+from omegaconf import OmegaConf
+
+from rankward import results
+from rankward.config import RunConfig
+from rankward.training import main
+
+STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3}\] (.*)")
+
+
+def lines(folder):
+    """Times and texts of a log."""
+    found = [STAMP.fullmatch(line) for line in (folder / "rankward.log").read_text().splitlines()]
+    assert all(found)
+    return [(datetime.datetime.fromisoformat(each[1]), each[2]) for each in found if each]
+
+
+def test_runs_that_train_together_share_lines_and_are_written_once(tmp_path):
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for folder in folders:
+        folder.mkdir()
+        results.note(folder, "begun")
+    log = results.Log(folders)
+    log.note("both")
+    assert [text for _, text in lines(folders[0])] == ["begun"]
+    log.end(1, "ended")
+    assert [text for _, text in lines(folders[1])] == ["begun", "both", "ended"]
+    now = datetime.datetime.now()
+    assert all(abs((now - time).total_seconds()) < 60 for time, _ in lines(folders[1]))
+
+
+def test_a_run_that_trains_alone_has_its_lines_at_once(tmp_path):
+    results.Log([tmp_path]).note("trains")
+    assert [text for _, text in lines(tmp_path)] == ["trains"]
+
+
+def test_a_log_that_cannot_be_written_is_no_failure(tmp_path):
+    results.note(tmp_path / "nowhere", "begun")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_single_runs_failure_is_kept(tmp_path, monkeypatch):
+    def fails(*_):
+        raise ArithmeticError("a product that I do not like")
+
+    monkeypatch.setattr(main, "train", fails)
+    config = RunConfig(depth={"layers": 2}, factorization={"name": "matrix"}, init={"name": "gaussian"})
+    with pytest.raises(ArithmeticError):
+        main.run(OmegaConf.create({"seed": 0}), config, tmp_path)
+    text = (tmp_path / "rankward.log").read_text()
+    first, second, *rest = text.splitlines()
+    assert STAMP.fullmatch(first) and "depth 2, gaussian, seed 0 (config_hash " in first
+    assert STAMP.fullmatch(second) and second.endswith("failed: ArithmeticError: a product that I do not like")
+    assert rest[0].startswith("Traceback") and "in fails" in text
