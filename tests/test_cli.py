@@ -234,7 +234,11 @@ def test_refusal_help_and_config_import_nothing_heavy(tmp_path):
 
 def test_help_names_the_groups(tmp_path):
     text = run("--help", cwd=tmp_path).stdout
-    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, between, constant, gaussian, identity, orthogonal", "rankward -m"):
+    for group in (
+        "depth: 1, 2, 3, 4, 5, 6",
+        "init: balanced, between, constant, gaussian, identity, orthogonal",
+        "rankward -m",
+    ):
         assert group in text
 
 

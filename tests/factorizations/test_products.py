@@ -85,7 +85,9 @@ def test_each_has_a_graph_whose_gradient_is_a_difference_quotient(made, oracle):
     assert half == pytest.approx(height(*factors))
     for index, slope in enumerate(slopes):
         direction = random.standard_normal(made.shapes[index])
-        ahead, behind = ([*factors[:index], factors[index] + sign * 1e-5 * direction, *factors[index + 1 :]] for sign in (1, -1))
+        ahead, behind = (
+            [*factors[:index], factors[index] + sign * 1e-5 * direction, *factors[index + 1 :]] for sign in (1, -1)
+        )
         quotient = (height(*ahead) - height(*behind)) / 2e-5
         assert np.sum(slope.reshape(direction.shape) * direction) == pytest.approx(quotient, rel=1e-5, abs=1e-6)
 
@@ -136,7 +138,9 @@ def test_starts_without_meaning_are_refused():
         (ResidualFactorization((3, 3), 2), [Balanced(1.0), Between(1.0, 0.5)]),
     ):
         for init in wrong:
-            with pytest.raises(ConfigError, match=f"init: '{type(init).__name__.lower()}' is not allowed; expected gauss"):
+            with pytest.raises(
+                ConfigError, match=f"init: '{type(init).__name__.lower()}' is not allowed; expected gauss"
+            ):
                 made.start(init, 0)
         with pytest.raises(ConfigError, match=r"init\.determinant"):
             made.start(Gaussian(1.0, "positive"), 0)

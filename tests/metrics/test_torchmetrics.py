@@ -56,7 +56,7 @@ def of_tensors():
 
 def of_vectors():
     return {
-        "norms": metrics.VectorNorm([1, 2]), "norm_half": metrics.VectorNorm(0.5), "entries": metrics.VectorEntries(),
+        "norms": metrics.VectorNorm([1, 2]), "p_half": metrics.VectorNorm(0.5), "entries": metrics.VectorEntries(),
         "first": metrics.VectorEntries(1), "error": metrics.ReconstructionError(),
     }  # fmt: skip
 
@@ -97,8 +97,11 @@ WEIGHTS = [[0.0, 0.0], [2.0, 0.0], [3.0, 4.0], [1.0, 0.9]]
 
 @pytest.mark.parametrize(
     ("made", "updates"),
-    [(of_matrices, [matrix_update(m) for m in MATRICES]), (of_tensors, [tensor_update(w) for w in WEIGHTS]),
-     (of_vectors, [vector_update(*v) for v in ([0, 0], [0, 2], [3, -4])])],
+    [
+        (of_matrices, [matrix_update(m) for m in MATRICES]),
+        (of_tensors, [tensor_update(w) for w in WEIGHTS]),
+        (of_vectors, [vector_update(*v) for v in ([0, 0], [0, 2], [3, -4])]),
+    ],
 )
 @pytest.mark.parametrize("forward", [False, True])
 def test_in_a_collection_every_metric_reads_what_it_reads_alone(made, updates, forward):

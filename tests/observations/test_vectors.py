@@ -19,7 +19,9 @@ def test_files_of_a_vector_are_read(tmp_path):
         assert isinstance(made, EntryMask) and made.dims == (4,) and made.count == 3
         np.testing.assert_array_equal(np.where(made.mask, made.values, np.nan), SEEN)
     assert from_file(str(tmp_path / "d.csv"), dims=[4], count=1).values.tolist() == [0, 0, -2, 0]
-    assert from_file(str(tmp_path / "d.csv"), dims=[6]).note.endswith("no entry in indices 1, 4, 5 of axis 0: indices count from 0")
+    assert from_file(str(tmp_path / "d.csv"), dims=[6]).note.endswith(
+        "no entry in indices 1, 4, 5 of axis 0: indices count from 0"
+    )
 
 
 def test_a_ground_truth_of_a_vector(tmp_path):

@@ -28,7 +28,9 @@ def test_what_measures_other_factors_is_left_out_with_a_note(tmp_path):
         columns = results.read_trace(outcome.folder).columns
         assert "norm/nuclear" in columns and "determinant/sign" in columns
         assert ("balance/drift" in columns) == (name == "matrix")
-        expected = f"left out, since factorization={name} has other factors: unbalancedness, drift: of a chain of matrices"
+        expected = (
+            f"left out, since factorization={name} has other factors: unbalancedness, drift: of a chain of matrices"
+        )
         assert outcome.summary["notes"].get("metrics") == (None if name == "matrix" else expected)
 
 
@@ -37,7 +39,9 @@ def test_a_matrix_has_the_metrics_of_tensors_too(tmp_path):
     job += ["observations.count=8", "metrics=tensor", "init.scale=0.1"]
     (outcome,) = trained(tmp_path, [*job, *SHORT])
     columns = results.read_trace(outcome.folder).columns
-    assert {"cp_weight/0", "rank/multilinear_1", "rank/cp_upper"} <= set(columns) and "metrics" not in outcome.summary["notes"]
+    assert {"cp_weight/0", "rank/multilinear_1", "rank/cp_upper"} <= set(columns) and "metrics" not in outcome.summary[
+        "notes"
+    ]
 
 
 def test_the_sign_is_the_product_s_where_factors_are_no_chain():
@@ -68,7 +72,11 @@ def test_a_vector_is_trained_and_measured(tmp_path):
     """Flow of u^2 - v^2 on each observed entry; the others stay zero."""
     np.save(tmp_path / "seen.npy", np.array([0.5, np.nan, -0.5]))
     np.save(tmp_path / "truth.npy", np.array([0.5, 2.0, -0.5]))
-    observed = ["observations=file", f"observations.path={tmp_path}/seen.npy", f"observations.ground_truth={tmp_path}/truth.npy"]
+    observed = [
+        "observations=file",
+        f"observations.path={tmp_path}/seen.npy",
+        f"observations.ground_truth={tmp_path}/truth.npy",
+    ]
     for name in ("diagonal", "linear"):
         job = [f"factorization={name}", "depth='2'", "init=constant", "init.scale=0.1", "lr.eta=0.1", "metrics=vector"]
         (outcome,) = trained(tmp_path / name, [*job, *observed, "stop_loss=1e-12", "engine=reference"])
@@ -86,7 +94,9 @@ def test_a_small_diagonal_start_finds_the_solution_of_least_l1_norm(tmp_path):
     sensing = ["observations=sensing", "observations.dims=[20]", "observations.count=10", "observations.rank=2"]
     job = ["factorization=diagonal", "depth=2", "init=constant", "metrics=vector", "lr.eta=1e-3", "stop_loss=1e-12"]
     swept = "hydra.sweep.dir=sweep"
-    done = rankward("-m", *job, *sensing, "init.scale=1e-6,1", "max_iterations=1000000", "logger=none", swept, cwd=tmp_path)
+    done = rankward(
+        "-m", *job, *sensing, "init.scale=1e-6,1", "max_iterations=1000000", "logger=none", swept, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     excess = []
     for folder in results.run_folders(tmp_path / "sweep"):
@@ -112,7 +122,9 @@ def test_the_command_line_sweeps_and_tables_each_on_the_compiled_engine(tmp_path
     common = ["init.scale=0.1", "lr.eta=1e-2", "max_iterations=500", "logger=none"]
     done = rankward("-m", *arguments.split(), *common, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in results.run_folders(tmp_path / "sweep")]
+    summaries = [
+        json.loads((folder / "summary.json").read_text()) for folder in results.run_folders(tmp_path / "sweep")
+    ]
     assert [summary["engine"] for summary in summaries] == ["fused"] * len(summaries)
     done = rankward("-m", *arguments.split(), *common, "results=table", "hydra.sweep.dir=table", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

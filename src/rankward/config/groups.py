@@ -298,7 +298,7 @@ class RandomTensor(RandomTruth):
 
 @dataclass
 class Sensing(RandomTruth):
-    """`count` Gaussian measurements <A_i, W> of a random ground truth of the given rank (of a vector, its non-zeros)."""
+    """`count` Gaussian measurements <A_i, W> of a random ground truth of a rank; of a vector, so many non-zeros."""
 
     def _check_dims(self) -> None:
         array_dims("observations.dims", self.dims)

@@ -33,9 +33,13 @@ class TuckerFactorization(Factorization):
         self.dims = tuple(dims)
         if len(self.dims) < 2:
             raise ConfigError("factorization", "tucker", "diagonal or linear: the observations have 1 axis")
-        self.ranks = (ranks,) * len(self.dims) if isinstance(ranks, int) else tuple(self.dims if ranks is None else ranks)
+        self.ranks = (
+            (ranks,) * len(self.dims) if isinstance(ranks, int) else tuple(self.dims if ranks is None else ranks)
+        )
         if len(self.ranks) != len(self.dims) or min(self.ranks) < 1:
-            raise ConfigError("factorization.ranks", ranks, f"null, an integer of at least 1, or {len(self.dims)} of them")
+            raise ConfigError(
+                "factorization.ranks", ranks, f"null, an integer of at least 1, or {len(self.dims)} of them"
+            )
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

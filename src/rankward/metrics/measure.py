@@ -41,8 +41,8 @@ def measure(
     """Every metric's columns for recorded factors.
 
     Args:
-        metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain and `context` that
-            its `update` names.
+        metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain and
+            `context` that its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
         product: from factors to the array that they stand for, [rows, *dims] float64.
         is_chain: whether that is W_L ... W_1; only then is `chain` offered, the same factors.

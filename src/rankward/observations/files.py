@@ -33,13 +33,14 @@ def from_file(
     `.npy` is the whole array, NaN where it is not observed, and so is a single array without a name in a `.npz` or
     `.pt`. A `.csv` with empty cells, or words for them (NA, null, -, ?), is such a matrix; names of its rows and
     columns are left out, and where they may as well be entries `dims` decides. `.pt` and `.npz` hold sensing matrices
-    `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a `target_tensor` and the flat places
-    `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and `ground_truth`;
-    without a mask, values that are NaN are not observed). A `.csv` without holes or names of rows has lines
-    `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed where
-    no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs `dims`,
-    because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`. `ground_truth` is a `.npy` or `.csv` with all of the
-    array. Sensing matrices that each pick one entry become an entry mask.
+    `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a `target_tensor` and
+    the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and
+    `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes or names of rows has
+    lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed
+    where no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs
+    `dims`, because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`.
+    `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing matrices that each pick one entry become an entry
+    mask.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
     and of a matrix with names of rows, and of other files where a row, column or other index has no entry; else it is

@@ -175,7 +175,14 @@ class EnsembleModule(pl.LightningModule):
             chosen = {name: metric for name, metric in tried.items() if metric.last_row_only == last}
             try:
                 if chosen:
-                    measure(chosen, factors, self.product, self.ensemble.is_chain, **self._context(first), **({} if last else rows))
+                    measure(
+                        chosen,
+                        factors,
+                        self.product,
+                        self.ensemble.is_chain,
+                        **self._context(first),
+                        **({} if last else rows),
+                    )
             except (MetricError, TypeError, ValueError) as error:
                 key, _, what = str(error).partition(": ")
                 name = key.removeprefix("metrics.columns.")
