@@ -19,7 +19,7 @@ def compared(factorization, ours, operator, values, factors, tolerance=1e-10):
         np.testing.assert_allclose(mine.reshape(other.shape), other, rtol=tolerance, atol=tolerance * scale)
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=40, derandomize=True, deadline=None)
 @given(expressions())
 def test_a_random_expression_is_that_of_autograd(factorization):
     note(factorization.steps)

@@ -76,7 +76,7 @@ def one_step(factorization, runs=9):
     return factors, problem, moved, [rows[run][0][1] for run in range(runs)]
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(expressions())
 def test_a_random_expression_is_that_of_autograd(monkeypatch, factorization):
     note(factorization.steps)

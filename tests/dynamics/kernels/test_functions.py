@@ -17,7 +17,7 @@ KINDS = [("lanes", "float64")] + [
     pytest.param(*each, marks=pytest.mark.slow)
     for each in (("single", "float64"), ("lanes", "float32"), ("single", "float32"))
 ]
-COUNT = 300
+COUNT = 150
 
 
 def computed(name, kind, x):

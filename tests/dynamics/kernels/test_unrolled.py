@@ -85,7 +85,7 @@ def test_the_text_says_what_autograd_computes(name):
     as_text(ODD[name])
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=25, derandomize=True, deadline=None)
 @given(expressions())
 def test_the_text_of_a_random_expression(factorization):
     note(factorization.steps)
