@@ -54,7 +54,8 @@ def trained(starts: list[list[torch.Tensor]], eta: float = 0.0, dtype: str = "fl
     problem = Problem(
         mask, values, full(eta, kind), full(STOP), torch.full((runs,), 20_000_000), full(1.0), flow=flow
     )  # fmt: skip
-    engine, progress = FusedEngine(MatrixFactorization((2, 2), 2), Schedule(stride=1 if flow else 50)), Progress.start(runs)
+    engine = FusedEngine(MatrixFactorization((2, 2), 2), Schedule(stride=1 if flow else 50))
+    progress = Progress.start(runs)
     while len(progress.running):
         engine.advance(factors, problem, progress, 1_000_000)
     entry = torch.matmul(factors[1], factors[0])[:, 0, 0].abs().double().numpy()

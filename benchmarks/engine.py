@@ -43,8 +43,9 @@ def rankward_call(p: dict[str, np.ndarray], threads: int | None, engine: str = "
     """A function of the number of iterations that trains the peers' problem without an early stop."""
     _, layers, dims, _ = p["factors"].shape
     factorization = MatrixFactorization((dims, dims), layers)
-    known = {"fused": FusedEngine(factorization, Schedule(), threads), "reference": ReferenceEngine(factorization, Schedule())}
-    chosen = known[engine]
+    chosen: Engine = ReferenceEngine(factorization, Schedule())
+    if engine == "fused":
+        chosen = FusedEngine(factorization, Schedule(), threads)
     return lambda iterations: train(chosen, p, iterations, stop_loss=0.0)[0]
 
 

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import peers
 from rankward.dynamics import BatchedEngine, CudaEngine, Engine, FusedEngine, Problem, Progress, Schedule
-from rankward.dynamics.layouts import GraphLayout, layout_of
+from rankward.dynamics.tracing import trace
 from rankward.factorizations import Factorization, MatrixFactorization, TensorFactorization
 
 QUICK = "--quick" in sys.argv
@@ -45,7 +45,10 @@ def problem_of(mask: torch.Tensor, values: torch.Tensor, eta: float, iterations:
     return Problem(mask, values, eta * ones, torch.zeros(runs, dtype=torch.float64), limits, ones.double())
 
 
-def chain(runs: int, depth: int, iterations: int, make: Callable[[Factorization, Schedule], Engine], card: bool) -> float:
+Maker = Callable[[Factorization, Schedule], Engine]
+
+
+def chain(runs: int, depth: int, iterations: int, make: Maker, card: bool) -> float:
     """Nanoseconds a run-iteration of 2x2 matrices."""
     p = peers.problem(runs, depth, 2, scale=0.3)
     factors = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(depth)]
@@ -88,7 +91,8 @@ def main() -> None:
     print(torch.cuda.get_device_name(0))
     peak = float64_peak()
     for depth in (2, 3, 4, 6):
-        work = 2 * multiplications([2] * (depth + 1))  # with as many additions
+        kind = MatrixFactorization((2, 2), depth)
+        work = trace(kind.product, kind.shapes, (2, 2), (2, 2), "float64").operations  # of the loss and its gradients
         here = chain(10_000, depth, 10_000, FusedEngine, card=False)
         print(f"depth {depth}: processor {here:.2f} ns a run-iteration (10,000 runs)")
         for runs in (10**3, 10**4, 10**5) if QUICK else (10**3, 10**4, 10**5, 10**6):

@@ -176,10 +176,16 @@ class Graph:
         return sum(_operations(step, self.sizes[step.out]) for step in self.steps)
 
     @property
-    def widest(self) -> int:
-        """The largest dimension of a matrix that is multiplied; 1 where there is none."""
-        sizes = [n for s in self.steps if isinstance(s, Product) for n in (*s.left.shape[1:], s.right.shape[2])]
-        return max(sizes, default=1)
+    def side(self) -> float:
+        """Of square matrices whose product has as many multiplications as the largest one here; 0 where there is none."""
+        counts = [math.prod(s.left.shape[1:]) * s.right.shape[2] for s in self.steps if isinstance(s, Product)]
+        return math.cbrt(max(counts, default=0))
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of all inputs, constants and steps."""
+        blocks = [*self.inputs, *self.constants, *(step.out for step in self.steps)]
+        return sum(self.sizes[block] for block in blocks)
 
     @property
     def functions(self) -> set[str]:

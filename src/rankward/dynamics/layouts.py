@@ -14,7 +14,9 @@ from rankward.dynamics.kernels import blocked, store
 from rankward.dynamics.tracing import trace
 from rankward.factorizations.base import Components, Factorization
 
-LANES_WIDEST = 55  # beyond, eight runs' factors and products leave a megabyte of cache
+REGISTER = 64  # bytes of a number of as many runs as are trained at once
+LANES_BYTES = 3 * 2**19  # of all of a graph's numbers, beyond which one run at a time is faster
+CLOSE_BYTES = 2**17  # below which so many runs at once pay from the third run on, else from the fifth
 RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # numbers of a run behind its values; see `rates_of`
 
 
@@ -79,8 +81,9 @@ class GraphLayout(Layout):
         kind = self.form
         if kind == "blocked":
             # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
-            widest = self.graph.widest
-            kind = "single" if runs_a_thread <= max(1, widest // 10) or widest > LANES_WIDEST else "lanes"
+            needed = REGISTER * self.graph.numbers
+            few = runs_a_thread <= (2 if needed <= CLOSE_BYTES else 4)
+            kind = "single" if few or needed > LANES_BYTES else "lanes"
         if (kind, dynamics) not in self._kernels:
             self._kernels[kind, dynamics] = self._made(kind, dynamics)
         return self._kernels[kind, dynamics]

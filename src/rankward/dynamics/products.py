@@ -11,6 +11,7 @@ from torch import Tensor
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.layouts import LANES_BYTES, REGISTER
 from rankward.dynamics.tracing import Untraceable, trace_product
 from rankward.factorizations.base import Chain, Components, Factorization
 from rankward.metrics.functional import product_matrix
@@ -54,7 +55,7 @@ def evaluated(graph: Graph, factors: Sequence[Tensor]) -> Tensor:
     Args:
         graph: from one row's factors to its array.
     """
-    single = graph.widest > store.ORDERED_LIMIT
+    single = REGISTER * graph.numbers > LANES_BYTES
     flat = [factor.detach().cpu().double().flatten(1).numpy() for factor in factors]
     packed = np.concatenate(flat, axis=1)
     out = np.empty((len(packed), graph.outputs[0].size))

@@ -1,5 +1,4 @@
-# Text, not a module: a loop over the instructions of `blocked.py`, below `functions.py` and one of the `multiply` texts.
-# A text above brings `get`, `put` and `turns`: a number is a vector of runs, or of neighbouring elements of one run.
+# Text, not a module: losses, gradients and steps of a graph by its instructions; a text above brings `run`.
 # mypy: ignore-errors
 
 # The state goes on into the scratch: both are one array, and instructions name places in it.
@@ -32,105 +31,15 @@ def begin(state, sizes):
 
 
 @numba.njit(cache=True, nogil=True)
-def run(state, sizes, at, end):
-    """Carry out the instructions from `at` to `end`."""
-    while at < end:
-        kind = sizes[at]
-        if kind == ELEMENTS:
-            count, span, lines = sizes[at + 1], sizes[at + 2], sizes[at + 3]
-            first = 0
-            while first < count:
-                for line in range(lines):
-                    carry_out(state, sizes, at + 4 + 11 * line, first, min(span, count - first))
-                first += span
-            at += 4 + 11 * lines
-        elif kind == PRODUCT:
-            rows, cols, inner, out = sizes[at + 2], sizes[at + 3], sizes[at + 4], sizes[at + 5]
-            left, right = sizes[at + 6], sizes[at + 10]
-            for _ in range(sizes[at + 1]):
-                multiply_strided(
-                    state, out, state, left, sizes[at + 8], sizes[at + 9], state, right, sizes[at + 12], sizes[at + 13],
-                    rows, cols, inner, sizes[SPARE],
-                )  # fmt: skip
-                out += rows * cols
-                left += sizes[at + 7]
-                right += sizes[at + 11]
-            at += 14
-        else:
-            total(state, sizes[at + 1], sizes[at + 2], sizes[at + 3], sizes[at + 4], sizes[at + 5])
-            at += 6
-
-
-@numba.njit(cache=True, nogil=True, inline="never")
-def total(state, outer, count, inner, out, array):
-    """Sums over the middle axis, in ascending order."""
-    for o in range(outer):
-        for i in range(inner):
-            at = array + o * count * inner + i
-            result = load(state, at * LANES)
-            for k in range(1, count):
-                result = result + load(state, (at + k * inner) * LANES)
-            store(state, (out + o * inner + i) * LANES, result)
-
-
-@numba.njit(cache=True, nogil=True, inline="never")
-def carry_out(state, sizes, line, first, count):
-    """One function of `count` elements from the first on."""
-    code = sizes[line]
-    out = sizes[line + 1] + (first if sizes[line + 2] == MOVING else 0)
-    if code == GATHER:
-        table = sizes[TABLES_BEGIN] + sizes[line + 3] + first
-        for i in range(count):
-            store(state, (out + i) * LANES, load(state, sizes[table + i] * LANES))
-        return
-    how_a, how_b = sizes[line + 4], sizes[line + 6]
-    a = sizes[line + 3] + (first if how_a == MOVING else 0)
-    b = sizes[line + 5] + (first if how_b == MOVING else 0)
-    step_a, step_b = int(how_a != SCALAR), int(how_b != SCALAR)
-    count = turns(count)
-    if code == ADD:
-        for i in range(count):
-            put(state, out, i, get(state, a, i, step_a) + get(state, b, i, step_b))
-    elif code == SUBTRACT:
-        for i in range(count):
-            put(state, out, i, get(state, a, i, step_a) - get(state, b, i, step_b))
-    elif code == MULTIPLY:
-        for i in range(count):
-            put(state, out, i, get(state, a, i, step_a) * get(state, b, i, step_b))
-    elif code == DIVIDE:
-        for i in range(count):
-            put(state, out, i, quotient(get(state, a, i, step_a), get(state, b, i, step_b)))
-    elif code == ROOT:
-        for i in range(count):
-            put(state, out, i, root(get(state, a, i, step_a)))
-    elif code == EXPONENTIAL:
-        for i in range(count):
-            put(state, out, i, exponential(state, get(state, a, i, step_a)))
-    elif code == LOGARITHM:
-        for i in range(count):
-            put(state, out, i, logarithm(state, get(state, a, i, step_a)))
-    elif code == TANGENT:
-        for i in range(count):
-            put(state, out, i, tangent(state, get(state, a, i, step_a)))
-    elif code == LOGISTIC:
-        for i in range(count):
-            put(state, out, i, logistic(state, get(state, a, i, step_a)))
-    else:
-        how_c, how_d = sizes[line + 8], sizes[line + 10]
-        c = sizes[line + 7] + (first if how_c == MOVING else 0)
-        d = sizes[line + 9] + (first if how_d == MOVING else 0)
-        step_c, step_d = int(how_c != SCALAR), int(how_d != SCALAR)
-        for i in range(count):
-            chosen = choose(
-                get(state, a, i, step_a), get(state, b, i, step_b), get(state, c, i, step_c), get(state, d, i, step_d)
-            )
-            put(state, out, i, chosen)
+def run(state, sizes, begin, end):
+    """Carry out instructions."""
+    instructions(state.ctypes, state.size, sizes.ctypes, sizes.size, sizes[begin], sizes[end])
 
 
 @numba.njit(cache=True, nogil=True)
 def losses(state, scratch, sizes, loss):
     begin(state, sizes)
-    run(state, sizes, sizes[LOSS_BEGIN], sizes[LOSS_END])
+    run(state, sizes, LOSS_BEGIN, LOSS_END)
     store(loss, 0, load(state, sizes[HALF] * LANES))
 
 
@@ -140,7 +49,7 @@ def slopes(factors, origin, state, scratch, sizes, out):
     begin(state, sizes)
     for i in range(sizes[WEIGHTS]):
         store(state, (sizes[OWN] + i) * LANES, load(factors, (origin + i) * LANES))
-    run(state, sizes, sizes[ALL_BEGIN], sizes[ALL_END])
+    run(state, sizes, ALL_BEGIN, ALL_END)
     for factor in range(sizes[FACTORS]):
         at = FIRST_FACTOR + OF_FACTOR * factor
         for i in range(sizes[at]):
@@ -152,7 +61,7 @@ def slopes(factors, origin, state, scratch, sizes, out):
 def advance(state, scratch, sizes, steps):
     begin(state, sizes)
     for _ in range(steps):
-        run(state, sizes, sizes[SLOPES_BEGIN], sizes[SLOPES_END])
+        run(state, sizes, SLOPES_BEGIN, SLOPES_END)
         square = fill(state, 0.0)
         if ADAPTIVE:
             new = True
@@ -184,7 +93,7 @@ def evaluate(queue, sizes, factors, out):
             row = min(first + lane, len(factors) - 1)
             for i in range(sizes[WEIGHTS]):
                 state[i * LANES + lane] = factors[row, i]
-        run(state, sizes, sizes[ALL_BEGIN], sizes[ALL_END])
+        run(state, sizes, ALL_BEGIN, ALL_END)
         for lane in range(min(LANES, len(factors) - first)):
             for i in range(out.shape[1]):
                 out[first + lane, i] = state[(sizes[HALF] + i) * LANES + lane]

@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def multiply_strided(out, o, a, ao, ar, ac, b, bo, br, bc, rows, cols, inner, spare):
     """out[i, j] = sum over k of a[i, k] * b[k, j]; a matrix that is neither row-major nor its transpose is copied to `spare`."""
     result = out[o : o + rows * cols].reshape(rows, cols)

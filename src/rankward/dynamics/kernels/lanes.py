@@ -81,7 +81,8 @@ def quotient(typingctx: Any, value: Any, by: Any) -> Any:
     return value(value, value), codegen
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+    """Where an array's element `offset` lies, as a pointer to something of another type."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), ir.PointerType(pointee))
 
@@ -93,7 +94,7 @@ def _make_load(width: int) -> Any:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = context.get_value_type(result)
-            value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind))
+            value = builder.load(address(context, builder, sig.args[0], args[0], args[1], kind))
             value.align = array.dtype.bitwidth // 8  # scratch arrays promise no more
             return value
 
@@ -102,13 +103,28 @@ def _make_load(width: int) -> Any:
     return load
 
 
+def store_in(
+    context: Any, builder: Any, array_type: Any, array: Any, offset: Any, value: Any, count: Any = None
+) -> None:
+    """Write a number or a vector; of a vector only the first `count` numbers where it has more."""
+    kind, align = value.type, array_type.dtype.bitwidth // 8
+    pointer = address(context, builder, array_type, array, offset, kind)
+    if count is None:
+        builder.store(value, pointer).align = align
+        return
+    whole = ir.VectorType(count.type, kind.count)
+    mask = builder.icmp_signed("<", ir.Constant(whole, list(range(kind.count))), everywhere(builder, whole, count))
+    function = ir.FunctionType(ir.VoidType(), [kind, pointer.type, ir.IntType(32), mask.type])
+    name = f"llvm.masked.store.v{kind.count}{kind.element.intrinsic_name}.p0"
+    masked = cgutils.get_or_insert_function(builder.module, function, name)
+    builder.call(masked, [value, pointer, ir.Constant(ir.IntType(32), align), mask])
+
+
 def _make_store(width: int) -> Any:
     @intrinsic
     def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pointer = _address(context, builder, sig.args[0], args[0], args[1], args[2].type)
-            written = builder.store(args[2], pointer)
-            written.align = array.dtype.bitwidth // 8
+            store_in(context, builder, sig.args[0], *args)
             return context.get_dummy_value()
 
         return types.void(array, types.intp, value), codegen
@@ -131,7 +147,7 @@ load1, load8, load16 = (_make_load(width) for width in (1, 8, 16))
 store1, store8, store16 = (_make_store(width) for width in (1, 8, 16))
 
 
-def _everywhere(builder: Any, kind: Any, scalar: Any) -> Any:
+def everywhere(builder: Any, kind: Any, scalar: Any) -> Any:
     """A vector of that kind with the number in every lane."""
     empty, index = ir.Constant(kind, ir.Undefined), ir.IntType(32)
     first = builder.insert_element(empty, scalar, ir.Constant(index, 0))
@@ -145,9 +161,9 @@ def _make_spread(width: int) -> Any:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = context.get_value_type(result)
-            value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind.element))
+            value = builder.load(address(context, builder, sig.args[0], args[0], args[1], kind.element))
             value.align = array.dtype.bitwidth // 8
-            return _everywhere(builder, kind, value)
+            return everywhere(builder, kind, value)
 
         return result(array, types.intp), codegen
 
@@ -166,7 +182,7 @@ def _make_fill(width: int) -> Any:
             scalar = context.cast(builder, args[1], sig.args[1], like.dtype)
             if width == 1:
                 return scalar
-            return _everywhere(builder, context.get_value_type(result), scalar)
+            return everywhere(builder, context.get_value_type(result), scalar)
 
         return result(like, value), codegen
 

@@ -18,20 +18,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 import platformdirs
 
-from rankward.compiled import forgive
+from rankward.compiled import compiled_at, forgive
 from rankward.dynamics.graph import TRANSCENDENTAL, Graph
-from rankward.dynamics.kernels import blocked, functions, tiles, unrolled
+from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
 from rankward.terminal import say
 
 HERE = Path(__file__).parent
 UNROLLED_LIMIT = 1200  # operations; about two seconds of compile time
-ORDERED_LIMIT = 64  # largest dimension for which ordered sums lead BLAS
+ORDERED_LIMIT = 256  # side of square matrices up to which ordered sums lead BLAS
 WIDTH = {"float64": 8, "float32": 16}  # runs in one 512-bit register
 
 Kernel = Callable[..., None]
@@ -45,7 +45,7 @@ def form(graph: Graph) -> str:
     """
     if graph.operations <= UNROLLED_LIMIT:
         return "unrolled"
-    return "blocked" if graph.widest <= ORDERED_LIMIT else "blas"
+    return "blocked" if graph.side <= ORDERED_LIMIT else "blas"
 
 
 def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
@@ -77,15 +77,36 @@ def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
         kind: `lanes` for a register of runs at once, `single` for the same bits of one, `blas` for one by BLAS.
     """
     width = WIDTH[dtype]
+    text = _lanes(width if kind == "lanes" else 1) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header()
+    text += f'\ninstructions = numba.types.ExternalFunction("{_instructions(kind, dtype)}", {_signature(dtype)})\n'
+    text += text_of("_blocked_source.py") + _driver(dynamics)
+    return imported(f"blocked_{kind}{suffix_of(dynamics)}_{dtype}", text)
+
+
+@functools.cache
+def _instructions(kind: str, dtype: str) -> str:
+    """The name by which kernels find the compiled loop over instructions: one for all dynamics, and compiled apart.
+
+    A callee that numba sees is optimized again in each of its callers.
+    """
+    width, large = WIDTH[dtype], registers.has_large_registers()
     if kind == "lanes":
-        text = _lanes(width) + shared_text(dynamics == "adaptive") + functions.source(dtype)
-        text += text_of("_multiply_lanes_source.py")
+        text = _lanes(width) + functions.source(dtype) + registers.source(False, width, large)
     else:
         text = _lanes(1) + _wide(width) + f"from rankward.dynamics.kernels.lanes import fill{width} as fill_wide\n"
-        text += shared_text(dynamics == "adaptive") + functions.source(dtype, "fill_wide")
-        text += text_of(f"_multiply_{kind}_source.py") + text_of("_single_source.py")
-    text += "\n\n" + blocked.header() + text_of("_blocked_source.py") + _driver(dynamics)
-    return imported(f"blocked_{kind}{suffix_of(dynamics)}_{dtype}", text)
+        text += functions.source(dtype, "fill_wide")
+        text += registers.source(True, width, large) if kind == "single" else ""
+        text += text_of("_single_source.py")
+    text += text_of(f"_multiply_{kind}_source.py") + "\n\n" + blocked.header() + text_of("_instructions_source.py")
+    name = f"instructions_{kind}{'' if large else '_small'}_{dtype}"
+    address = compiled_at(imported(name, text).instructions, eval(_signature(dtype), {"numba": numba}))
+    llvmlite.binding.add_symbol(f"rankward_{name}", address)
+    return f"rankward_{name}"
+
+
+def _signature(dtype: str) -> str:
+    numbers, places = f"numba.types.CPointer(numba.types.{dtype})", "numba.types.CPointer(numba.int64)"
+    return f"numba.void({numbers}, numba.int64, {places}, numba.int64, numba.int64, numba.int64)"
 
 
 def suffix_of(dynamics: str) -> str:
