@@ -25,15 +25,18 @@ class Ended:
     seconds: float
 
 
-def command_line(*arguments: str, cwd: Path) -> Ended:
-    """`rankward` with these arguments in a folder: everything is checked, and a run that can start trains nothing."""
+def command_line(*arguments: str, cwd: Path, trains: bool = False) -> Ended:
+    """`rankward` with these arguments in a folder: everything is checked, and a single run that can start trains where
+    that is asked for.
+    """
     GlobalHydra.instance().clear()
     cli._failures.clear()
     before = set(cwd.rglob("*"))
     out, err = io.StringIO(), io.StringIO()
     code, start = 0, time.perf_counter()
+    run = contextlib.nullcontext() if trains else mock.patch("rankward.training.main.run", lambda *_: 0.0)
     with (
-        mock.patch("rankward.training.main.run", lambda cfg, config, folder: 0.0),
+        run,
         mock.patch.object(sys, "argv", ["rankward", *arguments]),
         mock.patch.object(sys, "path", list(sys.path)),
         mock.patch.dict(os.environ),

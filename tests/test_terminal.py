@@ -69,7 +69,7 @@ def test_failures_folders_and_overrides_are_shown_as_text(tmp_path, capsys):
     assert told.count("why \\x1b[31mred\\x1b[0m\\x07") == 2 and "[/x]" in told
     assert not {character for character in told if unicodedata.category(character) == "Cc"} - {"\n"}
     runs = results.gather(sweep)
-    table = closing_table(runs.with_columns(overrides=pl.Series(["a=1", "b=\x1b[2J\n"])))
+    table = closing_table([runs.with_columns(overrides=pl.Series(["a=1", "b=\x1b[2J\n"]))])
     assert "b=\\x1b[2J\\n" in table and table.count("\n") == 2
 
 

@@ -31,7 +31,7 @@ def _propositions(asked: argparse.Namespace) -> int:
         from rankward.results import write_whole
 
         text = json.dumps([asdict(finding) for finding in findings], indent=2) + "\n"
-        write_whole(asked.out, lambda path: path.write_text(text))
+        write_whole(asked.out, lambda path: path.write_text(text, encoding="utf-8"))
     return 0 if all(finding.holds for finding in findings) else 1
 
 

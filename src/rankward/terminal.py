@@ -79,7 +79,7 @@ def steady() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             os.set_inheritable(number, True)
-    sys.stdin = sys.stdin or open(0)  # noqa: SIM115 - for as long as the process lives
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     sys.stdout = _steadied(sys.stdout, sys.__stdout__, 1)
     sys.stderr = _steadied(sys.stderr, sys.__stderr__, 2)
 

@@ -39,7 +39,7 @@ def test_it_draws_both_pictures_the_same_way_twice(sweep):
 
 def test_its_curves_are_the_traces(sweep):
     folder = results.run_folders(sweep)[1]
-    curve, trace = _runs.curve(folder), results.read_trace(folder)
+    curve, trace = _runs.curve_of(folder.name, _runs.read(folder)), results.read_trace(folder)
     np.testing.assert_array_equal(curve.entry[-1], abs(trace["entry/0_0"][-1]))
     assert curve.depth == 2 and curve.values == (1.0, 1.0, 0.0)
 
@@ -47,7 +47,7 @@ def test_its_curves_are_the_traces(sweep):
 def test_no_run_of_the_forcing_sign_is_below_the_bound(sweep):
     seen = 0
     for folder in results.run_folders(sweep):
-        curve = _runs.curve(folder)
+        curve = _runs.curve_of(folder.name, _runs.read(folder))
         bound = robustness_bound(curve.loss[curve.forced])
         applies = np.isfinite(bound)
         seen += applies.sum()
@@ -73,7 +73,7 @@ def made(folder, product, b=(1.0, 1.0, 0.0), turned=False, **config):
         "seed": 0,
     } | config
     OmegaConf.save(OmegaConf.create(whole), folder / ".hydra" / "config.yaml")
-    return _runs.curve(folder)
+    return _runs.curve_of(folder.name, _runs.read(folder))
 
 
 @pytest.mark.parametrize("turned", [False, True])

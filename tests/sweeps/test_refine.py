@@ -14,7 +14,8 @@ from rankward.sweeps.grid import GridSearch
 from rankward.sweeps.refine import Cell, Refinement, Round
 
 GRID = GridSearch({}, [], None)
-GRID.launching = SimpleNamespace(own_program=False)  # its jobs have no configs
+# Its jobs have no configs.
+GRID.launching = SimpleNamespace(own_program=False, run_folder=lambda sweep, number: sweep / str(number))
 
 
 def refinement(**more):

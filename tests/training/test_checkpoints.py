@@ -27,7 +27,7 @@ from rankward.sweeps.crew import Here
 from rankward.sweeps.jobs import Job, find_checkpoints, train_batch
 from rankward.training import checkpoints
 from rankward.training.checkpoints import HASHES, WholeCheckpoints, newest
-from rankward.training.loggers import LogTarget
+from rankward.training.loggers import LogTarget, log_kept
 from rankward.training.module import EnsembleModule
 
 
@@ -184,20 +184,26 @@ def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, mo
     assert tried == ["0"]
 
 
-def test_a_run_that_trains_alone_is_complete_when_its_loggers_have_closed(tmp_path, monkeypatch):
+def test_a_run_that_trains_alone_is_complete_whatever_its_loggers_do_and_logged_from_its_files(tmp_path, monkeypatch):
     def full(self, status):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "0" / "csv" / "metrics.csv"))
 
     with monkeypatch.context() as patched:
         patched.setattr(CSVLogger, "finalize", full)
         (outcome,) = trained(tmp_path, QUICK, logger="csv")
-    assert str(outcome.error) == f"cannot write {tmp_path}/0/csv/metrics.csv: No space left on device"
-    assert not results.is_complete(tmp_path / "0")
-    (again,) = trained(tmp_path, QUICK, logger="csv")
-    assert again.error is None and results.is_complete(tmp_path / "0")
-    assert len((tmp_path / "0" / "csv" / "metrics.csv").read_text().splitlines()) == 1 + len(
-        results.read_trace(tmp_path / "0")
-    )
+    assert str(outcome.error) == f"logger.csv: cannot write {tmp_path}/0/csv/metrics.csv: No space left on device"
+    assert results.is_complete(tmp_path / "0") and not (tmp_path / "0" / results.CHECKPOINT).exists()
+    (tmp_path / "0" / results.FAILURE).touch()
+    run, plain = composed("logger=csv", *QUICK)
+    target = LogTarget(tmp_path / "0", tmp_path, "sweep", "run 0", plain)
+    log_kept(run, target)
+    trained(tmp_path / "other", QUICK, logger="csv")
+    logged = [(folder / "0" / "csv" / "metrics.csv").read_text() for folder in (tmp_path, tmp_path / "other")]
+    assert logged[0] == logged[1] and len(logged[0].splitlines()) == 1 + len(results.read_trace(tmp_path / "0"))
+    assert not [name for name in (results.UNLOGGED, results.FAILURE) if (tmp_path / "0" / name).exists()]
+    (tmp_path / "0" / "csv" / "metrics.csv").unlink()
+    log_kept(run, target)  # once is enough
+    assert not (tmp_path / "0" / "csv" / "metrics.csv").exists()
 
 
 @pytest.mark.parametrize("ignored", [False, True])

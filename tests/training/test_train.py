@@ -335,14 +335,15 @@ def test_a_wandb_run_that_cannot_be_written_is_an_error_of_that_run(tmp_path, mo
     monkeypatch.setattr(wandb, "init", astray)
     outcomes = trained(tmp_path / "sweep", [*QUICK, "seed=0"], [*QUICK, "seed=1"], logger="wandb")
     assert "W&B has not written its run" in str(outcomes[0].error) and outcomes[1].error is None
-    assert [results.is_complete(tmp_path / "sweep" / run) for run in "01"] == [False, True]
+    assert all(results.is_complete(tmp_path / "sweep" / run) for run in "01")  # no result is lost with its log
+    assert [(tmp_path / "sweep" / run / results.UNLOGGED).is_file() for run in "01"] == [True, False]
     monkeypatch.undo()
     (tmp_path / "alone").mkdir()
     with monkeypatch.context() as patched:
         patched.chdir(tmp_path)
         patched.setattr(wandb, "init", astray)
         (outcome,) = trained(tmp_path / "alone", QUICK, logger="wandb")
-    assert "W&B has not written its run" in str(outcome.error) and not results.is_complete(tmp_path / "alone" / "0")
+    assert "W&B has not written its run" in str(outcome.error) and results.is_complete(tmp_path / "alone" / "0")
 
 
 def test_csv_and_tensorboard(tmp_path):

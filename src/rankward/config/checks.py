@@ -83,7 +83,7 @@ def machine_memory() -> float:
     """
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
     try:
-        limit = float(Path("/sys/fs/cgroup/memory.max").read_text())
+        limit = float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no control group of the second version, or "max"
         limit = math.inf
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 from rankward.config.checks import fits_memory
 from rankward.config.errors import ConfigError
@@ -129,6 +131,22 @@ def of_launcher(override: str) -> str:
         lines = [line.strip() for line in value[1:-1].split(",")]
         return f"{key}=[{','.join(in_quotes(line) for line in lines if line)}]" if key.endswith(".setup") else override
     return f"{key}={in_quotes(value)}" if re.search(r"[^\w.:/@%+*?-]", value) else override
+
+
+def as_value(value: Any) -> str:
+    """A plain value as Hydra's grammar has it.
+
+    Example:
+        >>> print(as_value(7), as_value(None), as_value("a b"), as_value([1e-3, True]), as_value({"p": 2}))
+        7 null 'a b' [0.001,true] {p:2}
+    """
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_value, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return in_quotes(value) if isinstance(value, str) else repr(value)
 
 
 def zipped(arguments: list[str]) -> list[str]:

@@ -76,24 +76,14 @@ def curves(
     shown: list[Curve] = []
     left_out: list[str] = []
     for folder in results.run_folders(sweep):
-        if only is not None and folder.name not in only:
+        name = results.run_name(sweep, folder)
+        if only is not None and name not in only:
             continue
         try:
-            shown.append(arranged(curve(folder)))
+            shown.append(arranged(curve_of(name, read(folder))))
         except (LeftOut, results.ResultsError) as reason:
-            left_out.append(f"{folder.name}: {reason}")
+            left_out.append(f"{name}: {reason}")
     return told_apart(shown), left_out
-
-
-def curve(folder: Path) -> Curve:
-    """One run's curve.
-
-    Raises:
-        LeftOut: a run that has not finished, has diverged, or does not leave just one entry of a matrix unobserved; of
-            matrices larger than 2x2, the first.
-        ResultsError: a file that cannot be read.
-    """
-    return curve_of(folder.name, read(folder))
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,7 @@ def curve_of(name: str, files: Files) -> Curve:
     """The curve of a run of that name.
 
     Raises:
-        LeftOut: as `curve`, for what the run is.
+        LeftOut: a run that does not leave just one entry of a matrix unobserved; of one larger than 2x2, the first.
     """
     arrays, trace, config = files.arrays, files.trace, files.config
     mask, b = arrays.get("observations.mask"), arrays["observations.values"]

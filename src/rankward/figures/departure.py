@@ -38,7 +38,7 @@ def curves(sweep: Path) -> pl.DataFrame:
     for folder in results.run_folders(sweep):
         try:
             files = read(folder)
-            shown = curve_of(folder.name, files)
+            shown = curve_of(results.run_name(sweep, folder), files)
         except (LeftOut, results.ResultsError):
             continue
         trace, config = files.trace, files.config

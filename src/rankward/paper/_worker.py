@@ -16,7 +16,7 @@ import time
 
 def work(log: str) -> None:
     """Run what standard input asks for; after an interruption nothing more."""
-    told = os.fdopen(os.dup(1), "w", buffering=1)
+    told = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     commands = json.load(sys.stdin)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)

@@ -83,7 +83,7 @@ class Evidence:
         """
         path = self.out / name
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise results.failure("read", path, error) from error
 

@@ -81,7 +81,7 @@ def _begun(out: Path, quick: bool) -> dict[str, Any]:
             raise ConfigError("paper --out", str(out), "a new folder, or one of a paper: this holds something else")
         return {}
     try:
-        stored = json.loads(file.read_text())
+        stored = json.loads(file.read_text(encoding="utf-8"))
         begun, was_quick = dict(stored["steps"]), bool(stored["quick"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise results.failure("read", file, error) from error
@@ -93,7 +93,7 @@ def _begun(out: Path, quick: bool) -> dict[str, Any]:
 
 def _write(out: Path, quick: bool, done: dict[str, Any]) -> None:
     text = json.dumps({"quick": quick, "version": __version__, "steps": done}, indent=2) + "\n"
-    results.write_whole(out / DONE, lambda path: path.write_text(text))
+    results.write_whole(out / DONE, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _is_done(done: dict[str, Any], step: Step) -> bool:
@@ -108,7 +108,12 @@ def _work(todo: list[Step], out: Path, show: Any) -> Iterator[dict[str, Any]]:
         (out / SWEEPS).mkdir(exist_ok=True)
         command = [sys.executable, "-P", "-m", "rankward.paper._worker", str(out / LOG)]
         # In a session of its own: Ctrl-C reaches it once, from here.
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True, "text": True}
+        pipes: Any = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "start_new_session": True,
+            "encoding": "utf-8",
+        }
         with subprocess.Popen(command, **pipes) as worker:
             assert worker.stdin is not None and worker.stdout is not None
             try:

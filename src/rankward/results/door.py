@@ -54,7 +54,7 @@ class Sweep:
         missing = set(self.runs.filter(pl.col("status") == sweep.MISSING)["run"])
         found = []
         for folder in files.run_folders(self.folder):
-            if folder.name in missing:
+            if files.run_name(self.folder, folder) in missing:
                 try:
                     files.read_config(folder)
                 except files.MixedError as error:
@@ -81,13 +81,15 @@ class Sweep:
         missing = set(self.runs.filter(pl.col("status") == sweep.MISSING)["run"]) if folders else set()
         for folder in folders:
             path = folder / files.TRACE
-            if folder.name not in missing and path.is_file():
+            if files.run_name(self.folder, folder) not in missing and path.is_file():
                 with files.reading(path), path.open("rb") as file:  # a path would be read as a pattern
                     kinds.setdefault(tuple(pl.read_parquet_schema(file)), []).append(path)
         if not kinds:
             raise NoResults(f"cannot read {self.folder}: no traces there")
         scans = [pl.scan_parquet(paths, glob=False, include_file_paths="run") for paths in kinds.values()]
-        name = pl.col("run").str.replace_all("\\\\", "/", literal=True).str.split("/").list.get(-2)
+        start = "" if folders == [self.folder] else f"{self.folder.as_posix()}/"
+        name = pl.col("run").str.replace_all("\\\\", "/", literal=True).str.strip_suffix(f"/{files.TRACE}")
+        name = name.str.strip_prefix(start) if start else name.str.split("/").list.get(-1)
         return pl.concat(scans, how="diagonal").with_columns(run=name)
 
     def at(self, loss: float, *columns: str) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.config import config_hash
-from rankward.results.whole import ResultsError, failure, read_text, write_together
+from rankward.results.checkpoints import checkpoints
+from rankward.results.whole import ResultsError, failure, read_text, write_together, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
+SWEEP = "multirun.yaml"  # of Hydra's: it makes a folder a sweep's
 TASKS = "tasks.json"
 FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
+UNLOGGED = ".unlogged"  # of a run whose results stand, but whose loggers have not closed
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
 COMPLETE = (*ENDED, "diverged")
 KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # of what a summary holds
@@ -74,7 +78,7 @@ def write_run(
         {
             folder / TRACE: lambda path: write_table(frame, path),
             folder / FACTORS: lambda path: save_file(arrays, path),
-            folder / SUMMARY: lambda path: path.write_text(text),
+            folder / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
         }
     )
 
@@ -249,6 +253,35 @@ def read_yaml(path: Path) -> Any:
         raise failure("read", path, error) from error
 
 
+def dumped(value: Any) -> str:
+    """YAML as OmegaConf, and so Hydra, writes it."""
+    import yaml
+
+    return str(yaml.dump(value, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
+
+
+@functools.cache
+def _dumper() -> Any:
+    """OmegaConf's, on libyaml where it is there."""
+    import yaml
+    from omegaconf._utils import get_omega_conf_dumper
+
+    class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
+        pass
+
+    Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
+    return Dumper
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Keep a run's config.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write_whole(folder / CONFIG, lambda path: path.write_text(dumped(config), encoding="utf-8"))
+
+
 def _refuse_bombs(events: Iterable[Any]) -> None:
     """Refuse YAML that would fill the memory (aliases of aliases) or the stack."""
     depth = 0
@@ -316,18 +349,66 @@ def complete_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def run_folders(sweep: Path) -> list[Path]:
-    """A sweep's run folders, complete or not, in the order of the jobs: numbers in their names count as numbers.
+    """A sweep's run folders at any depth, complete or not, in the order of the jobs: numbers in names count as numbers.
 
-    A single run's folder is a sweep of one.
+    A single run's folder is a sweep of one. Folders that are another sweep's, `wandb`, and those whose names begin with
+    a dot, hold none.
+
+    Raises:
+        ResultsError: a folder that cannot be listed.
     """
     if (sweep / CONFIG).is_file():
         return [sweep]
-    found = [path.parent.parent for path in sweep.glob(f"*/{CONFIG}")]
-    return sorted(found, key=lambda path: [(not t.isdigit(), int(t) if t.isdigit() else 0, t) for t in _parts(path)])
+    return [sweep / name for name in sorted(_names(str(sweep), ""), key=_order)]
 
 
-def _parts(path: Path) -> list[str]:
-    return [text for text in re.split(r"([0-9]+)", path.name) if text]
+def _names(folder: str, prefix: str) -> Iterator[str]:
+    """Names of the runs below a folder. Texts and not paths: there may be very many."""
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise failure("read", Path(folder), error) from error
+    for entry in entries:
+        if not holds_runs(entry.name):
+            continue
+        if os.path.isfile(f"{entry.path}/{CONFIG}"):  # noqa: PTH113
+            yield prefix + entry.name
+        elif entry.is_dir(follow_symlinks=False) and not os.path.isfile(f"{entry.path}/{SWEEP}"):  # noqa: PTH113
+            yield from _names(entry.path, f"{prefix}{entry.name}/")
+
+
+def run_checkpoints(sweep: Path) -> list[Path]:
+    """Checkpoints in the folders of a sweep's runs, sorted; see `checkpoints`."""
+    return sorted(path for folder in run_folders(sweep) for path in checkpoints(folder))
+
+
+def holds_runs(name: str) -> bool:
+    """Whether a sweep's runs are looked for in a folder of that name.
+
+    Example:
+        >>> holds_runs("seed0"), holds_runs("wandb"), holds_runs(".submitit")
+        (True, False, False)
+    """
+    return name != WANDB and not name.startswith(".")
+
+
+def run_name(sweep: Path, folder: Path) -> str:
+    """What a sweep calls the run in a folder: its path from the sweep's, or the name of a single run's folder.
+
+    Example:
+        >>> run_name(Path("s"), Path("s/depth2/seed0")), run_name(Path("s"), Path("s"))
+        ('depth2/seed0', 's')
+    """
+    if folder.parent == sweep or folder == sweep:
+        return folder.name
+    return Path(os.path.relpath(folder, sweep)).as_posix()
+
+
+def _order(name: str) -> list[tuple[bool, int, str]]:
+    parts = [text for text in re.split(r"([0-9]+)", name) if text]
+    return [(not text.isdigit(), int(text) if text.isdigit() else 0, text) for text in parts]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -37,7 +37,8 @@ def note_jobs(sweep: Path, jobs: int, keys: Sequence[str]) -> None:
     Raises:
         ResultsError: it cannot be written.
     """
-    write_whole(sweep / JOBS, lambda path: path.write_text(f"{jobs}\n{' '.join(keys)}\n"))
+    text = f"{jobs}\n{' '.join(keys)}\n"
+    write_whole(sweep / JOBS, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def jobs_without(sweep: Path, known: int) -> int:

@@ -188,7 +188,7 @@ def _record(way: str) -> bytes:
 def _read(path: Path) -> list[str]:
     """Host, process, its start, the machine, and what keeps others out; unknown ones where nothing is told."""
     with contextlib.suppress(OSError, ValueError):
-        if len(record := path.read_text().split()) == 5:
+        if len(record := path.read_text(encoding="utf-8").split()) == 5:
             return record
     return [UNKNOWN] * 5
 
@@ -214,7 +214,7 @@ def _lives(path: Path, now: float) -> bool:
 def _started(process: int) -> str:
     """When a process of this machine started, so that another one with its number is not taken for it."""
     try:
-        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        state, *fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return UNKNOWN
     return "ended" if state in "ZX" else fields[18]  # a zombie has no more to do
@@ -224,7 +224,7 @@ def _started(process: int) -> str:
 def _machine() -> str:
     """What tells apart the places in which a process has a number: a machine since its start, or a container."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return socket.gethostname()

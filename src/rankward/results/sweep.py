@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +26,10 @@ def gather(sweep: Path, known: Known | None = None) -> pl.DataFrame:
     """One row a run, in job order: `job`, `run` (the folder), `overrides`, resolved group keys, and the summary.
 
     Group keys are named as on the command line (`depth.layers`, `lr.eta`, `init.name`, `seed`), metrics as in the
-    trace. `job` is null where the folder's name is not a number. `engine` is the one that ran. A run that is torn or
-    has not begun has status `missing`, and nulls for what it did not leave. So has a run whose summary is of another
-    config than the one beside it; a line on standard error says so.
+    trace. `run` is the folder's path from the sweep's, `job` is null where that is not a number. `engine` is the one
+    that ran. A run that is torn or has not begun has status `missing`, and nulls for what it did not leave. So has a
+    run whose summary is of another config than the one beside it. Lines on standard error say so, and what cannot be
+    read.
 
     Args:
         sweep: its folder.
@@ -41,30 +41,37 @@ def gather(sweep: Path, known: Known | None = None) -> pl.DataFrame:
     known = known or {}
     if table.is_table(sweep):
         return table.runs(sweep)
-    rows = [_row(folder, known.get(folder.name)) for folder in files.run_folders(sweep)]
+    folders = {files.run_name(sweep, folder): folder for folder in files.run_folders(sweep)}
+    rows = [_row(name, folder, known.get(name)) for name, folder in folders.items()]
     if not rows:
         raise ResultsError(f"cannot read {sweep}: no runs there")
     return frame_of(rows)
 
 
-def _row(folder: Path, known: tuple[Sequence[str], Mapping[str, Any]] | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"job": int(folder.name) if folder.name.isdigit() else None, "run": folder.name}
+def _row(name: str, folder: Path, known: tuple[Sequence[str], Mapping[str, Any]] | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"job": int(name) if name.isdigit() else None, "run": name}
     if known is not None:
         overrides, resolved = known
         return row | {"overrides": " ".join(overrides)} | row_of(files.flat(resolved), _summary(folder))
-    with contextlib.suppress(ResultsError):  # torn while Hydra wrote it; the run is missing as well
+    try:
         row["overrides"] = " ".join(files.read_overrides(folder))
-    return row | row_of(*_config_and_summary(folder))
+    except ResultsError as error:  # torn while Hydra wrote it; the run is missing as well
+        say(f"rankward: {error}: its overrides are left out", error=True)
+    return row | row_of(*_config_and_summary(folder, said=True))
 
 
-def _config_and_summary(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A run's flat config, empty where it cannot be read, and its summary; neither where they are of two runs."""
+def _config_and_summary(folder: Path, said: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run's flat config, empty where it cannot be read, which may be `said`, and its summary; neither where they are
+    of two runs.
+    """
     try:
         config = files.flat(files.read_config(folder))
     except files.MixedError as error:
         say(f"rankward: {error}: this run is left out", error=True)
         return {}, {"status": MISSING}
-    except ResultsError:
+    except ResultsError as error:
+        if said:
+            say(f"rankward: {error}: its settings are left out", error=True)
         config = {}
     return config, _summary(folder)
 
@@ -97,7 +104,7 @@ def read_runs(sweep: Path) -> pl.DataFrame | None:
     rows = dict(zip(names, runs.select(key for key in IDENTITY if key in runs.columns).to_dicts(), strict=True))
 
     def is_as(folder: Path, summary: Mapping[str, Any]) -> bool:
-        row = rows.get(folder.name)
+        row = rows.get(files.run_name(sweep, folder))
         return row is not None and all(row.get(key) == summary.get(key) for key in IDENTITY)
 
     for folder in files.run_folders(sweep):

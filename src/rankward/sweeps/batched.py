@@ -12,14 +12,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from rankward import results
 from rankward.config import ConfigError, RunConfig, run_config
 from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Slim
 from rankward.sweeps.crew import Crew
-from rankward.sweeps.folders import drop_checkpoints, refuse_other
+from rankward.sweeps.folders import drop_checkpoints, is_numbered, refuse_other, refuse_shared, run_names
 from rankward.sweeps.jobs import TOLD, Job, find_checkpoints, grouped
 from rankward.terminal import say
 
@@ -49,6 +49,10 @@ class Batches:
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        if self.own_program and not self.composed:  # another sweeper's jobs: ours has looked already
+            refuse_shared(
+                run_names(self.context.config_loader, self.config, job_overrides, initial_job_idx), job_overrides
+            )
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         returns: list[JobReturn] = []
         jobs: list[Job] = []
@@ -70,16 +74,14 @@ class Batches:
 
     def _is_plain(self) -> bool:
         """Whether a job's folder, and what Hydra leaves there, are the defaults: then they are made without Hydra."""
-        hydra = self.config.hydra
-        subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        return self.own_program and subdir == "${hydra.job.num}" and hydra.output_subdir == ".hydra"
+        return self.own_program and is_numbered(self.config)
 
     def _begin_fast(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
         composed, run = self.composed.pop(tuple(overrides))
         if composed.template is None:
             return self._begin(number, index, overrides, jobs)
         folder = Path(self.config.hydra.sweep.dir) / str(index)
-        refuse_other(folder, composed.resolved)
+        refuse_other(folder, composed.resolved, "hydra.sweep.dir", folder.parent)
         if not (results.is_complete(folder) and results.read_overrides(folder) == overrides):
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
             for name, text in composed.files(index, folder).items():
@@ -98,8 +100,10 @@ class Batches:
         def task(cfg: DictConfig) -> Any:
             if not self.own_program:
                 return self.task_function(cfg)  # somebody else's program with this launcher
+            from rankward.training.main import keep_config
+
             folder = Path(HydraConfig.get().runtime.output_dir)
-            plain = OmegaConf.to_container(cfg, resolve=True)
+            plain = keep_config(cfg, folder)
             return self._join(number, index, run_config(cfg), folder, plain, overrides, jobs)
 
         made = run_job(
@@ -123,6 +127,7 @@ class Batches:
         jobs: list[Job],
     ) -> float | None:
         """The last loss of a complete run, kept; or None, and the job waits for its turn."""
+        from rankward.training.loggers import log_kept
         from rankward.training.main import begun, kept, sweep_target
 
         target = sweep_target(run, folder, plain, overrides, Path(self.config.hydra.sweep.dir), index, self.keys)
@@ -131,11 +136,13 @@ class Batches:
         if done is None:
             results.note(folder, begun(target))
             jobs.append(Job(number, run, target))
+        else:
+            log_kept(run, target)
         return done
 
     def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
         folder = Path(self.config.hydra.sweep.dir)
-        find_checkpoints(jobs, results.checkpoints(folder, "*/checkpoint*.ckpt"))
+        find_checkpoints(jobs, results.run_checkpoints(folder))
         self.crew.work(jobs, returns, folder)
         if self.crew.away or not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
             return

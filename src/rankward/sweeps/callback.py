@@ -25,12 +25,18 @@ class CheckFirst(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the run's folder is made."""
+        from omegaconf import read_write
+
         from rankward.config import ConfigError, run_config
+        from rankward.config.recording import as_written, closed, open_choices, open_values
+        from rankward.config.registry import without_hydra
 
         with told_here():
+            from rankward.sweeps.folders import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
             from rankward.training import wandb_environment
 
+            refuse_hidden(config)
             refuse_unknown(config)
             with answering(config):
                 set_environment(config)
@@ -45,12 +51,18 @@ class CheckFirst(Callback):
                 check(run)
                 atexit.register(self.on_run_end)  # an interrupted run has no other end
                 self.hold.enter_context(claim_folder(config))
+                task = as_written(config.hydra.overrides.task)
+                values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
+            with read_write(config):
+                config.hydra.overrides.task = closed(task, values)  # `resume` goes on with what is used now
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the sweeper is made: it checks the jobs."""
         with told_here():
+            from rankward.sweeps.folders import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_sweep
 
+            refuse_hidden(config)
             with answering(config):
                 set_environment(config)
             refuse_for_sweep(config)
@@ -91,9 +103,10 @@ def claim_folder(config: DictConfig) -> Any:
         Busy: another process is at work in that folder, or on the sweep that it belongs to.
         OSError: a folder cannot be made.
     """
-    from omegaconf import OmegaConf, open_dict, read_write
+    from omegaconf import open_dict, read_write
 
     from rankward import results
+    from rankward.config.recording import resolved
     from rankward.config.registry import without_hydra
     from rankward.sweeps.folders import fresh, is_named, refuse_other, usable
 
@@ -106,11 +119,9 @@ def claim_folder(config: DictConfig) -> Any:
             yield
         return
     refuse_run_of_busy_sweep(folder)
-    resolved = OmegaConf.to_container(without_hydra(config), resolve=True)
-    assert isinstance(resolved, dict)
     folder.mkdir(parents=True, exist_ok=True)
     with results.claimed(folder):
-        refuse_other(folder, {str(key): value for key, value in resolved.items()}, "hydra.run.dir")
+        refuse_other(folder, resolved(without_hydra(config)))
         yield
 
 
@@ -124,8 +135,8 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     from rankward.sweeps.crew import refuse_live
     from rankward.sweeps.folders import SWEEP
 
-    sweep = folder.absolute().parent
-    if (sweep / SWEEP).is_file():
+    sweep = next((each for each in folder.absolute().parents if (each / SWEEP).is_file()), None)
+    if sweep is not None:
         if results.is_held(sweep):
             raise results.Busy(f"{sweep} is in use: another process is at work on it")
         refuse_live(sweep)

@@ -54,20 +54,24 @@ class Chunk:
         with contextlib.suppress(OSError):  # a disk that is full is most likely what went wrong
             path.unlink(missing_ok=True)
             if wrong:
-                results.write_whole(path, lambda file: file.write_text(json.dumps(wrong, indent=1) + "\n"))
+                text = json.dumps(wrong, indent=1) + "\n"
+                results.write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
 
     def _train(self) -> dict[str, str]:
+        from rankward.training.loggers import LoggerError, log_kept
         from rankward.training.main import kept
 
         sys.path.append(str(self.path))
         wrong: dict[str, str] = {}
-        names = {job.number: job.target.folder.name for job in self.jobs}
+        names = {job.number: job.target.run for job in self.jobs}
         waiting: list[Job] = []
         for job in self.jobs:
             try:
                 if kept(job.target.folder, job.target.digest) is None:
                     waiting.append(job)
-            except ConfigError as error:  # the folder holds another config's results by now
+                else:
+                    log_kept(job.config, job.target)
+            except (ConfigError, LoggerError) as error:  # the folder holds another config's results by now
                 wrong[names[job.number]] = str(error)
         earlier = {results.last(job.checkpoint) for job in waiting if job.checkpoint is not None}
         own = {path for job in self.jobs for path in results.checkpoints(job.target.folder)}

@@ -107,7 +107,7 @@ class Cluster:
             except Exception as error:  # what sbatch said, whatever submitit has wrapped it in
                 _fail(waiting, returns, TaskError(f"sbatch: {_last_line(error)}"))
                 return
-            tasks.runs |= {task: [j.target.folder.name for j in c] for task, c in zip(ids, chunks, strict=True)}
+            tasks.runs |= {task: [j.target.run for j in c] for task, c in zip(ids, chunks, strict=True)}
             tasks.write()
             say(f"tasks:   {', '.join(ids)}: {len(waiting)} runs; logs in {sweep / SUBMITTED}")
         if not self.wait:
@@ -181,7 +181,7 @@ def _set(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without(jobs: Sequence[Job], runs: set[str]) -> list[Job]:
-    return [job for job in jobs if job.target.folder.name not in runs]
+    return [job for job in jobs if job.target.run not in runs]
 
 
 def _resolved(jobs: Sequence[Job]) -> list[Job]:
@@ -203,11 +203,11 @@ def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) ->
     last = {run: task for task, runs in tasks.runs.items() for run in runs}
     for job in jobs:
         folder = job.target.folder
-        if results.is_complete(folder):
+        if results.is_complete(folder) and not (folder / results.UNLOGGED).is_file():
             loss = results.read_summary(folder)["metrics"].get("loss", float("nan"))
             returns[job.number].return_value = float(loss)
             continue
-        _fail([job], returns, TaskError(told(tasks, last[folder.name], folder.name)))
+        _fail([job], returns, TaskError(told(tasks, last[job.target.run], job.target.run)))
 
 
 def told(tasks: Tasks, task: str, run: str) -> str:

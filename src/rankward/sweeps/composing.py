@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
 
+from rankward import results
+from rankward.config.recording import recorded, resolved
 from rankward.sweeps.settings import ASKS_HYDRA, answering, refuse_unknown
 
 Section = tuple[str, ...]  # keys from the root
@@ -36,11 +36,13 @@ class Template:
     Args:
         whole: as Hydra composed it, without the jobs' own overrides.
         own: the same without Hydra's part.
+        plain: the same as plain values.
         texts: YAML of the sections of `own` by their key, and of Hydra's part by two keys, or three where jobs differ.
     """
 
     whole: DictConfig
     own: DictConfig
+    plain: dict[str, Any]
     texts: dict[Section, str]
 
     def asks_hydra(self) -> bool:
@@ -65,15 +67,16 @@ class Composed:
 
     def slim(self) -> Slim:
         """What is left to keep of a checked job of many: plain values, a tenth of a config's size."""
-        return Slim(self.overrides, _plain(self.own), _plain(self.own, resolve=True), self.template, self.parsed)
+        values = resolved(self.own)
+        return Slim(self.overrides, recorded(self.own, values), values, self.template, self.parsed)
 
 
 @dataclass(slots=True)
 class Slim:
-    """A composed job as plain values: as written, and resolved."""
+    """A composed job as plain values: as its folder keeps them, and resolved."""
 
     overrides: list[str]
-    plain: dict[str, Any]
+    recorded: dict[str, Any]
     resolved: dict[str, Any]
     template: Template | None
     parsed: Sequence[Override]
@@ -81,9 +84,12 @@ class Slim:
     def files(self, number: int, folder: Path) -> dict[str, str]:
         """Texts of `config.yaml`, `hydra.yaml` and `overrides.yaml` for a job of that number in that folder."""
         assert self.template is not None
+        written = self.template.plain
         touched = {parsed.key_or_group.split(".")[0] for parsed in self.parsed}
+        as_there = {key for key, value in self.recorded.items() if key not in touched and written.get(key) == value}
         config = "".join(
-            _text((key,), value) if key in touched else self.template.texts[(key,)] for key, value in self.plain.items()
+            self.template.texts[(key,)] if key in as_there else _text((key,), value)
+            for key, value in self.recorded.items()
         )
         settings = self.template.whole.hydra.job.config.override_dirname
         dirname = get_overrides_dirname(
@@ -104,7 +110,7 @@ class Slim:
             for keys, text in self.template.texts.items()
             if keys[0] == "hydra"
         ]
-        return {"config.yaml": config, "hydra.yaml": "".join(lines), "overrides.yaml": _dumped(self.overrides)}
+        return {"config.yaml": config, "hydra.yaml": "".join(lines), "overrides.yaml": results.dumped(self.overrides)}
 
 
 class Composer:
@@ -175,7 +181,8 @@ class Composer:
         if tuple(choices) not in self.templates:
             whole = self.loader.load_sweep_config(self.master, choices)
             own = _without_hydra(whole)
-            texts: dict[Section, str] = {(key,): _text((key,), value) for key, value in _plain(own).items()}
+            plain = _plain(own)
+            texts: dict[Section, str] = {(key,): _text((key,), value) for key, value in plain.items()}
             texts[("hydra",)] = "hydra:\n"
             for key, value in _plain(whole.hydra).items():
                 if key not in DIFFERENT:
@@ -183,7 +190,7 @@ class Composer:
                     continue
                 texts["hydra", key] = f"  {key}:\n"
                 texts |= {("hydra", key, leaf): _text(("hydra", key, leaf), each) for leaf, each in value.items()}
-            self.templates[tuple(choices)] = Template(whole, own, texts)
+            self.templates[tuple(choices)] = Template(whole, own, plain, texts)
         return self.templates[tuple(choices)]
 
 
@@ -196,8 +203,8 @@ def _without_hydra(whole: DictConfig) -> DictConfig:
     return own
 
 
-def _plain(config: Any, resolve: bool = False) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
+def _plain(config: Any) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
@@ -207,16 +214,4 @@ def _text(keys: Section, value: Any) -> str:
     nested = value
     for key in reversed(keys):
         nested = {key: nested}
-    return _dumped(nested).split("\n", len(keys) - 1)[-1]
-
-
-class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """OmegaConf's, on libyaml where it is there."""
-
-
-_Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
-
-
-def _dumped(value: Any) -> str:
-    """YAML as OmegaConf writes it."""
-    return str(yaml.dump(value, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper))
+    return results.dumped(nested).split("\n", len(keys) - 1)[-1]

@@ -68,11 +68,14 @@ def finish(
     if wandb is not None:
         from rankward.sweeps.charts import charts
         from rankward.sweeps.resume import told_command
-        from rankward.training.loggers import log_sweep
+        from rankward.training.loggers import LoggerError, log_sweep
 
         own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone
         drawn = {} if in_parts else charts(loaded)
-        log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, drawn)
+        try:
+            log_sweep(wandb, sweep, told_command(sweep), {**own, **(more or {}), **tables}, pictures, drawn)
+        except LoggerError as error:
+            failed.append(str(error))
     folder = (wandb_environment.folder(sweep) if wandb is not None else sweep) / results.WANDB
     if folder.is_dir():
         say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")

@@ -14,6 +14,7 @@ A key given on the command line takes the place of that key in the grids.
 from __future__ import annotations
 
 import bisect
+import copy
 import itertools
 import math
 import re
@@ -22,15 +23,18 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override, QuotedString, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from rankward.config import ConfigError
 from rankward.config.checks import at_least, fits_memory
-from rankward.config.overrides import quoted, spaced
+from rankward.config.overrides import as_value, quoted, spaced
+from rankward.config.recording import OPEN, closed, open_choices, open_values
+from rankward.config.registry import without_hydra
 from rankward.sweeps.launching import Launching
+from rankward.sweeps.settings import answering
 from rankward.terminal import say
 
 NUMBER = re.compile(r"\$\\?\{hydra\\?:job\.(num|id)\\?\}")  # with the escapes that Hydra's parser puts in
@@ -119,7 +123,7 @@ class GridSearch:
         Raises:
             SweepError: jobs that cannot run, before anything is written; or jobs that failed, after all others.
         """
-        jobs = self.jobs(arguments)
+        jobs = self.jobs(self.closed(arguments))
         self.launching.check(jobs)
         if self.launching.dry_run:
             say(*self.launching.plan(jobs).split("\n"))
@@ -148,6 +152,34 @@ class GridSearch:
             fits_memory(", ".join(key for key, _ in longest[0]), told, JOB_BYTES * number)
             grids.append([[[quoted(f"{key}={value}") for key, value in choice] for choice in axis] for axis in every])
         return Jobs(grids)
+
+    def closed(self, arguments: Sequence[str]) -> Sequence[str]:
+        """The command line's overrides with values in the place of what they take from elsewhere (`${oc.env:X}`).
+
+        They are those of now in every job, and when the sweep is resumed.
+        """
+        if not self.launching.own_program:
+            return arguments
+        config = self.launching.config
+        own = without_hydra(config)
+        parsed = self.parser.parse_overrides(list(arguments))
+        swept = {each.get_key_element().lstrip("+~") for each in parsed if each.is_sweep_override()}
+        axes = [*swept, *self.params, *(key for keys, _ in self._zips() for key in keys)]
+        grids = [grid for grid in self.grids if isinstance(grid, Mapping)]
+        axes += [key.strip() for grid in grids for keys in grid for key in str(keys).split(",")]
+        chosen = {key.split(".")[0] for key in axes}  # jobs differ there
+        given = {each.get_key_element().lstrip("+~") for each in parsed}
+        with answering(config):
+            known = open_values(own)
+            task = [_closed_axis(each, own) for each in parsed]
+        values = {k: v for k, v in known.items() if k in given - swept or k.split(".")[0] not in chosen}
+        choices = open_choices(
+            [str(each.input_line) for each in parsed if not each.is_sweep_override()], config.hydra.runtime.choices
+        )
+        made = closed(task, values | choices)
+        with read_write(config):
+            config.hydra.overrides.task = made  # for `resume`
+        return made
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
         axes: dict[str, Axis] = {}
@@ -191,6 +223,24 @@ class GridSearch:
         if not isinstance(values, list) or any(not isinstance(v, list) or len(v) != len(keys) for v in values):
             raise ConfigError(f"{name}", values, f"a list of lists of {len(keys)} values, one a key")
         return [list(zip(keys, map(_text, choice), strict=True)) for choice in values]
+
+
+def _closed_axis(override: Override, own: DictConfig) -> str:
+    """An override in whose values texts such as `${oc.env:X}` have become values."""
+    text = str(override.input_line)
+    if not (override.is_sweep_override() and override.is_discrete_sweep() and OPEN.search(text)):
+        return text
+    key = override.get_key_element()
+    name, made = key.lstrip("+"), []
+    for value, written in zip(override.sweep_iterator(), override.sweep_string_iterator(), strict=True):
+        plain: Any = value.text if isinstance(value, QuotedString) else value
+        tried = OmegaConf.create({name: plain})  # of a group, whose choice it is
+        if not OmegaConf.is_dict(OmegaConf.select(own, name)):
+            tried = copy.deepcopy(own)
+            OmegaConf.update(tried, name, plain, force_add=True)
+        known = open_values(tried)
+        made.append(as_value(known[name]) if name in known else written)
+    return f"{key}={','.join(made)}"
 
 
 def _count(override: Override) -> int:

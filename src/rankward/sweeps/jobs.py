@@ -107,6 +107,7 @@ def train_batch(
     """
     import torch
 
+    from rankward.training.loggers import LoggerError
     from rankward.training.main import line
     from rankward.training.train import train
 
@@ -119,7 +120,7 @@ def train_batch(
         error = raised
     if error is not None:  # handled here, so that what a half raises does not carry this one along
         full = isinstance(error, torch.OutOfMemoryError)
-        if len(batch) == 1 or (full and halved):
+        if len(batch) == 1 or (full and halved) or isinstance(error, LoggerError):
             return [failed(job, error) for job in batch]
         if full:
             say(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", error=True)
@@ -134,12 +135,12 @@ def train_batch(
         return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
+        if outcome.stands and place[1] <= TOLD:
+            say(line(job.config, outcome))
         if outcome.error is not None:
             ended.append(failed(job, outcome.error))
             continue
         (job.target.folder / results.FAILURE).unlink(missing_ok=True)  # of an earlier attempt
-        if place[1] <= TOLD:
-            say(line(job.config, outcome))
         loss = float(outcome.summary["metrics"].get("loss", float("nan")))
         ended.append(Ended(job.number, loss, interrupted=outcome.status == "interrupted"))
     return ended
@@ -153,7 +154,7 @@ def failed(job: Job, error: Exception) -> Ended:
     text = f"{line}\n\n{''.join(traceback.format_exception(error))}"
     results.note_failure(job.target.folder, line, error)
     with contextlib.suppress(OSError):  # a disk that is full is most likely the failure itself
-        (job.target.folder / results.FAILURE).write_text(text)
+        (job.target.folder / results.FAILURE).write_text(text, encoding="utf-8")
     return Ended(job.number, error=error)
 
 

@@ -21,7 +21,16 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.composing import Composer, Slim
 from rankward.sweeps.crew import Here, refuse_live
 from rankward.sweeps.finish import finish
-from rankward.sweeps.folders import SWEEP, fresh, is_named, own, refuse_other, usable
+from rankward.sweeps.folders import (
+    SWEEP,
+    fresh,
+    is_named,
+    own,
+    refuse_other,
+    refuse_shared,
+    run_names,
+    usable,
+)
 from rankward.sweeps.jobs import TOLD
 from rankward.sweeps.quick import QuickComposer
 from rankward.sweeps.settings import refuse_job_callbacks, refuse_two_sweeps
@@ -52,6 +61,7 @@ class Launching:
         self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
         self.folders_only = False  # for sweepers that look into runs' folders
         self.table: Table | None = None  # where results go into a table
+        self.names: list[str] = []  # of the folders of all jobs that were launched, and of those checked last
         self.checked: list[tuple[Sequence[str], dict[str, Any]]] = []  # the jobs of the last check, and their configs
 
     def check(self, jobs: Sequence[Sequence[str]]) -> None:
@@ -74,6 +84,9 @@ class Launching:
         if self._makes_table(len(jobs)):
             self._refuse(self._table().check(jobs), jobs)
             return
+        launched = len(self.jobs)
+        self.names[launched:] = run_names(self.composer.loader, self.config, jobs, launched)
+        refuse_shared(self.names, [*self.jobs, *jobs] if launched else jobs)
         wrong: dict[int, str] = {}
         runs: list[RunConfig] = []
         composed: list[Slim] = []
@@ -150,21 +163,17 @@ class Launching:
         if self.table is not None:
             self.table.refuse_other(folder)
             return
-        if not self._is_numbered():
-            return  # each job looks for itself
         wrong: dict[int, str] = {}
         for number, (_, resolved) in enumerate(self.checked):
             try:
-                refuse_other(folder / str(number), resolved)
+                refuse_other(self.run_folder(folder, number), resolved, "hydra.sweep.dir", folder)
             except ConfigError as error:
                 wrong[number] = str(error)
         self._refuse(wrong, [job for job, _ in self.checked])
 
-    def _is_numbered(self) -> bool:
-        """Whether jobs' folders are named by their numbers, and Hydra leaves their configs there."""
-        hydra = self.config.hydra
-        subdir = OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        return bool(subdir == "${hydra.job.num}" and hydra.output_subdir == ".hydra")
+    def run_folder(self, sweep: Path, number: int) -> Path:
+        """The folder of a job that was checked."""
+        return sweep / (self.names[number] if self.names else str(number))
 
     def launch(self, jobs: Sequence[list[str]]) -> Sequence[JobReturn]:
         """Run jobs, numbered on from those before; failures are kept for the end."""
@@ -210,17 +219,18 @@ class Launching:
 
     def _gone(self, folder: Path) -> list[int]:
         """Jobs that have not failed, and whose folder is not there or has lost its config."""
-        if not self.own_program or self.table is not None or not self._is_numbered():
+        if not self.own_program or self.table is not None:
             return []
         failed = {number for numbers in self.failed.values() for number in numbers}
-        there = {path.name for path in results.run_folders(folder)}
-        return [number for number in range(len(self.jobs)) if number not in failed and str(number) not in there]
+        there = {results.run_name(folder, path) for path in results.run_folders(folder)}
+        names = self.names[: len(self.jobs)]
+        return [number for number, name in enumerate(names) if number not in failed and name not in there]
 
     def _configs(self) -> results.Known:
         """Overrides and configs of the jobs by their folders, where all of them were checked at once."""
-        if self.folders_only or len(self.checked) != len(self.jobs) or not self._is_numbered():
+        if self.folders_only or len(self.checked) != len(self.jobs):
             return {}
-        return {str(number): each for number, each in enumerate(self.checked)}
+        return dict(zip(self.names, self.checked, strict=True))
 
 
 def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:

@@ -113,8 +113,9 @@ class Watcher:
         rest = RUNNING if held else STOPPED
         states: dict[str, str] = {}
         for folder in results.run_folders(self.sweep):
-            self._note(folder)
-            states[folder.name] = DONE if folder.name in self._ended else busy.get(folder.name, rest)
+            name = results.run_name(self.sweep, folder)
+            self._note(name, folder)
+            states[name] = DONE if name in self._ended else busy.get(name, rest)
         return states
 
     def _look_at_table(self) -> Look:
@@ -132,14 +133,14 @@ class Watcher:
             counts[RUNNING if held else STOPPED] = absent
         return Look(counts, ends, (), {}, said, held)
 
-    def _note(self, folder: Path) -> None:
+    def _note(self, name: str, folder: Path) -> None:
         """A run that is complete stays so."""
-        if folder.name in self._ended or not (folder / results.SUMMARY).is_file():
+        if name in self._ended or not (folder / results.SUMMARY).is_file():
             return
         try:
             status = str(results.read_summary(folder).get("status"))
             if results.is_complete(folder):
-                self._ended[folder.name] = status, (folder / results.SUMMARY).stat().st_mtime
+                self._ended[name] = status, (folder / results.SUMMARY).stat().st_mtime
         except (results.ResultsError, OSError):
             return  # being written, or torn: looked at again
 
@@ -185,7 +186,7 @@ def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, li
     from rankward.training.trace import rows_of
 
     found: dict[str, dict[str, list[float]]] = {}
-    paths = results.checkpoints(sweep, "*/checkpoint*.ckpt")
+    paths = results.run_checkpoints(sweep)
     if not paths or not names:
         return found
     digests = {}

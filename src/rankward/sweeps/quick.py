@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from rankward.config import RunConfig, run_config
+from rankward.config.recording import DIGESTS, with_digests
 from rankward.config.registry import config_hash
 from rankward.results import flat
 from rankward.sweeps.composing import Composed, Composer, Slim
@@ -141,10 +142,13 @@ class QuickComposer:
                 top[group] = resolved[group] = flattened[group] = value
         for group, values in leaves.items():
             top[group], resolved[group] = self._node(model, shape, group, values)
+            if group == "observations" and DIGESTS in {**model.composed.resolved[group], **resolved[group]}:
+                flattened = {key: each for key, each in flattened.items() if not key.startswith(f"{group}.{DIGESTS}.")}
+                flattened |= flat({DIGESTS: resolved[group].get(DIGESTS, {})}, f"{group}.")
         composed = replace(
             model.composed,
             overrides=list(overrides),
-            plain=resolved,
+            recorded=resolved,
             resolved=resolved,
             parsed=[each.parsed for each in settings],
         )
@@ -158,6 +162,7 @@ class QuickComposer:
         if key not in self._nodes:
             if len(self._nodes) >= NODES:
                 self._nodes.clear()
-            made = replace(getattr(model.run, group), **values), {**model.composed.resolved[group], **values}
-            self._nodes[key] = made
+            plain = {**model.composed.resolved[group], **values}
+            plain = with_digests(plain) if group == "observations" else plain
+            self._nodes[key] = replace(getattr(model.run, group), **values), plain
         return self._nodes[key]

@@ -108,7 +108,7 @@ class Refinement:
         launching = self.grid.launching
         if not launching.config.hydra.launcher.get("wait", True):
             raise ConfigError("hydra.launcher.wait", False, "true: a round is compared with the one before it")
-        jobs = self.grid.jobs(arguments)
+        jobs = self.grid.jobs(self.grid.closed(arguments))
         launching.check(jobs)
         cells = [Cell(job, self._start(job)) for job in jobs]
         if launching.dry_run:
@@ -153,19 +153,20 @@ class Refinement:
     def _ended(self, number: int, folder: Path, job: Sequence[str]) -> Round:
         """What the round's run left."""
         try:
-            summary = results.read_summary(folder / str(number))
+            run = self.grid.launching.run_folder(folder, number)
+            summary = results.read_summary(run)
             ended = Round(number, status=summary["status"], loss=summary.get("metrics", {}).get("loss", np.nan))
         except results.ResultsError:
             return Round(number)
         if self.grid.launching.own_program:
             config = run_config(self.grid.launching.composer.compose(job).own)
-            ended.sharpness, ended.edge = _stability(config, folder / str(number))
+            ended.sharpness, ended.edge = _stability(config, run)
         return ended
 
     def _compare(self, cell: Cell, folder: Path) -> None:
         """The change of the cell's last round from the one before."""
         last = cell.rounds[-1]
-        curves = [self._curve(folder / str(each.job)) for each in cell.rounds[-2:]]
+        curves = [self._curve(self.grid.launching.run_folder(folder, each.job)) for each in cell.rounds[-2:]]
         if any(curve is None for curve in curves):
             cell.stuck = True
             last.change = np.nan if len(curves) > 1 else None

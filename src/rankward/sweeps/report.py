@@ -49,7 +49,7 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     runs = pl.concat(frames, how="diagonal_relaxed")
     runs = runs.sort("job", maintain_order=True) if len(frames) > 1 else runs
     common = set(next(iter(places))).intersection(*places)
-    labels = [" ".join(part for part in setting if part not in common) or "all" for setting in places]
+    labels = [visible(" ".join(part for part in setting if part not in common) or "all") for setting in places]
     ended, stopped = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
     rank = next((name for name in RANKS if name in runs.columns), None)
     told = [name for name in (rank, ERROR) if name in runs.columns]

@@ -153,10 +153,12 @@ class Table:
         """Train a part and write it; whether it was interrupted."""
         from rankward.training.ensemble import Ensemble
         from rankward.training.module import EnsembleModule
-        from rankward.training.train import Leavings, check_devices, fit
+        from rankward.training.train import Leavings, check_devices, fit, refuse_changed
 
         mades = [self.composer.make(self.jobs[number]) for number in numbers]
         digests = [made.digest for made in mades]
+        for made in mades:
+            refuse_changed(made.composed.resolved)
         check_devices(mades[0].run)
         part = max(results.table_parts(sweep), default=-1) + 1
         own = results.last(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")

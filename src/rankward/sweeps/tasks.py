@@ -54,7 +54,7 @@ class Tasks:
             ResultsError: it cannot be written.
         """
         text = json.dumps({"cluster": self.cluster, "tasks": self.runs}, indent=1) + "\n"
-        results.write_whole(self.sweep / results.TASKS, lambda path: path.write_text(text))
+        results.write_whole(self.sweep / results.TASKS, lambda path: path.write_text(text, encoding="utf-8"))
 
     def live(self) -> dict[str, str]:
         """Tasks that wait or run, by id: `pending` or `running`.

@@ -10,15 +10,17 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
-from rankward.config import RunConfig, config_hash, setting
-from rankward.results import WANDB, ResultsError
+from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.results import FAILURE, UNLOGGED, WANDB, ResultsError, failure, read_summary, read_trace, run_name
 from rankward.surroundings import hidden
 from rankward.terminal import say
 from rankward.training import wandb_environment
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 SAVED = 10_000  # rows after which loggers are asked to save
 AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")  # in the environment: of one run, as a W&B agent starts it
+LONGEST_TAG, LONGEST_NAME = 64, 128  # characters that W&B takes
+LOGGER = ("log_hyperparams", "log_metrics", "save", "finalize")  # what is asked of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,27 +54,54 @@ class LogTarget:
     config: dict[str, Any]
     settings: str = ""
 
+    @property
+    def run(self) -> str:
+        """What its sweep calls the run."""
+        return run_name(self.shared, self.folder)
+
     @functools.cached_property
     def digest(self) -> str:
         """The config's hash."""
         return config_hash(self.config)
 
 
+class LoggerError(ResultsError):
+    """A logger that has failed; one line with its key and the reason. The run's results stand."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        file = getattr(error, "filename", None)
+        why = str(failure("write", Path(file), error)) if file and isinstance(error, OSError) else _first_line(error)
+        super().__init__(f"logger.{name}: {why}")
+
+
+def _first_line(error: BaseException) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return text if isinstance(error, ResultsError) else f"{type(error).__name__}: {text}"
+
+
 class RunLog:
-    """One run's loggers. Use it in a `with` or close it in a `finally`: a run of W&B's must not stay open."""
+    """One run's loggers. Close it in a `finally`: a run of W&B's must not stay open.
+
+    A logger that fails is not asked again, and stops nothing else: `error` says what has happened.
+
+    Raises:
+        LoggerError, ConfigError: one that cannot be opened.
+    """
 
     def __init__(self, run: RunConfig, target: LogTarget) -> None:
-        self.loggers: list[Logger] = []
+        self.loggers: dict[str, Logger] = {}
+        self.error: LoggerError | None = None  # the first
         self.unsaved = 0  # rows since the loggers were last asked to save theirs
         try:
             for name, node in run.logger.items():
                 if name == "wandb" and not wandb_environment.is_on(run.logger):
                     continue
-                self.loggers.append(_open(name, node, run, target))
-            for logger in self.loggers:
-                if _wandb(logger) is None:
-                    logger.log_hyperparams(target.config)
-        except Exception:
+                with _naming(name), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Lightning's, that what an earlier attempt left is replaced
+                    self.loggers[name] = _open(name, node, run, target)
+                    if _wandb(self.loggers[name]) is None:
+                        self.loggers[name].log_hyperparams(target.config)
+        except BaseException:
             self.close({}, failed=True)
             raise
 
@@ -85,31 +116,58 @@ class RunLog:
             self._rows(names, [trace[name][first : first + SAVED].tolist() for name in names])
 
     def _rows(self, names: Sequence[str], columns: Sequence[list[Any]]) -> None:
-        for values in zip(*columns, strict=True):
-            named = zip(names, values, strict=True)
-            row = {name: value for name, value in named if value == value or not name.startswith("bound/")}
-            for logger in self.loggers:
-                run = _wandb(logger)
-                if run is not None:
-                    run.log(row)
-                else:
-                    logger.log_metrics({key: row[key] for key in row if key != "iteration"}, step=row["iteration"])
+        def rows() -> Iterator[dict[str, Any]]:
+            for values in zip(*columns, strict=True):
+                named = zip(names, values, strict=True)
+                yield {name: value for name, value in named if value == value or not name.startswith("bound/")}
+
+        self._each(lambda logger: _log(logger, rows()))
         self.unsaved += len(columns[0])
         if self.unsaved >= SAVED:  # those that keep rows in memory write them
-            for logger in self.loggers:
-                if _wandb(logger) is None:
-                    logger.save()
+            self._each(_save)
             self.unsaved = 0
 
-    def close(self, summary: Mapping[str, Any], *, failed: bool) -> None:
-        """Finish every logger; W&B gets the summary and a non-zero exit code where the run failed.
+    def _each(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Have every logger do something; one that fails is closed, and left out from then on."""
+        for name, logger in list(self.loggers.items()):
+            try:
+                with _naming(name):
+                    act(logger, *arguments)
+            except LoggerError as error:
+                self.error = self.error or error
+                del self.loggers[name]
+                with contextlib.suppress(Exception, SystemExit):  # as far as it still can be
+                    _close(logger, {"status": "failed"}, True)
 
-        Raises:
-            OSError: one that cannot be finished. The others are.
-        """
-        with contextlib.ExitStack() as stack:
-            for logger in self.loggers:
-                stack.callback(_close, logger, summary, failed)
+    def close(self, summary: Mapping[str, Any], *, failed: bool) -> None:
+        """Finish every logger; W&B gets the summary and a non-zero exit code where the run failed."""
+        self._each(_close, summary, failed)
+        self.loggers = {}
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever a logger raises as a LoggerError with its name."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise LoggerError(name, error) from error
+
+
+def _log(logger: Logger, rows: Iterable[Mapping[str, Any]]) -> None:
+    run = _wandb(logger)
+    for row in rows:
+        if run is not None:
+            run.log(row)
+        else:
+            logger.log_metrics({key: row[key] for key in row if key != "iteration"}, step=row["iteration"])
+
+
+def _save(logger: Logger) -> None:
+    if _wandb(logger) is None:
+        logger.save()
 
 
 def _close(logger: Logger, summary: Mapping[str, Any], failed: bool) -> None:
@@ -121,7 +179,90 @@ def _close(logger: Logger, summary: Mapping[str, Any], failed: bool) -> None:
         logger.finalize("failed" if failed else "success")
 
 
-def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:
+def log_kept(run: RunConfig, target: LogTarget) -> None:
+    """Log a complete run from its files, where its loggers have not closed: it was killed then, or one of them failed.
+
+    Raises:
+        LoggerError, ConfigError: a logger that fails again.
+        ResultsError: files that cannot be read.
+    """
+    mark = target.folder / UNLOGGED
+    if not (run.logger and mark.is_file()):
+        return
+    frame, summary = read_trace(target.folder), read_summary(target.folder)
+    last_only = [name for name in frame.columns if frame[name][:-1].is_nan().all()] if len(frame) > 1 else []
+    log = RunLog(run, target)
+    try:
+        log.rows({name: frame[name][:-1].to_numpy() for name in frame.columns if name not in last_only})
+        log.rows({name: frame[name][-1:].to_numpy() for name in frame.columns})
+    finally:
+        log.close(summary, failed=summary["status"] == "diverged")
+    if log.error:
+        raise log.error
+    mark.unlink()
+    (target.folder / FAILURE).unlink(missing_ok=True)
+
+
+def check_loggers(run: RunConfig) -> None:
+    """Try what opening the run's loggers needs, once for each setting of them; no run of W&B's is made for that.
+
+    Raises:
+        ConfigError: settings that a logger refuses; W&B online without a login, or whose server does not answer.
+        LoggerError: one that cannot start, as where a package is missing.
+    """
+    for name, node in run.logger.items():
+        off = name == "wandb" and not wandb_environment.is_on(run.logger)
+        if off or (name, repr(node)) in _checked:
+            continue
+        with _naming(name), tempfile.TemporaryDirectory() as folder:
+            if name == "wandb":
+                _check_wandb(node)
+            else:
+                target = LogTarget(Path(folder), Path(folder), None, "", {})
+                built = _open(name, node, run, target)
+                if missing := [each for each in LOGGER if not callable(getattr(built, each, None))]:
+                    raise ConfigError(
+                        f"logger.{name}", type(built).__name__, f"a logger of Lightning's: no {missing[0]}"
+                    )
+        _checked.add((name, repr(node)))
+
+
+_checked: set[tuple[str, str]] = set()
+
+
+def _check_wandb(node: Any) -> None:
+    import wandb
+
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+    tags = tuple(wandb_environment.tags(node))
+    try:
+        wandb.Settings(
+            project=wandb_environment.project(node), run_group=wandb_environment.group(node, None), run_tags=tags
+        )
+    except Exception as error:  # W&B's own check of each
+        raise ConfigError("logger.wandb", _first_line(error), "settings that W&B takes") from error
+    mode = wandb_environment.mode(node)
+    if mode in wandb_environment.ONLINE and (why := _refused_login()):
+        allowed = f"or a login that W&B's server takes ({why})"
+        if setting(node, "offline") is None:
+            raise ConfigError("WANDB_MODE", mode, f"offline, {allowed}")
+        raise ConfigError("logger.wandb.offline", False, f"true, {allowed}")
+
+
+@functools.cache
+def _refused_login() -> str:
+    """Why W&B's server does not take the user's login, asked once; empty where it does."""
+    import wandb
+
+    try:
+        wandb.setup(wandb.Settings(silent=True))
+        wandb.login(force=True, verify=True)  # it raises where there is no key as well
+    except Exception as error:
+        return _first_line(error)
+    return ""
+
+
+def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Any:
     if name == "wandb":
         return _open_wandb(node, run, target)
     if name == "tensorboard":
@@ -135,8 +276,7 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Logger:
         return CSVLogger(save_dir=target.folder, name="csv", version="", flush_logs_every_n_steps=10**6)
     from rankward.config import build
 
-    built: Logger = build(f"logger.{name}", node, save_dir=target.folder)
-    return built
+    return build(f"logger.{name}", node, save_dir=target.folder)
 
 
 def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
@@ -148,8 +288,8 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
         target.shared,
         identity=f"{target.folder.resolve()} {target.digest}",
         alone=not in_sweep,
-        group=wandb_environment.group(node, target.group),
-        name=wandb_environment.name(target.name, in_sweep),
+        group=wandb_environment.group(node, target.group and target.group[:LONGEST_NAME]),
+        name=wandb_environment.name(target.name, in_sweep)[:LONGEST_NAME],
         tags=[*wandb_environment.tags(node), *_tags(run)],
         job_type=wandb_environment.job_type(),
         config=target.config,
@@ -176,14 +316,29 @@ def log_sweep(
         tables: by name.
         figures: PNG files; others are passed over.
         charts: `sweeps.charts.Chart`s by metric.
+
+    Raises:
+        LoggerError: whatever W&B meets.
     """
+    with _naming("wandb"):
+        _log_sweep(node, sweep, command, tables, figures, charts)
+
+
+def _log_sweep(
+    node: Any,
+    sweep: Path,
+    command: str,
+    tables: Mapping[str, pl.DataFrame],
+    figures: Sequence[Path],
+    charts: Mapping[str, Any],
+) -> None:
     import wandb
 
-    group = wandb_environment.group(node, sweep.name)
+    group = wandb_environment.group(node, sweep.name[:LONGEST_NAME])
     config = {"sweep": str(sweep), "command": command}
     options: dict[str, Any] = {
         "group": group,
-        "name": f"{sweep.name}: summary",
+        "name": f"{sweep.name[: LONGEST_NAME - 9]}: summary",
         "job_type": "summary",
         "config": config,
     }
@@ -274,7 +429,7 @@ def _finish(run: Any, *, failed: bool) -> None:
 def _tags(run: RunConfig) -> list[str]:
     names = {group: setting(getattr(run, group), "name") for group in ("factorization", "init", "observations")}
     tags = [f"depth={setting(run.depth, 'layers')}", *(f"{group}={name}" for group, name in names.items())]
-    return [tag[:64] for tag in tags]  # W&B takes no longer ones
+    return [tag[:LONGEST_TAG] for tag in tags]
 
 
 def _wandb(logger: Logger) -> Any:

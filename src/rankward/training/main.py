@@ -13,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from rankward import __version__, results
 from rankward.config import ConfigError, RunConfig, setting
 from rankward.config.overrides import unquoted
+from rankward.config.recording import as_written, recorded, resolved
 from rankward.config.registry import NOT_HASHED
 from rankward.config.report import why
 from rankward.terminal import say
 from rankward.training.checkpoints import newest
-from rankward.training.loggers import LogTarget
+from rankward.training.loggers import LogTarget, log_kept
 from rankward.training.train import RunResult, train
 
 IN_NAMES = ("factorization", "depth", "init", "seed")  # keys that `_name` tells
@@ -28,40 +29,53 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
 
     Raises:
         Busy: another process trains there.
+        LoggerError: a logger failed; the results stand.
         KeyboardInterrupt: training was interrupted; what was done is saved.
     """
-    target = log_target(cfg, config, folder)
+    target = log_target(keep_config(cfg, folder), config, folder)
     done = kept(folder, target.digest)
     if done is not None:
+        log_kept(config, target)
         return done
     folder.mkdir(parents=True, exist_ok=True)
     results.note(folder, begun(target))
     with results.claimed(folder):
         try:
             outcome = train([config], [target], _resume_from(config, folder))[0]
+            if outcome.stands:
+                say(line(config, outcome))
             if outcome.error is not None:
                 raise outcome.error
         except Exception as error:
             results.note_failure(folder, why(error), error)
             raise
-    say(line(config, outcome))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt(f"interrupted; rankward resume {folder} goes on")
     return float(outcome.summary["metrics"]["loss"])
 
 
-def log_target(cfg: DictConfig, config: RunConfig, folder: Path) -> LogTarget:
-    """Where the job's results and loggers go; a sweep's W&B runs lie together under the sweep's folder."""
-    resolved = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(resolved, dict)
-    plain = {str(key): value for key, value in resolved.items()}
+def keep_config(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """The resolved config of the job whose files Hydra has written; what these leave open stands there from now on.
+
+    Raises:
+        ResultsError: its config cannot be written.
+    """
+    plain = resolved(cfg)
+    kept = recorded(cfg, plain)
+    if kept != OmegaConf.to_container(cfg, enum_to_str=True):
+        results.write_config(folder, kept)
+    return plain
+
+
+def log_target(plain: dict[str, Any], config: RunConfig, folder: Path) -> LogTarget:
+    """Where the results and loggers of a job with this resolved config go; a sweep's W&B runs lie together."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    overrides = [] if hydra is None else as_written(hydra.overrides.task)
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        given = [] if hydra is None else [unquoted(text) for text in hydra.overrides.task]
-        name = ", ".join([_name(config), *(text for text in given if _tells_more(text))])
+        name = ", ".join([_name(config), *filter(_tells_more, map(unquoted, overrides))])
         return LogTarget(folder, folder, None, name, plain)
     sweep, job = Path(hydra.sweep.dir), hydra.job.num
-    return sweep_target(config, folder, plain, list(hydra.overrides.task), sweep, job, results.noted_keys(sweep))
+    return sweep_target(config, folder, plain, overrides, sweep, job, results.noted_keys(sweep))
 
 
 def sweep_target(

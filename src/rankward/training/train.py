@@ -9,7 +9,7 @@ import logging
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
 from rankward.config import ConfigError, DataError, RunConfig, setting
+from rankward.config.recording import changed_file
 from rankward.dynamics import Engine, Status
 from rankward.surroundings import RANKS, hidden
 from rankward.terminal import say
@@ -30,17 +31,24 @@ from rankward.training.checkpoints import WholeCheckpoints, digests, part_of
 from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, observed, traits
 from rankward.training.hints import HINTS, hint
-from rankward.training.loggers import LogTarget, RunLog
+from rankward.training.loggers import LoggerError, LogTarget, RunLog, check_loggers
 from rankward.training.module import EnsembleModule, final_products
+
+MOST_FAILED = 3  # runs in a row whose loggers fail, before the others of the ensemble are not tried
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of one run: its folder and its summary; and `error` where the results could not be written."""
+    """What became of one run: its folder and its summary; and `error` where they could not be written or logged."""
 
     folder: Path
     summary: dict[str, Any]
-    error: results.ResultsError | None = None
+    error: results.ResultsError | ConfigError | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the results are written, though a logger may have failed."""
+        return self.error is None or isinstance(self.error, LoggerError)
 
     @property
     def status(self) -> str:
@@ -74,7 +82,8 @@ def train(
 
     A run that diverges is marked and stops alone. After Ctrl-C every unfinished run is written with status
     `interrupted`, and a checkpoint in the first folder holds what `ckpt_path` needs to go on. A run whose folder cannot
-    be written, or whose loggers cannot be closed, has an `error` in its result; the others' stand.
+    be written, or whose loggers fail, has an `error` in its result; the others' stand. The loggers of the first are
+    opened before any training; results of all are written before those of the others are.
 
     Args:
         runs: at least one.
@@ -87,8 +96,11 @@ def train(
         ConfigError: runs that cannot share an ensemble or cannot start, or a checkpoint of another config.
         DataError: observations that cannot be used.
         ResultsError: a checkpoint that cannot be written.
+        LoggerError: a logger of the first run that cannot be opened.
     """
     check_devices(runs[0])
+    for target in targets:
+        refuse_changed(target.config)
     module = EnsembleModule(Ensemble.of(runs))
     wanted = [target.digest for target in targets]
     checkpoint = _own_checkpoint(targets[0].folder / results.CHECKPOINT, ckpt_path, wanted)
@@ -98,22 +110,30 @@ def train(
 
     logs: list[RunLog] = []  # those that are open
     try:
-        if len(runs) == 1:
-            logs.append(RunLog(runs[0], targets[0]))
-        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs, noted.note)
+        logs.append(RunLog(runs[0], targets[0]))
+        alone = len(runs) == 1
+        seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs if alone else (), noted.note)
         left = Leavings(module, wanted, seconds, targets)
         going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
-        outcomes = []
-        for index, result in enumerate(left.results):
-            unfinished = going_on and result.status == "interrupted"
-            outcomes.append(left.leave(index, logs.pop() if logs else None, write=not unfinished))
-            if outcomes[-1].error is None:  # who sees it notes it
-                noted.end(index, result.told)
+        done = [not (going_on and result.status == "interrupted") for result in left.results]
+        outcomes = [left.write(index) if done[index] else result for index, result in enumerate(left.results)]
+        for index, outcome in enumerate(outcomes):
+            if outcome.error is None:  # who sees it notes it
+                noted.end(index, outcome.told)
+        if not module.interrupted and all(outcome.error is None for outcome in outcomes):
+            results.remove_checkpoint(checkpoint)
+        failed: list[results.ResultsError | ConfigError] = []  # one after the other
+        for index, outcome in enumerate(outcomes):
+            if outcome.error is not None or not (done[index] or index == 0):
+                continue
+            if len(failed) == MOST_FAILED:
+                outcomes[index] = replace(outcome, error=failed[-1])
+                continue
+            outcomes[index] = left.log(index, logs.pop() if index == 0 else None, fed=alone)
+            failed = [*failed, error] if (error := outcomes[index].error) else []
     finally:
         for log in logs:
             log.close({"status": "failed"}, failed=True)
-    if not (module.interrupted or any(outcome.error for outcome in outcomes)):
-        results.remove_checkpoint(checkpoint)
     return outcomes
 
 
@@ -123,6 +143,17 @@ def _begins(module: EnsembleModule, ckpt_path: Path | None) -> str:
     with_others = f", {len(runs):,} runs side by side" if len(runs) > 1 else ""
     from_where = "" if ckpt_path is None else f", on from {ckpt_path}"
     return f"trains: engine {module.engine.name}, {runs[0].dtype}{with_others}{from_where}"
+
+
+def refuse_changed(config: Mapping[str, Any]) -> None:
+    """Refuse to train with a data file that is no longer what it was when the config was made.
+
+    Raises:
+        DataError: the key and the file.
+    """
+    observations = config.get("observations", {})
+    if key := changed_file(observations):
+        raise DataError(f"observations.{key}: {observations[key]!r} has changed or gone since the run was checked")
 
 
 def _own_checkpoint(place: Path, resumed: Path | None, wanted: Sequence[str]) -> Path:
@@ -183,10 +214,12 @@ def check(run: RunConfig, elsewhere: bool = False) -> None:
     Raises:
         ConfigError: a run that cannot start.
         DataError: observations that cannot be used.
+        LoggerError: a logger that cannot start.
     """
     if not elsewhere:
         check_devices(run)
     EnsembleModule(Ensemble.of([run]))
+    check_loggers(run)
     _say_what_was_read(run)
     if run.ckpt_path is not None and not Path(run.ckpt_path).is_file():
         raise ConfigError("ckpt_path", run.ckpt_path, "a checkpoint of Rankward's: there is no such file")
@@ -201,12 +234,12 @@ def check_all(runs: Sequence[RunConfig], elsewhere: bool = False) -> dict[int, E
     sound: set[object] = set()
     for place, run in enumerate(runs):
         try:
-            alike = (traits(run), _kind_of_start(run), str(run.factorization), run.ckpt_path)
+            alike = (traits(run), _kind_of_start(run), str(run.factorization), run.ckpt_path, str(run.logger))
             if alike not in sound:
                 check(run, elsewhere)
                 sound.add(alike)
             _say_what_was_read(run)
-        except (ConfigError, DataError) as error:
+        except (ConfigError, DataError, LoggerError) as error:
             wrong[place] = error
     return wrong
 
@@ -281,42 +314,48 @@ class Leavings:
         """A run's last row."""
         return {name: column[-1:] for name, column in self.traces[index].items()}
 
-    def leave(self, index: int, log: RunLog | None, write: bool) -> RunResult:
-        """Close a run's loggers, then write its files: where its summary stands it has been logged as well.
+    def write(self, index: int) -> RunResult:
+        """Write a run's files; the result has the error where that fails, since the others' folders may be sound.
 
-        The result has the error where that fails, since the others' folders may be sound.
+        Until its loggers have closed, a mark beside them says so: whoever finds it logs the run from its files.
+        """
+        result = self.results[index]
+        try:
+            if self.module.ensemble.runs[index].logger:
+                result.folder.mkdir(parents=True, exist_ok=True)
+                (result.folder / results.UNLOGGED).touch()
+            results.write_run(
+                result.folder, trace=self.traces[index], factors=self.arrays(index), summary=result.summary
+            )
+        except results.ResultsError as error:
+            return replace(result, error=error)
+        except OSError as error:  # of the mark
+            return replace(result, error=results.failure("write", result.folder, error))
+        return result
+
+    def log(self, index: int, log: RunLog | None, fed: bool) -> RunResult:
+        """Log a run whose files are written; the result has the error where that fails.
 
         Args:
             index: of the run.
-            log: that has had the run's rows but the last while it trained; None where its loggers are not open yet.
-            write: whether to write files; without them only `log` is closed.
+            log: its loggers, where they are open already.
+            fed: whether these have had the run's rows but the last while it trained.
         """
-        result, run = self.results[index], self.module.ensemble.runs[index]
-        try:
-            if log is not None:
-                log.rows(self.last_row(index))
-                log.close(result.summary, failed=result.failed)
-            elif write and run.logger:
-                self._log(index)
-            if write:
-                results.write_run(
-                    result.folder, trace=self.traces[index], factors=self.arrays(index), summary=result.summary
-                )
-        except results.ResultsError as error:
-            return replace(result, error=error)
-        except OSError as error:  # a logger's
-            return replace(result, error=results.failure("write", Path(error.filename or result.folder), error))
-        return result
-
-    def _log(self, index: int) -> None:
         result, failed = self.results[index], True
-        log = RunLog(self.module.ensemble.runs[index], self.targets[index])
         try:
-            log.rows(self.rows_before_last(index))
+            log = log or RunLog(self.module.ensemble.runs[index], self.targets[index])
+        except (LoggerError, ConfigError) as error:
+            return replace(result, error=error)
+        try:
+            log.rows({} if fed else self.rows_before_last(index))
             log.rows(self.last_row(index))
             failed = result.failed
         finally:
             log.close(result.summary, failed=failed)
+        if log.error:
+            return replace(result, error=log.error)
+        (result.folder / results.UNLOGGED).unlink(missing_ok=True)
+        return result
 
     def arrays(self, index: int) -> dict[str, np.ndarray]:
         """What `factors.safetensors` holds of a run."""

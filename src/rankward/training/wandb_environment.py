@@ -15,7 +15,8 @@ from rankward.config import ConfigError, setting
 from rankward.config.checks import one_of
 
 PROJECT = "rankward"
-MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")  # the last two are old names of the first two
+MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")  # the last two are old names of the first two
+ONLINE = ("online", "shared", "run")  # with a server
 # Of a thousand short runs, what each collects of the machine would be the cost.
 QUIET = {
     "silent": True,

@@ -134,7 +134,7 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
 
 
 def text_of(name: str) -> str:
-    return "\n\n" + (HERE / name).read_text().split("# mypy: ignore-errors\n", 1)[1].lstrip("\n")
+    return "\n\n" + (HERE / name).read_text(encoding="utf-8").split("# mypy: ignore-errors\n", 1)[1].lstrip("\n")
 
 
 def _lanes(width: int) -> str:

@@ -1,0 +1,170 @@
+"""What a run's folder keeps of its config: values that come from elsewhere as they were, and digests of data files."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rankward.config.build import RESERVED
+from rankward.config.overrides import as_value
+
+OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside of the config: ${oc.env:HOME}, ${now:%H}
+OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # one of Hydra's, which may be another one for each job
+PRIVATE = "logger"  # its settings may be keys and passwords: only what the user wrote is kept
+DIGESTS = "file_sha256"
+LENGTH = 16  # hex digits of a digest
+
+
+def resolved(own: DictConfig) -> dict[str, Any]:
+    """A composed config, without Hydra's part, as plain values, with digests of the files that its observations name.
+
+    `observations.file_sha256` has the first sixteen hex digits of each file's SHA-256, by the key that names the file.
+    A config that names no file has no such key.
+    """
+    plain = _plain(own, resolve=True)
+    if "observations" in plain:
+        plain["observations"] = with_digests(plain["observations"])
+    return plain
+
+
+def recorded(own: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as a run's folder keeps it: as written, but values from elsewhere as they are now, and with digests.
+
+    Args:
+        own: composed, without Hydra's part.
+        values: the same `resolved`.
+    """
+    plain = _plain(own)
+    kept = {key: value if key == PRIVATE else _closed(value, values[key]) for key, value in plain.items()}
+    if isinstance(values.get("observations"), Mapping) and DIGESTS in values["observations"]:
+        kept["observations"] = {**kept["observations"], DIGESTS: values["observations"][DIGESTS]}
+    return kept
+
+
+def _plain(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    container = OmegaConf.to_container(own, resolve=resolve, enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _closed(written: Any, value: Any) -> Any:
+    """What was written, with the value in the place of each text that takes one from elsewhere."""
+    if isinstance(written, dict) and isinstance(value, dict):
+        return {key: _closed(each, value[key]) for key, each in written.items()}
+    if isinstance(written, list) and isinstance(value, list):
+        return [_closed(*both) for both in zip(written, value, strict=True)]
+    return value if isinstance(written, str) and OPEN.search(written) else written
+
+
+def with_digests(observations: Any) -> Any:
+    """Observations with digests of the files that they name; as they are where they name none."""
+    if not isinstance(observations, Mapping):
+        return observations
+    plain = {key: value for key, value in observations.items() if key != DIGESTS}
+    named = {key: value for key, value in plain.items() if key not in RESERVED and isinstance(value, str)}
+    found = {key: digest for key, value in named.items() if (digest := file_digest(value))}
+    return plain | {DIGESTS: found} if found else plain
+
+
+def file_digest(path: str) -> str:
+    """The first hex digits of a file's SHA-256; empty where the path names no file, or one that cannot be read.
+
+    Example:
+        >>> file_digest("no such file")
+        ''
+    """
+    with contextlib.suppress(OSError, ValueError):  # a text that cannot be a path
+        file = Path(path).expanduser().absolute()
+        if file.is_file():
+            state = file.stat()
+            return _digest(file, (state.st_ino, state.st_size, state.st_mtime_ns))
+    return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(file: Path, state: tuple[int, ...]) -> str:
+    """Of a file in this state: thousands of runs may share it."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:LENGTH]
+
+
+def changed_file(observations: Any) -> str:
+    """The key of a file that is not as its digest says, as where it was changed while a run waited; else empty."""
+    known = observations.get(DIGESTS, {}) if isinstance(observations, Mapping) else {}
+    return next((key for key, digest in known.items() if file_digest(observations[key]) != digest), "")
+
+
+def as_written(overrides: Any) -> list[str]:
+    """Overrides that Hydra has kept in a config, where `${...}` in them would be replaced when they are read.
+
+    Example:
+        >>> as_written(OmegaConf.create(["seed=${oc.env:S}"]))
+        ['seed=${oc.env:S}']
+    """
+    return [str(text) for text in OmegaConf.to_container(overrides, resolve=False) or ()]
+
+
+def open_choices(overrides: Sequence[str], choices: Mapping[str, Any]) -> dict[str, str]:
+    """The choices that overrides of groups take from elsewhere.
+
+    Args:
+        overrides: of a command line.
+        choices: Hydra's, by group.
+
+    Example:
+        >>> open_choices(["depth=${oc.env:D}", "lr=flow"], {"depth": "2", "lr": "flow"})
+        {'depth': '2'}
+    """
+    found = {text.partition("=")[0].lstrip("+"): text for text in overrides if OPEN.search(text)}
+    return {key: str(choices[key]) for key in found if isinstance(choices.get(key), str)}
+
+
+def open_values(own: DictConfig) -> dict[str, Any]:
+    """Values from elsewhere by their dotted keys, as they are now, without those of loggers and those that jobs decide.
+
+    Example:
+        >>> import os
+        >>> os.environ["RANKWARD_DOCTEST"] = "7"
+        >>> open_values(OmegaConf.create({"seed": "${oc.env:RANKWARD_DOCTEST}", "depth": "${seed}"}))
+        {'seed': '7'}
+    """
+    found = {}
+    for key, text in _texts("", {key: each for key, each in _plain(own).items() if key != PRIVATE}):
+        if OPEN.search(text) and not OF_JOB.search(text):
+            with contextlib.suppress(OmegaConfBaseException):  # it depends on what a job will set
+                value = OmegaConf.select(own, key)
+                found[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return found
+
+
+def _texts(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Texts of a config by dotted key; a list is one text."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _texts(f"{prefix}{key}.", value)
+        elif isinstance(value, str | list):
+            yield f"{prefix}{key}", str(value)
+
+
+def closed(overrides: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """Overrides that set these values: in the place of those for the same keys, the others after them.
+
+    Example:
+        >>> closed(["seed=${oc.env:S}", "depth='2'"], {"seed": 7, "init.scale": 0.1})
+        ['seed=7', "depth='2'", 'init.scale=0.1']
+    """
+    left = dict(values)
+    made = []
+    for override in overrides:
+        key = override.partition("=")[0]
+        name = key.lstrip("+")
+        made.append(f"{key}={as_value(left.pop(name))}" if name in left else override)
+    return [*made, *(f"{key}={as_value(value)}" for key, value in left.items())]
