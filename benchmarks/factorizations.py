@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from benchmarks.peers import products
 from rankward.dynamics import FusedEngine, Problem, Progress, Schedule
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.layouts import ComponentsLayout, GraphLayout, Layout, layout_of
-from rankward.factorizations import Components, Factorization, TensorFactorization
+from rankward.factorizations import Factorization, TensorFactorization
 from rankward.factorizations.initialisation import Initialisation
 
 QUICK = "--quick" in sys.argv
@@ -109,7 +108,9 @@ def first_use(kind: str) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         own = os.environ | {"RANKWARD_CACHE": folder}
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=own, capture_output=True, text=True, check=True
+        )
     return float(done.stdout.split()[-1])
 
 
@@ -130,7 +131,9 @@ def agreement() -> None:
 
 
 def table() -> None:
-    print("\nns a run-iteration, float64, masks that differ between runs, stops looked at and rows recorded on our side")
+    print(
+        "\nns a run-iteration, float64, masks that differ between runs, stops looked at and rows recorded on our side"
+    )
     print("first use: seconds to trace, compile and begin, no kernel in the cache")
     print(f"{'':32} {'operations':>10} {'form':>9} {'first use':>9}", end="")
     print(f" {'runs':>5} {'1 core':>8} {'2 cores':>8} {'JAX 2 cores':>11} {'JAX/ours':>8} {'autograd/ours':>13}")
@@ -168,7 +171,9 @@ def components() -> None:
         plain = Own(kind)
         layout = layout_of(plain, dims, dims, "float64")
         assert isinstance(layout, GraphLayout)
-        special = with_layout(TensorFactorization(dims, count), dims, ComponentsLayout(Plan(dims, count, "float64"), "float64"))
+        special = with_layout(
+            TensorFactorization(dims, count), dims, ComponentsLayout(Plan(dims, count, "float64"), "float64")
+        )
         for batch in (64,) if QUICK else (1, 64) if count < 512 else (1,):
             p = products.problem(kind, batch)
             mine, derived = (nanoseconds(each, p, 1, "process_time") for each in (special, plain))

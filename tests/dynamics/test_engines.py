@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rankward.config import ConfigError
 from own_factorizations import chain
+from rankward.config import ConfigError
 from rankward.dynamics import Flow, FusedEngine, Problem, Progress, ReferenceEngine, Schedule, Status, choose_engine
 from rankward.dynamics.kernels import store
 from rankward.factorizations import LinearFactorization, MatrixFactorization
@@ -209,7 +209,9 @@ def test_sensing_with_one_hot_matrices_is_the_masked_loss():
         problem.max_iterations[at],
         problem.loss_scale[at],
     )
-    measured = trained(choose_engine("auto", factorization, Schedule(), problem=sensed), [f[at] for f in factors], sensed)
+    measured = trained(
+        choose_engine("auto", factorization, Schedule(), problem=sensed), [f[at] for f in factors], sensed
+    )
     for a, b in zip(masked[0], measured[0], strict=True):
         torch.testing.assert_close(a[:1], b, rtol=1e-12, atol=0)
 

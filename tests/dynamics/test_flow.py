@@ -11,7 +11,6 @@ from rankward.dynamics import Flow, FusedEngine, Problem, Progress, ReferenceEng
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE, Tableau
 from rankward.factorizations import MatrixFactorization, TensorFactorization
 from rankward.factorizations.initialisation import Balanced, Gaussian
-from rankward.factorizations.tensor import TensorFactorization
 from rankward.metrics.functional.conserved import component_drift, matrix_drift
 from rankward.observations import random_matrix, random_tensor
 

@@ -42,7 +42,7 @@ def choose_engine(
     accelerator: str = "cpu",
     threads: int | None = None,
 ) -> Engine:
-    """The engine named `wanted`, or for `auto` the fastest that supports the run; its `note` says where it is a slow one.
+    """The engine named `wanted`, or for `auto` the fastest that supports the run; its `note` says where that is slow.
 
     That is on the processor the compiled one; on a GPU its kernel for small factorizations, and batched products for
     others. The reference engine is for what is left: flow on a GPU, and what cannot be traced.

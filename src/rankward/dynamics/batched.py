@@ -15,7 +15,6 @@ from rankward.dynamics.reference import one_thread
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
 
-
 # From factors [runs, *shape], operator and values to the half sums [runs] and their gradients, shaped as the factors.
 Slopes = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
@@ -32,7 +31,7 @@ def slopes_of(factorization: Factorization) -> Slopes:
     """
 
     def of_one(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        made, back = torch.func.vjp(lambda *each: factorization.product(each), *factors)
+        made, back = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
         if operator.shape == values.shape:
             residual = operator * (made.reshape(values.shape) - values)
             signal = residual

@@ -177,7 +177,7 @@ class Graph:
 
     @property
     def side(self) -> float:
-        """Of square matrices whose product has as many multiplications as the largest one here; 0 where there is none."""
+        """The side of square matrices with as many multiplications as the largest product here; 0 where there is none."""
         counts = [math.prod(s.left.shape[1:]) * s.right.shape[2] for s in self.steps if isinstance(s, Product)]
         return math.cbrt(max(counts, default=0))
 
@@ -315,9 +315,8 @@ class Builder:
             wide.remove(1.0)
         neutral = function == "divide" and wide[1] == 1.0
         neutral |= function == "subtract" and isinstance(wide[1], float) and repr(wide[1]) == "0.0"
-        if (len(wide) == 1 and function == "multiply") or neutral:
-            if isinstance(wide[0], Array):
-                return wide[0]
+        if (neutral or (len(wide) == 1 and function == "multiply")) and isinstance(wide[0], Array):
+            return wide[0]
         if function == "add" and (positive := self._negated(wide[1])) is not None:
             function, wide = "subtract", [wide[0], positive]
         block = self._made(

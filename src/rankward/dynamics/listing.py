@@ -37,7 +37,8 @@ def _why(layout: GraphLayout) -> str:
         )
     if layout.form == "blocked":
         return "instructions over arrays, for a loop that is compiled once"
-    return f"matrix products of BLAS, one run at a time: a dimension of {graph.widest} is above {store.ORDERED_LIMIT}"
+    side = f"{graph.side:.0f}x{graph.side:.0f}"
+    return f"matrix products of BLAS, one run at a time: one is as large as of {side}, above {store.ORDERED_LIMIT}"
 
 
 def _instruction(unit: Group | Product | object) -> str:

@@ -39,8 +39,8 @@ def from_file(
     lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed
     where no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs
     `dims`, because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`.
-    `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing matrices that each pick one entry become an entry
-    mask.
+    `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing matrices that each pick one entry become an
+    entry mask.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
     and of a matrix with names of rows, and of other files where a row, column or other index has no entry; else it is

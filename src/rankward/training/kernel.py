@@ -27,7 +27,7 @@ def listed(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     from rankward.training.ensemble import Ensemble
 
     more = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.absolute()}]"]
-    overrides = [quoted(whole(spaced(at_home(text)))) for text in zipped(overrides)]
+    overrides = [quoted(whole(spaced(at_home(text)))) for text in zipped([*overrides])]
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_FOLDER)):
         run = run_config(compose("config", overrides=[*overrides, *more]))
     ensemble = Ensemble.of([run])

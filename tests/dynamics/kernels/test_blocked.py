@@ -5,7 +5,15 @@ import torch
 from drawn_expressions import expressions
 from hypothesis import HealthCheck, given, note, settings
 from odd_factorizations import (
-    EDGES, ODD, Written, afresh, chosen, descended, forced, half_and_slopes, problem_of,
+    EDGES,
+    ODD,
+    Written,
+    afresh,
+    chosen,
+    descended,
+    forced,
+    half_and_slopes,
+    problem_of,
 )  # fmt: skip
 from test_engines import trained
 

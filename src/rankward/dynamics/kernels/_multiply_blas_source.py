@@ -4,7 +4,7 @@
 
 @numba.njit(inline="always")
 def multiply_strided(out, o, a, ao, ar, ac, b, bo, br, bc, rows, cols, inner, spare):
-    """out[i, j] = sum over k of a[i, k] * b[k, j]; a matrix that is neither row-major nor its transpose is copied to `spare`."""
+    """out[i, j] = sum over k of a[i, k] * b[k, j]; what is neither row-major nor its transpose is copied to `spare`."""
     result = out[o : o + rows * cols].reshape(rows, cols)
     if not ((ac == 1 and ar == inner) or (ar == 1 and ac == rows)):
         put_in_order(out, spare, a, ao, ar, ac, rows, inner)

@@ -20,6 +20,7 @@ SCALAR, MOVING, LOCAL = range(3)  # an operand: one number; elements of an array
 PAD = 16  # blocks begin at multiples of it, so that a vector of elements may end beyond a block
 SPAN_BYTES = 2048
 
+
 @dataclass
 class _Room:
     """Places in memory, given and taken back; the first that fits is given.
@@ -62,7 +63,7 @@ class Group:
 
 
 def units(steps: Sequence[Step]) -> list[Group | Product | Total]:
-    """Steps as instructions: neighbouring ones over the same elements together, where each needs its own element only."""
+    """Steps as instructions: neighbouring ones over the same elements together, where each needs its own one only."""
     made: list[Group | Product | Total] = []
     for step in steps:
         if isinstance(step, Product | Total):
@@ -72,10 +73,10 @@ def units(steps: Sequence[Step]) -> list[Group | Product | Total]:
         last = made[-1] if made else None
         if isinstance(last, Group) and last.count == count:
             here = {each.out for each in last.steps}
-            if not any(array.block in here and not _is_moving(array, count) for array in arrays_of(step)):
-                if isinstance(step, Elementwise) or not any(array.block in here for array in step.sources):
-                    last.steps.append(step)
-                    continue
+            own = [array for array in arrays_of(step) if array.block in here]
+            if not own or (isinstance(step, Elementwise) and all(_is_moving(array, count) for array in own)):
+                last.steps.append(step)
+                continue
         made.append(Group(count, [step]))
     return made
 
@@ -229,7 +230,7 @@ class _Encoding:
 
     def __init__(self, graph: Graph, places: Mapping[int, int], start: int, single: bool) -> None:
         self.room, self.single = _Room(start, start), single
-        self.places: dict[int | str, int] = dict(places)
+        self.places: dict[int | str, int] = {**places}
         self.program: list[int] = []
         self.constants: list[int] = []
         self.tables: list[int] = []

@@ -40,8 +40,8 @@ Kernel = Callable[..., None]
 def form(graph: Graph) -> str:
     """How a graph is written; by its operations and sizes alone, so that a run's bits never depend on company.
 
-    `unrolled`: scalar text of its own. `blocked`: instructions for a loop that is compiled once. `blas`: the same, whose
-    matrix products are those of BLAS, one run at a time.
+    `unrolled`: scalar text of its own. `blocked`: instructions for a loop that is compiled once. `blas`: the same with
+    the matrix products of BLAS, one run at a time.
     """
     if graph.operations <= UNROLLED_LIMIT:
         return "unrolled"
