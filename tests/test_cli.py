@@ -57,7 +57,6 @@ REFUSED = [
     ("observations=dimensions observations.dims=[3,4] init.determinant=positive", "a 3x4 product has no determinant"),
     ("factorization.hidden=[2] depth=3", "factorization.hidden: [2] is not allowed; expected 2 sizes"),
     ("factorization.hidden=1 init=balanced", "hidden sizes of at least 2"),
-    ("observations=sensing engine=fused", "engine: 'fused' is not allowed; expected one of auto, batched, reference"),
     ("metrics.columns.schatten.p=[0]", "p: 0 is not allowed"),
     ("lr.beta=0.5", "lr.beta: no such key for this choice of lr; adaptive has it"),
     ("lr=adaptive lr.beta=1", "lr.beta: 1.0 is not allowed; expected a number from 0 to below 1"),

@@ -177,7 +177,7 @@ class Graph:
 
     @property
     def side(self) -> float:
-        """The side of square matrices with as many multiplications as the largest product here; 0 where there is none."""
+        """The side of square matrices with as many multiplications as the largest product; 0 where there is none."""
         counts = [math.prod(s.left.shape[1:]) * s.right.shape[2] for s in self.steps if isinstance(s, Product)]
         return math.cbrt(max(counts, default=0))
 

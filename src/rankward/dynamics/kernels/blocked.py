@@ -230,7 +230,7 @@ class _Encoding:
 
     def __init__(self, graph: Graph, places: Mapping[int, int], start: int, single: bool) -> None:
         self.room, self.single = _Room(start, start), single
-        self.places: dict[int | str, int] = {**places}
+        self.places: dict[int | str, int] = {block: at for block, at in places.items()}  # noqa: C416 - other keys follow
         self.program: list[int] = []
         self.constants: list[int] = []
         self.tables: list[int] = []
