@@ -37,7 +37,7 @@ def test_a_small_run_is_listed_with_its_text_and_its_operations():
     "overrides, words",
     [
         (["depth=3", "observations=random_matrix"], ["form: blocked", "10x10 times 10x10", "100 elements: subtract, multiply"]),
-        (["depth=2", "observations=random_matrix", "observations.dims=[200,200]"], ["form: blas", "of 200x200, above"]),
+        (["depth=2", "observations=random_matrix", "observations.dims=[300,300]"], ["form: blas", "of 300x300, above"]),
         (["factorization=tensor", "observations=tensor_order3", "metrics=tensor"], ["form: a kernel of its own"]),
     ],
 )  # fmt: skip
