@@ -12,8 +12,8 @@ import torch
 from odd_factorizations import ODD
 from test_engines import ensemble, trained
 
-from rankward.config import ConfigError
 from own_factorizations import chain
+from rankward.config import ConfigError
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.layouts import layout_of

@@ -12,7 +12,17 @@ import torch
 from drawn_expressions import expressions
 from hypothesis import given, note, settings
 from odd_factorizations import (
-    EDGES, ODD, afresh, chosen, descended, dims_of, forced, half_and_slopes, numbers, observed, problem_of,
+    EDGES,
+    ODD,
+    afresh,
+    chosen,
+    descended,
+    dims_of,
+    forced,
+    half_and_slopes,
+    numbers,
+    observed,
+    problem_of,
 )  # fmt: skip
 from test_engines import trained
 
