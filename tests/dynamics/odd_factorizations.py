@@ -178,7 +178,7 @@ def problem_of(factorization, runs, dtype=torch.float64, dynamics="descent", sen
         (2 / count.double().clamp(1)) if factorization.mean_loss else one,
     )
     if dynamics == "adaptive":
-        problem = replace(problem, adaptive=Adaptive(0.99 * one.to(dtype), 1e-3 * one.to(dtype)))
+        problem = replace(problem, adaptive=Adaptive(0.99 * one.to(dtype), 0.5 * one.to(dtype)))
     if dynamics == "flow":
         problem = replace(problem, flow=Flow(1e-8 * one, 1e-10 * one, 20 * one))
     return factors, problem
@@ -214,7 +214,7 @@ def _descended(factorization, factors, problem, run, iterations):
         if problem.adaptive is not None:
             mean = 0.99 * mean + 0.01 * sum(slope.square().sum() for slope in slopes)
             weight = 0.99 * weight + 0.01
-            rate = rate / ((mean / weight).sqrt() + 1e-3)
+            rate = rate / ((mean / weight).sqrt() + 0.5)
         factors = [factor - rate * slope for factor, slope in zip(factors, slopes, strict=True)]
     return factors
 

@@ -311,11 +311,12 @@ class Builder:
                 made = FUNCTIONS[function](*map(np.dtype(self.dtype).type, numbers))
             return self.constant(np.asarray(made)).expanded(shape)
         wide = [each if isinstance(each, float) else each.expanded(shape) for each in numbers]
-        if function == "multiply" and 1.0 in wide:
+        neutral = function == "multiply" and 1.0 in wide
+        if neutral:
             wide.remove(1.0)
-        neutral = function == "divide" and wide[1] == 1.0
+        neutral |= function == "divide" and wide[1] == 1.0
         neutral |= function == "subtract" and isinstance(wide[1], float) and repr(wide[1]) == "0.0"
-        if (neutral or (len(wide) == 1 and function == "multiply")) and isinstance(wide[0], Array):
+        if neutral and isinstance(wide[0], Array):
             return wide[0]
         if function == "add" and (positive := self._negated(wide[1])) is not None:
             function, wide = "subtract", [wide[0], positive]

@@ -223,9 +223,8 @@ class Tape(TorchDispatchMode):
         if base is None:
             with torch.utils._python_dispatch._disable_current_modes():
                 return self.builder.constant(tensor.detach().cpu().numpy())
-        return Array(
-            base.block, tuple(tensor.shape), tuple(tensor.stride()), base.offset + int(tensor.storage_offset())
-        )
+        offset = base.offset + int(tensor.storage_offset())
+        return Array(base.block, tuple(tensor.shape), tuple(tensor.stride()), offset)
 
     def operand(self, value: Any) -> Operand:
         """What an elementwise function takes: an array, or one number for all elements."""
@@ -702,9 +701,9 @@ def _addmm(tape: Tape, out: Tensor, more: Tensor, a: Tensor, b: Tensor, *, beta:
 # Operations that put numbers elsewhere, or zeros between them. Torch itself says where: it moves their indices.
 
 MOVES = (
-    "cat", "stack", "index", "index_select", "gather", "flip", "roll", "repeat", "triu", "tril",
-    "select_backward", "slice_backward", "diagonal_backward", "diag_embed", "take", "rot90", "permute_copy",
-    "diagonal_copy", "view_copy", "expand_copy", "slice_scatter", "select_scatter", "diagonal_scatter",
+    "cat", "stack", "index", "index_select", "gather", "flip", "roll", "repeat", "triu", "tril", "select_backward",
+    "slice_backward", "diagonal_backward", "diag_embed", "take", "rot90", "permute_copy", "diagonal_copy", "view_copy",
+    "expand_copy", "slice_scatter", "select_scatter", "diagonal_scatter",
 )  # fmt: skip
 
 

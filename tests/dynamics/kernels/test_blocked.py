@@ -1,5 +1,7 @@
 """Instructions over arrays: odd factorizations and random expressions against autograd, in any company."""
 
+import functools
+
 import pytest
 import torch
 from drawn_expressions import expressions
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, given, note, settings
 from odd_factorizations import (
     EDGES,
     ODD,
+    SMOOTH,
     Written,
     afresh,
     chosen,
@@ -30,16 +33,22 @@ def relative(ours, theirs):
     return max(float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs, strict=True))
 
 
-def agrees(name, factorization, dtype, dynamics, sensing):
-    """The middle of three runs as autograd has it; and every run's bits in other company, threads and chunks."""
+@functools.cache
+def expected(name, dtype, dynamics, sensing):
+    """The middle one of three runs by autograd; of a flow by the reference engine."""
+    factors, problem = problem_of(ODD[name], 3, dtype, dynamics, sensing)
+    if dynamics != "flow":
+        return descended(ODD[name], factors, problem, 1, int(problem.max_iterations[1]))
+    made = trained(ReferenceEngine(ODD[name], Schedule()), [f[1:2] for f in factors], chosen(problem, [1]))
+    return [each[0] for each in made[0]]
+
+
+def agrees(name, dtype, dynamics, sensing):
+    """The middle one of three runs as expected; and every run's bits in other company, threads and chunks."""
+    factorization = afresh(ODD[name])
     factors, problem = problem_of(factorization, 3, dtype, dynamics, sensing)
     whole = trained(FusedEngine(factorization, Schedule(), 1), factors, problem)
-    if dynamics == "flow":
-        reference = ReferenceEngine(factorization, Schedule())
-        want = [each[0] for each in trained(reference, [f[1:2] for f in factors], chosen(problem, [1]))[0]]
-    else:
-        want = descended(factorization, factors, problem, 1, int(problem.max_iterations[1]))
-    ours = [each[1] for each in whole[0]]
+    ours, want = [each[1] for each in whole[0]], expected(name, dtype, dynamics, sensing)
     limit = 1e-8 if dynamics == "flow" else 1e-12
     assert relative(ours, want) <= (limit if dtype == torch.float64 else 1e-4), name
     if name in ONE_ORDER and dtype == torch.float64 and dynamics == "descent" and not sensing:
@@ -55,25 +64,29 @@ def agrees(name, factorization, dtype, dynamics, sensing):
 @pytest.mark.parametrize("name", FAST)
 def test_an_odd_factorization_is_that_of_autograd(name, monkeypatch):
     forced(monkeypatch, "lanes")
-    agrees(name, afresh(ODD[name]), torch.float64, "descent", False)
+    agrees(name, torch.float64, "descent", False)
+
+
+CASES = [
+    ("descent", "float64"),
+    ("descent", "float32"),
+    ("adaptive", "float64"),
+    ("adaptive", "float32"),
+    ("flow", "float64"),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("dynamics", ["descent", "adaptive", "flow"])
+@pytest.mark.parametrize(("dynamics", "dtype"), CASES)
 def test_all_kinds_agree_with_autograd_and_with_each_other(dynamics, dtype, monkeypatch):
-    for name, odd in ODD.items():
-        for sensing in (False, True):
-            if sensing and name not in FAST:
-                continue
-            if dynamics == "flow" and dtype == torch.float32:
-                continue
-            made = {}
-            for kind in ("lanes", "single", "blas") if dynamics == "descent" else ("lanes", "single"):
-                forced(monkeypatch, kind)
-                made[kind] = agrees(name, afresh(odd), dtype, dynamics, sensing)
-            assert all(map(torch.equal, made["lanes"][0], made["single"][0])), name
-            assert made["lanes"][2] == made["single"][2], name
+    names = SMOOTH if dynamics == "flow" else ODD
+    for name, sensing in [*((name, False) for name in names), *((name, True) for name in FAST)]:
+        made = {}
+        for kind in ("lanes", "single", "blas") if dynamics == "descent" else ("lanes", "single"):
+            forced(monkeypatch, kind)
+            made[kind] = agrees(name, getattr(torch, dtype), dynamics, sensing)
+        assert all(map(torch.equal, made["lanes"][0], made["single"][0])), name
+        assert made["lanes"][2] == made["single"][2], name
 
 
 def one_step(factorization, runs=9):
