@@ -80,9 +80,7 @@ class Array:
     def expanded(self, shape: Sequence[int]) -> Array:
         """Broadcast to a shape."""
         new = len(shape) - len(self.shape)
-        strides = [0] * new + [
-            0 if own == 1 else stride for own, stride in zip(self.shape, self.strides, strict=True)
-        ]
+        strides = [0] * new + [0 if own == 1 else stride for own, stride in zip(self.shape, self.strides, strict=True)]
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
 
@@ -179,7 +177,7 @@ class Graph:
 
     @property
     def side(self) -> float:
-        """Of square matrices whose product has as many multiplications as the largest one here; 0 where there is none."""
+        """Of square matrices whose product takes as many multiplications as the largest one here; 0 without one."""
         counts = [math.prod(s.left.shape[1:]) * s.right.shape[2] for s in self.steps if isinstance(s, Product)]
         return math.cbrt(max(counts, default=0))
 
@@ -261,7 +259,12 @@ class Builder:
     def graph(self, outputs: Sequence[Array]) -> Graph:
         """What has been put together, as far as these outputs need it."""
         whole = Graph(
-            self.dtype, tuple(self.sizes), tuple(self.inputs), self.constants, tuple(self.steps.values()), tuple(outputs)
+            self.dtype,
+            tuple(self.sizes),
+            tuple(self.inputs),
+            self.constants,
+            tuple(self.steps.values()),
+            tuple(outputs),
         )
         return whole.only(*range(len(outputs)))
 

@@ -118,9 +118,7 @@ class ComponentsLayout(Layout):
         return store.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
 
 
-def layout_of(
-    factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str
-) -> Layout:
+def layout_of(factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str) -> Layout:
     """The layout of a factorization, kept with it.
 
     Args:

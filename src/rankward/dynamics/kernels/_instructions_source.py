@@ -1,4 +1,4 @@
-# Text, not a module: a loop over the instructions of `blocked.py`, below `functions.py` and one of the `multiply` texts.
+# Text, not a module: a loop over the instructions of `blocked.py`, below `functions.py` and a `multiply` text.
 # A text above brings `get`, `put` and `turns`: a number is a vector of runs, or of neighbouring elements of one run.
 # mypy: ignore-errors
 

@@ -20,6 +20,7 @@ SCALAR, MOVING, LOCAL = range(3)  # an operand: one number; elements of an array
 PAD = 16  # blocks begin at multiples of it, so that a vector of elements may end beyond a block
 SPAN_BYTES = 2048
 
+
 @dataclass
 class _Room:
     """Places in memory, given and taken back; the first that fits is given.
