@@ -2,6 +2,7 @@
 
 python -m benchmarks.factorizations             everything, about three minutes
 python -m benchmarks.factorizations --quick     one number of runs for each
+python -m benchmarks.factorizations --busy      processor time on one core, for a machine that has other work
 python -m benchmarks.factorizations forms       written out, or as instructions: speed and compile time by operations
 """
 
@@ -26,7 +27,8 @@ from rankward.dynamics.layouts import ComponentsLayout, GraphLayout, Layout, lay
 from rankward.factorizations import Factorization, TensorFactorization
 from rankward.factorizations.initialisation import Initialisation
 
-QUICK = "--quick" in sys.argv
+QUICK, BUSY = "--quick" in sys.argv, "--busy" in sys.argv
+CLOCK, CORES = ("process_time", 1) if BUSY else ("perf_counter", 2)  # a function of `time`
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = (64,) if QUICK else (1, 8, 64, 1000)
 SECONDS = 0.1 if QUICK else 0.25  # of each try
@@ -65,8 +67,8 @@ def train(
     return factors
 
 
-def nanoseconds(factorization: Factorization, p: products.Arrays, threads: int, clock: str = "perf_counter") -> float:
-    """The least time a run-iteration of three tries; `clock` is a function of `time`."""
+def nanoseconds(factorization: Factorization, p: products.Arrays, threads: int, clock: str = CLOCK) -> float:
+    """The least time a run-iteration of three tries."""
     now, batch = getattr(time, clock), len(p["mask"])
     train(factorization, p, 50, threads)
     start = now()
@@ -88,7 +90,7 @@ def peer(name: str, kind: str, batch: int, cores: int) -> float | None:
     own = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": str(cores)}
     code = (
         f"import os, runpy, sys; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
-        f"sys.argv = ['products', {name!r}, {kind!r}, '{batch}', '{cores}']\n"
+        f"sys.argv = ['products', {name!r}, {kind!r}, '{batch}', '{cores}', {CLOCK!r}]\n"
         "runpy.run_module('benchmarks.peers.products', run_name='__main__')"
     )
     command = [sys.executable, "-c", code]
@@ -103,8 +105,9 @@ def first_use(kind: str) -> float:
     code = (
         "import time\nfrom benchmarks import factorizations, peers\nfrom benchmarks.peers import products\n"
         "import rankward.dynamics.kernels.lanes\n"
-        f"kind = products.KINDS[{kind!r}]\np = products.problem(kind, 1)\nstart = time.perf_counter()\n"
-        "factorizations.train(factorizations.Own(kind), p, 50, 1)\nprint(time.perf_counter() - start)"
+        f"kind = products.KINDS[{kind!r}]\np = products.problem(kind, 1)\nstart = time.{CLOCK}()\n"
+        "factorizations.train(factorizations.Own(kind), p, 50, 1)\n"
+        f"print(time.{CLOCK}() - start)"
     )
     with tempfile.TemporaryDirectory() as folder:
         own = os.environ | {"RANKWARD_CACHE": folder}
@@ -131,12 +134,10 @@ def agreement() -> None:
 
 
 def table() -> None:
-    print(
-        "\nns a run-iteration, float64, masks that differ between runs, stops looked at and rows recorded on our side"
-    )
+    print("\nns a run-iteration, float64, each run its own mask, stops looked at and rows recorded on our side")
     print("first use: seconds to trace, compile and begin, no kernel in the cache")
     print(f"{'':32} {'operations':>10} {'form':>9} {'first use':>9}", end="")
-    print(f" {'runs':>5} {'1 core':>8} {'2 cores':>8} {'JAX 2 cores':>11} {'JAX/ours':>8} {'autograd/ours':>13}")
+    print(f" {'runs':>5} {'1 core':>8} {'2 cores':>8} {f'JAX, {CORES}':>11} {'JAX/ours':>8} {'autograd/ours':>13}")
     for name, kind in products.KINDS.items():
         own, head = Own(kind), ""
         layout = layout_of(own, kind.dims, kind.dims, "float64")
@@ -146,11 +147,11 @@ def table() -> None:
         assert loop is not None
         for batch in RUNS:
             p = products.problem(kind, batch)
-            one, two = nanoseconds(own, p, 1), nanoseconds(own, p, 2)
-            jax = peer("jax", name, batch, 2)
-            row = f"{head:63} {batch:5} {one:8.1f} {two:8.1f}"
-            row += f" {jax:11.1f} {jax / min(one, two):8.1f}" if jax is not None else f" {'':11} {'':8}"
-            print(f"{row} {loop / min(one, two):13,.0f}", flush=True)
+            times = [nanoseconds(own, p, cores) for cores in range(1, CORES + 1)]
+            jax = peer("jax", name, batch, CORES)
+            row = f"{head:63} {batch:5} {times[0]:8.1f} " + (f"{times[1]:8.1f}" if CORES > 1 else f"{'':8}")
+            row += f" {jax:11.1f} {jax / min(times):8.1f}" if jax is not None else f" {'':11} {'':8}"
+            print(f"{row} {loop / min(times):13,.0f}", flush=True)
             head = ""
 
 
@@ -212,7 +213,7 @@ def forms() -> None:
 
 
 if __name__ == "__main__":
-    if "forms" in sys.argv:
+    if "forms" in sys.argv[1:]:
         forms()
     else:
         agreement()

@@ -155,30 +155,34 @@ def _program(kind: Kind, devices: int) -> Any:
     return jax.jit(batch)
 
 
-def nanoseconds(peer: str, name: str, batch: int, cores: int) -> float:
-    """The least time a run-iteration of `autograd` (the first run) or `jax`, in the faster way to use so many cores."""
+def nanoseconds(peer: str, name: str, batch: int, cores: int, clock: str) -> float:
+    """The least time a run-iteration of `autograd` (the first run) or `jax`, in the faster way to use so many cores.
+
+    Args:
+        clock: a function of `time`.
+    """
     kind = KINDS[name]
     p = problem(kind, batch)
     calls: list[Callable[[int], Any]] = [partial(autograd_loop, kind, p)]
     if peer == "jax":
         calls = [partial(jax_descent, kind, p, devices=n) for n in range(1, cores + 1) if batch % n == 0]
-    return min(_seconds(call) for call in calls) / (1 if peer == "autograd" else batch) * 1e9
+    return min(_seconds(call, getattr(time, clock)) for call in calls) / (1 if peer == "autograd" else batch) * 1e9
 
 
-def _seconds(call: Callable[[int], Any]) -> float:
+def _seconds(call: Callable[[int], Any], now: Callable[[], float]) -> float:
     """The least time an iteration, of three tries of about a quarter of a second."""
     call(LENGTH)
-    start = time.perf_counter()
+    start = now()
     call(LENGTH)
-    iterations = LENGTH * max(1, int(0.25 / (time.perf_counter() - start)))
+    iterations = LENGTH * max(1, int(0.25 / max(1e-6, now() - start)))
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = now()
         call(iterations)
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return min(times) / iterations
 
 
 if __name__ == "__main__":
-    chosen, factorization, runs, available = sys.argv[1:]
-    print(nanoseconds(chosen, factorization, int(runs), int(available)))
+    chosen, factorization, runs, available, function = sys.argv[1:]
+    print(nanoseconds(chosen, factorization, int(runs), int(available), function))
