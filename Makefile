@@ -54,6 +54,7 @@ docs: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.factorizations
 	$(BIN)/python -m benchmarks.tensors
 	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.flow

@@ -20,7 +20,7 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.sixty_digits import descend, descend_balanced, exact
 from rankward.dynamics import Flow, FusedEngine, Problem, Progress, Schedule
-from rankward.factorizations import Chain
+from rankward.factorizations import MatrixFactorization
 from rankward.factorizations.initialisation import Balanced, Between, signs
 from rankward.figures import departure as figure
 from rankward.theory.departure import KNOWN, predicted_exponent
@@ -54,7 +54,8 @@ def trained(starts: list[list[torch.Tensor]], eta: float = 0.0, dtype: str = "fl
     problem = Problem(
         mask, values, full(eta, kind), full(STOP), torch.full((runs,), 20_000_000), full(1.0), flow=flow
     )  # fmt: skip
-    engine, progress = FusedEngine(Chain((2, 2, 2)), Schedule(stride=1 if flow else 50)), Progress.start(runs)
+    engine = FusedEngine(MatrixFactorization((2, 2), 2), Schedule(stride=1 if flow else 50))
+    progress = Progress.start(runs)
     while len(progress.running):
         engine.advance(factors, problem, progress, 1_000_000)
     entry = torch.matmul(factors[1], factors[0])[:, 0, 0].abs().double().numpy()
@@ -68,7 +69,7 @@ def turn(start: list[torch.Tensor], eta: float, dtype: str) -> tuple[int, float,
     mask, values = (torch.tensor([x], dtype=kind) for x in (MASK, VALUES))
     one = torch.ones(1, dtype=torch.float64)
     problem = Problem(mask, values, torch.tensor([eta], dtype=kind), STOP * one, torch.tensor([10**6]), one)
-    engine, progress = FusedEngine(Chain((2, 2, 2)), Schedule(stride=1, every=1)), Progress.start(1)
+    engine, progress = FusedEngine(MatrixFactorization((2, 2), 2), Schedule(stride=1, every=1)), Progress.start(1)
     iterations, entries, sign = [], [], []
     while len(progress.running):
         rows = engine.advance(factors, problem, progress, 1000)

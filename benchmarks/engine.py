@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks import peers
-from rankward.dynamics import Engine, FusedEngine, Problem, Progress, Schedule, choose_engine
-from rankward.factorizations import Chain, MatrixFactorization
+from rankward.dynamics import Engine, FusedEngine, Problem, Progress, ReferenceEngine, Schedule
+from rankward.factorizations import MatrixFactorization
 from rankward.metrics import measure
 
 QUICK = "--quick" in sys.argv
@@ -43,7 +43,9 @@ def rankward_call(p: dict[str, np.ndarray], threads: int | None, engine: str = "
     """A function of the number of iterations that trains the peers' problem without an early stop."""
     _, layers, dims, _ = p["factors"].shape
     factorization = MatrixFactorization((dims, dims), layers)
-    chosen = choose_engine(engine, factorization, Schedule(), mask=True, threads=threads)
+    chosen: Engine = ReferenceEngine(factorization, Schedule())
+    if engine == "fused":
+        chosen = FusedEngine(factorization, Schedule(), threads)
     return lambda iterations: train(chosen, p, iterations, stop_loss=0.0)[0]
 
 
@@ -82,7 +84,7 @@ def refill() -> None:
     p = peers.problem(1000, 3, 2, scale=0.02)
     p["eta"] = np.geomspace(1e-3, 1e-2, 1000)
     for threads in (1, 2):
-        engine = FusedEngine(Chain((2,) * 4), Schedule(), threads)
+        engine = FusedEngine(MatrixFactorization((2, 2), 3), Schedule(), threads)
         start = time.perf_counter()
         _, progress = train(engine, p, 200_000, stop_loss=1e-4)
         seconds = time.perf_counter() - start

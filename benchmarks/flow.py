@@ -12,7 +12,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from rankward.dynamics import Flow, FusedEngine, Problem, Progress, Schedule
-from rankward.factorizations import Chain
+from rankward.factorizations import MatrixFactorization
 from rankward.factorizations.initialisation import Balanced
 from rankward.observations import random_matrix
 from rankward.theory.rivals import nuclear_completion
@@ -37,7 +37,7 @@ def ours(runs: int, stop: float) -> tuple[float, int]:
     )
     flow = Flow(full(1e-10), full(1e-13), full(torch.inf))
     problem = Problem(mask, values, full(0.0), full(stop), torch.full((runs,), 10**9), full(1.0), flow=flow)
-    engine = FusedEngine(Chain((2,) * (DEPTH + 1)), Schedule(stride=1))
+    engine = FusedEngine(MatrixFactorization((2, 2), DEPTH), Schedule(stride=1))
     began = time.perf_counter()
     while len(progress.running):
         engine.advance(factors, problem, progress, 100_000)

@@ -17,8 +17,8 @@ import torch
 
 from benchmarks import peers
 from rankward.dynamics import BatchedEngine, CudaEngine, Engine, FusedEngine, Problem, Progress, Schedule
-from rankward.dynamics.kernels.straight import multiplications
-from rankward.factorizations import Chain, Components
+from rankward.dynamics.tracing import trace
+from rankward.factorizations import Factorization, MatrixFactorization, TensorFactorization
 
 QUICK = "--quick" in sys.argv
 FIGURES = ("figure1", "phase_diagram", "figure2")
@@ -45,13 +45,16 @@ def problem_of(mask: torch.Tensor, values: torch.Tensor, eta: float, iterations:
     return Problem(mask, values, eta * ones, torch.zeros(runs, dtype=torch.float64), limits, ones.double())
 
 
-def chain(runs: int, depth: int, iterations: int, make: Callable[[Chain, Schedule], Engine], card: bool) -> float:
+Maker = Callable[[Factorization, Schedule], Engine]
+
+
+def chain(runs: int, depth: int, iterations: int, make: Maker, card: bool) -> float:
     """Nanoseconds a run-iteration of 2x2 matrices."""
     p = peers.problem(runs, depth, 2, scale=0.3)
     factors = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(depth)]
     mask, values = (torch.from_numpy(p[name].copy()) for name in ("mask", "values"))
     fixed = problem_of(mask, values, 1e-3, iterations)
-    engine = make(Chain((2,) * (depth + 1)), Schedule())
+    engine = make(MatrixFactorization((2, 2), depth), Schedule())
     return seconds(engine, [f.cuda() if card else f for f in factors], fixed, iterations) / (runs * iterations) * 1e9
 
 
@@ -61,7 +64,7 @@ def tensors(runs: int, iterations: int) -> tuple[float, float]:
     factors = [0.1 * torch.randn(runs, 8, 64, dtype=torch.float64, generator=random) for _ in range(3)]
     mask = (torch.rand(runs, 8, 8, 8, generator=random) < 0.3).double()
     fixed = problem_of(mask, mask * torch.randn(runs, 8, 8, 8, dtype=torch.float64, generator=random), 1e-3, iterations)
-    kind, schedule = Components((8, 8, 8), 64), Schedule(stride=100)
+    kind, schedule = TensorFactorization((8, 8, 8), 64), Schedule(stride=100)
     card = seconds(BatchedEngine(kind, schedule), [factor.cuda() for factor in factors], fixed, iterations)
     here = seconds(FusedEngine(kind, schedule), factors, fixed, iterations)
     return card / (runs * iterations) * 1e9, here / (runs * iterations) * 1e9
@@ -88,7 +91,8 @@ def main() -> None:
     print(torch.cuda.get_device_name(0))
     peak = float64_peak()
     for depth in (2, 3, 4, 6):
-        work = 2 * multiplications([2] * (depth + 1))  # with as many additions
+        kind = MatrixFactorization((2, 2), depth)
+        work = trace(kind.product, kind.shapes, (2, 2), (2, 2), "float64").operations  # of the loss and its gradients
         here = chain(10_000, depth, 10_000, FusedEngine, card=False)
         print(f"depth {depth}: processor {here:.2f} ns a run-iteration (10,000 runs)")
         for runs in (10**3, 10**4, 10**5) if QUICK else (10**3, 10**4, 10**5, 10**6):

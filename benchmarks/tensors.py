@@ -18,7 +18,7 @@ from benchmarks.commands import timed
 from benchmarks.peers import completions
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Progress, Schedule
 from rankward.dynamics.products import cp_tensors
-from rankward.factorizations import Components
+from rankward.factorizations import Components, TensorFactorization
 from rankward.metrics.functional import cp_rank
 
 ORDERS = {"8x8x8": (51, 256, 511), "8x8x8x8": (410, 2000, 4095)}
@@ -35,8 +35,8 @@ def train(p: completions.Arrays, iterations: int, threads: int) -> list[torch.Te
         torch.full((runs,), 2 / p["count"], dtype=torch.float64),
         Adaptive(completions.BETA * many, completions.EPS * many),
     )  # fmt: skip
-    structure = Components(tuple(p["mask"].shape[1:]), factors[0].shape[-1])
-    engine = FusedEngine(structure, Schedule(stride=100, stop_checks=3), threads)
+    factorization = TensorFactorization(tuple(p["mask"].shape[1:]), factors[0].shape[-1])
+    engine = FusedEngine(factorization, Schedule(stride=100, stop_checks=3), threads)
     progress = Progress.start(runs)
     while len(progress.running):
         engine.advance(factors, fixed, progress, max(100, iterations // 100 * 100))

@@ -23,3 +23,8 @@ class Reversed(MatrixFactorization):
         for factor in factors[1:]:
             result = result @ factor
         return result
+
+
+def chain(sizes):
+    """W_L ... W_1 with layer l of shape [d_l, d_(l-1)], for sizes d_0, ..., d_L."""
+    return MatrixFactorization((sizes[-1], sizes[0]), len(sizes) - 1, list(sizes[1:-1]))

@@ -29,6 +29,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
 
 
 SENSED = "observations=sensing observations.dims=[4,4] observations.rank=1"
+VECTOR = "factorization=diagonal observations=sensing observations.dims=[5]"
 TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
 
 REFUSED = [
@@ -38,7 +39,7 @@ REFUSED = [
     ("lr.eta=nan", "lr.eta: nan is not allowed"),
     ("lr.eta=fast", "lr.eta: 'fast' is not allowed; expected a number"),
     ("init.scale=nan", "init.scale: nan is not allowed"),
-    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
+    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, constant, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
     ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
     ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, eps, eta, max_time, rtol (did you mean 'lr.eta'?)"),
     ("dept=3", "(did you mean 'depth'?)"),
@@ -56,7 +57,6 @@ REFUSED = [
     ("observations=dimensions observations.dims=[3,4] init.determinant=positive", "a 3x4 product has no determinant"),
     ("factorization.hidden=[2] depth=3", "factorization.hidden: [2] is not allowed; expected 2 sizes"),
     ("factorization.hidden=1 init=balanced", "hidden sizes of at least 2"),
-    ("observations=sensing engine=fused", "engine: 'fused' is not allowed; expected one of auto, batched, reference"),
     ("metrics.columns.schatten.p=[0]", "p: 0 is not allowed"),
     ("lr.beta=0.5", "lr.beta: no such key for this choice of lr; adaptive has it"),
     ("lr=adaptive lr.beta=1", "lr.beta: 1.0 is not allowed; expected a number from 0 to below 1"),
@@ -82,13 +82,31 @@ REFUSED = [
     (f"{TENSOR} observations.dims=[9000,9000,9000]", "less: it needs 43,451.8 GiB, this machine has"),
     (f"{TENSOR} factorization.components=10_000_000_000", "factorization.components: 10000000000 is not allowed; expected less: it needs"),
     (f"{TENSOR} metrics=matrix", "metrics: 'matrix' is not allowed; expected tensor, for a 8x8x8 tensor run"),
-    ("metrics=tensor", "metrics: 'tensor' is not allowed; expected matrix, for a 2x2 matrix run"),
+    ("metrics=vector", "metrics: 'vector' is not allowed; expected matrix, for a 2x2 matrix run: column 'norms' is of a vector"),
+    (f"{TENSOR} metrics=vector", "metrics: 'vector' is not allowed; expected tensor, for a 8x8x8 tensor run"),
+    (VECTOR, "metrics: 'matrix' is not allowed; expected vector, for a diagonal run of 5 entries: column 'nuclear' is of a matrix"),
+    (f"{VECTOR} metrics=tensor", "metrics: 'tensor' is not allowed; expected vector, for a diagonal run of 5 entries"),
+    (f"{VECTOR} metrics=vector init=balanced", "init: 'balanced' is not allowed; expected gaussian or constant, to start each factor by itself"),
+    (f"{VECTOR} metrics=vector init.determinant=negative", "init.determinant: 'negative' is not allowed; expected any"),
+    (f"{VECTOR} metrics=vector observations.rank=6", "observations.rank: 6 is not allowed; expected an integer from 1 to 5, the number of entries"),
+    (f"{VECTOR} metrics=vector factorization=matrix", "factorization: 'matrix' is not allowed; expected diagonal or linear: the observations have 1 axis"),
+    (f"{VECTOR} metrics=vector factorization=tucker", "factorization: 'tucker' is not allowed; expected diagonal or linear: the observations have 1 axis"),
+    (f"{VECTOR} metrics=vector factorization=symmetric", "factorization: 'symmetric' is not allowed; expected one for a vector of 5 entries: it makes square matrices"),
+    ("factorization=symmetric factorization.width=0", "factorization.width: 0 is not allowed; expected an integer of at least 1"),
+    ("factorization=symmetric init=between", "init: 'between' is not allowed; expected gaussian, constant, identity or orthogonal"),
+    ("factorization=residual observations=dimensions observations.dims=[4,6]", "factorization: 'residual' is not allowed; expected one for 4x6 observations: it makes square matrices"),
+    ("factorization=tucker factorization.ranks=[2,0]", "factorization.ranks: [2, 0] is not allowed; expected null, an integer of at least 1, or a list"),
+    ("factorization=tucker factorization.ranks=[2]", "factorization.ranks: [2] is not allowed; expected null, an integer of at least 1, or 2 of them"),
+    ("factorization=tucker factorization.ranks=1000000", "factorization: 'tucker' is not allowed; expected less: it needs"),
+    ("factorization=nonlinear factorization.activation=tan", "factorization.activation: 'tan' is not allowed; expected one of tanh, relu (did you mean 'tanh'?)"),
+    ("factorization=nonlinear depth=1", "depth.layers: 1 is not allowed; expected at least 2: there is no activation after the last layer"),
+    ("factorization=nonlinear init.determinant=positive", "init.determinant: 'positive' is not allowed; expected any"),
     (f"{TENSOR} init=balanced", "init: 'balanced' is not allowed; expected gaussian"),
     (f"{TENSOR} init.determinant=positive", "init.determinant: 'positive' is not allowed"),
     (f"{TENSOR} record.every=50", "record.every: 50 is not allowed; expected a multiple of check_every=100"),
     (f"{TENSOR} metrics.columns.cp_rank.tolerance=-1", "tolerance: -1 is not allowed"),
-    ("observations=tensor_order3 metrics=tensor", "expected tensor or linear: the observations have 3 axes"),
-    (f"{TENSOR} factorization.hidden=4", "factorization.hidden: no such key for this choice of factorization; matrix has it"),
+    ("observations=tensor_order3 metrics=tensor", "expected tensor, tucker, diagonal or linear: the observations have 3 axes"),
+    (f"{TENSOR} factorization.hidden=4", "factorization.hidden: no such key for this choice of factorization; matrix, nonlinear has it"),
     ("figures=[figure1]", "figures: ['figure1'] is not allowed; expected [] for a single run"),
     ("metrics.columns.singular_values.largest=-1", "largest: -1 is not allowed"),
     ("ckpt_path=none.ckpt", "ckpt_path: 'none.ckpt' is not allowed; expected a checkpoint"),
@@ -215,7 +233,11 @@ def test_refusal_help_and_config_import_nothing_heavy(tmp_path):
 
 def test_help_names_the_groups(tmp_path):
     text = run("--help", cwd=tmp_path).stdout
-    for group in ("depth: 1, 2, 3, 4, 5, 6", "init: balanced, between, gaussian, identity, orthogonal", "rankward -m"):
+    for group in (
+        "depth: 1, 2, 3, 4, 5, 6",
+        "init: balanced, between, constant, gaussian, identity, orthogonal",
+        "rankward -m",
+    ):
         assert group in text
 
 

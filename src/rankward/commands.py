@@ -1,4 +1,4 @@
-"""What `rankward` does beside training: `rankward status FOLDER`, `report`, `watch`, `paper`, `propositions`."""
+"""What `rankward` does beside training: `rankward status FOLDER`, `report`, `watch`, `kernel`, `paper`, ..."""
 
 from __future__ import annotations
 
@@ -77,6 +77,15 @@ def _paper(asked: argparse.Namespace) -> int:
     return make_paper(asked.out or default, asked.quick)
 
 
+def _kernel(asked: argparse.Namespace) -> int:
+    from rankward.training.kernel import listed
+    from rankward.trust import enter_directory
+
+    enter_directory()  # where a user's own factorization lies
+    say(*listed(asked.overrides, asked.config_dir))
+    return 0
+
+
 def _folder(parser: argparse.ArgumentParser, what: str = "of a sweep") -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help=what)
 
@@ -116,6 +125,11 @@ def _paper_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="default: multirun_outputs/paper (or paper_quick)")
 
 
+def _kernel_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as for a single run")
+    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", type=Path, help="of more config groups")
+
+
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     _folder(parser, "of a sweep or of a single run")
     parser.add_argument("--out", metavar="FILE", type=Path, help="default: report.html in the folder")
@@ -137,6 +151,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callab
     "status": ("what has become of a sweep's runs; 1 where one has stopped before its end", _folder, _status),
     "watch": ("a sweep in the terminal while it runs; writes and locks nothing", _watch_arguments, _watch),
     "workspace": ("a W&B workspace for a sweep: metrics with their bounds, by loss", _workspace_arguments, _workspace),
+    "kernel": (
+        "what is generated to train a factorization: operations, text or instructions",
+        _kernel_arguments,
+        _kernel,
+    ),
     "report": ("a sweep to explore in a browser: one file that needs no network", _report_arguments, _report),
 }
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
 from rankward.terminal import say
 
+_kept: list[CFunc] = []  # whose addresses are in use
 _said: set[str] = set()  # folders of which a line has told
 
 
@@ -21,6 +24,17 @@ def forgive(module: ModuleType) -> None:
     for function in vars(module).values():
         if isinstance(function, Dispatcher) and type(getattr(function, "_cache", None)) is FunctionCache:
             setattr(function, "_cache", _Forgiving(function.py_func))  # noqa: B010 - numba's stubs know no cache
+
+
+def compiled_at(function: Callable[..., Any], signature: Any) -> int:
+    """The address of a function, compiled for native callers and kept on disk; see `forgive`."""
+    made = CFunc(function, (signature.args, signature.return_type), {}, {"nopython": True})
+    setattr(made, "_cache", _Forgiving(function))  # noqa: B010 - numba's stubs know no cache
+    made.compile()
+    _kept.append(made)
+    address = made.address
+    assert address is not None
+    return address
 
 
 class _Forgiving(FunctionCache):  # type: ignore[misc]

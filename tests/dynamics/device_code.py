@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from unittest import mock
 
+import torch
+
 from rankward.dynamics.kernels.device import module, strict
+from rankward.dynamics.layouts import GraphLayout, layout_of
+from rankward.factorizations import Factorization
 
 
-def ptx(sizes: tuple[int, ...], dtype: str, dynamics: str, capability: tuple[int, int]) -> str:
+def ptx(factorization: Factorization, dtype: str, dynamics: str, capability: tuple[int, int]) -> str:
     """For a card of that compute capability, which device functions would ask the card for."""
     from numba import cuda, types
     from numba.cuda import dispatcher
@@ -24,7 +28,10 @@ def ptx(sizes: tuple[int, ...], dtype: str, dynamics: str, capability: tuple[int
     ]
     numbers = (types.int64, types.int64, types.int64, types.float64, types.float64, types.int64)
     signature = (*(types.Array(kind, axes, "C") for kind, axes in arrays), *numbers)
+    dims = tuple(factorization.product([torch.zeros(shape) for shape in factorization.shapes]).shape)
+    layout = layout_of(factorization, dims, dims, dtype)
+    assert isinstance(layout, GraphLayout)
     card = mock.Mock(compute_capability=capability)
     with strict(), mock.patch.object(dispatcher, "get_current_device", return_value=card):
-        made, _ = cuda.compile_ptx(module(sizes, dtype, dynamics).drive.py_func, signature, cc=capability)
+        made, _ = cuda.compile_ptx(module(layout.graph, layout.name, dynamics).drive.py_func, signature, cc=capability)
     return str(made)

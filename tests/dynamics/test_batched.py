@@ -8,10 +8,10 @@ import torch
 from test_components import problem_of, starts
 from test_engines import InTurn, ensemble, trained
 
+from own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
-from rankward.dynamics._slopes import slopes_of
-from rankward.dynamics.batched import BatchedEngine, _AtWork
-from rankward.factorizations import Chain, Components
+from rankward.dynamics.batched import BatchedEngine, _AtWork, slopes_of
+from rankward.factorizations import TensorFactorization
 
 
 def close(one, other, rtol):
@@ -32,8 +32,8 @@ def test_chains_as_in_the_compiled_engine(sizes, adaptive):
     many = torch.ones_like(problem.eta)
     problem = replace(problem, adaptive=Adaptive(0.9 * many, 1.0 * many)) if adaptive else problem
     for schedule in (Schedule(), Schedule(stride=20, every=100), Schedule(stride=20, iteration_ratio=1.1)):
-        here = trained(BatchedEngine(Chain(sizes), schedule), factors, problem)
-        there = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+        here = trained(BatchedEngine(chain(sizes), schedule), factors, problem)
+        there = trained(FusedEngine(chain(sizes), schedule), factors, problem)
         close(there[0], here[0], 1e-10)
         same_rows(there[2], here[2], 1e-9)
         assert torch.equal(here[1].next_record, there[1].next_record)
@@ -47,8 +47,8 @@ def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
     problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 3, torch.float64)
     schedule = Schedule(stride=100, stop_checks=3)
-    here = trained(BatchedEngine(Components(dims, components), schedule), factors, problem, 300)
-    there = trained(FusedEngine(Components(dims, components), schedule), factors, problem)
+    here = trained(BatchedEngine(TensorFactorization(dims, components), schedule), factors, problem, 300)
+    there = trained(FusedEngine(TensorFactorization(dims, components), schedule), factors, problem)
     close(there[0], here[0], 1e-10)
     same_rows(there[2], here[2], 1e-9)
 
@@ -67,8 +67,8 @@ def test_runs_stop_each_at_its_own_time_and_diverge_alone():
     _, factors, problem = ensemble(sizes, 9, max_iterations=615, stop_loss=0.3, eta=(1e-4, 2e-2))
     problem.eta[4], problem.stop_loss[4] = 1e4, 0
     for schedule in (Schedule(), Schedule(stride=20, every=60, stop_checks=2)):
-        here = trained(BatchedEngine(Chain(sizes), schedule), factors, problem, 200)
-        there = trained(FusedEngine(Chain(sizes), schedule), factors, problem)
+        here = trained(BatchedEngine(chain(sizes), schedule), factors, problem, 200)
+        there = trained(FusedEngine(chain(sizes), schedule), factors, problem)
         assert here[1].status[4] == Status.DIVERGED
         assert torch.equal(here[1].status, there[1].status) and torch.equal(here[1].iteration, there[1].iteration)
         calm = [run for run in range(9) if run != 4]
@@ -80,8 +80,8 @@ def test_one_engine_takes_up_what_another_began():
     problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 3, torch.float64)
     engines = [
-        FusedEngine(Components(dims, components), schedule),
-        BatchedEngine(Components(dims, components), schedule),
+        FusedEngine(TensorFactorization(dims, components), schedule),
+        BatchedEngine(TensorFactorization(dims, components), schedule),
     ]
     whole, mixed = trained(engines[0], factors, problem), trained(InTurn(*engines), factors, problem, 200)
     close(whole[0], mixed[0], 1e-10)
@@ -95,18 +95,18 @@ def test_slopes_are_autograds(dtype, rtol):
     def drawn(*shape):
         return torch.randn(*shape, dtype=dtype, generator=random)
 
-    chain = [drawn(2, 3, 4).requires_grad_(), drawn(2, 5, 3).requires_grad_()]
+    layers = [drawn(2, 3, 4).requires_grad_(), drawn(2, 5, 3).requires_grad_()]
     matrices, values = drawn(2, 6, 5, 4), drawn(2, 6)
-    half = 0.5 * ((torch.einsum("rnij,rij->rn", matrices, chain[1] @ chain[0]) - values) ** 2).sum(1)
-    mine, slopes = slopes_of(Chain((4, 3, 5)), mask=False)(chain, matrices, values)
+    half = 0.5 * ((torch.einsum("rnij,rij->rn", matrices, layers[1] @ layers[0]) - values) ** 2).sum(1)
+    mine, slopes = slopes_of(chain((4, 3, 5)))(layers, matrices, values)
     torch.testing.assert_close(mine, half, rtol=rtol, atol=0)
-    for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), chain), strict=True):
+    for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), layers), strict=True):
         torch.testing.assert_close(slope, truth, rtol=rtol, atol=rtol)
     modes = [drawn(2, d, 6).requires_grad_() for d in (3, 2, 4, 2, 3)]
     mask, seen = (drawn(2, 3, 2, 4, 2, 3) > 0).to(dtype), drawn(2, 3, 2, 4, 2, 3)
     tensor = torch.einsum("rax,rbx,rcx,rdx,rex->rabcde", *modes)
     half = 0.5 * ((mask * (tensor - seen)) ** 2).flatten(1).sum(1)
-    mine, slopes = slopes_of(Components((3, 2, 4, 2, 3), 6), mask=True)(modes, mask, seen)
+    mine, slopes = slopes_of(TensorFactorization((3, 2, 4, 2, 3), 6))(modes, mask, seen)
     torch.testing.assert_close(mine, half, rtol=rtol, atol=0)
     for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), modes), strict=True):
         torch.testing.assert_close(slope, truth, rtol=rtol, atol=rtol)
@@ -120,7 +120,7 @@ def test_sensing_as_the_reference_engine():
     _, factors, problem = ensemble((3, 3, 3), 2, max_iterations=200)
     matrices = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=random)
     problem = replace(problem, operator=matrices, values=torch.randn(2, 4, dtype=torch.float64, generator=random))
-    here = trained(BatchedEngine(Chain((3, 3, 3)), Schedule()), factors, problem)
+    here = trained(BatchedEngine(chain((3, 3, 3)), Schedule()), factors, problem)
     there = trained(ReferenceEngine(factorization, Schedule()), factors, problem)
     close(there[0], here[0], 1e-12)
     same_rows(there[2], here[2], 1e-10)
@@ -135,7 +135,7 @@ def test_a_captured_graph_replays_what_the_processor_does(adaptive):
     dims, components = (8, 8, 8), 64
     problem = problem_of(dims, 20, 0.5, torch.float64, adaptive=adaptive, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 20, torch.float64)
-    engine = BatchedEngine(Components(dims, components), Schedule(stride=100, stop_checks=3))
+    engine = BatchedEngine(TensorFactorization(dims, components), Schedule(stride=100, stop_checks=3))
     here, there = trained(engine, factors, problem), trained(OnCard(engine), factors, problem)
     close(here[0], there[0], 1e-10)
     same_rows(here[2], there[2], 1e-9)

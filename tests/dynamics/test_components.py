@@ -5,10 +5,11 @@ import pytest
 import torch
 from test_engines import picked, trained
 
+from own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Problem, ReferenceEngine, Schedule, Status
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.products import cp_tensors, product_of
-from rankward.factorizations import Chain, LinearFactorization, MatrixFactorization, TensorFactorization
+from rankward.factorizations import LinearFactorization, MatrixFactorization, TensorFactorization
 from rankward.factorizations.initialisation import Gaussian
 from rankward.observations import random_tensor
 
@@ -87,7 +88,7 @@ def test_the_kernel_agrees_with_autograd_and_numpy(dims, components, share, adap
     factorization, factors = starts(dims, components, 2, torch.float64)
     problem = problem_of(dims, 2, share, torch.float64, adaptive, iterations=iterations)
     schedule = Schedule(stride=100)
-    fast, _, rows = trained(FusedEngine(factorization.structure, schedule), factors, problem)
+    fast, _, rows = trained(FusedEngine(factorization, schedule), factors, problem)
     slow, _, slow_rows = trained(ReferenceEngine(factorization, schedule), factors, problem)
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
@@ -100,7 +101,7 @@ def test_the_kernel_agrees_with_autograd_and_numpy(dims, components, share, adap
 def test_the_recorded_loss_is_the_mean_over_observed_entries():
     factorization, factors = starts((3, 4, 2), 5, 1, torch.float64)
     problem = problem_of((3, 4, 2), 1, 0.5, torch.float64)
-    _, _, rows = trained(FusedEngine(factorization.structure, Schedule(stride=100)), factors, problem)
+    _, _, rows = trained(FusedEngine(factorization, Schedule(stride=100)), factors, problem)
     mask = problem.operator[0].bool()
     residual = (factorization.product([f[0] for f in factors]) - problem.values[0])[mask]
     assert rows[0][0][0] == 0 and rows[0][0][1] == pytest.approx(float((residual**2).mean()), rel=1e-12)
@@ -110,7 +111,7 @@ def test_the_recorded_loss_is_the_mean_over_observed_entries():
 def test_float32_follows_float64_at_first():
     for share in (0.1, 0.6):
         factorization, factors = starts((8, 8, 8), 64, 2, torch.float64)
-        engine = FusedEngine(factorization.structure, Schedule(stride=50))
+        engine = FusedEngine(factorization, Schedule(stride=50))
         double = trained(engine, factors, problem_of((8, 8, 8), 2, share, torch.float64, iterations=50))[0]
         single = trained(
             engine, [f.float() for f in factors], problem_of((8, 8, 8), 2, share, torch.float32, iterations=50)
@@ -128,13 +129,13 @@ def test_bits_depend_on_neither_company_nor_threads_nor_chunks(dims, components,
     factorization, factors = starts(dims, components, runs, dtype, scale=0.1)
     problem = problem_of(dims, runs, share, dtype, iterations=1500, stop=1e-5)
     schedule = Schedule(stride=100, stop_checks=2)
-    whole = trained(FusedEngine(factorization.structure, schedule, threads=2), factors, problem)
+    whole = trained(FusedEngine(factorization, schedule, threads=2), factors, problem)
     assert len(set(whole[1].iteration.tolist())) > 1
     for threads, length in ((1, 10_000), (2, 300), (3, 100)):
-        again = trained(FusedEngine(factorization.structure, schedule, threads), factors, problem, length)
+        again = trained(FusedEngine(factorization, schedule, threads), factors, problem, length)
         assert all(torch.equal(a, b) for a, b in zip(whole[0], again[0], strict=True)) and again[2] == whole[2]
     for run in (0, 4):
-        alone = trained(FusedEngine(factorization.structure, schedule), *some(factors, problem, [run]))
+        alone = trained(FusedEngine(factorization, schedule), *some(factors, problem, [run]))
         assert all(torch.equal(a[run], b[0]) for a, b in zip(whole[0], alone[0], strict=True))
         assert alone[2][0] == whole[2][run]
 
@@ -146,7 +147,7 @@ def test_the_stop_needs_three_checks_in_a_row():
         iterations = []
         for checks in (1, 3):
             schedule = Schedule(stride=100, every=100, stop_checks=checks)
-            made = engine(factorization.structure if engine is FusedEngine else factorization, schedule)
+            made = engine(factorization, schedule)
             _, progress, rows = trained(made, factors, problem)
             assert (progress.status == Status.CONVERGED).all()
             iterations.append(progress.iteration.tolist())
@@ -161,13 +162,13 @@ def test_order_2_is_the_depth_2_matrix_factorization():
     """T = A_1 A_2', so A_1 is W_2 and A_2' is W_1; the mean's step is the half sum's with eta * 2 / n."""
     factorization, factors = starts((5, 4), 3, 2, torch.float64)
     problem = problem_of((5, 4), 2, 0.7, torch.float64, adaptive=False, eta=0.1, iterations=500)
-    fast = trained(FusedEngine(factorization.structure, Schedule()), factors, problem)[0]
+    fast = trained(FusedEngine(factorization, Schedule()), factors, problem)[0]
     as_matrix = Problem(
         problem.operator, problem.values, problem.eta * problem.loss_scale, problem.stop_loss, problem.max_iterations,
         torch.ones(2, dtype=torch.float64),
     )  # fmt: skip
     below, above = trained(
-        FusedEngine(Chain((4, 3, 5)), Schedule()), [factors[1].mT.contiguous(), factors[0]], as_matrix
+        FusedEngine(chain((4, 3, 5)), Schedule()), [factors[1].mT.contiguous(), factors[0]], as_matrix
     )[0]
     torch.testing.assert_close(fast[0], above, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(fast[1], below.mT, rtol=1e-12, atol=1e-14)
@@ -191,14 +192,14 @@ def test_the_adaptive_rate_serves_matrices_too(sizes):
     factors = [torch.stack(layer) for layer in zip(*drawn, strict=True)]
     problem = problem_of(dims, runs, 0.6, torch.float64, iterations=300)
     schedule = Schedule()
-    fast, progress, rows = trained(FusedEngine(factorization.structure, schedule), factors, problem)
+    fast, progress, rows = trained(FusedEngine(factorization, schedule), factors, problem)
     at = [0, runs - 1]
     slow, slow_progress, _ = trained(ReferenceEngine(factorization, schedule), *some(factors, problem, at))
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a[at], b, rtol=1e-8, atol=1e-11)
     torch.testing.assert_close(progress.mean_square[at], slow_progress.mean_square, rtol=1e-8, atol=0)
     torch.testing.assert_close(progress.weight, torch.full((runs,), 1 - 0.99**300, dtype=torch.float64))
-    alone = trained(FusedEngine(factorization.structure, schedule), *some(factors, problem, [runs - 1]), 50)
+    alone = trained(FusedEngine(factorization, schedule), *some(factors, problem, [runs - 1]), 50)
     assert all(torch.equal(a[-1], b[0]) for a, b in zip(fast, alone[0], strict=True)) and alone[2][0] == rows[runs - 1]
 
 
@@ -207,7 +208,7 @@ def test_linear_ends_at_the_observations_and_zeros_elsewhere(dims):
     factorization = LinearFactorization(dims)
     factors = [torch.zeros(2, *dims, dtype=torch.float64)]
     problem = problem_of(dims, 2, 0.5, torch.float64, iterations=20_000, stop=1e-14)
-    final, progress, _ = trained(FusedEngine(factorization.structure, Schedule(stride=100)), factors, problem)
+    final, progress, _ = trained(FusedEngine(factorization, Schedule(stride=100)), factors, problem)
     assert (progress.status == Status.CONVERGED).all()
     torch.testing.assert_close(final[0], problem.values, atol=1e-5, rtol=0)
     assert (final[0][problem.operator == 0] == 0).all()
@@ -216,10 +217,10 @@ def test_linear_ends_at_the_observations_and_zeros_elsewhere(dims):
 @pytest.mark.parametrize(("dims", "components"), SHAPES)
 def test_products_are_einsums_and_do_not_depend_on_the_batch(dims, components):
     factorization, factors = starts(dims, components, 9, torch.float32)
-    whole = cp_tensors(factorization.structure, factors)
+    whole = cp_tensors(factorization.form, factors)
     torch.testing.assert_close(whole, factorization.product([f.double() for f in factors]), rtol=1e-12, atol=1e-12)
-    assert torch.equal(cp_tensors(factorization.structure, [f[4:5] for f in factors])[0], whole[4])
-    assert cp_tensors(factorization.structure, [f[:0] for f in factors]).shape == (0, *dims)
+    assert torch.equal(cp_tensors(factorization.form, [f[4:5] for f in factors])[0], whole[4])
+    assert cp_tensors(factorization.form, [f[:0] for f in factors]).shape == (0, *dims)
 
 
 def test_products_of_other_factorizations():
@@ -227,7 +228,7 @@ def test_products_of_other_factorizations():
     assert torch.equal(product_of(linear)([torch.ones(5, 2, 3, 4)]), torch.ones(5, 2, 3, 4, dtype=torch.float64))
 
     class Halved(LinearFactorization):
-        structure = None
+        form = None
 
         def product(self, factors):
             return factors[0] / 2
@@ -253,9 +254,9 @@ def test_packing_loses_nothing(dims, components, dtype):
 def test_a_run_that_diverges_stops_alone():
     factorization, factors = starts((4, 3, 2), 6, 5, torch.float64)
     problem = problem_of((4, 3, 2), 5, 0.5, torch.float64, adaptive=False, iterations=400)
-    calm = trained(FusedEngine(factorization.structure, Schedule(stride=100)), factors, problem)
+    calm = trained(FusedEngine(factorization, Schedule(stride=100)), factors, problem)
     problem.eta[2] = 1e6
-    wild = trained(FusedEngine(factorization.structure, Schedule(stride=100)), factors, problem)
+    wild = trained(FusedEngine(factorization, Schedule(stride=100)), factors, problem)
     assert wild[1].status[2] == Status.DIVERGED and wild[1].iteration[2] == 100
     others = [0, 1, 3, 4]
     assert all(torch.equal(a[others], b[others]) for a, b in zip(calm[0], wild[0], strict=True))

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from odd_factorizations import ODD
 from test_engines import ensemble, trained
 
+from own_factorizations import chain
 from rankward.config import ConfigError
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.cuda import CudaEngine
-from rankward.factorizations import Chain
+from rankward.dynamics.layouts import layout_of
 
 installed = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
 HERE = Path(__file__).parent
@@ -26,7 +28,7 @@ def test_the_simulator_gives_the_bits_of_the_processor():
     """Chains, dtypes, rates, schedules; runs that converge, diverge and reach their limit; chunks that fill up."""
     command = [sys.executable, "-W", "ignore", str(HERE / "simulated.py")]
     done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "40 cases\n"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (0, "56 cases\n"), done.stdout + done.stderr
 
 
 @installed
@@ -37,9 +39,10 @@ def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
     from device_code import ptx
 
     assembler = next(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/ptxas"), None)
-    for depth in range(2, 7):
+    odd = [ODD[name] for name in ("diagonal", "tanh", "softmax", "powers", "filled in place")]
+    for factorization in [*(chain((2,) * (depth + 1)) for depth in range(2, 7)), *odd]:
         for dtype in ("float64", "float32"):
-            text = ptx((2,) * (depth + 1), dtype, dynamics, capability)
+            text = ptx(factorization, dtype, dynamics, capability)
             assert f".target sm_{capability[0]}{capability[1]}" in text and "mul.rn" in text
             assert not re.search(r"\bfma\.|\.approx|\.ftz", text)
             if assembler is None:
@@ -53,12 +56,13 @@ def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
 def test_a_missing_compiler_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba_cuda", None)
     with pytest.raises(ConfigError, match="numba-cuda"):
-        CudaEngine(Chain((2, 2, 2)), Schedule())
+        CudaEngine(chain((2, 2, 2)), Schedule())
 
 
 def test_what_the_kernel_serves():
-    assert CudaEngine.serves(Chain((2, 2, 2)), "adaptive")
-    assert not CudaEngine.serves(Chain((2, 2, 2)), "flow") and not CudaEngine.serves(Chain((100, 100, 100)), "descent")
+    small, large = (layout_of(chain((d, d, d)), (d, d), (d, d), "float64") for d in (2, 20))
+    assert CudaEngine.serves(small, "adaptive")
+    assert not CudaEngine.serves(small, "flow") and not CudaEngine.serves(large, "descent")
     assert not CudaEngine.serves(None, "descent")
 
 
@@ -68,8 +72,8 @@ def test_what_the_kernel_serves():
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (2, 2, 2, 2), (2,) * 7, (3, 2, 4)])
 def test_a_card_gives_the_bits_of_the_processor(sizes, dtype):
     _, factors, problem = ensemble(sizes, 200, dtype, 5000, 0.02, eta=(1e-3, 3e-1))
-    here = trained(FusedEngine(Chain(sizes), Schedule()), factors, problem)
-    there = trained(OnCard(CudaEngine(Chain(sizes), Schedule())), factors, problem)
+    here = trained(FusedEngine(chain(sizes), Schedule()), factors, problem)
+    there = trained(OnCard(CudaEngine(chain(sizes), Schedule())), factors, problem)
     assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
     assert repr(here[2]) == repr(there[2])
 

@@ -6,12 +6,11 @@ import torch
 from scipy.integrate import RK45, solve_ivp
 from test_engines import ensemble
 
+from own_factorizations import chain
 from rankward.dynamics import Flow, FusedEngine, Problem, Progress, ReferenceEngine, Schedule, Status
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE, Tableau
-from rankward.factorizations import Chain, MatrixFactorization
-from rankward.factorizations.base import Components
+from rankward.factorizations import MatrixFactorization, TensorFactorization
 from rankward.factorizations.initialisation import Balanced, Gaussian
-from rankward.factorizations.tensor import TensorFactorization
 from rankward.metrics.functional.conserved import component_drift, matrix_drift
 from rankward.observations import random_matrix, random_tensor
 
@@ -78,7 +77,7 @@ def test_the_tableau_is_the_published_one():
 def test_depth_3_agrees_with_an_implicit_solver():
     """|W_11| at the stop against Radau at rtol 1e-11, within 1e-6 (here: of the same start, from init 1e-3)."""
     factors, problem = two_by_two(1, 3, 1e-3)
-    ours, progress, rows = trained(FusedEngine(Chain((2, 2, 2, 2)), EVERY), factors, problem)
+    ours, progress, rows = trained(FusedEngine(chain((2, 2, 2, 2)), EVERY), factors, problem)
     assert progress.status.tolist() == [Status.CONVERGED]
     assert 0 < 1 - rows[-1][3] / 1e-4 < 1e-10
 
@@ -119,7 +118,7 @@ def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     first = 0.5 * ((product(factors) - np.stack([o.values for o in seen])) ** 2 * np.stack([o.mask for o in seen]))
     stop = 0.5 * first.flatten(1).sum(1)
     problem = flow_problem(seen, stop, rtol=1e-6, atol=1e-9)
-    fast, there, rows = trained(FusedEngine(Chain(sizes), EVERY), factors, problem)
+    fast, there, rows = trained(FusedEngine(chain(sizes), EVERY), factors, problem)
     assert set(there.status.tolist()) == {Status.CONVERGED}
     last = {run: loss for run, _, _, loss in rows}
     assert all(0 < 1 - last[run] / float(stop[run]) <= 1e-10 for run in range(5))
@@ -129,10 +128,10 @@ def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
     # The same bits in chunks of any length, on one thread, and without the others.
-    other, _, other_rows = trained(FusedEngine(Chain(sizes), EVERY, threads=1), factors, problem, length=3)
+    other, _, other_rows = trained(FusedEngine(chain(sizes), EVERY, threads=1), factors, problem, length=3)
     assert all(torch.equal(a, b) for a, b in zip(fast, other, strict=True)) and rows == other_rows
     alone, _, _ = trained(
-        FusedEngine(Chain(sizes), EVERY), [f[3:4] for f in factors], flow_problem(seen[3:4], stop[3:4], 1e-6, 1e-9)
+        FusedEngine(chain(sizes), EVERY), [f[3:4] for f in factors], flow_problem(seen[3:4], stop[3:4], 1e-6, 1e-9)
     )
     assert all(torch.equal(a[3], b[0]) for a, b in zip(fast, alone, strict=True))
 
@@ -146,7 +145,7 @@ def test_tensors_flow_as_scipy_has_them(dims, components, count):
     factors = [torch.stack(f) for f in zip(*starts, strict=True)]
     seen = [random_tensor(dims, 1, count, seed=s) for s in range(2)]
     problem = flow_problem(seen, 0.0, max_time=3.0, mean=True)
-    ours, progress, rows = trained(FusedEngine(Components(dims, components), EVERY), factors, problem)
+    ours, progress, rows = trained(FusedEngine(TensorFactorization(dims, components), EVERY), factors, problem)
     assert progress.status.tolist() == [Status.MAX_TIME] * 2 and progress.time.tolist() == pytest.approx([3.0] * 2)
     assert component_drift(ours, factors).max() < 1e-9
     slow, _, slow_rows = trained(ReferenceEngine(factorization, EVERY), factors, problem)
@@ -175,7 +174,7 @@ def test_tensors_flow_as_scipy_has_them(dims, components, count):
 
 def test_unbalanced_starts_keep_what_flow_conserves():
     factors, problem = two_by_two(20, 3, 1e-2, Gaussian)
-    ended, progress, _ = trained(FusedEngine(Chain((2, 2, 2, 2)), Schedule(stride=50)), factors, problem)
+    ended, progress, _ = trained(FusedEngine(chain((2, 2, 2, 2)), Schedule(stride=50)), factors, problem)
     assert set(progress.status.tolist()) == {Status.CONVERGED}
     assert matrix_drift(ended, factors).max() < 1e-9
     assert (torch.linalg.det(product(ended)) < 0).any()  # without balance the determinant may change its sign
@@ -183,13 +182,13 @@ def test_unbalanced_starts_keep_what_flow_conserves():
 
 def test_a_balanced_flow_keeps_the_determinants_sign():
     factors, problem = two_by_two(20, 3, 1e-2)
-    ended, _, _ = trained(FusedEngine(Chain((2, 2, 2, 2)), EVERY), factors, problem)
+    ended, _, _ = trained(FusedEngine(chain((2, 2, 2, 2)), EVERY), factors, problem)
     assert (torch.linalg.det(product(ended)) > 0).all()
 
 
 def test_rows_stand_at_multiples_of_the_stride_and_at_the_end():
     factors, problem = two_by_two(3, 2, 1e-2)
-    _, progress, rows = trained(FusedEngine(Chain((2, 2, 2)), Schedule(stride=50, every=100)), factors, problem)
+    _, progress, rows = trained(FusedEngine(chain((2, 2, 2)), Schedule(stride=50, every=100)), factors, problem)
     for run in range(3):
         own = [row[1] for row in rows if row[0] == run]
         assert own[0] == 0 and own[-1] == progress.iteration[run]
@@ -204,7 +203,7 @@ def test_steps_are_counted_and_limited():
         problem.loss_scale,
         flow=problem.flow,
     )
-    _, progress, _ = trained(FusedEngine(Chain((2, 2, 2)), EVERY), factors, limited)
+    _, progress, _ = trained(FusedEngine(chain((2, 2, 2)), EVERY), factors, limited)
     assert progress.status.tolist() == [Status.MAX_ITERATIONS, Status.MAX_ITERATIONS, Status.CONVERGED]
     assert progress.iteration.tolist()[:2] == [5, 7]
 
@@ -223,7 +222,7 @@ def test_a_start_that_overflows_is_marked_and_a_saddle_waits(engine):
         flow=problem.flow,
     )
     made = (
-        FusedEngine(Chain((2, 2, 2)), EVERY)
+        FusedEngine(chain((2, 2, 2)), EVERY)
         if engine == "fused"
         else ReferenceEngine(MatrixFactorization((2, 2), 2), EVERY)
     )

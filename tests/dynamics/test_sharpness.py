@@ -118,7 +118,7 @@ def test_no_solution_has_less_than_the_least_sharpness(seed):
         made = factorization.product(factors)
         ones = torch.ones_like(made)[None]  # all observed, and fit
         found = sharpness(factorization.product, [f[None] for f in factors], ones, made[None], torch.tensor([scale]))
-        assert found.item() >= least_sharpness(factorization.structure, made.abs().max().item(), scale) * (1 - 1e-12)
+        assert found.item() >= least_sharpness(factorization.form, made.abs().max().item(), scale) * (1 - 1e-12)
 
 
 def test_the_least_sharpness_is_reached():
@@ -131,5 +131,5 @@ def test_the_least_sharpness_is_reached():
     factorization = TensorFactorization((1, 1, 1), 4)  # four components of 7/4 each
     factors = [torch.full((1, 1, 4), (7 / 4) ** (1 / 3), dtype=torch.float64)] * 3
     found = sharpness(factorization.product, factors, one[None], 7 * one[None], torch.tensor([2.0])).item()
-    assert found == pytest.approx(least_sharpness(factorization.structure, 7.0, 2.0), rel=1e-12)
+    assert found == pytest.approx(least_sharpness(factorization.form, 7.0, 2.0), rel=1e-12)
     assert least_sharpness(None, 7.0) == 0

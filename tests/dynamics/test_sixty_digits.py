@@ -6,8 +6,8 @@ import torch
 from benchmarks.sixty_digits import descend, descend_balanced, exact
 from mpmath import matrix, mp, mpf
 
+from own_factorizations import chain
 from rankward.dynamics import FusedEngine, Problem, Progress, Schedule
-from rankward.factorizations import Chain
 from rankward.factorizations.initialisation import Balanced
 from rankward.theory import robustness_bound
 
@@ -18,7 +18,7 @@ def ours(start, eta, stop, every):
     """Iterations, |W_11|, and the first iteration whose factors' determinants have another sign than at the start."""
     one = torch.ones(1, dtype=torch.float64)
     problem = Problem(MASK, VALUES, eta * one, stop * one, torch.tensor([10**7]), one)
-    engine, progress = FusedEngine(Chain((2, 2, 2)), Schedule(stride=every, every=every)), Progress.start(1)
+    engine, progress = FusedEngine(chain((2, 2, 2)), Schedule(stride=every, every=every)), Progress.start(1)
     factors, rows = [layer[None].clone() for layer in start], []
     while len(progress.running):
         rows.append(engine.advance(factors, problem, progress, 1000 * every))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_engines import ensemble, trained
 
+from own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Schedule, SplitEngine
-from rankward.factorizations import Chain
 
 HERE = torch.device("cpu")
 
@@ -19,8 +19,8 @@ def test_a_split_changes_nothing(devices, adaptive):
     _, factors, problem = ensemble(sizes, 13, max_iterations=620, stop_loss=0.3, eta=(1e-4, 2e-2))
     many = torch.ones_like(problem.eta)
     problem = replace(problem, adaptive=Adaptive(0.9 * many, many)) if adaptive else problem
-    engines = [FusedEngine(Chain(sizes), schedule, threads=1) for _ in range(devices)]
-    whole = trained(FusedEngine(Chain(sizes), schedule), factors, problem, 150)
+    engines = [FusedEngine(chain(sizes), schedule, threads=1) for _ in range(devices)]
+    whole = trained(FusedEngine(chain(sizes), schedule), factors, problem, 150)
     split = trained(SplitEngine(engines, [HERE] * devices), factors, problem, 150)
     assert len(set(whole[1].iteration.tolist())) > 1
     assert all(torch.equal(a, b) for a, b in zip(whole[0], split[0], strict=True))

@@ -68,7 +68,7 @@ def test_signs_that_cannot_be_are_refused():
 
 def test_shapes_of_factorizations():
     assert MatrixFactorization((4, 6), layers=3).shapes == [(4, 6), (4, 4), (4, 4)]
-    assert MatrixFactorization((4, 6), layers=3, hidden=[5, 7]).structure.sizes == (6, 5, 7, 4)
+    assert MatrixFactorization((4, 6), layers=3, hidden=[5, 7]).form.sizes == (6, 5, 7, 4)
     assert MatrixFactorization((2, 2), layers=1).shapes == [(2, 2)]
     start = LinearFactorization((2, 3)).start(Gaussian(1.0), 0)
     assert start[0].tolist() == [[0, 0, 0], [0, 0, 0]]

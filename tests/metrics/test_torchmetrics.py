@@ -54,6 +54,17 @@ def of_tensors():
     }  # fmt: skip
 
 
+def of_vectors():
+    return {
+        "norms": metrics.VectorNorm([1, 2]), "p_half": metrics.VectorNorm(0.5), "entries": metrics.VectorEntries(),
+        "first": metrics.VectorEntries(1), "error": metrics.ReconstructionError(),
+    }  # fmt: skip
+
+
+def vector_update(*entries):
+    return {"product": torch.tensor([entries], dtype=torch.float64), "ground_truth": torch.ones(1, len(entries))}
+
+
 def matrix_update(product):
     """All that metrics of matrices ask for; the solutions are zero and the identity."""
     product = torch.as_tensor(product, dtype=torch.float64)[None]
@@ -63,7 +74,7 @@ def matrix_update(product):
         "mine.npy": {"matrix": eye, "nuclear_norm": torch.full((1,), 2.0), "error": torch.full((1,), 3.0)},
     }
     return {
-        "product": product, "factors": factors, "initial": [eye, 2 * eye], "ground_truth": eye.clone(),
+        "product": product, "factors": factors, "chain": factors, "initial": [eye, 2 * eye], "ground_truth": eye.clone(),
         "infimal_rank": torch.ones(1), "singular_values": torch.linalg.svdvals(product), "solutions": solutions,
     }  # fmt: skip
 
@@ -75,7 +86,7 @@ def tensor_update(weights):
     ]
     product = torch.einsum("rai,rbi,rci->rabc", *factors)
     return {
-        "product": product, "factors": factors, "initial": [f + 1 for f in factors],
+        "product": product, "factors": factors, "chain": factors, "initial": [f + 1 for f in factors],
         "ground_truth": torch.ones_like(product),
     }  # fmt: skip
 
@@ -86,7 +97,11 @@ WEIGHTS = [[0.0, 0.0], [2.0, 0.0], [3.0, 4.0], [1.0, 0.9]]
 
 @pytest.mark.parametrize(
     ("made", "updates"),
-    [(of_matrices, [matrix_update(m) for m in MATRICES]), (of_tensors, [tensor_update(w) for w in WEIGHTS])],
+    [
+        (of_matrices, [matrix_update(m) for m in MATRICES]),
+        (of_tensors, [tensor_update(w) for w in WEIGHTS]),
+        (of_vectors, [vector_update(*v) for v in ([0, 0], [0, 2], [3, -4])]),
+    ],
 )
 @pytest.mark.parametrize("forward", [False, True])
 def test_in_a_collection_every_metric_reads_what_it_reads_alone(made, updates, forward):
@@ -112,7 +127,7 @@ def test_in_a_collection_every_metric_reads_what_it_reads_alone(made, updates, f
 
 
 def test_every_public_metric_is_in_a_collection_here():
-    seen = {type(metric) for metric in (*of_matrices().values(), *of_tensors().values())}
+    seen = {type(metric) for metric in (*of_matrices().values(), *of_tensors().values(), *of_vectors().values())}
     public = {each for name in metrics.__all__ if isinstance(each := getattr(metrics, name), type)}
     assert seen == public - {metrics.SpectralMetric, metrics.TraceMetric}
 

@@ -77,8 +77,10 @@ def test_what_may_be_a_matrix_or_places_is_refused(tmp_path):
     }.items():
         (tmp_path / "seen.csv").write_text(text)
         told(tmp_path / "seen.csv", words)
-    np.save(tmp_path / "seen.npy", np.array([1.0, np.nan]))
-    told(tmp_path / "seen.npy", "two or more axes")
+    np.save(tmp_path / "seen.npy", np.array(1.0))
+    told(tmp_path / "seen.npy", "is a single number")
+    (tmp_path / "seen.csv").write_text("0,1.5\n2,4\n")
+    told(tmp_path / "seen.csv", "lines have 2 columns: entries of a matrix have three")
     np.save(tmp_path / "seen.npy", np.array([["a"]]))
     told(tmp_path / "seen.npy", "no array of numbers")
     np.save(tmp_path / "seen.npy", np.array([[np.inf, 1]]))

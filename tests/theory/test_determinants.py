@@ -166,7 +166,7 @@ def test_a_factorization_of_ones_own_has_the_sign_of_its_product(tmp_path, name)
         turned += trace["determinant/sign"][-1] != np.prod([np.sign(np.linalg.det(factor)) for factor in factors])
         verdicts = outcome.summary["certificates"]
         assert "violated" not in {each["verdict"] for each in verdicts.values()}, verdicts
-        assert outcome.summary["engine"] == "reference"
+        assert outcome.summary["engine"] == "fused"
         flows = [each for key, each in verdicts.items() if key.startswith(("theorem_1", "corollary_1"))]
         assert {each["verdict"] for each in flows} == {"not applicable"}
     assert (turned > 0) == (name == "Residual")

@@ -38,7 +38,7 @@ def test_a_batch_of_everything_is_the_factorizations_step(dims):
         torch.tensor([50]), 2 / observed.count * one,
     )  # fmt: skip
     ours = [factor[None].clone() for factor in factors]
-    FusedEngine(made.structure, Schedule(stride=50)).advance(ours, problem, Progress.start(1), 50)
+    FusedEngine(made, Schedule(stride=50)).advance(ours, problem, Progress.start(1), 50)
     for a, b, start in zip(by_lightning, ours, factors, strict=True):
         torch.testing.assert_close(a, b[0], rtol=1e-10, atol=1e-12)
         assert (a - start).abs().max() > 1e-3

@@ -1,6 +1,6 @@
 """The typed configuration of a run; imports nothing heavy."""
 
-from rankward.config.build import build, setting
+from rankward.config.build import build, setting, takes
 from rankward.config.errors import ConfigError, DataError, nearest
 from rankward.config.folder import CONFIG_FOLDER
 from rankward.config.registry import config_hash, register, run_config
@@ -17,4 +17,5 @@ __all__ = [
     "register",
     "run_config",
     "setting",
+    "takes",
 ]

@@ -25,6 +25,11 @@ def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(factory).parameters
 
 
+def takes(node: Any, name: str) -> bool:
+    """Whether the `_target_` of a node, of which an object could be built, has an argument of that name."""
+    return name in _parameters(pkgutil.resolve_name(setting(node, "_target_")))
+
+
 def build(group: str, node: Any, **more: Any) -> Any:
     """Call the node's `_target_` with the node's keys, and with those of `more` that it takes.
 

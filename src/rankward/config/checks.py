@@ -48,6 +48,13 @@ def matrix_dims(key: str, dims: list[int], least: int = 1) -> None:
     fits_memory(key, list(dims), ENTRY_BYTES * math.prod(dims))
 
 
+def array_dims(key: str, dims: list[int]) -> None:
+    """One or more sizes of an array that fits into memory."""
+    if not 1 <= len(dims) <= AXES or min(dims) < 1:
+        raise ConfigError(key, list(dims), f"one or more integers of at least 1, {AXES} at most")
+    fits_memory(key, list(dims), ENTRY_BYTES * math.prod(dims))
+
+
 def tensor_dims(key: str, dims: list[int]) -> None:
     """Two or more sizes of an array that fits into memory."""
     if not 2 <= len(dims) <= AXES or min(dims) < 1:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from rankward.config.checks import (
+    array_dims,
     at_least,
     enough_components,
     finite,
@@ -23,6 +24,8 @@ from rankward.config.errors import ConfigError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
 LAYERS = 10_000  # a run of so many 2x2 layers takes half a minute before its first step
+PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
+ACTIVATIONS = ("tanh", "relu")
 DETERMINANTS = ("any", "positive", "negative")
 
 # ---------------------------------------------------------------- factorization and depth
@@ -43,9 +46,7 @@ class MatrixFactorization(Factorization):
     hidden: Any = None
 
     def __post_init__(self) -> None:
-        sizes = self.hidden if isinstance(self.hidden, list) else [] if self.hidden is None else [self.hidden]
-        if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
-            raise ConfigError("factorization.hidden", self.hidden, "null, an integer of at least 1, or a list of them")
+        _sizes("factorization.hidden", self.hidden)
 
 
 @dataclass
@@ -60,8 +61,47 @@ class TensorFactorization(Factorization):
 
 
 @dataclass
+class SymmetricFactorization(Factorization):
+    """W = U U^T - V V^T; `width` is the number of columns of U and of V, null: that of W."""
+
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.width is not None:
+            at_least("factorization.width", self.width, 1)
+
+
+@dataclass
+class TuckerFactorization(Factorization):
+    """A core and a matrix for each mode; `ranks` are the core's sizes, one for all modes, or null: the dimensions."""
+
+    ranks: Any = None
+
+    def __post_init__(self) -> None:
+        _sizes("factorization.ranks", self.ranks)
+
+
+@dataclass
+class NonlinearFactorization(MatrixFactorization):
+    """W = W_L φ(W_(L-1) ... φ(W_1)), φ the `activation`; `hidden` as for a matrix factorization."""
+
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("factorization.activation", self.activation, ACTIVATIONS)
+
+
+def _sizes(key: str, value: Any) -> None:
+    """Null, a size, or a list of sizes."""
+    sizes = value if isinstance(value, list) else [] if value is None else [value]
+    if value == [] or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
+        raise ConfigError(key, value, "null, an integer of at least 1, or a list of them")
+
+
+@dataclass
 class Depth:
-    """Number of factors L of Equation 3."""
+    """Number of factors L of Equation 3; of a diagonal factorization, the power."""
 
     name: Any = MISSING
     layers: int = MISSING
@@ -220,7 +260,7 @@ class RandomTruth(Observations):
 
     def __post_init__(self) -> None:
         self._check_dims()
-        largest = enough_components(self.dims)
+        largest = self._largest_rank()
         if not 1 <= self.rank <= largest:
             raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {largest}, {self._limit()}")
         self._check_count()
@@ -230,6 +270,9 @@ class RandomTruth(Observations):
 
     def _check_dims(self) -> None:
         matrix_dims("observations.dims", self.dims)
+
+    def _largest_rank(self) -> int:
+        return enough_components(self.dims)
 
     def _limit(self) -> str:
         return "the smaller dimension"
@@ -250,12 +293,21 @@ class RandomTensor(RandomTruth):
         tensor_dims("observations.dims", self.dims)
 
     def _limit(self) -> str:
-        return "the product of all dimensions but the largest"
+        return PRODUCT_OF_OTHERS
 
 
 @dataclass
 class Sensing(RandomTruth):
-    """`count` Gaussian measurements <A_i, W> of a random ground truth of the given rank."""
+    """`count` Gaussian measurements <A_i, W> of a random ground truth of a rank; of a vector, so many non-zeros."""
+
+    def _check_dims(self) -> None:
+        array_dims("observations.dims", self.dims)
+
+    def _largest_rank(self) -> int:
+        return self.dims[0] if len(self.dims) == 1 else super()._largest_rank()
+
+    def _limit(self) -> str:
+        return {1: "the number of entries", 2: super()._limit()}.get(len(self.dims), PRODUCT_OF_OTHERS)
 
     def _check_count(self) -> None:
         at_least("observations.count", self.count, 1)
@@ -279,7 +331,7 @@ class File(Observations):
         if self.count is not None:
             at_least("observations.count", self.count, 1)
         if self.dims is not None:
-            tensor_dims("observations.dims", self.dims)
+            array_dims("observations.dims", self.dims)
 
 
 # ---------------------------------------------------------------- metrics, loggers, trainer

@@ -128,7 +128,7 @@ class RunConfig:
         if name == "tensor":
             components = setting(self.factorization, "components") or enough_components(dims)
             fits_memory("factorization.components", components, FACTOR_BYTES * components * sum(dims))
-        elif name == "matrix" and len(dims) == 2:
+        elif name in ("matrix", "nonlinear") and len(dims) == 2:
             layers, hidden = setting(self.depth, "layers", 1), setting(self.factorization, "hidden")
             inner = hidden if isinstance(hidden, list) else [hidden or min(dims)] * (layers - 1)
             factors = sum(below * above for below, above in pairwise([dims[1], *inner, dims[0]]))

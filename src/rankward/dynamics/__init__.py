@@ -6,10 +6,12 @@ from rankward.config import ConfigError
 from rankward.dynamics.batched import BatchedEngine
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.fused import FusedEngine
+from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.reference import ReferenceEngine
 from rankward.dynamics.split import SplitEngine
 from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Schedule, Status
-from rankward.factorizations.base import Chain, Factorization
+from rankward.dynamics.tracing import Untraceable
+from rankward.factorizations.base import Factorization
 
 Engine = ReferenceEngine | FusedEngine | CudaEngine | BatchedEngine | SplitEngine
 
@@ -36,37 +38,44 @@ def choose_engine(
     factorization: Factorization,
     schedule: Schedule,
     *,
-    mask: bool,
-    dynamics: str = "descent",
+    problem: Problem,
     accelerator: str = "cpu",
     threads: int | None = None,
 ) -> Engine:
-    """The engine named `wanted`, or for `auto` the fastest that supports the run.
+    """The engine named `wanted`, or for `auto` the fastest that supports the run; its `note` says where that is slow.
 
-    That is on the processor the compiled one; on a GPU its kernel for small chains, batched products for other known
-    structures, and the reference engine for what is left: flow, and factors of unknown structure.
+    That is on the processor the compiled one; on a GPU its kernel for small factorizations, and batched products for
+    others. The reference engine is for what is left: flow on a GPU, and what cannot be traced.
 
     Raises:
         ConfigError: an engine that cannot do what is wanted.
     """
-    structure, on_card = factorization.structure, accelerator == "gpu"
+    on_card, dynamics = accelerator == "gpu", problem.dynamics
+    layout, why = None, ""
+    try:
+        dtype = str(problem.eta.dtype).removeprefix("torch.")
+        layout = layout_of(factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype)
+    except Untraceable as error:
+        why = str(error)
     serving = {
-        "cuda": mask and CudaEngine.serves(structure, dynamics),
-        "batched": structure is not None and dynamics != "flow",
-        "fused": mask and structure is not None and not on_card,
+        "cuda": CudaEngine.serves(layout, dynamics),
+        "batched": layout is not None and dynamics != "flow",
+        "fused": layout is not None and not on_card,
         "reference": True,
     }
+    note = ""
     if wanted == "auto":
         order = ("cuda", "batched", "reference") if on_card else ("fused", "reference")
         wanted = next(name for name in order if serving[name])
+        if why:
+            note = f"reference, which is slow: this factorization cannot be compiled ({why})"
     if not serving[wanted]:
         others = ", ".join(name for name in ("auto", *serving) if serving.get(name, True))
-        what = "sensing matrices" if not mask else "a GPU" if wanted == "fused" and on_card else "this factorization"
+        what = "a GPU" if wanted == "fused" and on_card else f"this factorization ({why or 'it is too large'})"
         what = "a flow" if dynamics == "flow" and wanted in ("cuda", "batched") else what
         raise ConfigError("engine", wanted, f"one of {others}: that engine does not run {what}")
-    if wanted == "reference" or structure is None:
-        return ReferenceEngine(factorization, schedule)
-    if wanted == "cuda":
-        assert isinstance(structure, Chain)
-        return CudaEngine(structure, schedule)
-    return BatchedEngine(structure, schedule) if wanted == "batched" else FusedEngine(structure, schedule, threads)
+    if wanted == "reference":
+        return ReferenceEngine(factorization, schedule, note)
+    if wanted == "fused":
+        return FusedEngine(factorization, schedule, threads)
+    return (CudaEngine if wanted == "cuda" else BatchedEngine)(factorization, schedule)

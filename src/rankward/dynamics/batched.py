@@ -1,32 +1,62 @@
 """An ensemble in batched matrix products: static shapes, nothing read back within a chunk, on a GPU one graph replayed.
 
-Serves what no thread can hold: larger chains, tensors, sensing. On a processor it gives the same numbers, for tests.
+Serves what no thread can hold: larger matrices, tensors, sensing. On a processor it gives the same numbers, for tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
-from rankward.dynamics._slopes import slopes_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import one_thread
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
-from rankward.factorizations.base import Chain, Components
+from rankward.factorizations.base import Factorization
+
+# From factors [runs, *shape], operator and values to the half sums [runs] and their gradients, shaped as the factors.
+Slopes = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
+
+
+def slopes_of(factorization: Factorization) -> Slopes:
+    """Equation 1's half sum and its gradient of many runs at once, for a mask or sensing matrices.
+
+    Example:
+        >>> from rankward.factorizations import MatrixFactorization
+        >>> one = torch.ones(1, 1, 1)
+        >>> half, (slope,) = slopes_of(MatrixFactorization((1, 1), layers=1))([3 * one], one, one)
+        >>> float(half), float(slope)
+        (2.0, 2.0)
+    """
+
+    def of_one(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        made, back = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
+        if operator.shape == values.shape:
+            residual = operator * (made.reshape(values.shape) - values)
+            signal = residual
+        else:
+            matrix = operator.flatten(1)
+            residual = matrix @ made.flatten() - values
+            signal = residual @ matrix
+        return 0.5 * (residual * residual).sum(), back(signal.reshape(made.shape))
+
+    slopes: Slopes = torch.func.vmap(of_one)
+    return slopes
 
 
 class BatchedEngine:
     """Advances an ensemble by descent; runs that have stopped are carried along, unchanged, until their chunk ends.
 
     Args:
-        structure: what the factors are.
+        factorization: whose `product` is trained, many runs at once.
         schedule: which iterations are looked at and recorded.
     """
 
-    name = "batched"
+    name, note = "batched", ""
 
-    def __init__(self, structure: Chain | Components, schedule: Schedule) -> None:
-        self.structure, self.schedule = structure, schedule
+    def __init__(self, factorization: Factorization, schedule: Schedule) -> None:
+        self.factorization, self.schedule = factorization, schedule
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
@@ -68,7 +98,7 @@ class _AtWork:
             return values.to(place, dtype or values.dtype)[running].clone()
 
         self.operator, self.values = own(problem.operator), own(problem.values)
-        self.slopes = slopes_of(engine.structure, problem.is_mask)
+        self.slopes = slopes_of(engine.factorization)
         eta, scale, beta, rest, eps, mean_square, weight = rates_of(problem, progress, place)[running].unbind(1)
         self.eta, self.scale, self.beta, self.rest, self.eps = eta, scale, beta, rest, eps
         self.mean_square, self.weight = mean_square.clone(), weight.clone()

@@ -1,4 +1,4 @@
-"""The compiled engine on a GPU: small chains of matrices, one run a thread, with the bits of the processor."""
+"""The compiled engine on a GPU: small factorizations, one run a thread, with the bits of the processor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError
-from rankward.dynamics.kernels import device, store
+from rankward.dynamics.kernels import device
+from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
-from rankward.factorizations.base import Chain, Components
+from rankward.factorizations.base import Factorization
 
 FEW = 2**14  # runs, of which a warp each is spread over a card's processors
 
@@ -23,23 +24,23 @@ class CudaEngine:
     """Advances an ensemble in a kernel; one launch a chunk, and nothing read back before its end.
 
     Args:
-        structure: a chain whose products are written out (family `straight`).
+        factorization: one that is written out as scalar text (form `unrolled`).
         schedule: which iterations are looked at and recorded.
 
     Raises:
         ConfigError: numba-cuda is not installed.
     """
 
-    name = "cuda"
+    name, note = "cuda", ""
 
-    def __init__(self, structure: Chain, schedule: Schedule) -> None:
-        self.structure, self.schedule = structure, schedule
+    def __init__(self, factorization: Factorization, schedule: Schedule) -> None:
+        self.factorization, self.schedule = factorization, schedule
         check_installed()
 
     @staticmethod
-    def serves(structure: Chain | Components | None, dynamics: str) -> bool:
+    def serves(layout: Layout | None, dynamics: str) -> bool:
         """Whether there is a kernel for it."""
-        return isinstance(structure, Chain) and store.family(structure.sizes) == "straight" and dynamics != "flow"
+        return isinstance(layout, GraphLayout) and layout.form == "unrolled" and dynamics != "flow"
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
@@ -63,7 +64,10 @@ class CudaEngine:
         rows_factors = torch.empty((capacity, parameters, runs), dtype=flat.dtype, device=place)
         loss = torch.empty((1, runs), dtype=flat.dtype, device=place)
 
-        drive = device.module(self.structure.sizes, str(flat.dtype).removeprefix("torch."), problem.dynamics).drive
+        dtype = str(flat.dtype).removeprefix("torch.")
+        layout = layout_of(self.factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype)
+        assert isinstance(layout, GraphLayout)
+        drive = device.module(layout.graph, layout.name, problem.dynamics).drive
         arrays = [state, loss, counts, losses, rows_iteration, rows_loss, rows_factors]
         schedule = self.schedule
         block = min(runs, 32 if runs < FEW else 128)

@@ -1,4 +1,4 @@
-"""The compiled engine: chains of matrices, eight or sixteen runs to a register, and CP factors, one run a thread."""
+"""The compiled engine: any factorization that can be traced, eight or sixteen runs to a register where they fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
-from rankward.factorizations.base import Chain, Components
+from rankward.factorizations.base import Factorization
 from rankward.threads import cores, side_by_side
 
 ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
@@ -21,15 +21,15 @@ class FusedEngine:
     """Advances an ensemble in compiled code; the same bits for any company, thread count and chunk length.
 
     Args:
-        structure: what the factors are: a chain of matrices, or components of a CP factorization.
+        factorization: of which the factors are.
         schedule: which iterations are looked at and recorded.
         threads: None for one a core.
     """
 
-    name = "fused"
+    name, note = "fused", ""
 
-    def __init__(self, structure: Chain | Components, schedule: Schedule, threads: int | None = None) -> None:
-        self.structure = structure
+    def __init__(self, factorization: Factorization, schedule: Schedule, threads: int | None = None) -> None:
+        self.factorization = factorization
         self.schedule = schedule
         self.threads = threads or cores()
         self._room: tuple[np.ndarray, ...] | None = None
@@ -40,20 +40,24 @@ class FusedEngine:
         Args:
             factors: [runs, *shape] each, on the CPU.
             length: a multiple of the schedule's stride.
+
+        Raises:
+            Untraceable: a factorization that cannot be compiled.
         """
-        layout = layout_of(self.structure, [tuple(f.shape[1:]) for f in factors], problem.eta.numpy().dtype.name)
+        operator, values = problem.operator.shape[1:], problem.values.shape[1:]
+        layout = layout_of(self.factorization, operator, values, problem.eta.numpy().dtype.name)
         running = progress.running.numpy()
         flat = layout.packed([factor.detach().numpy() for factor in factors])
         runs, parameters = len(running), flat.shape[1]
         threads = max(1, min(self.threads, runs))
-        drive = layout.kernel(-(-runs // threads), problem.dynamics)
+        drive, sizes = layout.kernel(-(-runs // threads), problem.dynamics)
 
         capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * flat[0].nbytes))
         rows_iteration, rows_loss, rows_time, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
         rates, memory = _rates(problem, progress, layout.parameters)
         arguments = (
-            np.zeros(1, np.int64), running, layout.sizes, flat,
+            np.zeros(1, np.int64), running, sizes, flat,
             layout.entries(problem.operator.numpy()), layout.entries(problem.values.numpy()),
             rates, problem.loss_scale.numpy(), problem.stop_loss.numpy(), self.schedule.stop_checks,
             problem.max_iterations.numpy(), progress.iteration.numpy(), progress.status.numpy(),

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from rankward.dynamics.cp import Plan
-from rankward.dynamics.kernels import store
-from rankward.factorizations.base import Chain, Components
+from rankward.dynamics.graph import Graph
+from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.tracing import trace
+from rankward.factorizations.base import Components, Factorization
 
-LANES_WIDEST = 55  # beyond, eight runs' factors and products leave a megabyte of cache
-
-Shapes = tuple[tuple[int, ...], ...]
+REGISTER = 64  # bytes of a number of as many runs as are trained at once
+LANES_BYTES = 3 * 2**19  # of all of a graph's numbers, beyond which one run at a time is faster
+CLOSE_BYTES = 2**17  # below which so many runs at once pay from the third run on, else from the fifth
+RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # numbers of a run behind its values; see `rates_of`
 
 
 class Layout(ABC):
-    """Between arrays with a runs axis and the kernel's own.
+    """Between arrays with a runs axis and the kernel's own; `uses_blas` where it calls BLAS."""
 
-    `sizes` is what the kernel is told of the factorization; `uses_blas` whether it calls BLAS.
-    """
-
-    sizes: np.ndarray
     uses_blas = False
 
     @abstractmethod
@@ -37,7 +35,7 @@ class Layout(ABC):
 
     @abstractmethod
     def entries(self, array: np.ndarray) -> np.ndarray:
-        """Mask or values [runs, *dims] as [runs, entries]."""
+        """Operator or values with a runs axis as [runs, entries]."""
 
     @property
     @abstractmethod
@@ -45,18 +43,24 @@ class Layout(ABC):
         """Numbers that a run's factors hold, without padding."""
 
     @abstractmethod
-    def kernel(self, runs_a_thread: int, dynamics: str) -> store.Kernel:
-        """The compiled function that fits so many runs."""
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+        """The compiled function that fits so many runs, and what it is given of the factorization."""
 
 
-class ChainLayout(Layout):
-    """Factors side by side, row-major."""
+class GraphLayout(Layout):
+    """Factors side by side, row-major, for what was traced.
 
-    def __init__(self, chain: tuple[int, ...], shapes: Shapes, dtype: str) -> None:
-        self.chain, self.shapes, self.dtype = chain, shapes, dtype
-        self.sizes = np.array(chain)
-        self.family = store.family(chain)
-        self.uses_blas = self.family == "blas"
+    Args:
+        graph: of half sum and gradients.
+        shapes: of the factors, without a runs axis.
+        name: of the factorization, for files.
+    """
+
+    def __init__(self, graph: Graph, shapes: Sequence[tuple[int, ...]], name: str) -> None:
+        self.graph, self.shapes, self.name = graph, list(shapes), name
+        self.form = store.form(graph)
+        self.uses_blas = self.form == "blas"
+        self._kernels: dict[tuple[str, str], tuple[store.Kernel, np.ndarray]] = {}
 
     def packed(self, factors: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([factor.reshape(len(factor), -1) for factor in factors], axis=1)
@@ -71,20 +75,31 @@ class ChainLayout(Layout):
 
     @property
     def parameters(self) -> int:
-        return sum(prod(shape) for shape in self.shapes)
+        return sum(map(prod, self.shapes))
 
-    def kernel(self, runs_a_thread: int, dynamics: str) -> store.Kernel:
-        # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
-        widest = max(self.chain)
-        alone = runs_a_thread <= max(1, widest // 10) or widest > LANES_WIDEST
-        return store.chain_kernel(self.chain, self.dtype, alone and self.family == "strict", dynamics)
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+        kind = self.form
+        if kind == "blocked":
+            # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
+            needed = REGISTER * self.graph.numbers
+            few = runs_a_thread <= (2 if needed <= CLOSE_BYTES else 4)
+            kind = "single" if few or needed > LANES_BYTES else "lanes"
+        if (kind, dynamics) not in self._kernels:
+            self._kernels[kind, dynamics] = self._made(kind, dynamics)
+        return self._kernels[kind, dynamics]
+
+    def _made(self, kind: str, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+        if kind == "unrolled":
+            return store.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
+        sizes = blocked.encoded(self.graph, RATES[dynamics], kind != "lanes", dynamics == "flow")
+        return store.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
 
 
 class ComponentsLayout(Layout):
     """Chunks of components, tiles of entries; see `Plan`."""
 
     def __init__(self, plan: Plan, dtype: str) -> None:
-        self.plan, self.dtype, self.sizes = plan, dtype, plan.sizes
+        self.plan, self.dtype = plan, dtype
 
     def packed(self, factors: Sequence[np.ndarray]) -> np.ndarray:
         return self.plan.packed(factors)
@@ -99,18 +114,36 @@ class ComponentsLayout(Layout):
     def parameters(self) -> int:
         return self.plan.components * sum(self.plan.dims)
 
-    def kernel(self, runs_a_thread: int, dynamics: str) -> store.Kernel:
-        drive: store.Kernel = store.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive
-        return drive
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+        return store.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
 
 
-def layout_of(structure: Chain | Components, shapes: Sequence[tuple[int, ...]], dtype: str) -> Layout:
-    """The layout of a factorization's factors, each of its `shapes` without the runs axis."""
-    return _layout(structure, tuple(shapes), dtype)
+def layout_of(factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str) -> Layout:
+    """The layout of a factorization, kept with it.
+
+    Args:
+        operator, values: shapes of the mask or the sensing matrices, and of the values, without a runs axis.
+        dtype: of the runs, `float64` or `float32`.
+
+    Raises:
+        Untraceable: no graph of it can be made.
+    """
+    kept = factorization.__dict__.setdefault("_layouts", {})
+    key = (tuple(operator), tuple(values), dtype)
+    if key not in kept:
+        kept[key] = _layout(factorization, *key)
+    layout: Layout = kept[key]
+    return layout
 
 
-@lru_cache(maxsize=16)
-def _layout(structure: Chain | Components, shapes: Shapes, dtype: str) -> Layout:
-    if isinstance(structure, Chain):
-        return ChainLayout(structure.sizes, shapes, dtype)
-    return ComponentsLayout(Plan(structure.dims, structure.components, dtype), dtype)
+def _layout(factorization: Factorization, operator: tuple[int, ...], values: tuple[int, ...], dtype: str) -> Layout:
+    form = factorization.form
+    if isinstance(form, Components) and operator == values and _is_large(form):
+        return ComponentsLayout(Plan(form.dims, form.components, dtype), dtype)
+    graph = trace(factorization.product, factorization.shapes, operator, values, dtype)
+    return GraphLayout(graph, factorization.shapes, type(factorization).__name__.lower())
+
+
+def _is_large(components: Components) -> bool:
+    """Whether the kernel of its own is the faster one: where products are not written out."""
+    return 4 * prod(components.dims) * components.components > store.UNROLLED_LIMIT

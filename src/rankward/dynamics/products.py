@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.cp import Plan
-from rankward.dynamics.kernels import store
+from rankward.dynamics.graph import Graph
+from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.layouts import LANES_BYTES, REGISTER
+from rankward.dynamics.tracing import Untraceable, trace_product
 from rankward.factorizations.base import Chain, Components, Factorization
 from rankward.metrics.functional import product_matrix
 from rankward.threads import cores, side_by_side
@@ -18,32 +21,58 @@ Product = Callable[[Sequence[Tensor]], Tensor]
 
 
 def product_of(factorization: Factorization) -> Product:
-    """A function from factors [rows, *shape] to their matrices or tensors [rows, *dims], float64.
+    """A function from factors [rows, *shape] to their arrays [rows, *dims], float64.
 
-    Sums run in the same order for any number of rows and threads; a factorization of no known structure is multiplied
-    row by row.
+    Sums run in the same order for any number of rows and threads; one that cannot be traced is multiplied row by row.
     """
-    structure = factorization.structure
-    if isinstance(structure, Components):
-        return lambda factors: cp_tensors(structure, factors)
-    if isinstance(structure, Chain):
-        return product_matrix if len(structure.sizes) > 2 else lambda factors: factors[0].double()
+    form = factorization.form
+    if isinstance(form, Components):
+        return lambda factors: cp_tensors(form, factors)
+    if isinstance(form, Chain):
+        return product_matrix if len(form.sizes) > 2 else lambda factors: factors[0].double()
+    try:
+        graph = trace_product(factorization.product, factorization.shapes)
+    except Untraceable:
+        return _row_by_row(factorization)
+    return lambda factors: evaluated(graph, factors)
+
+
+def _row_by_row(factorization: Factorization) -> Product:
 
     def row_by_row(factors: Sequence[Tensor]) -> Tensor:
         rows = [factorization.product([f[row].double() for f in factors]) for row in range(len(factors[0]))]
-        return torch.stack(rows) if rows else factorization.product([f.double() for f in factors])
+        if rows:
+            return torch.stack(rows)
+        made = factorization.product([torch.zeros(shape, dtype=torch.float64) for shape in factorization.shapes])
+        return made.new_empty(0, *made.shape)
 
     return row_by_row
 
 
-def cp_tensors(structure: Components, factors: Sequence[Tensor]) -> Tensor:
+def evaluated(graph: Graph, factors: Sequence[Tensor]) -> Tensor:
+    """The arrays [rows, *dims] that factors [rows, *shape] stand for, float64.
+
+    Args:
+        graph: from one row's factors to its array.
+    """
+    single = REGISTER * graph.numbers > LANES_BYTES
+    flat = [factor.detach().cpu().double().flatten(1).numpy() for factor in factors]
+    packed = np.concatenate(flat, axis=1)
+    out = np.empty((len(packed), graph.outputs[0].size))
+    evaluate = store.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
+    threads = max(1, min(cores(), len(packed) // 8))
+    side_by_side(threads, evaluate, np.zeros(1, np.int64), blocked.encoded_product(graph, single), packed, out)
+    return torch.from_numpy(out).reshape(len(out), *graph.outputs[0].shape)
+
+
+def cp_tensors(form: Components, factors: Sequence[Tensor]) -> Tensor:
     """The tensors [rows, *dims] of CP factors [rows, d_n, R] (Equation 12), float64.
 
     Example:
         >>> cp_tensors(Components((2, 2), 1), [torch.ones(3, 2, 1), 2 * torch.ones(3, 2, 1)]).shape
         torch.Size([3, 2, 2])
     """
-    plan = Plan(structure.dims, structure.components, "float64")
+    plan = Plan(form.dims, form.components, "float64")
     packed = plan.packed([factor.detach().cpu().double().numpy() for factor in factors])
     tiles = np.empty((len(packed), plan.entries))
     tensors = store.cp_kernels(plan.vectors, "float64", "descent").tensors

@@ -42,13 +42,13 @@ class ReferenceEngine:
     Args:
         factorization: whose `product` is trained.
         schedule: which iterations are looked at and recorded.
+        note: why no faster engine serves, where that was not asked for.
     """
 
     name = "reference"
 
-    def __init__(self, factorization: Factorization, schedule: Schedule) -> None:
-        self.factorization = factorization
-        self.schedule = schedule
+    def __init__(self, factorization: Factorization, schedule: Schedule, note: str = "") -> None:
+        self.factorization, self.schedule, self.note = factorization, schedule, note
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
@@ -92,7 +92,7 @@ class ReferenceEngine:
                     yield run, iteration, here, 0.0, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
-            gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights)
+            gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights, materialize_grads=True)
             with torch.no_grad():
                 step = _step_size(run, gradients, problem, progress)
                 for weight, gradient in zip(weights, gradients, strict=True):

@@ -57,7 +57,7 @@ def sharpness(
     return torch.tensor(each, dtype=torch.float64)
 
 
-def least_sharpness(structure: Chain | Components | None, size: float, scale: float = 1.0) -> float:
+def least_sharpness(form: Chain | Components | None, size: float, scale: float = 1.0) -> float:
     """A bound from below for the sharpness of all factors that fit every observed entry; 0 where none is known.
 
     At a solution the Hessian is `scale` times the sum, over observed entries, of the outer products of their gradients
@@ -66,7 +66,7 @@ def least_sharpness(structure: Chain | Components | None, size: float, scale: fl
     components it is N R (size / R)^(2 - 2/N) in the same way. Both are reached where one entry is all there is.
 
     Args:
-        structure: of the factorization.
+        form: of the factorization.
         size: the absolute value of an observed entry; the largest gives the best bound.
         scale: what the half sum of squares is multiplied by.
 
@@ -74,11 +74,11 @@ def least_sharpness(structure: Chain | Components | None, size: float, scale: fl
         >>> least_sharpness(Chain((2, 2, 2)), 10.0), least_sharpness(Components((2, 2), 3), 10.0)
         (20.0, 20.0)
     """
-    if isinstance(structure, Chain):
-        layers = len(structure.sizes) - 1
+    if isinstance(form, Chain):
+        layers = len(form.sizes) - 1
         return scale * layers * size ** (2 - 2 / layers)
-    if isinstance(structure, Components):
-        modes, components = len(structure.dims), structure.components
+    if isinstance(form, Components):
+        modes, components = len(form.dims), form.components
         return scale * modes * components * (size / components) ** (2 - 2 / modes)
     return 0.0
 

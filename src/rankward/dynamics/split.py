@@ -18,6 +18,7 @@ class Advances(Protocol):
     """What an engine is, to whoever drives it."""
 
     name: str
+    note: str
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by a chunk."""
@@ -32,7 +33,8 @@ class SplitEngine:
     """
 
     def __init__(self, engines: Sequence[Advances], devices: Sequence[torch.device]) -> None:
-        self.engines, self.devices, self.name = list(engines), list(devices), engines[0].name
+        self.engines, self.devices = list(engines), list(devices)
+        self.name, self.note = engines[0].name, engines[0].note
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place."""

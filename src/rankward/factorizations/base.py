@@ -27,10 +27,10 @@ class Components:
 
 
 class Factorization(ABC):
-    """One run's parameterization of a matrix or tensor, for observations of size `dims`.
+    """One run's parameterization of a vector, matrix or tensor, for observations of size `dims`.
 
     A new one is a class like this in a file of its own and a YAML in `conf/factorization/` whose `_target_` names it;
-    the keys of the YAML, `dims` and `layers` are its constructor's arguments.
+    the keys of the YAML, `dims` and `layers` are its constructor's arguments. `product` is traced and compiled.
     """
 
     @property
@@ -44,11 +44,11 @@ class Factorization(ABC):
 
     @abstractmethod
     def product(self, factors: Sequence[Tensor]) -> Tensor:
-        """The matrix or tensor that the factors stand for, differentiable; any leading axes."""
+        """The array [*dims] that one run's factors stand for, differentiable; there is no runs axis."""
 
     @property
-    def structure(self) -> Chain | Components | None:
-        """What the compiled engine can train; None for anything else."""
+    def form(self) -> Chain | Components | None:
+        """What metrics and laws of such factors may assume of them; None leaves those out."""
         return None
 
     @property

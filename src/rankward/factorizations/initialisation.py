@@ -50,6 +50,30 @@ class Initialisation(ABC):
                 return [torch.from_numpy(np.array(factor, dtype=np.float64)) for factor in factors]
         raise ConfigError("init.determinant", self.determinant, f"another sign: {ATTEMPTS} draws gave none like it")
 
+    def each(self, shapes: Sequence[tuple[int, ...]], seed: int) -> list[Tensor]:
+        """Initial factors of any shapes, float64, each drawn by itself; the same for the same seed, always.
+
+        `scale` is then that of each factor, not of the product: see `alone` of each scheme.
+
+        Raises:
+            ConfigError: a sign of the determinant, or a scheme that has no meaning for a single factor of that shape.
+
+        Example:
+            >>> Gaussian(scale=0.1).each([(3,), (2, 2, 2)], seed=0)[1].shape
+            torch.Size([2, 2, 2])
+        """
+        if self.determinant != "any":
+            raise ConfigError(
+                "init.determinant", self.determinant, "any: only factorization=matrix is drawn again for a sign"
+            )
+        random = generator(seed, "initial factors")
+        return [torch.from_numpy(np.array(self.alone(shape, random), dtype=np.float64)) for shape in shapes]
+
+    def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        """One factor that does not depend on the others."""
+        allowed = "gaussian, constant, identity or orthogonal" if len(shape) == 2 else "gaussian or constant"
+        raise ConfigError("init", type(self).__name__.lower(), f"{allowed}, to start each factor by itself")
+
     def _check_sign(self, sizes: Sequence[int]) -> None:
         rows, cols = sizes[-1], sizes[0]
         if rows != cols:
@@ -65,7 +89,8 @@ class Initialisation(ABC):
 class Gaussian(Initialisation):
     """Layer-wise independent normal entries; `scale` is the standard deviation of the product's entries.
 
-    Each layer gets (scale / prod_{l<L} sqrt(d_l))^(1/L): an entry of the product sums prod d_l products.
+    Each layer gets (scale / prod_{l<L} sqrt(d_l))^(1/L): an entry of the product sums prod d_l products. Factors that
+    are not of a chain have entries of standard deviation `scale` themselves.
 
     Example:
         >>> W_1, W_2 = Gaussian(scale=0.1).draw((2, 2, 2), seed=0)
@@ -79,6 +104,30 @@ class Gaussian(Initialisation):
         layers = len(sizes) - 1
         each = (self.scale / prod(size**0.5 for size in sizes[1:-1])) ** (1 / layers)
         return [each * random.standard_normal((*draws, sizes[i + 1], sizes[i])) for i in range(layers)]
+
+    def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        return self.scale * random.standard_normal(shape)
+
+
+class Constant(Initialisation):
+    """All entries of a factor are equal: of the product of a chain they are `scale`, else those of each factor.
+
+    A chain's product starts with rank one.
+
+    Example:
+        >>> Constant(scale=0.1).each([(2,)], seed=0)[0].tolist()
+        [0.1, 0.1]
+    """
+
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
+        layers = len(sizes) - 1
+        each = (self.scale / prod(sizes[1:-1])) ** (1 / layers)
+        return [np.full((*draws, sizes[i + 1], sizes[i]), each) for i in range(layers)]
+
+    def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        return np.full(shape, self.scale)
 
 
 class Balanced(Initialisation):
@@ -138,6 +187,9 @@ class Identity(Initialisation):
         each = [self.scale ** (1 / layers) * np.eye(sizes[i + 1], sizes[i]) for i in range(layers)]
         return [np.broadcast_to(factor, (*draws, *factor.shape)) for factor in each]
 
+    def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        return self.scale * np.eye(*shape) if len(shape) == 2 else super().alone(shape, random)
+
 
 class Orthogonal(Initialisation):
     """Each factor is scale^(1/L) times a uniformly random (semi-)orthogonal matrix.
@@ -151,6 +203,9 @@ class Orthogonal(Initialisation):
     ) -> list[np.ndarray]:
         each = self.scale ** (1 / (len(sizes) - 1))
         return [each * _semi_orthogonal((*draws, sizes[i + 1], sizes[i]), random) for i in range(len(sizes) - 1)]
+
+    def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        return self.scale * _semi_orthogonal(shape, random) if len(shape) == 2 else super().alone(shape, random)
 
 
 def signs(factors: Sequence[np.ndarray]) -> np.ndarray:

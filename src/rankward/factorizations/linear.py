@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor
@@ -28,12 +27,13 @@ class LinearFactorization(Factorization):
         return [self.dims]
 
     @property
-    def structure(self) -> Chain | None:
-        return Chain((prod(self.dims), 1)) if type(self).product is LinearFactorization.product else None
+    def form(self) -> Chain | None:
+        is_own = type(self).product is LinearFactorization.product
+        return Chain(self.dims[::-1]) if is_own and len(self.dims) == 2 else None
 
     @property
     def mean_loss(self) -> bool:
-        return len(self.dims) != 2
+        return len(self.dims) > 2
 
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:
         return [torch.zeros(self.dims, dtype=torch.float64)]

@@ -27,9 +27,13 @@ class MatrixFactorization(Factorization):
         [(4, 6), (4, 4), (4, 4)]
     """
 
+    name = "matrix"
+
     def __init__(self, dims: Sequence[int], layers: int, hidden: int | Sequence[int] | None = None) -> None:
         if len(dims) != 2:
-            raise ConfigError("factorization", "matrix", f"tensor or linear: the observations have {len(dims)} axes")
+            others = "diagonal" if len(dims) == 1 else "tensor, tucker, diagonal"
+            axes = "1 axis" if len(dims) == 1 else f"{len(dims)} axes"
+            raise ConfigError("factorization", self.name, f"{others} or linear: the observations have {axes}")
         rows, cols = dims
         if hidden is None or isinstance(hidden, int):
             hidden = [hidden or min(rows, cols)] * (layers - 1)
@@ -42,7 +46,7 @@ class MatrixFactorization(Factorization):
         return [(above, below) for below, above in zip(self.sizes, self.sizes[1:], strict=False)]
 
     @property
-    def structure(self) -> Chain | None:
+    def form(self) -> Chain | None:
         return Chain(self.sizes) if type(self).product is MatrixFactorization.product else None
 
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:

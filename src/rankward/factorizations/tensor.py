@@ -10,8 +10,7 @@ from torch import Tensor
 from rankward.config import ConfigError
 from rankward.config.checks import enough_components
 from rankward.factorizations.base import Components, Factorization
-from rankward.factorizations.initialisation import Gaussian, Initialisation
-from rankward.random import generator
+from rankward.factorizations.initialisation import Initialisation
 
 MODES = "abcdefghijklmnopqrstuvwxy"
 
@@ -46,7 +45,7 @@ class TensorFactorization(Factorization):
         return [(dim, self.components) for dim in self.dims]
 
     @property
-    def structure(self) -> Components | None:
+    def form(self) -> Components | None:
         return Components(self.dims, self.components) if type(self).product is TensorFactorization.product else None
 
     @property
@@ -54,13 +53,8 @@ class TensorFactorization(Factorization):
         return True
 
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:
-        """Independent normal entries of standard deviation `init.scale`, as in the paper's Figure 2."""
-        if not isinstance(init, Gaussian):
-            raise ConfigError("init", type(init).__name__.lower(), "gaussian, the start of a tensor factorization")
-        if init.determinant != "any":
-            raise ConfigError("init.determinant", init.determinant, "any: a tensor has no determinant")
-        random = generator(seed, "initial factors")
-        return [torch.from_numpy(init.scale * random.standard_normal(shape)) for shape in self.shapes]
+        """With `gaussian`, normal entries of standard deviation `init.scale`, as in the paper's Figure 2."""
+        return init.each(self.shapes, seed)
 
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         modes = MODES[: len(factors)]

@@ -30,6 +30,7 @@ from rankward.metrics.tensors import (
     MultilinearRank,
     TensorNorm,
 )
+from rankward.metrics.vectors import VectorEntries, VectorNorm
 
 __all__ = [
     "CPRank",
@@ -56,5 +57,7 @@ __all__ = [
     "TensorNorm",
     "TraceMetric",
     "Unbalancedness",
+    "VectorEntries",
+    "VectorNorm",
     "measure",
 ]

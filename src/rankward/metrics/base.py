@@ -23,8 +23,8 @@ class TraceMetric(Metric):
     """A torchmetrics metric with a value for each matrix.
 
     A new one implements `update`, which names what it needs (product, singular_values, matricization_values, factors,
-    loss, ground_truth, iteration, initial, infimal_rank) and appends values to `measured`, and `columns`. What it keeps
-    beside these is a state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
+    chain, loss, ground_truth, iteration, initial, infimal_rank) and appends values to `measured`, and `columns`. What
+    it keeps beside these is a state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
 
     `compute` returns the mean of each column over all matrices since the last reset, [columns], a scalar where there is
     one column: so `self.log(name, metric)` works in a LightningModule over any number of batches. `gathered` and
@@ -35,8 +35,9 @@ class TraceMetric(Metric):
         kwargs: torchmetrics' own.
 
     Attributes:
-        kind: what it can measure: a product that is a `matrix`, a `tensor` or `any`; or the factors W_1, ..., W_L of a
-            `chain` of matrices, or those of a CP factorization's `components` (of other factors it leaves no column).
+        kind: what it can measure: a product that is a `vector`, a `matrix`, a `tensor` (of two axes or more) or `any`;
+            or the factors W_1, ..., W_L of a `chain` of matrices, or those of a CP factorization's `components` (of
+            other factors it leaves no column, and a note in the summary).
         last_row_only: too expensive for every row; measured of a run's last one, for the whole ensemble at once, and
             NaN elsewhere.
         tried: measured once at the start of a run before training, so that a metric that raises is refused in time;

@@ -59,13 +59,16 @@ class ProductEntries(TraceMetric):
 
 
 class DeterminantSign(TraceMetric):
-    """1, 0 or -1, column `determinant/sign`; no column where the product is not square. See `product_sign`."""
+    """1, 0 or -1, column `determinant/sign`; no column where the product is not square. See `product_sign`.
+
+    `chain` are the factors of a product W_L ... W_1; without them the sign is read off the product.
+    """
 
     kind = "matrix"
 
-    def update(self, product: Tensor, factors: Sequence[Tensor] | None = None) -> None:
+    def update(self, product: Tensor, chain: Sequence[Tensor] | None = None) -> None:
         if product.shape[-2] == product.shape[-1]:
-            self.measured.append(entries.product_sign(product, factors))
+            self.measured.append(entries.product_sign(product, chain))
 
     def columns(self) -> dict[str, Tensor]:
         return {"determinant/sign": self.gathered()} if self.has_values else {}
@@ -85,9 +88,9 @@ class DeterminantResolution(TraceMetric):
         check_largest(largest)
         self.largest = largest
 
-    def update(self, product: Tensor, factors: Sequence[Tensor] | None = None) -> None:
+    def update(self, product: Tensor, chain: Sequence[Tensor] | None = None) -> None:
         if product.shape[-2] == product.shape[-1] <= self.largest:
-            self.measured.append(entries.determinant_resolution(product, factors))
+            self.measured.append(entries.determinant_resolution(product, chain))
 
     def columns(self) -> dict[str, Tensor]:
         return {"determinant/resolution": self.gathered()} if self.has_values else {}

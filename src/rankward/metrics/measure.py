@@ -35,15 +35,17 @@ def measure(
     metrics: Mapping[str, TraceMetric],
     factors: Sequence[Tensor],
     product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
+    is_chain: bool = True,
     **context: Context | None,
 ) -> dict[str, Tensor]:
     """Every metric's columns for recorded factors.
 
     Args:
-        metrics: by name; each gets those of product, singular_values, matricization_values, factors and `context` that
-            its `update` names.
+        metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain and
+            `context` that its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
-        product: from factors to the matrix or tensor that they stand for, [rows, *dims] float64.
+        product: from factors to the array that they stand for, [rows, *dims] float64.
+        is_chain: whether that is W_L ... W_1; only then is `chain` offered, the same factors.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
             mappings to them (solutions), or None.
 
@@ -55,6 +57,7 @@ def measure(
         MetricError: a metric that raises, or a column without a value for each row.
         ValueError: two metrics that fill the same column.
     """
+    context = {"chain": factors if is_chain else None, **context}
     wanted = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
     asked = {key for keys in wanted.values() for key in keys}
     rows = len(factors[0])
@@ -96,10 +99,9 @@ def _part(value: Context, here: slice) -> object:
 
 
 def _arguments(name: str, metric: TraceMetric, context: Mapping[str, object]) -> list[str]:
-    known = {"product", "factors", *DERIVED, *context}
+    known = {"product", "factors", *DERIVED, *(key for key, value in context.items() if value is not None)}
     for key, parameter in arguments(metric).items():
-        given = key in known and (key not in context or context[key] is not None)
-        if not given and parameter.default is inspect.Parameter.empty:
+        if key not in known and parameter.default is inspect.Parameter.empty:
             raise TypeError(f"metrics.columns.{name}: needs {key!r}; this run offers {', '.join(sorted(known))}")
     return list(arguments(metric))
 

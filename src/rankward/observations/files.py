@@ -33,13 +33,14 @@ def from_file(
     `.npy` is the whole array, NaN where it is not observed, and so is a single array without a name in a `.npz` or
     `.pt`. A `.csv` with empty cells, or words for them (NA, null, -, ?), is such a matrix; names of its rows and
     columns are left out, and where they may as well be entries `dims` decides. `.pt` and `.npz` hold sensing matrices
-    `A` [n, d, d'] and values `y` [n] (`target_matrix` is the ground truth), a `target_tensor` and the flat places
-    `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and `ground_truth`;
-    without a mask, values that are NaN are not observed). A `.csv` without holes or names of rows has lines
-    `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed where
-    no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs `dims`,
-    because a fourth column may as well be a time beside a rating. `ground_truth` is a `.npy` or `.csv` with all of the
-    array. Sensing matrices that each pick one entry become an entry mask.
+    `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a `target_tensor` and
+    the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and
+    `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes or names of rows has
+    lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed
+    where no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs
+    `dims`, because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`.
+    `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing matrices that each pick one entry become an
+    entry mask.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
     and of a matrix with names of rows, and of other files where a row, column or other index has no entry; else it is
@@ -77,7 +78,9 @@ def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
         if file.suffix.lower() == ".npy":
             truth = holes.read_npy(file)
         else:
-            truth, _ = tables.matrix(tables.lines(file), dims)
+            vector = len(dims) == 1
+            truth, _ = tables.matrix(tables.lines(file), None if vector else dims)
+            truth = truth.reshape(-1) if vector and 1 in truth.shape else truth
         if truth.shape != dims:
             raise DataError(f"has shape {list(truth.shape)}, the observations {list(dims)}")
         if not np.isfinite(truth).all():
@@ -93,8 +96,8 @@ def _read_npy(file: Path, count: int | None, dims: Dims) -> Measurement:
 
 def _with_holes(array: np.ndarray, count: int | None, dims: Dims) -> EntryMask:
     """The entries of an array that are not NaN."""
-    if array.ndim < 2:
-        raise DataError(f"has shape {array.shape}; expected two or more axes")
+    if array.ndim < 1:
+        raise DataError("is a single number; expected an array")
     if dims is None and holes.may_be_list(array):
         rows, columns = array.shape
         size = f"observations.dims=[{rows},{columns}]"
@@ -159,11 +162,13 @@ def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> Entr
         raise DataError("no observation; at least one is needed")
     axes = len(lines[0][1]) - 1
     for number, fields in lines:
-        if axes < 2 or len(fields) != axes + 1 or not all(map(tables.is_number, fields)):
+        if axes < 1 or len(fields) != axes + 1 or not all(map(tables.is_number, fields)):
             wanted = "row,column,value" if axes <= 2 else f"{axes} indices and a value"
+            wanted = "index,value" if dims is not None and len(dims) == 1 else wanted
             raise DataError(f"line {number} is not `{wanted}`: {tables.shown(fields)}")
-    if dims is None and axes > 2:
-        more = f"{tables.THREE}, those of a tensor need observations.dims{WHOLE}"
+    if dims is None and axes != 2:
+        kind = "vector" if axes == 1 else "tensor"
+        more = f"{tables.THREE}, those of a {kind} need observations.dims{WHOLE}"
         raise DataError(f"lines have {axes + 1} columns: {more}")
     if dims is not None and len(dims) != axes:
         more = f": {tables.THREE}" if len(dims) == 2 else ""
@@ -217,7 +222,7 @@ def _whole_number(cell: str) -> int:
 
 
 def _kind(size: Sequence[int]) -> str:
-    return "matrix" if len(size) == 2 else "tensor"
+    return ("vector", "matrix", "tensor")[min(len(size), 3) - 1]
 
 
 def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Measurement:
@@ -226,8 +231,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
 
     if {"A", "y"} <= arrays.keys():
         matrices, values = array("A"), array("y").reshape(-1)
-        if matrices.ndim != 3:
-            raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d']")
+        if matrices.ndim < 2:
+            raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d'], or [n, d] of vectors")
         if len(matrices) != len(values):
             raise DataError(f"`A` holds {len(matrices)} sensing matrices, `y` {len(values)} values; they must agree")
         truth = array("target_matrix") if "target_matrix" in arrays else None
@@ -248,8 +253,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
             raise DataError(f"`mask` holds {other:g}; expected 0 or 1, or false and true, for each entry")
         if mask.shape != values.shape:
             raise DataError(f"`mask` has shape {mask.shape}, `values` {values.shape}; they must agree")
-        if mask.ndim < 2:
-            raise DataError(f"`mask` has shape {mask.shape}; expected two or more axes")
+        if mask.ndim < 1:
+            raise DataError("`mask` is a single number; expected an array")
         seen = np.flatnonzero(mask)
         places = seen[: _first(count, len(seen))]
         truth = array("ground_truth") if "ground_truth" in arrays else None

@@ -95,14 +95,27 @@ def _revealed(truth: np.ndarray, count: int, noise: float, seed: int) -> EntryMa
     return EntryMask(mask.reshape(truth.shape), truth + errors.reshape(truth.shape), truth)
 
 
+def vector_ground_truth(dims: Sequence[int], rank: int, seed: int) -> np.ndarray:
+    """A random vector with `rank` entries other than zero, normal and scaled to root-mean-square entry 1."""
+    draw = generator(seed, "ground truth")
+    truth = np.zeros(dims[0])
+    truth[draw.permutation(dims[0])[:rank]] = draw.standard_normal(rank)
+    return np.asarray(truth / np.sqrt(np.mean(truth**2)))
+
+
 def sensing(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed: int = 0) -> Sensing:
-    """`count` measurements of a random ground truth with normal matrices A_i of variance 1/count.
+    """`count` measurements of a random ground truth with normal A_i of variance 1/count, of its shape.
+
+    The truth is a vector with `rank` entries other than zero, a matrix or a tensor of that rank, by how many `dims`
+    there are.
 
     Example:
-        >>> sensing((3, 2), 1, 4).matrices.shape
-        (4, 3, 2)
+        >>> sensing((3, 2), 1, 4).matrices.shape, sensing((5,), 2, 4).matrices.shape
+        ((4, 3, 2), (4, 5))
     """
-    truth = ground_truth(dims, rank, seed)
+    make = {1: vector_ground_truth, 2: ground_truth}.get(len(dims), tensor_ground_truth)
+    truth = make(dims, rank, seed)
+    axes = "abcdefghijklmopqrstuvwxyz"[: truth.ndim]
     matrices = generator(seed, "sensing matrices").standard_normal((count, *truth.shape)) / np.sqrt(count)
     errors = noise * generator(seed, "noise").standard_normal(count)
-    return Sensing(matrices, np.einsum("nij,ij->n", matrices, truth) + errors, truth)
+    return Sensing(matrices, np.einsum(f"n{axes},{axes}->n", matrices, truth) + errors, truth)

@@ -41,11 +41,15 @@ class Sign:
 def protected(facts: Facts, trace: Trace, wanted: float) -> Sign:
     """How long the sign of one run's determinant is the one that exact balance keeps.
 
+    Factors that are no chain have no balance: all rows are kept.
+
     Args:
         facts: of the run.
         trace: its rows; `determinant/sign` and `determinant/resolution` are used.
         wanted: the sign at the start.
     """
+    if not facts.chain:
+        return Sign(len(trace["loss"]), None, {})
     ratio = resolution(facts, trace)
     below = np.flatnonzero(~(ratio > threshold(facts, trace)))
     end = int(below[0]) if len(below) else len(ratio)

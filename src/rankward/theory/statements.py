@@ -29,6 +29,8 @@ NORMS: Mapping[str, float] = {"norm/nuclear": 1, "norm/frobenius": 2, "norm/spec
 SCHATTEN = "norm/schatten_"
 ROUNDINGS = 16.0  # rounding errors of an entry that the margin of the sharp bound may take
 DISCRETE = "gradient flow (lr=flow): this run takes discrete steps"
+CHAIN = "a matrix factorization: the product of its factors"
+BALANCED_START = f"a balanced start (Equation 5 to {BALANCED:g} of the largest squared factor)"
 
 
 def schatten_columns(trace: Trace) -> dict[str, float]:
@@ -56,19 +58,13 @@ def is_appendix_e(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.asarray((mask == wanted.mask).all((1, 2)) & (values == wanted.values).all((1, 2)))
 
 
-def _balanced(facts: Facts) -> list[tuple[np.ndarray | bool, str]]:
-    return [
-        (facts.chain, "a matrix factorization: the product of its factors"),
-        (facts.balanced, f"a balanced start (Equation 5 to {BALANCED:g} of the largest squared factor)"),
-    ]
-
-
 def _premises_of_theorem_1(facts: Facts) -> list[tuple[np.ndarray | bool, str]]:
     return [
         (solves_equation_6(facts), "the observations of Equation 6"),
+        (facts.chain, CHAIN),
         (facts.depth >= 2, f"a depth of at least 2, not {facts.depth}"),
         (facts.determinant > 0, "a positive determinant at the start"),
-        *_balanced(facts),
+        (facts.balanced, BALANCED_START),
         (facts.dynamics == "flow", DISCRETE),
     ]
 
@@ -323,9 +319,10 @@ class Proposition4(Certificate):
             facts.runs,
             [
                 (solves_equation_6(facts), "the observations of Equation 6"),
+                (facts.chain, CHAIN),
                 (facts.depth == 2, f"depth 2, not {facts.depth}"),
                 (eye & (scale > 0) & (scale <= 1 + 1e-12), "a start at a multiple, in (0, 1], of the identity"),
-                *_balanced(facts),
+                (facts.balanced, BALANCED_START),
                 (facts.dynamics == "flow", DISCRETE),
             ],
         )

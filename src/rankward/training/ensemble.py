@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankward.config import ConfigError, RunConfig, build, setting
-from rankward.config.checks import ENTRY_BYTES
+from rankward.config import ConfigError, RunConfig, build, setting, takes
+from rankward.config.checks import ENTRY_BYTES, fits_memory
 from rankward.config.schema import FACTOR_BYTES
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
 from rankward.dynamics.products import product_of
@@ -26,6 +26,7 @@ from rankward.observations import EntryMask, Measurement
 from rankward.theory import Certificate, Facts, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for other runs
+KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -93,22 +94,24 @@ class Ensemble:
             run.engine,
             self.factorization,
             self.schedule,
-            mask=self.problem.is_mask,
-            dynamics=self.problem.dynamics,
+            problem=self.problem,
             accelerator=setting(run.trainer, "accelerator", "cpu"),
             threads=setting(run.trainer, "threads"),
         )
 
-    def metrics(self) -> dict[str, TraceMetric]:
-        """The metrics that the runs ask for, by name, without those of other factorizations' factors.
+    def metrics(self) -> tuple[dict[str, TraceMetric], dict[str, str]]:
+        """The metrics that the runs ask for, by name; and the name and kind of those of other factorizations' factors.
 
         Raises:
             ConfigError: one that cannot measure what this factorization makes.
         """
-        node = self.runs[0].metrics
-        kind = "tensor" if self.factorization.mean_loss else "matrix"
-        factors = {"chain": self.is_chain, "components": isinstance(self.factorization.structure, Components)}
+        node, axes = self.runs[0].metrics, len(self.measurements[0].dims)
+        kind = KINDS[min(axes, 3) - 1]
+        measurable = {"any", kind, "tensor"} if axes > 1 else {"any", kind}  # a matrix is a tensor of order 2
+        form = self.factorization.form
+        factors = {"chain": isinstance(form, Chain), "components": isinstance(form, Components)}
         made: dict[str, TraceMetric] = {}
+        left_out: dict[str, str] = {}
         for name, column in _wanted(node, "columns").items():
             metric = build(f"metrics.columns.{name}", column)
             if not isinstance(metric, TraceMetric):
@@ -117,16 +120,19 @@ class Ensemble:
                 )
                 raise ConfigError(f"metrics.columns.{name}", setting(column, "_target_"), allowed)
             if not factors.get(metric.kind, True):
+                left_out[name] = metric.kind
                 continue
-            if metric.kind not in ("any", kind, *factors):
-                dims = "x".join(map(str, self.measurements[0].dims))
+            if metric.kind not in measurable | factors.keys():
+                size = "x".join(map(str, self.measurements[0].dims))
+                run = f"{size} {self.factorization_name} run"
+                run = f"{self.factorization_name} run of {size} entries" if axes == 1 else run
                 raise ConfigError(
                     "metrics",
                     setting(node, "name"),
-                    f"{kind}, for a {dims} {self.factorization_name} run: column {name!r} is of a {metric.kind}",
+                    f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
             made[name] = metric
-        return made
+        return made, left_out
 
     def certificates(self) -> list[Certificate]:
         """The statements that the runs are checked against."""
@@ -136,7 +142,7 @@ class Ensemble:
     @property
     def is_chain(self) -> bool:
         """Whether the product is one of matrices W_L ... W_1, the factors."""
-        return isinstance(self.factorization.structure, Chain) and self.factors[0].ndim == 3  # not an entire tensor
+        return isinstance(self.factorization.form, Chain)
 
     def infimal_ranks(self) -> tuple[Tensor, list[str]]:
         """The infimal rank of each run's solutions, [runs] float64, NaN where it is not known; and why, run by run."""
@@ -159,7 +165,7 @@ class Ensemble:
             dynamics=self.problem.dynamics,
             mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,
             values=np.stack([m.values for m in self.measurements]),
-            determinant=(product_sign(product, self.factors) if is_matrix else unknown).numpy(),
+            determinant=(product_sign(product, self.factors if chain else None) if is_matrix else unknown).numpy(),
             unbalancedness=(unbalancedness(self.factors) / size.square() if chain else unknown).numpy(),
             product=product.numpy(),
             tolerance=(
@@ -217,7 +223,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
 def _traits(run: RunConfig, measurement: Measurement, factorization: Factorization) -> tuple[tuple[str, object], ...]:
     protocol = run.protocol(factorization.mean_loss)
     shared = {
-        "factorization": (type(factorization).__name__, tuple(factorization.shapes)),
+        "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
         "observations": (type(measurement).__name__, measurement.values.shape),
         "ground truth": measurement.ground_truth is not None,  # of which there are columns
         "dtype": run.dtype,
@@ -231,6 +237,12 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "trainer": str(run.trainer),
     }
     return tuple(shared.items())
+
+
+def _settings(run: RunConfig) -> tuple[object, ...]:
+    """The arguments of a run's factorization that its class is given beside `dims`: its product may depend on them."""
+    layers = setting(run.depth, "layers", 1) if takes(run.factorization, "layers") else None
+    return str(run.factorization), layers
 
 
 def bytes_a_run(run: RunConfig) -> int:
@@ -284,6 +296,8 @@ def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
     run.check_memory(measurement.dims)
     layers = setting(run.depth, "layers", 1)
     made: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
+    name = setting(run.factorization, "name")
+    fits_memory("factorization", name, FACTOR_BYTES * sum(prod(shape) for shape in made.shapes))
     return made
 
 

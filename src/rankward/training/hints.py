@@ -86,7 +86,7 @@ def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
     if problem.adaptive is not None or not problem.is_mask:  # an adaptive step changes
         return ""
     step, largest = float(problem.eta[run]), float(problem.values[run].abs().max())
-    least = least_sharpness(ensemble.factorization.structure, largest, float(problem.loss_scale[run]))
+    least = least_sharpness(ensemble.factorization.form, largest, float(problem.loss_scale[run]))
     if not step * least > 2:
         return ""
     return (

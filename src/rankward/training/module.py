@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
@@ -67,7 +67,7 @@ class EnsembleModule(pl.LightningModule):
             self.register_buffer(f"progress_{name}", value)
         for name in ("operator", "values", "eta"):
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
-        self.trace_metrics = ensemble.metrics()  # by name, and any name will do: no ModuleDict
+        self.trace_metrics, self.left_out = ensemble.metrics()  # by name, and any name will do: no ModuleDict
         self.product = product_of(ensemble.factorization)
         self.length = ensemble.schedule.stride
         self.ground_truth = ensemble.ground_truth()
@@ -128,6 +128,7 @@ class EnsembleModule(pl.LightningModule):
             {name: metric for name, metric in self.trace_metrics.items() if not metric.last_row_only},
             [factor.cpu() for factor in rows.factors],
             self.product,
+            self.ensemble.is_chain,
             loss=rows.loss,
             iteration=rows.iteration,
             **self._context(rows.run),
@@ -174,7 +175,14 @@ class EnsembleModule(pl.LightningModule):
             chosen = {name: metric for name, metric in tried.items() if metric.last_row_only == last}
             try:
                 if chosen:
-                    measure(chosen, factors, self.product, **self._context(first), **({} if last else rows))
+                    measure(
+                        chosen,
+                        factors,
+                        self.product,
+                        self.ensemble.is_chain,
+                        **self._context(first),
+                        **({} if last else rows),
+                    )
             except (MetricError, TypeError, ValueError) as error:
                 key, _, what = str(error).partition(": ")
                 name = key.removeprefix("metrics.columns.")
@@ -207,7 +215,9 @@ class EnsembleModule(pl.LightningModule):
 
     def notes(self, run: int) -> dict[str, str]:
         """How columns of one run are to be read, by name."""
-        found: dict[str, str] = {}
+        found: dict[str, str] = {"engine": self.engine.note} if self.engine.note else {}
+        if self.left_out:
+            found["metrics"] = _left_out(self.left_out, self.ensemble.factorization_name)
         for name, metric in self.trace_metrics.items():
             found |= metric.notes()
             if (
@@ -240,6 +250,7 @@ class EnsembleModule(pl.LightningModule):
             last,
             [factor.detach().cpu()[done] for factor in self.factors],
             self.product,
+            self.ensemble.is_chain,
             **self._context(done),
         )
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
@@ -263,6 +274,16 @@ class EnsembleModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the trace of the run that is resumed."""
         self.trace.load(checkpoint)
+
+
+def _left_out(columns: Mapping[str, str], factorization: str) -> str:
+    """A note on columns that measure factors of another form, by name and kind."""
+    forms = {"chain": "a chain of matrices", "components": "the components of a CP factorization"}
+    parts = [
+        f"{', '.join(name for name, each in columns.items() if each == kind)}: of {forms[kind]}"
+        for kind in dict.fromkeys(columns.values())
+    ]
+    return f"left out, since factorization={factorization} has other factors: {'; '.join(parts)}"
 
 
 class _Chunks(IterableDataset[int]):

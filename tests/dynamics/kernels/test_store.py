@@ -1,5 +1,6 @@
 """The cache of compiled kernels: whose it is, and what becomes of files there that are not what they should be."""
 
+import ctypes
 import os
 import stat
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands import rankward
+from rankward.compiled import compiled_at
 from rankward.dynamics.kernels import store
 
 RUN = ["logger=none", "metrics=few", "depth=2", "lr.eta=0.05", "init=balanced", "max_iterations=300"]
@@ -124,6 +126,24 @@ def test_a_torn_kernel_is_compiled_again_in_a_line(cache, suffix, kept, capsys):
     module = store.imported("double", KERNEL)
     module.double(1.0)
     assert sum(module.double.stats.cache_hits.values()) == 1  # what was made again is kept
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_what_native_callers_use_is_compiled_again_too(cache, suffix, capsys):
+    """A function that kernels find by its address is kept and forgiven as the others are."""
+    import numba
+
+    def doubled():
+        function = store.imported("native", "def double(x):\n    return 2 * x\n").double
+        address = compiled_at(function, numba.float64(numba.float64))
+        return ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(address)(21.0), capsys.readouterr().err
+
+    assert doubled() == (42.0, "")
+    (torn,) = store.cache_folder().rglob(f"*.{suffix}")
+    os.truncate(torn, 20)
+    answer, said = doubled()
+    assert answer == 42.0 and said.count("\n") == 1 and "a compiled kernel cannot be read" in said
+    assert doubled() == (42.0, "")
 
 
 def test_a_kernel_that_cannot_be_kept_is_used_all_the_same(cache, monkeypatch):

@@ -28,3 +28,23 @@ def quotient(value, by):
 @device
 def root(value):
     return REAL(math.sqrt(value))
+
+
+@device
+def choose(a, b, then, otherwise):
+    return then if a <= b else otherwise
+
+
+@device
+def power_of_two(power):
+    return REAL(math.ldexp(1.0, int(power)))
+
+
+@device
+def exponent(value):
+    return REAL(math.frexp(value)[1] - 1)
+
+
+@device
+def mantissa(value):
+    return REAL(2 * math.frexp(value)[0])

@@ -15,14 +15,17 @@ def drive(
     A lane whose run leaves takes the next run of the queue: which run sits beside which changes no bit of either.
     """
     parameters = factors.shape[1]
-    entries = mask.shape[1]
+    operators = mask.shape[1]
+    entries = values.shape[1]
     capacity = rows_iteration.shape[1]
     mask_at = parameters * LANES
-    values_at = mask_at + entries * LANES
+    values_at = mask_at + operators * LANES
     rates_at = values_at + entries * LANES
-    state = aligned(rates_at + rates.shape[1] * LANES, factors.dtype)
+    # The scratch follows the state, at a full vector: a kernel may see both as one.
+    scratch_at = -(-(rates_at // LANES + rates.shape[1]) // 16) * 16 * LANES
+    state = aligned(scratch_at + memory(sizes) * LANES, factors.dtype)
+    scratch = state[scratch_at:]
     loss = np.zeros(LANES, factors.dtype)
-    scratch = aligned(memory(sizes) * LANES, factors.dtype)
 
     ticket = np.full(LANES, -1)
     now = np.zeros(LANES, np.int64)
@@ -46,8 +49,9 @@ def drive(
                     active += 1
                     for i in range(parameters):
                         state[i * LANES + lane] = factors[run, i]
-                    for i in range(entries):
+                    for i in range(operators):
                         state[mask_at + i * LANES + lane] = mask[run, i]
+                    for i in range(entries):
                         state[values_at + i * LANES + lane] = values[run, i]
                     for i in range(rates.shape[1]):
                         state[rates_at + i * LANES + lane] = rates[run, i]

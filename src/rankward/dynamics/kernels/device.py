@@ -1,4 +1,4 @@
-"""The straight-line kernel for a GPU: the processor's text with other loads, compiled by numba-cuda.
+"""The unrolled kernel for a GPU: the processor's text with other loads, compiled by numba-cuda.
 
 Additions and multiplications are never fused, so a run has the bits of the processor. numba-cuda does not pass that
 option on to its compiler, so it is put in where it calls NVVM; a kernel with a fused operation is refused.
@@ -13,8 +13,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from rankward.dynamics.kernels import straight
-from rankward.dynamics.kernels.store import imported, shared_text, suffix_of, text_of
+from rankward.dynamics.graph import TRANSCENDENTAL, Graph
+from rankward.dynamics.kernels import functions, unrolled
+from rankward.dynamics.kernels.store import imported, named, shared_text, text_of
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
@@ -29,24 +30,28 @@ device = cuda.jit(device=True, **PLAIN)
 """
 
 
-def source(sizes: tuple[int, ...], dtype: str, dynamics: str) -> str:
-    """The text of a chain's kernel: `drive`, and what it calls.
-
-    Example:
-        >>> "njit" in source((2, 2, 2), "float64", "descent")
-        False
-    """
+def source(graph: Graph, dynamics: str) -> str:
+    """The text of a graph's kernel: `drive`, and what it calls."""
     adaptive = dynamics == "adaptive"
-    body = shared_text(adaptive) + straight.source(sizes, adaptive)
-    text = HEAD.format(dtype=dtype) + text_of("_cuda_source.py") + body + text_of("_cuda_driver_source.py")
+    body = shared_text(adaptive)
+    if graph.functions.intersection(TRANSCENDENTAL):
+        body += functions.source(graph.dtype)
+    body += unrolled.source(graph, adaptive)
+    text = HEAD.format(dtype=graph.dtype) + text_of("_cuda_source.py") + body + text_of("_cuda_driver_source.py")
     return text.replace("@numba.njit(cache=True, nogil=True)", "@device")
 
 
-@functools.cache
-def module(sizes: tuple[int, ...], dtype: str, dynamics: str) -> Any:
-    """The kernel's text, imported; what it holds is compiled where it is first called."""
-    name = f"cuda_{'_'.join(map(str, sizes))}{suffix_of(dynamics)}_{dtype}"
-    return imported(name, source(sizes, dtype, dynamics))
+def module(graph: Graph, name: str, dynamics: str) -> Any:
+    """The kernel's text, imported; what it holds is compiled where it is first called.
+
+    Args:
+        name: of the factorization.
+    """
+    text = source(graph, dynamics)
+    return _imported(named(f"cuda_{name}", text, dynamics, graph.dtype), text)
+
+
+_imported = functools.cache(imported)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def quotient(typingctx: Any, value: Any, by: Any) -> Any:
     return value(value, value), codegen
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+    """Where an array's element `offset` lies, as a pointer to something of another type."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), ir.PointerType(pointee))
 
@@ -93,7 +94,7 @@ def _make_load(width: int) -> Any:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = context.get_value_type(result)
-            value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind))
+            value = builder.load(address(context, builder, sig.args[0], args[0], args[1], kind))
             value.align = array.dtype.bitwidth // 8  # scratch arrays promise no more
             return value
 
@@ -102,13 +103,28 @@ def _make_load(width: int) -> Any:
     return load
 
 
+def store_in(
+    context: Any, builder: Any, array_type: Any, array: Any, offset: Any, value: Any, count: Any = None
+) -> None:
+    """Write a number or a vector; of a vector only the first `count` numbers where it has more."""
+    kind, align = value.type, array_type.dtype.bitwidth // 8
+    pointer = address(context, builder, array_type, array, offset, kind)
+    if count is None:
+        builder.store(value, pointer).align = align
+        return
+    whole = ir.VectorType(count.type, kind.count)
+    mask = builder.icmp_signed("<", ir.Constant(whole, list(range(kind.count))), everywhere(builder, whole, count))
+    function = ir.FunctionType(ir.VoidType(), [kind, pointer.type, ir.IntType(32), mask.type])
+    name = f"llvm.masked.store.v{kind.count}{kind.element.intrinsic_name}.p0"
+    masked = cgutils.get_or_insert_function(builder.module, function, name)
+    builder.call(masked, [value, pointer, ir.Constant(ir.IntType(32), align), mask])
+
+
 def _make_store(width: int) -> Any:
     @intrinsic
     def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pointer = _address(context, builder, sig.args[0], args[0], args[1], args[2].type)
-            written = builder.store(args[2], pointer)
-            written.align = array.dtype.bitwidth // 8
+            store_in(context, builder, sig.args[0], *args)
             return context.get_dummy_value()
 
         return types.void(array, types.intp, value), codegen
@@ -131,7 +147,7 @@ load1, load8, load16 = (_make_load(width) for width in (1, 8, 16))
 store1, store8, store16 = (_make_store(width) for width in (1, 8, 16))
 
 
-def _everywhere(builder: Any, kind: Any, scalar: Any) -> Any:
+def everywhere(builder: Any, kind: Any, scalar: Any) -> Any:
     """A vector of that kind with the number in every lane."""
     empty, index = ir.Constant(kind, ir.Undefined), ir.IntType(32)
     first = builder.insert_element(empty, scalar, ir.Constant(index, 0))
@@ -145,9 +161,9 @@ def _make_spread(width: int) -> Any:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = context.get_value_type(result)
-            value = builder.load(_address(context, builder, sig.args[0], args[0], args[1], kind.element))
+            value = builder.load(address(context, builder, sig.args[0], args[0], args[1], kind.element))
             value.align = array.dtype.bitwidth // 8
-            return _everywhere(builder, kind, value)
+            return everywhere(builder, kind, value)
 
         return result(array, types.intp), codegen
 
@@ -166,7 +182,7 @@ def _make_fill(width: int) -> Any:
             scalar = context.cast(builder, args[1], sig.args[1], like.dtype)
             if width == 1:
                 return scalar
-            return _everywhere(builder, context.get_value_type(result), scalar)
+            return everywhere(builder, context.get_value_type(result), scalar)
 
         return result(like, value), codegen
 
@@ -185,6 +201,56 @@ def choose(typingctx: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<=", args[0], args[1]), args[2], args[3])
 
     return then(a, b, then, otherwise), codegen
+
+
+def _bits(kind: Any) -> tuple[Any, int, int, int]:
+    """Of a float type or a vector of one: whole numbers of its size, digits of its fraction, bias, exponent's bits."""
+    element = kind.element if isinstance(kind, ir.VectorType) else kind
+    double = isinstance(element, ir.DoubleType)
+    whole = ir.IntType(64 if double else 32)
+    own = ir.VectorType(whole, kind.count) if isinstance(kind, ir.VectorType) else whole
+    return own, 52 if double else 23, 1023 if double else 127, 0x7FF if double else 0xFF
+
+
+def _same(kind: Any, value: int) -> Any:
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+@intrinsic
+def power_of_two(typingctx: Any, power: Any) -> Any:
+    """2 to a whole number that an exponent can hold; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole, digits, bias, _ = _bits(args[0].type)
+        number = builder.add(builder.fptosi(args[0], whole), _same(whole, bias))
+        return builder.bitcast(builder.shl(number, _same(whole, digits)), args[0].type)
+
+    return power(power), codegen
+
+
+@intrinsic
+def exponent(typingctx: Any, value: Any) -> Any:
+    """The power of two in a positive number that is neither infinite nor below the normal ones; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole, digits, bias, mask = _bits(args[0].type)
+        number = builder.lshr(builder.bitcast(args[0], whole), _same(whole, digits))
+        number = builder.sub(builder.and_(number, _same(whole, mask)), _same(whole, bias))
+        return builder.sitofp(number, args[0].type)
+
+    return value(value), codegen
+
+
+@intrinsic
+def mantissa(typingctx: Any, value: Any) -> Any:
+    """Such a number over its power of two: from 1 to 2; lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole, digits, bias, _ = _bits(args[0].type)
+        fraction = builder.and_(builder.bitcast(args[0], whole), _same(whole, (1 << digits) - 1))
+        return builder.bitcast(builder.or_(fraction, _same(whole, bias << digits)), args[0].type)
+
+    return value(value), codegen
 
 
 def _make_sums(width: int) -> Any:

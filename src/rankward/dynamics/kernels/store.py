@@ -13,67 +13,100 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 import platformdirs
 
-from rankward.compiled import forgive
-from rankward.dynamics.kernels import straight, tiles
+from rankward.compiled import compiled_at, forgive
+from rankward.dynamics.graph import TRANSCENDENTAL, Graph
+from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
 from rankward.terminal import say
 
 HERE = Path(__file__).parent
-STRAIGHT_LIMIT = 400  # multiplications; about a second of compile time
-STRICT_LIMIT = 64  # largest dimension for which ordered sums lead BLAS
+UNROLLED_LIMIT = 1200  # operations; about two seconds of compile time
+ORDERED_LIMIT = 256  # side of square matrices up to which ordered sums lead BLAS
 WIDTH = {"float64": 8, "float32": 16}  # runs in one 512-bit register
 
 Kernel = Callable[..., None]
 
 
-def family(sizes: Sequence[int]) -> str:
-    """Which arithmetic a chain of these sizes gets; by shape alone, so that a run's bits never depend on company.
+def form(graph: Graph) -> str:
+    """How a graph is written; by its operations and sizes alone, so that a run's bits never depend on company.
 
-    Example:
-        >>> family([2, 2, 2, 2]), family([10, 10, 10]), family([100, 100, 100])
-        ('straight', 'strict', 'blas')
+    `unrolled`: scalar text of its own. `blocked`: instructions for a loop that is compiled once. `blas`: the same with
+    the matrix products of BLAS, one run at a time.
     """
-    if straight.multiplications(sizes) <= STRAIGHT_LIMIT:
-        return "straight"
-    return "strict" if max(sizes) <= STRICT_LIMIT else "blas"
+    if graph.operations <= UNROLLED_LIMIT:
+        return "unrolled"
+    return "blocked" if graph.side <= ORDERED_LIMIT else "blas"
+
+
+def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
+    """The compiled `drive` of a graph's own text.
+
+    Args:
+        graph: of half sum and gradients.
+        name: what the file is called, before a digest of its text.
+    """
+    adaptive = dynamics == "adaptive"
+    text = _lanes(WIDTH[graph.dtype]) + shared_text(adaptive)
+    if graph.functions.intersection(TRANSCENDENTAL):
+        text += functions.source(graph.dtype)
+    text += unrolled.source(graph, adaptive) + _driver(dynamics)
+    drive: Kernel = imported(named(name, text, dynamics, graph.dtype), text).drive
+    return drive
+
+
+def named(name: str, text: str, dynamics: str, dtype: str) -> str:
+    """A file's name for a text."""
+    return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}{suffix_of(dynamics)}_{dtype}"
 
 
 @functools.cache
-def chain_kernel(sizes: tuple[int, ...], dtype: str, single: bool, dynamics: str) -> Kernel:
-    """The compiled `drive` for a chain of matrices; `single` asks for the text that serves one run at a time.
+def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
+    """Compiled `drive` and `evaluate` for the instructions of any graph.
 
-    Both texts of the strict family give the same bits; the straight one needs no twin, the BLAS one has no lanes.
+    Args:
+        kind: `lanes` for a register of runs at once, `single` for the same bits of one, `blas` for one by BLAS.
     """
-    kind, adaptive = family(sizes), dynamics == "adaptive"
-    name, text = kind, ""
-    if kind == "straight":
-        name = f"straight_{'_'.join(map(str, sizes))}"
-        text = _lanes(WIDTH[dtype]) + shared_text(adaptive) + straight.source(sizes, adaptive)
-    elif kind == "strict" and not single:
-        text = (
-            _lanes(WIDTH[dtype])
-            + shared_text(adaptive)
-            + text_of("_multiply_lanes_source.py")
-            + text_of("_chain_source.py")
-        )
-    elif kind == "strict":
-        text = _lanes(1) + _wide(WIDTH[dtype]) + shared_text(adaptive)
-        text += text_of("_multiply_single_source.py") + text_of("_chain_source.py")
+    width = WIDTH[dtype]
+    text = _lanes(width if kind == "lanes" else 1) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header()
+    text += f'\ninstructions = numba.types.ExternalFunction("{_instructions(kind, dtype)}", {_signature(dtype)})\n'
+    text += text_of("_blocked_source.py") + _driver(dynamics)
+    return imported(f"blocked_{kind}{suffix_of(dynamics)}_{dtype}", text)
+
+
+@functools.cache
+def _instructions(kind: str, dtype: str) -> str:
+    """The name by which kernels find the compiled loop over instructions: one for all dynamics, and compiled apart.
+
+    A callee that numba sees is optimized again in each of its callers.
+    """
+    width, large = WIDTH[dtype], registers.has_large_registers()
+    if kind == "lanes":
+        text = _lanes(width) + functions.source(dtype) + registers.source(False, width, large)
     else:
-        text = _lanes(1) + shared_text(adaptive) + text_of("_multiply_blas_source.py") + text_of("_chain_source.py")
-    suffix = ("_single" if single and kind == "strict" else "") + suffix_of(dynamics)
-    drive: Kernel = imported(f"{name}{suffix}_{dtype}", text + _driver(dynamics)).drive
-    return drive
+        text = _lanes(1) + _wide(width) + f"from rankward.dynamics.kernels.lanes import fill{width} as fill_wide\n"
+        text += functions.source(dtype, "fill_wide")
+        text += registers.source(True, width, large) if kind == "single" else ""
+        text += text_of("_single_source.py")
+    text += text_of(f"_multiply_{kind}_source.py") + "\n\n" + blocked.header() + text_of("_instructions_source.py")
+    name = f"instructions_{kind}{'' if large else '_small'}_{dtype}"
+    address = compiled_at(imported(name, text).instructions, eval(_signature(dtype), {"numba": numba}))
+    llvmlite.binding.add_symbol(f"rankward_{name}", address)
+    return f"rankward_{name}"
+
+
+def _signature(dtype: str) -> str:
+    numbers, places = f"numba.types.CPointer(numba.types.{dtype})", "numba.types.CPointer(numba.int64)"
+    return f"numba.void({numbers}, numba.int64, {places}, numba.int64, numba.int64, numba.int64)"
 
 
 def suffix_of(dynamics: str) -> str:
@@ -106,8 +139,9 @@ def text_of(name: str) -> str:
 
 def _lanes(width: int) -> str:
     return (
-        "import numba\nimport numpy as np\n\n"
+        "import math\n\nimport numba\nimport numpy as np\n\n"
         "from rankward.dynamics.kernels.lanes import choose, draw, quotient, root\n"
+        "from rankward.dynamics.kernels.lanes import exponent, mantissa, power_of_two\n"
         f"from rankward.dynamics.kernels.lanes import load{width} as load, store{width} as store, fill{width} as fill\n"
         "\n"
         f"LANES = {width}\n"

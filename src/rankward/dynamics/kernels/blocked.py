@@ -1,0 +1,345 @@
+"""A graph as instructions over arrays, for one loop that is compiled once and serves every graph.
+
+A number is a vector of runs, or of neighbouring elements where runs are trained one at a time. Neighbouring elementwise
+steps become one instruction, which takes a span of elements through all of them: what lies between stays in cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rankward.dynamics.graph import Array, Elementwise, Gather, Graph, Product, Step, Total, arrays_of
+
+ELEMENTS, PRODUCT, TOTAL = range(3)  # instructions
+CODES = ("add", "subtract", "multiply", "divide", "root", "exponential", "logarithm", "tangent", "logistic", "choose")
+GATHER = len(CODES)
+SCALAR, MOVING, LOCAL = range(3)  # an operand: one number; elements of an array; elements of the span's own buffer
+PAD = 16  # blocks begin at multiples of it, so that a vector of elements may end beyond a block
+SPAN_BYTES = 2048
+
+
+@dataclass
+class _Room:
+    """Places in memory, given and taken back; the first that fits is given.
+
+    Args:
+        start: the first place.
+    """
+
+    start: int
+    end: int = 0
+    free: list[tuple[int, int]] = field(default_factory=list)  # begin, size
+
+    def take(self, size: int) -> int:
+        size = -(-size // PAD) * PAD
+        for number, (begin, room) in enumerate(self.free):
+            if room >= size:
+                self.free[number : number + 1] = [(begin + size, room - size)] if room > size else []
+                return begin
+        begin = max(self.start, self.end)
+        self.end = begin + size
+        return begin
+
+    def give(self, begin: int, size: int) -> None:
+        size = -(-size // PAD) * PAD
+        merged: list[tuple[int, int]] = []
+        for at, room in sorted([*self.free, (begin, size)]):
+            if merged and merged[-1][0] + merged[-1][1] == at:
+                merged[-1] = (merged[-1][0], merged[-1][1] + room)
+            else:
+                merged.append((at, room))
+        self.free = merged
+
+
+@dataclass
+class Group:
+    """Elementwise and gathering steps over as many elements, made together."""
+
+    count: int
+    steps: list[Elementwise | Gather]
+
+
+def units(steps: Sequence[Step]) -> list[Group | Product | Total]:
+    """Steps as instructions: neighbouring ones over the same elements together, where each needs its own one only."""
+    made: list[Group | Product | Total] = []
+    for step in steps:
+        if isinstance(step, Product | Total):
+            made.append(step)
+            continue
+        count = _count(step)
+        last = made[-1] if made else None
+        if isinstance(last, Group) and last.count == count:
+            here = {each.out for each in last.steps}
+            own = [array for array in arrays_of(step) if array.block in here]
+            if not own or (isinstance(step, Elementwise) and all(_is_moving(array, count) for array in own)):
+                last.steps.append(step)
+                continue
+        made.append(Group(count, [step]))
+    return made
+
+
+def _count(step: Elementwise | Gather) -> int:
+    if isinstance(step, Gather):
+        return len(step.table)
+    return max(operand.size for operand in step.operands if isinstance(operand, Array))
+
+
+def _is_moving(array: Array, count: int) -> bool:
+    """Whether element i of an instruction is element i of the array, counted from its offset."""
+    return array.is_contiguous and array.size == count
+
+
+def _is_scalar(array: Array) -> bool:
+    return all(size == 1 or stride == 0 for size, stride in zip(array.shape, array.strides, strict=True))
+
+
+class _Encoder:
+    """Instructions of one graph.
+
+    Args:
+        graph: what is computed; its outputs are whole blocks that steps make.
+        places: where inputs, constants and single numbers (by their text) lie.
+        room: for everything else.
+        span: elements that are taken through an instruction's steps together.
+        program, tables: what is appended to; an instruction names a table by where it begins.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        places: dict[int | str, int],
+        room: _Room,
+        span: int,
+        program: list[int],
+        tables: list[int],
+    ) -> None:
+        self.graph, self.places, self.room, self.span = graph, dict(places), room, span
+        self.program, self.tables = program, tables
+
+    def encode(self) -> list[int]:
+        """Append the instructions; where each output lies."""
+        kept = {array.block for array in self.graph.outputs}
+        instructions = units(self.graph.steps)
+        last = {block: number for number, unit in enumerate(instructions) for block in _read(unit)}
+        for number, unit in enumerate(instructions):
+            if isinstance(unit, Group):
+                self._group(unit, {block for block, at in last.items() if at <= number} - kept)
+            else:
+                self.places[unit.out] = self.room.take(self.graph.sizes[unit.out])
+                self._single(unit)
+            for block in set(_read(unit)) - kept:
+                if last[block] == number and block in self.places and self._is_made(block):
+                    self.room.give(self.places[block], self.graph.sizes[block])
+        return [self.places[array.block] for array in self.graph.outputs]
+
+    def _is_made(self, block: int) -> bool:
+        return block not in self.graph.inputs and block not in self.graph.constants
+
+    def _at(self, array: Array) -> int:
+        return self.places[array.block] + array.offset
+
+    def _single(self, step: Product | Total) -> None:
+        if isinstance(step, Product):
+            (batch, rows, inner), columns = step.left.shape, step.right.shape[2]
+            left, right = [self._at(step.left), *step.left.strides], [self._at(step.right), *step.right.strides]
+            self.program += [PRODUCT, batch, rows, columns, inner, self.places[step.out], *left, *right]
+        else:
+            self.program += [TOTAL, *step.array.shape, self.places[step.out], self._at(step.array)]
+
+    def _table(self, addresses: np.ndarray) -> int:
+        self.tables += addresses.tolist()
+        return len(self.tables) - len(addresses)
+
+    def _group(self, group: Group, ended: set[int]) -> None:
+        """One instruction; blocks of its own that have `ended` with it lie in buffers of a span.
+
+        A line is a function, where it writes and how, and where and how it reads each of up to four operands.
+        """
+        made = [step.out for step in group.steps]
+        for block in made:
+            if block not in ended:
+                self.places[block] = self.room.take(self.graph.sizes[block])
+        read_last = {array.block: at for at, step in enumerate(group.steps) for array in arrays_of(step)}
+        buffers: dict[int, int] = {}
+        lines: list[list[int]] = []
+
+        def gathered(to: Sequence[int], addresses: np.ndarray) -> None:
+            lines.append([GATHER, *to, self._table(addresses), *[0] * 7])
+
+        for at, step in enumerate(group.steps):
+            passing: list[int] = []  # buffers that this step alone needs
+            if step.out in ended:
+                buffers[step.out] = self.room.take(self.span)
+                target = [buffers[step.out], LOCAL]
+            else:
+                target = [self.places[step.out], MOVING]
+            if isinstance(step, Gather):
+                sources = [self.places[source.block] + source.places for source in step.sources]
+                gathered(target, np.concatenate([[self.places["0.0"]], *sources])[step.table])
+            else:
+                operands: list[int] = []
+                for given in step.operands:
+                    if isinstance(given, float):
+                        operands += [self.places[repr(given)], SCALAR]
+                    elif given.block in buffers:
+                        operands += [buffers[given.block], LOCAL]
+                    elif _is_moving(given, group.count):
+                        operands += [self._at(given), MOVING]
+                    elif _is_scalar(given):
+                        operands += [self._at(given), SCALAR]
+                    else:
+                        passing.append(self.room.take(self.span))
+                        gathered([passing[-1], LOCAL], self.places[given.block] + given.places)
+                        operands += [passing[-1], LOCAL]
+                lines.append([CODES.index(step.function), *target, *operands, *[0] * (8 - len(operands))])
+            over = [block for block in buffers if read_last.get(block, -1) <= at]
+            for place in [*passing, *map(buffers.pop, over)]:
+                self.room.give(place, self.span)
+        self.program += [ELEMENTS, group.count, self.span, len(lines), *(each for line in lines for each in line)]
+
+
+def _read(unit: Group | Product | Total) -> Iterator[int]:
+    """Blocks that an instruction reads, and its own that nothing reads."""
+    for step in unit.steps if isinstance(unit, Group) else [unit]:
+        yield from (array.block for array in arrays_of(step))
+
+
+# What the kernel's numbers begin with: `scratch` numbers a run, `weights` of the factors, `fields` with operator and
+# values behind them; `own` where factors are copied to, of a flow; `half` where the half sum (or a product) lies,
+# `half_of_all` after the instructions of all outputs; how many factors there are; where the rest begins and ends; and
+# `spare`, where matrices are put in order.
+HEAD = (
+    "scratch", "weights", "fields", "own", "half", "half_of_all", "factors", "slopes_begin", "slopes_end", "loss_begin",
+    "loss_end", "all_begin", "all_end", "constants_begin", "constants_end", "tables_begin", "spare",
+)  # fmt: skip
+OF_FACTOR = 4  # numbers of each behind the head: its size, where it lies, its gradient, and this after all outputs
+
+
+class _Encoding:
+    """Instructions of several graphs over the same inputs, with their constants and tables.
+
+    Args:
+        graph: that has all of them.
+        places: of the inputs.
+        start: where scratch begins.
+        single: whether the kernel trains one run at a time.
+    """
+
+    def __init__(self, graph: Graph, places: Mapping[int, int], start: int, single: bool) -> None:
+        self.room, self.single = _Room(start, start), single
+        self.places: dict[int | str, int] = {block: at for block, at in places.items()}  # noqa: C416 - other keys follow
+        self.program: list[int] = []
+        self.constants: list[int] = []
+        self.tables: list[int] = []
+        self.spare = self.room.take(_copied(graph)) if single else 0
+        self.end = self.room.end
+        self._constant("0.0", [0.0])
+        for operand in (each for step in graph.steps if isinstance(step, Elementwise) for each in step.operands):
+            if isinstance(operand, float) and repr(operand) not in self.places:
+                self._constant(repr(operand), [operand])
+        for block, values in graph.constants.items():
+            self._constant(block, values.tolist())
+
+    def _constant(self, key: int | str, values: Sequence[float]) -> None:
+        self.places[key] = self.room.take(len(values))
+        bits = np.array(values, np.float64).view(np.int64).tolist()
+        self.constants += [self.places[key], len(values), *bits]
+
+    def add(self, graph: Graph) -> tuple[list[int], int, int]:
+        """Where the outputs lie, and where the instructions begin and end."""
+        own, begin = _Room(self.room.end, self.room.end), len(self.program)
+        span = SPAN_BYTES // (8 if self.single else 64)
+        outputs = _Encoder(graph, self.places, own, span, self.program, self.tables).encode()
+        self.end = max(self.end, own.end)
+        return outputs, begin, len(self.program)
+
+    def numbers(self, head: Mapping[str, int], factors: Sequence[int]) -> np.ndarray:
+        """All of it; `head` lacks what is known here, and its places of instructions count from the first."""
+        first = len(HEAD) + len(factors)
+        ends = {"constants_begin": len(self.program), "constants_end": len(self.program) + len(self.constants)}
+        ends |= {"tables_begin": ends["constants_end"]} | {key: at for key, at in head.items() if key[-4:] in _ENDS}
+        whole = {**head, "spare": self.spare, **{key: first + at for key, at in ends.items()}}
+        return np.array([*(whole.get(key, 0) for key in HEAD), *factors, *self.program, *self.constants, *self.tables])
+
+
+_ENDS = ("egin", "_end")
+
+
+def _copied(graph: Graph) -> int:
+    """The most numbers that a product's matrices have."""
+    steps = [step for step in graph.steps if isinstance(step, Product)]
+    return max(((s.left.size + s.right.size) // max(1, s.left.shape[0]) for s in steps), default=0)
+
+
+def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
+    """A graph of half sum and gradients as the kernel has it: `HEAD`, factors, instructions, constants, tables.
+
+    Args:
+        graph: from factors, operator and values to the half sum and its gradients.
+        rates: numbers that the state holds behind those three.
+        single: whether the kernel trains one run at a time.
+        flow: whether factors come from elsewhere than the state.
+    """
+    graph = _with_whole_outputs(graph)
+    sizes = [graph.sizes[block] for block in graph.inputs]
+    starts = [int(at) for at in np.cumsum([0, *sizes])]
+    weights, fields = starts[-3], starts[-1]
+    start = scratch_at(fields + rates)
+    own = start if flow else 0
+    places = dict(zip(graph.inputs, starts, strict=False))
+    for block in graph.inputs[:-2]:
+        places[block] += own
+    encoding = _Encoding(graph, places, start + (scratch_at(weights) if flow else 0), single)
+    every = range(len(graph.outputs))
+    slopes, slopes_begin, slopes_end = encoding.add(graph.only(*every[1:]))
+    (half,), loss_begin, loss_end = encoding.add(graph.only(0))
+    (half_of_all, *slopes_of_all), all_begin, all_end = encoding.add(graph)
+    head = {
+        "scratch": encoding.end + PAD - start, "weights": weights, "fields": fields, "own": own, "half": half,
+        "half_of_all": half_of_all, "factors": len(slopes), "slopes_begin": slopes_begin, "slopes_end": slopes_end,
+        "loss_begin": loss_begin, "loss_end": loss_end, "all_begin": all_begin, "all_end": all_end,
+    }  # fmt: skip
+    factors = [n for each in zip(sizes, starts, slopes, slopes_of_all, strict=False) for n in each]
+    return encoding.numbers(head, factors)
+
+
+def encoded_product(graph: Graph, single: bool) -> np.ndarray:
+    """A graph from factors to their product as the kernel has it."""
+    graph = _with_whole_outputs(graph)
+    sizes = [graph.sizes[block] for block in graph.inputs]
+    starts = [int(at) for at in np.cumsum([0, *sizes])]
+    encoding = _Encoding(graph, dict(zip(graph.inputs, starts, strict=False)), scratch_at(starts[-1]), single)
+    (made,), begin, end = encoding.add(graph)
+    head = {"scratch": encoding.end + PAD, "weights": starts[-1], "half": made, "all_begin": begin, "all_end": end}
+    return encoding.numbers(head, [])
+
+
+def scratch_at(numbers: int) -> int:
+    """Where scratch begins, behind so many numbers of the state."""
+    return -(-numbers // PAD) * PAD
+
+
+def _with_whole_outputs(graph: Graph) -> Graph:
+    """The graph where each output is the whole of a block that a step makes: what is not is copied."""
+    made = {step.out for step in graph.steps}
+    sizes, steps, outputs = list(graph.sizes), list(graph.steps), []
+    for array in graph.outputs:
+        if array.block not in made or not array.is_contiguous or array.size != graph.sizes[array.block]:
+            sizes.append(array.size)
+            steps.append(Gather(len(sizes) - 1, (array,), np.arange(1, array.size + 1)))
+            array = Array(len(sizes) - 1, (array.size,), (1,))
+        outputs.append(array)
+    return replace(graph, sizes=tuple(sizes), steps=tuple(steps), outputs=tuple(outputs))
+
+
+def header() -> str:
+    """Names of the first numbers, of instructions and of functions, as text."""
+    names = [*HEAD, *CODES, "gather"]
+    values = [*range(len(HEAD)), *range(len(CODES) + 1)]
+    lines = [f"{name.upper()} = {value}" for name, value in zip(names, values, strict=True)]
+    lines += [f"ELEMENTS, PRODUCT, TOTAL = {ELEMENTS}, {PRODUCT}, {TOTAL}"]
+    lines += [f"SCALAR, MOVING, LOCAL = {SCALAR}, {MOVING}, {LOCAL}"]
+    return "\n".join([*lines, f"OF_FACTOR, FIRST_FACTOR = {OF_FACTOR}, {len(HEAD)}"]) + "\n"

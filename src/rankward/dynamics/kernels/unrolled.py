@@ -1,0 +1,185 @@
+"""A graph as straight-line text: every number has a name, and factors are held in registers.
+
+The same text serves eight runs of a vector register on a processor and, with other loads, one thread of a GPU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rankward.dynamics.graph import TRANSCENDENTAL, Elementwise, Gather, Graph, Operand, Product, Step, Total
+
+SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*"}
+CALLS = {"divide": "quotient", "root": "root", "choose": "choose"}
+NAME = re.compile(r"\b[twmyc]\d+\b")
+
+
+class _Writer:
+    """Lines that compute a graph's outputs, and the names of these.
+
+    Args:
+        graph: what is computed.
+        inputs: names of the numbers of each input.
+        like: the array whose precision constants take.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[Sequence[str]], like: str) -> None:
+        self.like = like
+        self.constants: dict[str, str] = {}  # names by number
+        self.lines: dict[str, str] = {}  # names by expression
+        self.names: dict[int, list[str]] = dict(zip(graph.inputs, map(list, inputs), strict=True))
+        for block, values in graph.constants.items():
+            self.names[block] = [self._number(float(value)) for value in values]
+        for step in graph.steps:
+            self.names[step.out] = self._written(step, graph.sizes[step.out])
+        self.outputs = [[self.names[array.block][place] for place in array.places] for array in graph.outputs]
+
+    def _number(self, value: float) -> str:
+        return self.constants.setdefault(repr(value), f"c{len(self.constants)}")
+
+    def _line(self, expression: str) -> str:
+        return self.lines.setdefault(expression, f"t{len(self.lines)}")
+
+    def _of(self, operand: Operand, size: int) -> list[str]:
+        if isinstance(operand, float):
+            return [self._number(operand)] * size
+        names = self.names[operand.block]
+        return [names[place] for place in operand.places]
+
+    def _written(self, step: Step, size: int) -> list[str]:
+        if isinstance(step, Elementwise):
+            each = zip(*(self._of(operand, size) for operand in step.operands), strict=True)
+            return [self._line(_call(step.function, operands, self.like)) for operands in each]
+        if isinstance(step, Product):
+            batch, rows, inner = step.left.shape
+            columns = step.right.shape[2]
+            left, right = self._of(step.left, 0), self._of(step.right, 0)
+            return [
+                self._line(
+                    " + ".join(
+                        f"{left[(b * rows + i) * inner + k]} * {right[(b * inner + k) * columns + j]}"
+                        for k in range(inner)
+                    )
+                )
+                for b in range(batch)
+                for i in range(rows)
+                for j in range(columns)
+            ]
+        if isinstance(step, Total):
+            outer, count, inner = step.array.shape
+            names = self._of(step.array, 0)
+            return [
+                self._sum([names[(o * count + k) * inner + i] for k in range(count)])
+                for o in range(outer)
+                for i in range(inner)
+            ]
+        assert isinstance(step, Gather)
+        all_names = [""]
+        for source in step.sources:
+            all_names += self._of(source, 0)
+        return [all_names[place] if place else self._number(0.0) for place in step.table]
+
+    def _sum(self, names: Sequence[str]) -> str:
+        return names[0] if len(names) == 1 else self._line(" + ".join(names))
+
+    def needed(self, wanted: Sequence[str]) -> list[str]:
+        """The lines that these names need, in order."""
+        needed = set(wanted)
+        kept: list[str] = []
+        for expression, name in reversed(self.lines.items()):
+            if name in needed:
+                kept.append(f"{name} = {expression}")
+                needed.update(NAME.findall(expression))
+        return kept[::-1]
+
+    def fills(self, lines: Sequence[str]) -> list[str]:
+        """Lines of the constants that these lines use."""
+        used = {name for line in lines for name in NAME.findall(line)}
+        return [
+            f"{name} = fill({self.like}, {value.replace('inf', 'INFINITY').replace('nan', 'UNDEFINED')})"
+            for value, name in self.constants.items()
+            if name in used
+        ]
+
+
+def _call(function: str, operands: Sequence[str], like: str) -> str:
+    if function in SYMBOLS:
+        first, second = operands if function == "subtract" else sorted(operands)
+        return f"{first} {SYMBOLS[function]} {second}"
+    given = [like, *operands] if function in TRANSCENDENTAL else operands
+    return f"{CALLS.get(function, function)}({', '.join(given)})"
+
+
+def source(graph: Graph, adaptive: bool) -> str:
+    """The functions that the text of descent calls, and those that the text of the flow does.
+
+    Args:
+        graph: from factors, operator and values to the half sum and its gradients.
+        adaptive: whether steps need the gradient's norm.
+    """
+    sizes = [graph.sizes[block] for block in graph.inputs]
+    factors, (operators, values) = sizes[:-2], sizes[-2:]
+    count = sum(factors)
+    weights = [f"w{i}" for i in range(count)]
+    split = _split(weights, factors)
+    fields = [*weights, *(f"m{i}" for i in range(operators)), *(f"y{i}" for i in range(values))]
+    inputs = [*split, fields[count : count + operators], fields[count + operators :]]
+
+    def function(head: str, *blocks: Sequence[str]) -> list[str]:
+        return ["", "", "@numba.njit(cache=True, nogil=True)", f"def {head}:", *(line for b in blocks for line in b)]
+
+    def indented(lines: Sequence[str], by: int = 4) -> list[str]:
+        return [" " * by + line for line in lines]
+
+    writer = _Writer(graph, inputs, "state")
+    (half,), *slopes = writer.outputs
+    entries = [name for each in slopes for name in each]
+    own = [f"g{number} = {name}" for number, name in enumerate(entries) if name.startswith("w")]
+    entries = [f"g{number}" if name.startswith("w") else name for number, name in enumerate(entries)]
+    last_first = [name for each in reversed(_split(entries, factors)) for name in each]
+    square = " + ".join(f"{name} * {name}" for name in last_first) if adaptive else last_first[0]
+    step = [*writer.needed([name for each in slopes for name in each]), *own]
+    step += [f"step = step_size(state, rates, {square})"]
+    step += [f"{weight} = {weight} - step * {slope}" for weight, slope in zip(weights, entries, strict=True)]
+    loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
+
+    text = function("scratch_size(sizes)", ["    return 0"])
+    text += function(
+        "advance(state, scratch, sizes, steps)",
+        indented([*_used(loads, step, weights), *writer.fills(step), f"rates = {len(fields)}"]),
+        ["    for _ in range(steps):"],
+        indented(step, 8),
+        indented([f"store(state, {index} * LANES, {name})" for index, name in enumerate(weights)]),
+    )
+    lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
+    text += function(
+        "losses(state, scratch, sizes, loss)", indented([*_used(loads, lines), *writer.fills(lines), *lines])
+    )
+    text += function("weights_of(sizes)", [f"    return {count}"])
+    text += function("rates_of(sizes)", [f"    return {len(fields)}"])
+
+    writer = _Writer(graph, inputs, "scratch")
+    results = [name for each in (*writer.outputs[1:], writer.outputs[0]) for name in each]
+    lines = writer.needed(results)
+    lines += [f"store(scratch, (out + {index}) * LANES, {name})" for index, name in enumerate(results)]
+    loads[:count] = [f"{name} = load(factors, (origin + {index}) * LANES)" for index, name in enumerate(weights)]
+    text += function(
+        "slopes(factors, origin, state, scratch, sizes, out)",
+        indented([*_used(loads, lines), *writer.fills(lines), *lines]),
+    )
+    return "\n".join(text) + "\n"
+
+
+def _split(names: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(list(names[at : at + size]))
+        at += size
+    return parts
+
+
+def _used(loads: Sequence[str], lines: Sequence[str], always: Sequence[str] = ()) -> list[str]:
+    """Those loads whose names the lines use."""
+    used = {name for line in lines for name in NAME.findall(line)}.union(always)
+    return [load for load in loads if load.split(" = ", 1)[0] in used]

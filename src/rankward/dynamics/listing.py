@@ -1,0 +1,59 @@
+"""What trains a factorization, to read: its operations, and the text or the instructions that are generated for it."""
+
+from __future__ import annotations
+
+from rankward.dynamics.graph import Elementwise, Product
+from rankward.dynamics.kernels import store, unrolled
+from rankward.dynamics.kernels.blocked import Group, units
+from rankward.dynamics.layouts import GraphLayout, Layout
+
+
+def listing(layout: Layout, dynamics: str) -> list[str]:
+    """Lines about one iteration of a run: what is counted, then what is carried out.
+
+    Args:
+        layout: of the factorization.
+        dynamics: `descent`, `adaptive` or `flow`.
+    """
+    if not isinstance(layout, GraphLayout):
+        return ["form: a kernel of its own, for large CP factorizations (kernels/_cp_source.py)"]
+    graph = layout.graph.only(*range(1, len(layout.graph.outputs)))
+    lines = [
+        f"factors: {', '.join('x'.join(map(str, shape)) for shape in layout.shapes)}, {layout.parameters} numbers",
+        f"operations: {graph.operations} for the gradient, {layout.parameters * 2} for the step",
+        f"form: {layout.form} ({_why(layout)})",
+    ]
+    if layout.form == "unrolled":
+        text = unrolled.source(layout.graph, dynamics == "adaptive")
+        return [*lines, *text.rstrip().split("\n")]
+    return [*lines, "", *map(_instruction, units(graph.steps))]
+
+
+def _why(layout: GraphLayout) -> str:
+    graph = layout.graph
+    if layout.form == "unrolled":
+        return (
+            f"scalar text of its own, up to {store.UNROLLED_LIMIT} operations with the loss; it has {graph.operations}"
+        )
+    if layout.form == "blocked":
+        return "instructions over arrays, for a loop that is compiled once"
+    side = f"{graph.side:.0f}x{graph.side:.0f}"
+    return f"matrix products of BLAS, one run at a time: one is as large as of {side}, above {store.ORDERED_LIMIT}"
+
+
+def _instruction(unit: Group | Product | object) -> str:
+    """An instruction in a line.
+
+    Example:
+        >>> _instruction(Group(4, [Elementwise(0, "multiply", (1.0, 2.0)), Elementwise(1, "root", (1.0,))]))
+        '4 elements: multiply, root'
+    """
+    if isinstance(unit, Group):
+        names = [step.function if isinstance(step, Elementwise) else "gather" for step in unit.steps]
+        return f"{unit.count} elements: {', '.join(names)}"
+    if isinstance(unit, Product):
+        batch, rows, inner = unit.left.shape
+        times = f"{batch} products of " if batch > 1 else ""
+        return f"{times}{rows}x{inner} times {inner}x{unit.right.shape[2]}"
+    outer, count, inner = unit.array.shape  # type: ignore[attr-defined]
+    return f"{outer * inner} sums of {count}"

@@ -1,0 +1,71 @@
+"""Entries and norms of vectors as torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
+from rankward.metrics.functional.norms import check_p, schatten_norm_from_singular_values
+
+
+class VectorEntries(TraceMetric):
+    """The first `largest` entries of vectors [runs, d], columns `entry/0`, `entry/1`, ...
+
+    Example:
+        >>> metric = VectorEntries(largest=1)
+        >>> metric.update(torch.tensor([[1.0, 2.0]]))
+        >>> {name: value.tolist() for name, value in metric.columns().items()}
+        {'entry/0': [1.0]}
+    """
+
+    kind = "vector"
+
+    def __init__(self, largest: int = 16, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_largest(largest)
+        self.largest = largest
+
+    def update(self, product: Tensor) -> None:
+        self.measured.append(product[..., : self.largest].double())
+
+    def columns(self) -> dict[str, Tensor]:
+        values = self.gathered()
+        return stacked_columns(values, [f"entry/{i}" for i in range(values.shape[-1])])
+
+
+class VectorNorm(TraceMetric):
+    """The lp (quasi-)norms of vectors [runs, d] for one or several p in (0, inf], columns `norm/l<p>`.
+
+    They are the Schatten norms of the diagonal matrix with those entries.
+
+    Args:
+        p: a number, or a list of numbers.
+
+    Raises:
+        ValueError: a p that is not above 0.
+
+    Example:
+        >>> metric = VectorNorm(p=[1, 2])
+        >>> metric.update(torch.tensor([[3.0, -4.0]]))
+        >>> {name: value.item() for name, value in metric.columns().items()}
+        {'norm/l1': 7.0, 'norm/l2': 5.0}
+    """
+
+    kind = "vector"
+
+    def __init__(self, p: float | Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.p = (p,) if isinstance(p, int | float) else tuple(p)
+        for each in self.p:
+            check_p(each)
+
+    def update(self, product: Tensor) -> None:
+        sizes = product.double().abs().sort(dim=-1, descending=True).values
+        self.measured.append(torch.stack([schatten_norm_from_singular_values(sizes, p) for p in self.p], dim=-1))
+
+    def columns(self) -> dict[str, Tensor]:
+        return stacked_columns(self.gathered(), [f"norm/l{p:g}" for p in self.p])

@@ -1,0 +1,40 @@
+"""The command `rankward kernel`: what is generated for a run, without training it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rankward.config import CONFIG_FOLDER, ConfigError, run_config
+from rankward.config.overrides import at_home, quoted, spaced, whole, zipped
+
+
+def listed(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    """Lines about the kernel of the run that these overrides describe.
+
+    Args:
+        overrides: as on the command line of a single run.
+        config_dir: a folder of more config groups.
+
+    Raises:
+        ConfigError: a run that cannot start, or a factorization that cannot be compiled.
+    """
+    from hydra import compose, initialize_config_dir
+
+    from rankward.dynamics.layouts import layout_of
+    from rankward.dynamics.listing import listing
+    from rankward.dynamics.tracing import Untraceable
+    from rankward.training.ensemble import Ensemble
+
+    more = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.absolute()}]"]
+    overrides = [quoted(whole(spaced(at_home(text)))) for text in zipped([*overrides])]
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_FOLDER)):
+        run = run_config(compose("config", overrides=[*overrides, *more]))
+    ensemble = Ensemble.of([run])
+    problem = ensemble.problem
+    try:
+        layout = layout_of(ensemble.factorization, problem.operator.shape[1:], problem.values.shape[1:], run.dtype)
+    except Untraceable as error:
+        name = ensemble.factorization_name
+        raise ConfigError("factorization", name, f"one that can be compiled: {error}") from error
+    return [f"factorization: {ensemble.factorization_name}", *listing(layout, problem.dynamics)]
