@@ -79,7 +79,8 @@ CASES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("dynamics", "dtype"), CASES)
 def test_all_kinds_agree_with_autograd_and_with_each_other(dynamics, dtype, monkeypatch):
-    names = SMOOTH if dynamics == "flow" else ODD
+    exact = dtype == "float64" and dynamics != "flow"  # else a kink is crossed an iteration earlier or later
+    names = ODD if exact else SMOOTH
     for name, sensing in [*((name, False) for name in names), *((name, True) for name in FAST)]:
         made = {}
         for kind in ("lanes", "single", "blas") if dynamics == "descent" else ("lanes", "single"):
