@@ -241,7 +241,7 @@ def test_other_problems_run(tmp_path):
         job = [f"observations={name}", *more, "max_iterations=100", "init.scale=0.1"]
         (outcome,) = trained(tmp_path / name, job)
         assert outcome.status == "max_iterations"
-        assert outcome.summary["engine"] == ("reference" if name == "sensing" else "fused")
+        assert outcome.summary["engine"] == "fused"
     assert "error/reconstruction" in results.read_trace(tmp_path / "random_matrix" / "0").columns
     assert "ground_truth" in results.read_factors(tmp_path / "sensing" / "0")
 
