@@ -134,7 +134,8 @@ def agreement() -> None:
 
 
 def table() -> None:
-    print("\nns a run-iteration, float64, each run its own mask, stops looked at and rows recorded on our side")
+    print("\nprocessor time, one core" if BUSY else "\nby the clock")
+    print("ns a run-iteration, float64, each run its own mask, stops looked at and rows recorded on our side")
     print("first use: seconds to trace, compile and begin, no kernel in the cache")
     print(f"{'':32} {'operations':>10} {'form':>9} {'first use':>9}", end="")
     print(f" {'runs':>5} {'1 core':>8} {'2 cores':>8} {f'JAX, {CORES}':>11} {'JAX/ours':>8} {'autograd/ours':>13}")
@@ -196,17 +197,17 @@ def forms() -> None:
               for d, core in ((3, 2), (4, 2), (4, 3), (5, 2), (5, 3), (6, 3))}  # fmt: skip
     for name, kind in cases.items():
         times: dict[str, list[float]] = {}
-        compiling = 0.0
+        compiling, operations = 0.0, 0
         for form in ("unrolled", "blocked"):
             own = Own(kind)
             layout = layout_of(own, kind.dims, kind.dims, "float64")
             assert isinstance(layout, GraphLayout)
-            layout.form = form
+            layout.form, operations = form, layout.graph.operations
             start = time.process_time()
             train(own, products.problem(kind, 1), 50, 1)
             compiling = compiling or time.process_time() - start
             times[form] = [nanoseconds(own, products.problem(kind, batch), 1, "process_time") for batch in (1, 64)]
-        row = f"{name:28} {layout.graph.operations:10} {compiling:8.1f}"
+        row = f"{name:28} {operations:10} {compiling:8.1f}"
         for out, instructions in zip(times["unrolled"], times["blocked"], strict=True):
             row += f" {out:8.1f} {instructions:8.1f}"
         print(row, flush=True)

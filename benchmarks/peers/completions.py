@@ -104,6 +104,8 @@ def gemm_peak(dtype: str) -> float:
 
     best = 0.0
     for size, multiply in [(size, multiply) for size in (64, 256, 512, 1024) for multiply in (np.matmul, torch.matmul)]:
+        a: Any
+        b: Any
         a, b = (np.random.default_rng(i).standard_normal((size, size)).astype(dtype) for i in (0, 1))
         if multiply is torch.matmul:
             a, b = torch.from_numpy(a), torch.from_numpy(b)

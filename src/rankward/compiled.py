@@ -32,7 +32,7 @@ def compiled_at(function: Callable[..., Any], signature: Any) -> int:
     setattr(made, "_cache", _Forgiving(function))  # noqa: B010 - numba's stubs know no cache
     made.compile()
     _kept.append(made)
-    address = made.address
+    address: int | None = made.address
     assert address is not None
     return address
 

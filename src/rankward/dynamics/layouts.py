@@ -145,5 +145,5 @@ def _layout(factorization: Factorization, operator: tuple[int, ...], values: tup
 
 
 def _is_large(components: Components) -> bool:
-    """Whether the kernel of its own is the faster one: where products are not written out."""
+    """Whether the kernel of its own is the faster one, alone and in batches; see `benchmarks/factorizations.py`."""
     return 4 * prod(components.dims) * components.components > store.UNROLLED_LIMIT
