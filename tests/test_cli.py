@@ -143,7 +143,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words
     [
         (
             "statuss sweep",
-            "rankward: command: 'statuss' is not allowed; expected key=value, or one of circuit, paper, propositions",
+            "rankward: command: 'statuss' is not allowed; expected key=value, or one of circuit, kernel, paper, propositions",
         ),
         (
             "-m lr.eta=geomspace(1e-3,1e-1)",

@@ -82,7 +82,7 @@ def test_tensors_and_sensing_flow_too(tmp_path):
     assert outcome.status == "converged" and outcome.summary["certificates"]["conservation"]["verdict"] == "holds"
     sensed = ["observations=sensing", "observations.dims=[4,4]", "observations.rank=1", "observations.count=10"]
     (outcome,) = trained(tmp_path / "s", [*sensed, "lr=flow", "init.scale=0.1", "stop_loss=1e-1"])
-    assert outcome.status == "converged" and outcome.summary["engine"] == "reference"
+    assert outcome.status == "converged" and outcome.summary["engine"] == "fused"
     assert outcome.summary["certificates"]["conservation"]["verdict"] == "holds"
 
 

@@ -54,7 +54,7 @@ def test_rows_that_went_to_a_file_leave_the_same_bytes(tmp_path, monkeypatch):
     for run in range(4):
         assert contents(tmp_path / "file" / str(run)) == contents(tmp_path / "memory" / str(run))
         names = {path.name for path in (tmp_path / "file" / str(run)).iterdir()}
-        assert names == {"trace.parquet", "factors.safetensors", "summary.json"}
+        assert names == {"trace.parquet", "factors.safetensors", "summary.json", "rankward.log"}
     assert contents(tmp_path / "alone" / "0") == contents(tmp_path / "memory" / "1")
     for folder, run in (("memory", "1"), ("file", "1"), ("alone", "0")):
         summary, rows = results.read_summary(tmp_path / folder / run), results.read_trace(tmp_path / folder / run)
