@@ -14,6 +14,7 @@ from runs import composed
 
 import rankward
 from commands import small_disk
+from in_process import assert_refused, command_line
 from rankward import __version__, results
 from rankward.cli import _for_hydra as for_hydra
 from rankward.cli import _refuse_word as refuse_word
@@ -118,19 +119,17 @@ REFUSED = [
 ]  # fmt: skip
 
 
-# Each is a process of its own: two of three wait for the slow tests.
-CASES = [
-    pytest.param(arguments, words, id=arguments, marks=[pytest.mark.slow] if number % 3 else [])
-    for number, (arguments, words) in enumerate(REFUSED)
-]
-
-
-@pytest.mark.parametrize(("arguments", "words"), CASES)
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[arguments for arguments, _ in REFUSED])
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words):
     if arguments == "trainer=gpu":
         torch = pytest.importorskip("torch")
         if torch.cuda.is_available():
             pytest.skip("there is a GPU")
+    assert_refused(command_line("logger=none", *arguments.split(), cwd=tmp_path), words)
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED[::25], ids=[arguments for arguments, _ in REFUSED[::25]])
+def test_bad_input_is_one_line_of_a_process_of_its_own(tmp_path, arguments, words):
     done = run("logger=none", *arguments.split(), cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1 and words in done.stderr

@@ -1,5 +1,7 @@
 """Metrics of an ensemble: tried before training, switched off, and given what they need run by run."""
 
+import sys
+
 import numpy as np
 import pytest
 from runs import composed, trained
@@ -76,9 +78,8 @@ DIAGONAL = [
 def mine(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("mine", None)  # other tests have files of that name
     yield
-    import sys
-
     sys.modules.pop("mine", None)
 
 
