@@ -30,7 +30,7 @@ from rankward.dynamics import FusedEngine, ReferenceEngine, Schedule
 from rankward.dynamics.kernels import functions, unrolled
 from rankward.dynamics.tracing import trace
 
-ALSO = ("diagonal", "tanh", "softmax", "tucker 3", "filled in place")  # in other precisions and dynamics
+ALSO = ("tanh", "filled in place")  # in other precisions and dynamics
 
 
 class Undecorated:
@@ -150,7 +150,7 @@ def compared(name, factorization, dtype, dynamics, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", list(ODD)[::5])  # seconds each; the text of all of them is carried out above
 def test_compiled_text_agrees_with_autograd_and_instructions(name, monkeypatch):
     compared(name, ODD[name], torch.float64, "descent", monkeypatch)
 
