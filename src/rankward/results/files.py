@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import json
 import os
 import re
@@ -85,8 +86,9 @@ def write_run(
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Parquet whose bytes depend on the table alone."""
-    with path.open("wb") as file:  # where polars opens it, the error of a full disk may be lost with the last bytes
-        frame.write_parquet(file, compression="zstd", compression_level=3, statistics=False)
+    made = io.BytesIO()  # polars makes an error of its own out of that of a full disk
+    frame.write_parquet(made, compression="zstd", compression_level=3, statistics=False)
+    path.write_bytes(made.getbuffer())
 
 
 def plain_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
