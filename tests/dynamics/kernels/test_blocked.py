@@ -69,8 +69,6 @@ def test_an_odd_factorization_is_that_of_autograd(name, monkeypatch):
 
 CASES = [
     ("descent", "float64"),
-    ("descent", "float32"),
-    ("adaptive", "float64"),
     ("adaptive", "float32"),
     ("flow", "float64"),
 ]
