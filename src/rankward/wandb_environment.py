@@ -1,4 +1,4 @@
-"""What W&B is told where a user's environment has its variables (`WANDB_PROJECT`, ...).
+"""Settings for W&B, with the variables of the user's environment (`WANDB_PROJECT`, ...).
 
 They win over Rankward's defaults, and a `logger.wandb.*` of the config wins over them. W&B itself reads those that are
 not named here.
@@ -101,7 +101,7 @@ def run_id(in_sweep: bool) -> str | None:
 
 
 def settings() -> dict[str, Any]:
-    """What each run collects, where the environment says nothing else."""
+    """Settings of what each run collects, unless the environment sets them."""
 
     def variable(key: str) -> str:
         return key.upper().removeprefix("X") if key.startswith("x_") else key.upper()

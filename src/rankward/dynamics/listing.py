@@ -1,4 +1,4 @@
-"""What trains a factorization, to read: its operations, and the text or the instructions that are generated for it."""
+"""A listing of the code that trains a factorization: its operations, and the generated text or instructions."""
 
 from __future__ import annotations
 

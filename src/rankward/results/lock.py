@@ -144,7 +144,7 @@ def _taken(path: Path) -> int:
 
 
 def _lock(file: int, folder: Path) -> str:
-    """What keeps others from an open file from now on: a lock, or where there are none, that it exists."""
+    """Lock an open file. The answer says how others are kept out: by the lock, or without locks by the file itself."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -222,7 +222,7 @@ def _started(process: int) -> str:
 
 @functools.cache
 def _machine() -> str:
-    """What tells apart the places in which a process has a number: a machine since its start, or a container."""
+    """A name of the place in which a process has its number: a machine since its start, or a container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
