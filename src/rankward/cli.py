@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
-from rankward.config.overrides import as_file, at_home, of_launcher, quoted, spaced, whole, zipped
+from rankward.config.overrides import as_hydra_has_them
 from rankward.terminal import lost, say, steady
 from rankward.trust import enter_directory, leave_directory
 
@@ -128,7 +128,7 @@ def _for_hydra(arguments: list[str]) -> list[str]:
     # Flags first: Hydra's parser takes no overrides on both sides of one.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
-    return [*sweep[:1], *(quoted(whole(spaced(as_file(at_home(of_launcher(text)))))) for text in zipped(rest))]
+    return [*sweep[:1], *as_hydra_has_them(rest)]
 
 
 def _resumed(arguments: list[str]) -> list[str]:

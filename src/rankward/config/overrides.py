@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def as_value(value: Any) -> str:
     return in_quotes(value) if isinstance(value, str) else repr(value)
 
 
-def zipped(arguments: list[str]) -> list[str]:
+def zipped(arguments: Sequence[str]) -> list[str]:
     """A command line whose `key,key=[value,value],...` (paired values) are told to the sweeper; no key has a comma.
 
     Example:
@@ -158,7 +158,7 @@ def zipped(arguments: list[str]) -> list[str]:
     """
     pairs = [text for text in arguments if re.fullmatch(r"[\w./@]+(\s*,\s*[\w./@]+)+=.*", text, re.DOTALL)]
     if not pairs:
-        return arguments
+        return list(arguments)
     told = ",".join(json.dumps(text, ensure_ascii=False) for text in pairs)
     return [*(text for text in arguments if text not in pairs), f"hydra.sweeper.zip=[{told}]"]
 
@@ -207,3 +207,13 @@ def spaced(override: str) -> str:
     if kind == "linspace":
         return f"{key}=" + ",".join(f"{first + (last - first) * share:.6g}" for share in shares)
     return f"{key}=" + ",".join(f"{first * (last / first) ** share:.6g}" for share in shares)
+
+
+def as_hydra_has_them(arguments: Sequence[str]) -> list[str]:
+    """Overrides as people write them on a command line, as Hydra's grammar has them.
+
+    Example:
+        >>> as_hydra_has_them(["max_iterations=1e6", "observations.path=p(1).csv"])
+        ['max_iterations=1000000', "observations.path='p(1).csv'"]
+    """
+    return [quoted(whole(spaced(as_file(at_home(of_launcher(text)))))) for text in zipped(arguments)]

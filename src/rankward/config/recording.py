@@ -1,4 +1,4 @@
-"""What a run's folder keeps of its config: values that come from elsewhere as they were, and digests of data files."""
+"""The config that a run's folder keeps: values from the environment as they were used, and digests of data files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolved(own: DictConfig) -> dict[str, Any]:
     `observations.file_sha256` has the first sixteen hex digits of each file's SHA-256, by the key that names the file.
     A config that names no file has no such key.
     """
-    plain = _plain(own, resolve=True)
+    plain = plain_values(own, resolve=True)
     if "observations" in plain:
         plain["observations"] = with_digests(plain["observations"])
     return plain
@@ -42,21 +42,22 @@ def recorded(own: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
         own: composed, without Hydra's part.
         values: the same `resolved`.
     """
-    plain = _plain(own)
+    plain = plain_values(own)
     kept = {key: value if key == PRIVATE else _closed(value, values[key]) for key, value in plain.items()}
     if isinstance(values.get("observations"), Mapping) and DIGESTS in values["observations"]:
         kept["observations"] = {**kept["observations"], DIGESTS: values["observations"][DIGESTS]}
     return kept
 
 
-def _plain(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
+def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """A config as plain values, as written or resolved."""
     container = OmegaConf.to_container(own, resolve=resolve, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
 def _closed(written: Any, value: Any) -> Any:
-    """What was written, with the value in the place of each text that takes one from elsewhere."""
+    """A config as written, in which each text that takes its value from elsewhere is replaced by that value."""
     if isinstance(written, dict) and isinstance(value, dict):
         return {key: _closed(each, value[key]) for key, each in written.items()}
     if isinstance(written, list) and isinstance(value, list):
@@ -91,7 +92,7 @@ def file_digest(path: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _digest(file: Path, state: tuple[int, ...]) -> str:
-    """Of a file in this state: thousands of runs may share it."""
+    """The digest of a file, kept for as long as the file is in this state: thousands of runs may share it."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:LENGTH]
 
@@ -137,7 +138,7 @@ def open_values(own: DictConfig) -> dict[str, Any]:
         {'seed': '7'}
     """
     found = {}
-    for key, text in _texts("", {key: each for key, each in _plain(own).items() if key != PRIVATE}):
+    for key, text in _texts("", {key: each for key, each in plain_values(own).items() if key != PRIVATE}):
         if OPEN.search(text) and not OF_JOB.search(text):
             with contextlib.suppress(OmegaConfBaseException):  # it depends on what a job will set
                 value = OmegaConf.select(own, key)

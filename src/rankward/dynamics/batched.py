@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.rates import MEMORY, rates_of
-from rankward.dynamics.reference import one_thread
+from rankward.dynamics.reference import loss_and_signal, one_thread
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
 
@@ -32,14 +32,8 @@ def slopes_of(factorization: Factorization) -> Slopes:
 
     def of_one(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         made, back = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
-        if operator.shape == values.shape:
-            residual = operator * (made.reshape(values.shape) - values)
-            signal = residual
-        else:
-            matrix = operator.flatten(1)
-            residual = matrix @ made.flatten() - values
-            signal = residual @ matrix
-        return 0.5 * (residual * residual).sum(), back(signal.reshape(made.shape))
+        half, signal = loss_and_signal(made, operator, values)
+        return half, back(signal)
 
     slopes: Slopes = torch.func.vmap(of_one)
     return slopes

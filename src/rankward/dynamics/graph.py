@@ -1,4 +1,4 @@
-"""What one iteration of a run computes, as a short list of elementary steps over blocks of numbers.
+"""The computation of one iteration of a run: a short list of elementary steps over blocks of numbers.
 
 A graph comes from `tracing.py`. It is written out as scalar text by `kernels/unrolled.py`, as instructions over arrays
 by `kernels/blocked.py`, and evaluated in NumPy here, which is how a trace is checked.
@@ -242,7 +242,7 @@ def _operations(step: Step, size: int) -> int:
 
 
 def _key(operand: Operand) -> object:
-    """What tells operands apart: 0.0 and -0.0, which are equal, too."""
+    """A key that tells operands apart, 0.0 and -0.0 too, which are equal."""
     return repr(operand) if isinstance(operand, float) else operand
 
 
@@ -262,7 +262,7 @@ class Builder:
     _known: dict[object, int] = field(default_factory=dict)
 
     def graph(self, outputs: Sequence[Array]) -> Graph:
-        """What has been put together, as far as these outputs need it."""
+        """The graph so far, as far as these outputs need it."""
         whole = Graph(
             self.dtype,
             tuple(self.sizes),
@@ -305,7 +305,7 @@ class Builder:
         negative. A constant of equal elements is one number.
         """
         shape = tuple(shape)
-        numbers = [self._number(each) if isinstance(each, Array) else each for each in operands]
+        numbers = [self.number(each) if isinstance(each, Array) else each for each in operands]
         if all(isinstance(each, float) for each in numbers):
             with np.errstate(all="ignore"):
                 made = FUNCTIONS[function](*map(np.dtype(self.dtype).type, numbers))
@@ -325,7 +325,7 @@ class Builder:
         )
         return Array(block, shape, contiguous(shape))
 
-    def _number(self, array: Array) -> Operand:
+    def number(self, array: Array) -> Operand:
         """The number that all elements of a constant are, else the array."""
         values = self.constants.get(array.block)
         if values is None or not array.size:
@@ -334,7 +334,7 @@ class Builder:
         return float(values[array.places[0]]) if (bits == bits[0]).all() else array
 
     def _negated(self, operand: Operand) -> Array | None:
-        """What an operand is the negative of, where it is known to be one."""
+        """The array whose negative an operand is, if it is known to be one."""
         if not isinstance(operand, Array) or operand.size != self.sizes[operand.block] or not operand.is_contiguous:
             return None
         step = self.steps.get(operand.block)

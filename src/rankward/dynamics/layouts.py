@@ -15,7 +15,7 @@ from rankward.dynamics.tracing import trace
 from rankward.factorizations.base import Components, Factorization
 
 REGISTER = 64  # bytes of a number of as many runs as are trained at once
-LANES_BYTES = 3 * 2**19  # of all of a graph's numbers, beyond which one run at a time is faster
+LANES_BYTES = 3 * 2**19  # of all of a graph's numbers; see `fits_lanes`
 CLOSE_BYTES = 2**17  # below which so many runs at once pay from the third run on, else from the fifth
 RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # numbers of a run behind its values; see `rates_of`
 
@@ -81,9 +81,8 @@ class GraphLayout(Layout):
         kind = self.form
         if kind == "blocked":
             # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
-            needed = REGISTER * self.graph.numbers
-            few = runs_a_thread <= (2 if needed <= CLOSE_BYTES else 4)
-            kind = "single" if few or needed > LANES_BYTES else "lanes"
+            few = runs_a_thread <= (2 if REGISTER * self.graph.numbers <= CLOSE_BYTES else 4)
+            kind = "lanes" if fits_lanes(self.graph) and not few else "single"
         if (kind, dynamics) not in self._kernels:
             self._kernels[kind, dynamics] = self._made(kind, dynamics)
         return self._kernels[kind, dynamics]
@@ -93,6 +92,11 @@ class GraphLayout(Layout):
             return store.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
         sizes = blocked.encoded(self.graph, RATES[dynamics], kind != "lanes", dynamics == "flow")
         return store.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
+
+
+def fits_lanes(graph: Graph) -> bool:
+    """Whether the numbers of a register of runs stay in cache; else one run at a time is faster."""
+    return REGISTER * graph.numbers <= LANES_BYTES
 
 
 class ComponentsLayout(Layout):

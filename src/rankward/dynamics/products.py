@@ -11,7 +11,7 @@ from torch import Tensor
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, store
-from rankward.dynamics.layouts import LANES_BYTES, REGISTER
+from rankward.dynamics.layouts import fits_lanes
 from rankward.dynamics.tracing import Untraceable, trace_product
 from rankward.factorizations.base import Chain, Components, Factorization
 from rankward.metrics.functional import product_matrix
@@ -33,36 +33,33 @@ def product_of(factorization: Factorization) -> Product:
     try:
         graph = trace_product(factorization.product, factorization.shapes)
     except Untraceable:
-        return _row_by_row(factorization)
-    return lambda factors: evaluated(graph, factors)
+        return lambda factors: _row_by_row(factorization, factors)
+    return _evaluating(graph)
 
 
-def _row_by_row(factorization: Factorization) -> Product:
-
-    def row_by_row(factors: Sequence[Tensor]) -> Tensor:
-        rows = [factorization.product([f[row].double() for f in factors]) for row in range(len(factors[0]))]
-        if rows:
-            return torch.stack(rows)
-        made = factorization.product([torch.zeros(shape, dtype=torch.float64) for shape in factorization.shapes])
-        return made.new_empty(0, *made.shape)
-
-    return row_by_row
+def _row_by_row(factorization: Factorization, factors: Sequence[Tensor]) -> Tensor:
+    rows = [factorization.product([f[row].double() for f in factors]) for row in range(len(factors[0]))]
+    if rows:
+        return torch.stack(rows)
+    made = factorization.product([torch.zeros(shape, dtype=torch.float64) for shape in factorization.shapes])
+    return made.new_empty(0, *made.shape)
 
 
-def evaluated(graph: Graph, factors: Sequence[Tensor]) -> Tensor:
-    """The arrays [rows, *dims] that factors [rows, *shape] stand for, float64.
+def _evaluating(graph: Graph) -> Product:
+    """The product that a graph makes of one row's factors."""
+    single, array = not fits_lanes(graph), graph.outputs[0]
+    encoded = blocked.encoded_product(graph, single)
 
-    Args:
-        graph: from one row's factors to its array.
-    """
-    single = REGISTER * graph.numbers > LANES_BYTES
-    flat = [factor.detach().cpu().double().flatten(1).numpy() for factor in factors]
-    packed = np.concatenate(flat, axis=1)
-    out = np.empty((len(packed), graph.outputs[0].size))
-    evaluate = store.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
-    threads = max(1, min(cores(), len(packed) // 8))
-    side_by_side(threads, evaluate, np.zeros(1, np.int64), blocked.encoded_product(graph, single), packed, out)
-    return torch.from_numpy(out).reshape(len(out), *graph.outputs[0].shape)
+    def evaluated(factors: Sequence[Tensor]) -> Tensor:
+        flat = [factor.detach().cpu().double().flatten(1).numpy() for factor in factors]
+        packed = np.concatenate(flat, axis=1)
+        out = np.empty((len(packed), array.size))
+        evaluate = store.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
+        threads = max(1, min(cores(), len(packed) // 8))
+        side_by_side(threads, evaluate, np.zeros(1, np.int64), encoded, packed, out)
+        return torch.from_numpy(out).reshape(len(out), *array.shape)
+
+    return evaluated
 
 
 def cp_tensors(form: Components, factors: Sequence[Tensor]) -> Tensor:

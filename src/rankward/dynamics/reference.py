@@ -26,11 +26,24 @@ def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
         >>> float(loss(3 * one, one, one))
         2.0
     """
+    return loss_and_signal(product, operator, values)[0]
+
+
+def loss_and_signal(product: Tensor, operator: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Equation 1's half sum of one run, and its gradient in the product.
+
+    Example:
+        >>> one = torch.ones(1, 1)
+        >>> [float(each) for each in loss_and_signal(3 * one, one, one)]
+        [2.0, 2.0]
+    """
     if operator.shape == values.shape:
-        residual = operator * (product - values)
+        signal = residual = operator * (product - values)
     else:
-        residual = operator.flatten(1) @ product.flatten() - values
-    return 0.5 * (residual * residual).sum()
+        matrix = operator.flatten(1)
+        residual = matrix @ product.flatten() - values
+        signal = (residual @ matrix).reshape(product.shape)
+    return 0.5 * (residual * residual).sum(), signal
 
 
 Row = tuple[int, int, float, float, list[Tensor]]  # run, iteration, loss, time, factors

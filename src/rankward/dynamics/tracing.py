@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import _disable_current_modes as untraced
 
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
-from rankward.dynamics.reference import one_thread
+from rankward.dynamics.reference import loss_and_signal, one_thread
 
 SAMPLES = 3  # at which a trace is compared with autograd, all but one of them other numbers than it was made with
 AGREE = 1e-9  # relative to an output's largest number, in float64
@@ -112,16 +113,10 @@ def _half_and_slopes(
     product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Equation 1's half sum and its gradient: the residual, propagated back through the product."""
-    made, is_mask = product(factors), operator.shape == values.shape
-    _check_product(made, values.shape if is_mask else operator.shape[1:])
+    made = product(factors)
+    _check_product(made, values.shape if operator.shape == values.shape else operator.shape[1:])
     with torch.no_grad():
-        if is_mask:
-            signal = residual = operator * (made - values)
-        else:
-            matrix = operator.flatten(1)
-            residual = matrix @ made.flatten() - values
-            signal = (residual @ matrix).reshape(made.shape)
-        half = (residual * residual).sum() * 0.5
+        half, signal = loss_and_signal(made, operator, values)
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
     weighted = (made * signal).sum()
     slopes = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
@@ -221,24 +216,16 @@ class Tape(TorchDispatchMode):
         """A tensor as an array of the graph; one that does not depend on inputs is a constant."""
         base = self.storages.get(_address(tensor))
         if base is None:
-            with torch.utils._python_dispatch._disable_current_modes():
-                return self.builder.constant(tensor.detach().cpu().numpy())
+            with untraced():
+                return self.builder.constant(tensor.detach().cpu().to(self.kind).numpy())
         offset = base.offset + int(tensor.storage_offset())
         return Array(base.block, tuple(tensor.shape), tuple(tensor.stride()), offset)
 
     def operand(self, value: Any) -> Operand:
-        """What an elementwise function takes: an array, or one number for all elements."""
+        """An operand of an elementwise function: an array, or one number for all elements."""
         if not isinstance(value, Tensor):
             return float(value)
-        if not self.is_known(value):
-            with torch.utils._python_dispatch._disable_current_modes():
-                numbers = value.detach().cpu().to(self.kind).numpy().reshape(-1)
-            if (
-                numbers.size
-                and (numbers.view(f"i{numbers.itemsize}") == numbers[:1].view(f"i{numbers.itemsize}")).all()
-            ):
-                return float(numbers[0])
-        return self.array(value)
+        return self.builder.number(self.array(value))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -276,7 +263,7 @@ class Tape(TorchDispatchMode):
         if changes:
             self._assign(out, made)
             return out
-        with torch.utils._python_dispatch._disable_current_modes():
+        with untraced():
             out = out.contiguous().clone() if self.is_known(out) or not out.is_contiguous() else out
         self._put(out, made)
         return out
@@ -296,7 +283,7 @@ class Tape(TorchDispatchMode):
     @staticmethod
     def _whole(tensor: Tensor) -> Tensor:
         """All numbers of a tensor's storage."""
-        with torch.utils._python_dispatch._disable_current_modes():
+        with untraced():
             empty = torch.empty(0, dtype=tensor.dtype)
             return empty.set_(tensor.untyped_storage())  # type: ignore[call-overload, no-any-return]
 
@@ -347,8 +334,6 @@ class _Elements:
         self.tape, self.shape = tape, tuple(shape)
 
     def __call__(self, function: str, *operands: Operand) -> Operand:
-        if all(isinstance(each, float) for each in operands) and function in _SCALAR:
-            return _SCALAR[function](*operands)  # type: ignore[arg-type]
         return self.tape.builder.elementwise(function, self.shape, *operands)
 
     def array(self, operand: Operand) -> Array:
@@ -401,14 +386,6 @@ class _Elements:
                 result = a if result == 1.0 else self("multiply", result, a)
             return result if exponent >= 0 else self("divide", 1.0, result)
         return self("exponential", self("multiply", self("logarithm", a), exponent))
-
-
-_SCALAR: dict[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "subtract": lambda a, b: a - b,
-    "multiply": lambda a, b: a * b,
-    "choose": lambda a, b, then, otherwise: then if a <= b else otherwise,
-}
 
 
 def _elementwise(*names: str) -> Callable[[Callable[..., Operand]], Callable[..., Operand]]:
@@ -499,7 +476,7 @@ def _addcmul(e: _Elements, a: Operand, b: Operand, c: Operand, *, value: float =
 def _pow(tape: Tape, out: Tensor, base: Any, exponent: Any) -> Array:
     e, below = _Elements(tape, out.shape), tape.operand(base)
     if not tape.is_known(exponent):
-        with torch.utils._python_dispatch._disable_current_modes():
+        with untraced():
             powers = torch.as_tensor(exponent, dtype=torch.float64)
             each = [(power, tape.operand((powers == power).to(tape.kind))) for power in powers.unique().tolist()]
         result = e.power(below, each[0][0])
@@ -541,7 +518,7 @@ def _copy(tape: Tape, out: Tensor, target: Tensor, source: Tensor, *_: Any) -> A
     return _to_copy(tape, out, source)
 
 
-@_known("clamp", "clamp_min", "clamp_max", "hardtanh")
+@_known("clamp", "clamp_min", "hardtanh")
 def _clamp(tape: Tape, out: Tensor, a: Tensor, least: Any = None, most: Any = None, **more: Any) -> Array:
     elements = _Elements(tape, out.shape)
     least, most = more.get("min", least), more.get("max", most)
@@ -577,11 +554,15 @@ def _kept(array: Array, whole: Array, axes: Sequence[int], keep: bool) -> Array:
     return Array(array.block, shape, contiguous(shape), array.offset)
 
 
+def _total(tape: Tape, array: Array, axes: Sequence[int], keep: bool) -> Array:
+    """The sum along axes."""
+    return _kept(tape.builder.packed(tape.builder.total(array, axes)), array, axes, keep)
+
+
 @_known("sum")
 def _sum(tape: Tape, out: Tensor, a: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Array:
     array = tape.array(a)
-    axes = _axes(array, dim)
-    return _kept(tape.builder.packed(tape.builder.total(array, axes)), array, axes, keepdim)
+    return _total(tape, array, _axes(array, dim), keepdim)
 
 
 @_known("mean")
@@ -625,8 +606,7 @@ def _vector_norm(tape: Tape, out: Tensor, a: Tensor, order: float = 2, dim: Any 
     array = tape.array(a)
     elements = _Elements(tape, array.shape)
     each = elements("multiply", array, array) if order == 2 else elements.size(array)
-    axes = _axes(array, dim)
-    total = _kept(tape.builder.packed(tape.builder.total(elements.array(each), axes)), array, axes, keepdim)
+    total = _total(tape, elements.array(each), _axes(array, dim), keepdim)
     return tape.builder.elementwise("root", total.shape, total) if order == 2 else total
 
 
@@ -638,7 +618,7 @@ def _softmax(tape: Tape, out: Tensor, a: Tensor, dim: int, *_: Any) -> Array:
         return array
     largest = _folded(tape, array, axes, True, "largest")
     each = elements.array(elements("exponential", elements("subtract", array, largest)))
-    total = _kept(tape.builder.packed(tape.builder.total(each, axes)), array, axes, True)
+    total = _total(tape, each, axes, True)
     return elements.array(elements("divide", each, total))
 
 
@@ -647,7 +627,7 @@ def _softmax_backward(tape: Tape, out: Tensor, slope: Tensor, made: Tensor, dim:
     array, result = tape.array(slope), tape.array(made)
     axes, elements = _axes(array, dim), _Elements(tape, array.shape)
     both = elements.array(elements("multiply", array, result))
-    total = _kept(tape.builder.packed(tape.builder.total(both, axes)), array, axes, True)
+    total = _total(tape, both, axes, True)
     return elements.array(elements("multiply", elements("subtract", array, total), result))
 
 
@@ -735,7 +715,7 @@ def _move(name: str) -> Operation:
         which = INDICES.get(name)
         if which is not None:
             _fixed(tape, given[which])
-        with torch.utils._python_dispatch._disable_current_modes():
+        with untraced():
             arguments = [value if number == which else numbered(value) for number, value in enumerate(given)]
             table = getattr(torch.ops.aten, name)(*arguments, **more)
         return tape.builder.gather(sources, table.reshape(-1).numpy(), out.shape)
@@ -750,7 +730,7 @@ for _name in MOVES:
 @_known("constant_pad_nd")
 def _pad(tape: Tape, out: Tensor, a: Tensor, pad: Sequence[int], value: float = 0) -> Array:
     array = tape.array(a)
-    with torch.utils._python_dispatch._disable_current_modes():
+    with untraced():
         numbers = torch.arange(1, array.size + 1).reshape(array.shape)
         table = torch.ops.aten.constant_pad_nd(numbers, pad, array.size + 1)
     around = tape.builder.constant(np.array([float(value)]))
@@ -786,7 +766,7 @@ def _index_put(
     tape: Tape, out: Tensor, target: Tensor, indices: Any, values: Tensor, accumulate: bool = False, *_: Any
 ) -> Array:
     _fixed(tape, indices)
-    with torch.utils._python_dispatch._disable_current_modes():
+    with untraced():
         places = torch.ops.aten.index(_numbers(target), list(indices))
     moved = tape.builder.packed(tape.array(values).expanded(tuple(places.shape)))
     return _placed(tape, target, places, moved, accumulate)
@@ -795,7 +775,7 @@ def _index_put(
 @_known("put")
 def _put(tape: Tape, out: Tensor, target: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Array:
     _fixed(tape, index)
-    with torch.utils._python_dispatch._disable_current_modes():
+    with untraced():
         places = _numbers(target).reshape(-1)[index]
     return _placed(tape, target, places, tape.array(source), accumulate)
 
@@ -815,7 +795,7 @@ def _index_add(
     tape: Tape, out: Tensor, target: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
 ) -> Array:
     _fixed(tape, index)
-    with torch.utils._python_dispatch._disable_current_modes():
+    with untraced():
         places = _numbers(target).index_select(dim, index)
     values = tape.array(source)
     if alpha != 1:
@@ -826,13 +806,13 @@ def _index_add(
 @_known("scatter_add")
 def _scatter_add(tape: Tape, out: Tensor, target: Tensor, dim: int, index: Tensor, source: Tensor) -> Array:
     _fixed(tape, index)
-    with torch.utils._python_dispatch._disable_current_modes():
+    with untraced():
         places = _numbers(target).gather(dim, index)
     return _added(tape, tape.operand(target), target.shape, places, tape.array(source))
 
 
 @_known("unfold_backward")
 def _unfold_backward(tape: Tape, out: Tensor, slope: Tensor, sizes: Any, dim: int, size: int, step: int) -> Array:
-    with torch.utils._python_dispatch._disable_current_modes():
+    with untraced():
         places = _numbers(out).unfold(dim, size, step)
     return _added(tape, 0.0, out.shape, places, tape.array(slope))

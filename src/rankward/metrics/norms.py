@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankward.metrics.base import SpectralMetric, stacked_columns
-from rankward.metrics.functional.norms import check_p, schatten_norm_from_singular_values
+from rankward.metrics.functional.norms import powers, schatten_norm_from_singular_values
 
 
 class NuclearNorm(SpectralMetric):
@@ -66,9 +66,7 @@ class SchattenNorm(SpectralMetric):
 
     def __init__(self, p: float | Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.p = (p,) if isinstance(p, int | float) else tuple(p)
-        for each in self.p:
-            check_p(each)
+        self.p = powers(p)
 
     def measure(self, singular_values: Tensor) -> Tensor:
         return torch.stack([schatten_norm_from_singular_values(singular_values, p) for p in self.p], dim=-1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
-from rankward.metrics.functional.norms import check_p, schatten_norm_from_singular_values
+from rankward.metrics.functional.norms import powers, schatten_norm_from_singular_values
 
 
 class VectorEntries(TraceMetric):
@@ -59,9 +59,7 @@ class VectorNorm(TraceMetric):
 
     def __init__(self, p: float | Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.p = (p,) if isinstance(p, int | float) else tuple(p)
-        for each in self.p:
-            check_p(each)
+        self.p = powers(p)
 
     def update(self, product: Tensor) -> None:
         sizes = product.double().abs().sort(dim=-1, descending=True).values

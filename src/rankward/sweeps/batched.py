@@ -59,8 +59,10 @@ class Batches:
         self.digests: set[str] = set()  # of this launch's configs
         self.keys = results.noted_keys(Path(self.config.hydra.sweep.dir))
         self.told = len(job_overrides) <= TOLD
+        # Where a job's folder, and what Hydra leaves there, are the defaults, they are made without Hydra.
+        plain = self.own_program and is_numbered(self.config)
         for number, overrides in enumerate(job_overrides):
-            begin = self._begin_fast if tuple(overrides) in self.composed and self._is_plain() else self._begin
+            begin = self._begin_fast if plain and tuple(overrides) in self.composed else self._begin
             try:
                 returns.append(begin(number, initial_job_idx + number, list(overrides), jobs))
             except (OSError, ConfigError) as error:  # a folder that cannot be made or is another's; the others go on
@@ -71,10 +73,6 @@ class Batches:
             say(f"{self.config.hydra.sweep.dir}: {kept:,} of {len(returns):,} runs complete, kept")
         self._train(jobs, returns)
         return returns
-
-    def _is_plain(self) -> bool:
-        """Whether a job's folder, and what Hydra leaves there, are the defaults: then they are made without Hydra."""
-        return self.own_program and is_numbered(self.config)
 
     def _begin_fast(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
         composed, run = self.composed.pop(tuple(overrides))

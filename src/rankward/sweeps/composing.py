@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
-from rankward.config.recording import recorded, resolved
+from rankward.config.recording import plain_values, recorded, resolved
 from rankward.sweeps.settings import ASKS_HYDRA, answering, refuse_unknown
 
 Section = tuple[str, ...]  # keys from the root
@@ -181,10 +181,10 @@ class Composer:
         if tuple(choices) not in self.templates:
             whole = self.loader.load_sweep_config(self.master, choices)
             own = _without_hydra(whole)
-            plain = _plain(own)
+            plain = plain_values(own)
             texts: dict[Section, str] = {(key,): _text((key,), value) for key, value in plain.items()}
             texts[("hydra",)] = "hydra:\n"
-            for key, value in _plain(whole.hydra).items():
+            for key, value in plain_values(whole.hydra).items():
                 if key not in DIFFERENT:
                     texts["hydra", key] = _text(("hydra", key), value)
                     continue
@@ -201,12 +201,6 @@ def _without_hydra(whole: DictConfig) -> DictConfig:
     del own["hydra"]
     OmegaConf.set_struct(own, True)
     return own
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, enum_to_str=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
 
 
 def _text(keys: Section, value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rankward.config import ConfigError, RunConfig, build, setting, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
 from rankward.config.schema import FACTOR_BYTES
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
-from rankward.dynamics.products import product_of
+from rankward.dynamics.products import Product, product_of
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components
 from rankward.metrics import TraceMetric
@@ -144,6 +145,11 @@ class Ensemble:
         """Whether the product is one of matrices W_L ... W_1, the factors."""
         return isinstance(self.factorization.form, Chain)
 
+    @cached_property
+    def product(self) -> Product:
+        """From factors [rows, *shape] to their arrays; the factorization is traced for it once."""
+        return product_of(self.factorization)
+
     def infimal_ranks(self) -> tuple[Tensor, list[str]]:
         """The infimal rank of each run's solutions, [runs] float64, NaN where it is not known; and why, run by run."""
         found = {id(m): infimal_rank(m) for m in {id(m): m for m in self.measurements}.values()}
@@ -152,7 +158,7 @@ class Ensemble:
 
     def facts(self) -> Facts:
         """What certificates ask of the runs."""
-        product = product_of(self.factorization)(self.factors)
+        product = self.product(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
         chain = self.is_chain

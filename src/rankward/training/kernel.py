@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rankward.config import CONFIG_FOLDER, ConfigError, run_config
-from rankward.config.overrides import at_home, quoted, spaced, whole, zipped
+from rankward.config.overrides import as_hydra_has_them
 
 
 def listed(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
@@ -27,9 +27,8 @@ def listed(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     from rankward.training.ensemble import Ensemble
 
     more = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.absolute()}]"]
-    overrides = [quoted(whole(spaced(at_home(text)))) for text in zipped([*overrides])]
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_FOLDER)):
-        run = run_config(compose("config", overrides=[*overrides, *more]))
+        run = run_config(compose("config", overrides=[*as_hydra_has_them(overrides), *more]))
     ensemble = Ensemble.of([run])
     problem = ensemble.problem
     try:

@@ -93,9 +93,7 @@ class RunLog:
         self.error: LoggerError | None = None  # the first
         self.unsaved = 0  # rows since the loggers were last asked to save theirs
         try:
-            for name, node in run.logger.items():
-                if name == "wandb" and not wandb_environment.is_on(run.logger):
-                    continue
+            for name, node in _wanted(run):
                 with _naming(name), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # Lightning's, that what an earlier attempt left is replaced
                     self.loggers[name] = _open(name, node, run, target)
@@ -203,6 +201,13 @@ def log_kept(run: RunConfig, target: LogTarget) -> None:
     (target.folder / FAILURE).unlink(missing_ok=True)
 
 
+def _wanted(run: RunConfig) -> Iterator[tuple[str, Any]]:
+    """The run's loggers without W&B's where the environment has switched it off."""
+    for name, node in run.logger.items():
+        if name != "wandb" or wandb_environment.is_on(run.logger):
+            yield name, node
+
+
 def check_loggers(run: RunConfig) -> None:
     """Try what opening the run's loggers needs, once for each setting of them; no run of W&B's is made for that.
 
@@ -210,9 +215,8 @@ def check_loggers(run: RunConfig) -> None:
         ConfigError: settings that a logger refuses; W&B online without a login, or whose server does not answer.
         LoggerError: one that cannot start, as where a package is missing.
     """
-    for name, node in run.logger.items():
-        off = name == "wandb" and not wandb_environment.is_on(run.logger)
-        if off or (name, repr(node)) in _checked:
+    for name, node in _wanted(run):
+        if (name, repr(node)) in _checked:
             continue
         with _naming(name), tempfile.TemporaryDirectory() as folder:
             if name == "wandb":
@@ -299,6 +303,7 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
     return WandbLogger(experiment=experiment)
 
 
+@_naming("wandb")
 def log_sweep(
     node: Any,
     sweep: Path,
@@ -320,18 +325,6 @@ def log_sweep(
     Raises:
         LoggerError: whatever W&B meets.
     """
-    with _naming("wandb"):
-        _log_sweep(node, sweep, command, tables, figures, charts)
-
-
-def _log_sweep(
-    node: Any,
-    sweep: Path,
-    command: str,
-    tables: Mapping[str, pl.DataFrame],
-    figures: Sequence[Path],
-    charts: Mapping[str, Any],
-) -> None:
     import wandb
 
     group = wandb_environment.group(node, sweep.name[:LONGEST_NAME])

@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
-from rankward.dynamics.products import product_of
 from rankward.dynamics.reference import loss
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.measure import MetricError, arguments
@@ -68,7 +67,7 @@ class EnsembleModule(pl.LightningModule):
         for name in ("operator", "values", "eta"):
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
         self.trace_metrics, self.left_out = ensemble.metrics()  # by name, and any name will do: no ModuleDict
-        self.product = product_of(ensemble.factorization)
+        self.product = ensemble.product
         self.length = ensemble.schedule.stride
         self.ground_truth = ensemble.ground_truth()
         self.certificates = ensemble.certificates()

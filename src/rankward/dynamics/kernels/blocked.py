@@ -11,14 +11,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rankward.dynamics.graph import Array, Elementwise, Gather, Graph, Product, Step, Total, arrays_of
+from rankward.dynamics.graph import FUNCTIONS, Array, Elementwise, Gather, Graph, Product, Step, Total, arrays_of
 
 ELEMENTS, PRODUCT, TOTAL = range(3)  # instructions
-CODES = ("add", "subtract", "multiply", "divide", "root", "exponential", "logarithm", "tangent", "logistic", "choose")
+CODES = tuple(FUNCTIONS)
 GATHER = len(CODES)
 SCALAR, MOVING, LOCAL = range(3)  # an operand: one number; elements of an array; elements of the span's own buffer
 PAD = 16  # blocks begin at multiples of it, so that a vector of elements may end beyond a block
 SPAN_BYTES = 2048
+
+
+def padded(size: int) -> int:
+    """The room of so many numbers, up to where the next block begins.
+
+    Example:
+        >>> padded(1), padded(16), padded(17)
+        (16, 16, 32)
+    """
+    return -(-size // PAD) * PAD
 
 
 @dataclass
@@ -26,25 +36,23 @@ class _Room:
     """Places in memory, given and taken back; the first that fits is given.
 
     Args:
-        start: the first place.
+        end: the first place beyond all that was given.
     """
 
-    start: int
-    end: int = 0
+    end: int
     free: list[tuple[int, int]] = field(default_factory=list)  # begin, size
 
     def take(self, size: int) -> int:
-        size = -(-size // PAD) * PAD
+        size = padded(size)
         for number, (begin, room) in enumerate(self.free):
             if room >= size:
                 self.free[number : number + 1] = [(begin + size, room - size)] if room > size else []
                 return begin
-        begin = max(self.start, self.end)
-        self.end = begin + size
-        return begin
+        self.end += size
+        return self.end - size
 
     def give(self, begin: int, size: int) -> None:
-        size = -(-size // PAD) * PAD
+        size = padded(size)
         merged: list[tuple[int, int]] = []
         for at, room in sorted([*self.free, (begin, size)]):
             if merged and merged[-1][0] + merged[-1][1] == at:
@@ -202,12 +210,12 @@ class _Encoder:
 
 
 def _read(unit: Group | Product | Total) -> Iterator[int]:
-    """Blocks that an instruction reads, and its own that nothing reads."""
+    """Blocks that an instruction reads."""
     for step in unit.steps if isinstance(unit, Group) else [unit]:
         yield from (array.block for array in arrays_of(step))
 
 
-# What the kernel's numbers begin with: `scratch` numbers a run, `weights` of the factors, `fields` with operator and
+# The first of the kernel's numbers: `scratch` numbers a run, `weights` of the factors, `fields` with operator and
 # values behind them; `own` where factors are copied to, of a flow; `half` where the half sum (or a product) lies,
 # `half_of_all` after the instructions of all outputs; how many factors there are; where the rest begins and ends; and
 # `spare`, where matrices are put in order.
@@ -226,10 +234,12 @@ class _Encoding:
         places: of the inputs.
         start: where scratch begins.
         single: whether the kernel trains one run at a time.
+        factors: how many the instructions come behind.
     """
 
-    def __init__(self, graph: Graph, places: Mapping[int, int], start: int, single: bool) -> None:
-        self.room, self.single = _Room(start, start), single
+    def __init__(self, graph: Graph, places: Mapping[int, int], start: int, single: bool, factors: int = 0) -> None:
+        self.first = len(HEAD) + OF_FACTOR * factors  # where instructions begin
+        self.room, self.single = _Room(start), single
         self.places: dict[int | str, int] = {block: at for block, at in places.items()}  # noqa: C416 - other keys follow
         self.program: list[int] = []
         self.constants: list[int] = []
@@ -250,22 +260,18 @@ class _Encoding:
 
     def add(self, graph: Graph) -> tuple[list[int], int, int]:
         """Where the outputs lie, and where the instructions begin and end."""
-        own, begin = _Room(self.room.end, self.room.end), len(self.program)
+        own, begin = _Room(self.room.end), self.first + len(self.program)
         span = SPAN_BYTES // (8 if self.single else 64)
         outputs = _Encoder(graph, self.places, own, span, self.program, self.tables).encode()
         self.end = max(self.end, own.end)
-        return outputs, begin, len(self.program)
+        return outputs, begin, self.first + len(self.program)
 
-    def numbers(self, head: Mapping[str, int], factors: Sequence[int]) -> np.ndarray:
-        """All of it; `head` lacks what is known here, and its places of instructions count from the first."""
-        first = len(HEAD) + len(factors)
-        ends = {"constants_begin": len(self.program), "constants_end": len(self.program) + len(self.constants)}
-        ends |= {"tables_begin": ends["constants_end"]} | {key: at for key, at in head.items() if key[-4:] in _ENDS}
-        whole = {**head, "spare": self.spare, **{key: first + at for key, at in ends.items()}}
+    def numbers(self, head: Mapping[str, int], factors: Sequence[int] = ()) -> np.ndarray:
+        """All of it; `head` lacks what is known here."""
+        begin = self.first + len(self.program)
+        end = begin + len(self.constants)
+        whole = {**head, "spare": self.spare, "constants_begin": begin, "constants_end": end, "tables_begin": end}
         return np.array([*(whole.get(key, 0) for key in HEAD), *factors, *self.program, *self.constants, *self.tables])
-
-
-_ENDS = ("egin", "_end")
 
 
 def _copied(graph: Graph) -> int:
@@ -285,14 +291,14 @@ def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
     """
     graph = _with_whole_outputs(graph)
     sizes = [graph.sizes[block] for block in graph.inputs]
-    starts = [int(at) for at in np.cumsum([0, *sizes])]
+    starts = _starts(sizes)
     weights, fields = starts[-3], starts[-1]
-    start = scratch_at(fields + rates)
+    start = padded(fields + rates)
     own = start if flow else 0
     places = dict(zip(graph.inputs, starts, strict=False))
     for block in graph.inputs[:-2]:
         places[block] += own
-    encoding = _Encoding(graph, places, start + (scratch_at(weights) if flow else 0), single)
+    encoding = _Encoding(graph, places, start + (padded(weights) if flow else 0), single, len(sizes) - 2)
     every = range(len(graph.outputs))
     slopes, slopes_begin, slopes_end = encoding.add(graph.only(*every[1:]))
     (half,), loss_begin, loss_end = encoding.add(graph.only(0))
@@ -309,17 +315,16 @@ def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
 def encoded_product(graph: Graph, single: bool) -> np.ndarray:
     """A graph from factors to their product as the kernel has it."""
     graph = _with_whole_outputs(graph)
-    sizes = [graph.sizes[block] for block in graph.inputs]
-    starts = [int(at) for at in np.cumsum([0, *sizes])]
-    encoding = _Encoding(graph, dict(zip(graph.inputs, starts, strict=False)), scratch_at(starts[-1]), single)
+    starts = _starts([graph.sizes[block] for block in graph.inputs])
+    encoding = _Encoding(graph, dict(zip(graph.inputs, starts, strict=False)), padded(starts[-1]), single)
     (made,), begin, end = encoding.add(graph)
     head = {"scratch": encoding.end + PAD, "weights": starts[-1], "half": made, "all_begin": begin, "all_end": end}
-    return encoding.numbers(head, [])
+    return encoding.numbers(head)
 
 
-def scratch_at(numbers: int) -> int:
-    """Where scratch begins, behind so many numbers of the state."""
-    return -(-numbers // PAD) * PAD
+def _starts(sizes: Sequence[int]) -> list[int]:
+    """Where each input begins, and the last ends."""
+    return [int(at) for at in np.cumsum([0, *sizes])]
 
 
 def _with_whole_outputs(graph: Graph) -> Graph:

@@ -13,9 +13,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from rankward.dynamics.graph import TRANSCENDENTAL, Graph
-from rankward.dynamics.kernels import functions, unrolled
-from rankward.dynamics.kernels.store import imported, named, shared_text, text_of
+from rankward.dynamics.graph import Graph
+from rankward.dynamics.kernels.store import imported, named, text_of, unrolled_text
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
@@ -32,12 +31,8 @@ device = cuda.jit(device=True, **PLAIN)
 
 def source(graph: Graph, dynamics: str) -> str:
     """The text of a graph's kernel: `drive`, and what it calls."""
-    adaptive = dynamics == "adaptive"
-    body = shared_text(adaptive)
-    if graph.functions.intersection(TRANSCENDENTAL):
-        body += functions.source(graph.dtype)
-    body += unrolled.source(graph, adaptive)
-    text = HEAD.format(dtype=graph.dtype) + text_of("_cuda_source.py") + body + text_of("_cuda_driver_source.py")
+    text = HEAD.format(dtype=graph.dtype) + text_of("_cuda_source.py") + unrolled_text(graph, dynamics)
+    text += text_of("_cuda_driver_source.py")
     return text.replace("@numba.njit(cache=True, nogil=True)", "@device")
 
 

@@ -55,13 +55,16 @@ def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
         graph: of half sum and gradients.
         name: what the file is called, before a digest of its text.
     """
-    adaptive = dynamics == "adaptive"
-    text = _lanes(WIDTH[graph.dtype]) + shared_text(adaptive)
-    if graph.functions.intersection(TRANSCENDENTAL):
-        text += functions.source(graph.dtype)
-    text += unrolled.source(graph, adaptive) + _driver(dynamics)
+    text = _lanes(WIDTH[graph.dtype]) + unrolled_text(graph, dynamics) + _driver(dynamics)
     drive: Kernel = imported(named(name, text, dynamics, graph.dtype), text).drive
     return drive
+
+
+def unrolled_text(graph: Graph, dynamics: str) -> str:
+    """The text that a graph's kernels for a processor and for a GPU share: arithmetic and steps."""
+    adaptive = dynamics == "adaptive"
+    powers = functions.source(graph.dtype) if graph.functions.intersection(TRANSCENDENTAL) else ""
+    return shared_text(adaptive) + powers + unrolled.source(graph, adaptive)
 
 
 def named(name: str, text: str, dynamics: str, dtype: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -45,6 +46,19 @@ def check_p(p: float) -> None:
     """Refuse, by a ValueError, a p that no Schatten (quasi-)norm has."""
     if not (isinstance(p, int | float) and p > 0):
         raise ValueError(f"p: {p} is not allowed; expected a number in (0, inf]")
+
+
+def powers(p: float | Sequence[float]) -> tuple[float, ...]:
+    """One p or several, checked by `check_p`.
+
+    Example:
+        >>> powers(2), powers([0.5, 1])
+        ((2,), (0.5, 1))
+    """
+    given = (p,) if isinstance(p, int | float) else tuple(p)
+    for each in given:
+        check_p(each)
+    return given
 
 
 def schatten_norm_from_singular_values(values: Float[Tensor, "*batch n"], p: float) -> Float[Tensor, "*batch"]:
