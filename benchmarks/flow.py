@@ -15,7 +15,7 @@ from rankward.dynamics import Flow, FusedEngine, Problem, Progress, Schedule
 from rankward.factorizations import MatrixFactorization
 from rankward.factorizations.initialisation import Balanced
 from rankward.observations import random_matrix
-from rankward.theory.rivals import nuclear_completion
+from rankward.theory.baselines import nuclear_completion
 
 DEPTH, SCALE, STOP = 3, 1e-6, 1e-4
 

@@ -34,7 +34,7 @@ PACKAGES = {
     "rankward.metrics": "Metrics of a trace, torchmetrics over `rankward.metrics.functional`.",
     "rankward.metrics.functional": "The mathematics of the metrics, as pure functions.",
     "rankward.theory": "Bounds, certificates, the solution set, departures.",
-    "rankward.theory.rivals": "Solutions of least norm.",
+    "rankward.theory.baselines": "Solutions of least norm.",
     "rankward.dynamics": "The engines.",
     "rankward.results": "The output contract: the only place that knows file names.",
     "rankward.config": "Schemas, checks and errors.",

@@ -34,7 +34,7 @@ def command_line(*arguments: str, cwd: Path, trains: bool = False) -> Ended:
     before = set(cwd.rglob("*"))
     out, err = io.StringIO(), io.StringIO()
     code, start = 0, time.perf_counter()
-    run = contextlib.nullcontext() if trains else mock.patch("rankward.training.main.run", lambda *_: 0.0)
+    run = contextlib.nullcontext() if trains else mock.patch("rankward.training.job.run", lambda *_: 0.0)
     with (
         run,
         mock.patch.object(sys, "argv", ["rankward", *arguments]),

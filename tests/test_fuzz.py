@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from commands import rankward
 from in_process import assert_refused, command_line
 from rankward.config import CONFIG_FOLDER, DataError, RunConfig
-from rankward.config.folder import choices
+from rankward.config.choices import choices
 from rankward.observations import from_file
 
 pytestmark = pytest.mark.slow

@@ -14,10 +14,10 @@ from rich.console import Console
 from commands import rankward
 from rankward import results
 from rankward.config.errors import SweepError
-from rankward.config.report import tell
-from rankward.sweeps.looking import Watcher
-from rankward.sweeps.report import closing_table
-from rankward.sweeps.status import tell_status
+from rankward.config.explain import tell
+from rankward.sweeps.status import Watcher
+from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.summary import closing_table
 from rankward.sweeps.watch import draw, watch
 from rankward.terminal import say, visible
 from received import received

@@ -9,7 +9,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """`load`, imported when it is asked for: the command line starts without it."""
     if name == "load":
-        from rankward.results.door import load
+        from rankward.results.load import load
 
         return load
     raise AttributeError(f"module 'rankward' has no attribute {name!r}")

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import Any
 
-from rankward.trust import leave_directory
+from rankward.import_path import leave_directory
 
 
 def _end(*_: Any) -> None:

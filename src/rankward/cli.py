@@ -15,8 +15,8 @@ from rankward import __version__
 from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
 from rankward.config.overrides import as_hydra_has_them
+from rankward.import_path import enter_directory, leave_directory
 from rankward.terminal import lost, say, steady
-from rankward.trust import enter_directory, leave_directory
 
 _failures: list[Exception] = []
 ALONE = {"--run": "-r", "--multirun": "-m", "--cfg": "-c", "--info": "-i", "--shell-completion": "-sc"}  # Hydra's
@@ -31,7 +31,7 @@ def app(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     try:
         config = run_config(cfg)
-        from rankward.training.main import run
+        from rankward.training.job import run
 
         return run(cfg, config, Path(hydra_config.runtime.output_dir))
     except Exception as error:
@@ -81,7 +81,7 @@ def _main() -> int:
     except Exception as error:  # the one place where everything ends
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
-        from rankward.config.report import tell
+        from rankward.config.explain import tell
 
         return tell(error)
     return 0
@@ -133,7 +133,7 @@ def _for_hydra(arguments: list[str]) -> list[str]:
 
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
-    from rankward.sweeps.resume import command_of, own_code
+    from rankward.sweeps.command import command_of, own_code
 
     folder = Path(arguments[0]) if arguments else Path()
     if arguments and not folder.exists() and re.fullmatch(r"""(["']).+\1""", arguments[0]):  # as in hydra.run.dir="..."

@@ -36,13 +36,13 @@ def _propositions(asked: argparse.Namespace) -> int:
 
 
 def _status(asked: argparse.Namespace) -> int:
-    from rankward.sweeps.status import tell_status
+    from rankward.sweeps.status_command import tell_status
 
     return tell_status(asked.folder)
 
 
 def _report(asked: argparse.Namespace) -> int:
-    from rankward.pages.report import write_report
+    from rankward.report.page import write_report
 
     path, notes = write_report(asked.folder, asked.out)
     say(f"report:  {path}", *(f"         {note}" for note in notes))
@@ -56,7 +56,7 @@ def _watch(asked: argparse.Namespace) -> int:
 
 
 def _workspace(asked: argparse.Namespace) -> int:
-    from rankward.training.workspace import save_workspace, told
+    from rankward.loggers.workspace import save_workspace, told
 
     say(*(told(asked.folder) if asked.dry_run else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]))
     return 0
@@ -78,8 +78,8 @@ def _paper(asked: argparse.Namespace) -> int:
 
 
 def _kernel(asked: argparse.Namespace) -> int:
+    from rankward.import_path import enter_directory
     from rankward.training.kernel import listed
-    from rankward.trust import enter_directory
 
     enter_directory()  # where a user's own factorization lies
     say(*listed(asked.overrides, asked.config_dir))

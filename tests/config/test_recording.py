@@ -206,7 +206,7 @@ def test_a_folder_reads_the_same_in_every_locale(tmp_path):
     (tmp_path / "d.csv").write_text("0,1,1\n1,0,1\n1,1,0.25\n")
     code = (
         "import locale, sys; from pathlib import Path; import rankward; from rankward import results\n"
-        "from rankward.sweeps.jobs import Job, failed, failure; from types import SimpleNamespace\n"
+        "from rankward.sweeps.execution.ensembles import Job, failed, failure; from types import SimpleNamespace\n"
         "assert locale.getencoding() != 'UTF-8', locale.getencoding()\n"
         "folder = Path('s') / '0'; results.write_config(folder, {'seed': 3, 'who': 'Gr\\u00f6\\u00dfe \\u2192'})\n"
         "(folder / '.hydra' / 'overrides.yaml').write_text('- who=Gr\\u00f6\\u00dfe', encoding='utf-8')\n"

@@ -6,7 +6,7 @@ import pytest
 
 from in_process import assert_refused, command_line
 from rankward.config import ConfigError
-from rankward.config.folder import CONFIG_FOLDER, choices
+from rankward.config.choices import CONFIG_FOLDER, choices
 from rankward.config.groups import as_rate
 
 HUGE = 10**26  # more than 64 bits hold

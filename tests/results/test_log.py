@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from rankward import results
 from rankward.config import RunConfig
-from rankward.training import main
+from rankward.training import job
 
 STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3}\] (.*)")
 
@@ -48,10 +48,10 @@ def test_a_single_runs_failure_is_kept(tmp_path, monkeypatch):
     def fails(*_):
         raise ArithmeticError("a product that I do not like")
 
-    monkeypatch.setattr(main, "train", fails)
+    monkeypatch.setattr(job, "train", fails)
     config = RunConfig(depth={"layers": 2}, factorization={"name": "matrix"}, init={"name": "gaussian"})
     with pytest.raises(ArithmeticError):
-        main.run(OmegaConf.create({"seed": 0}), config, tmp_path)
+        job.run(OmegaConf.create({"seed": 0}), config, tmp_path)
     text = (tmp_path / "rankward.log").read_text()
     first, second, *rest = text.splitlines()
     assert STAMP.fullmatch(first) and "depth 2, gaussian, seed 0 (config_hash " in first

@@ -10,8 +10,8 @@ import pytest
 
 from commands import TENSOR, leavings, rankward, small_disk, wandb_records
 from rankward import results
-from rankward.sweeps.looking import Watcher
-from rankward.sweeps.status import tell_status
+from rankward.sweeps.status import Watcher
+from rankward.sweeps.status_command import tell_status
 from rankward.sweeps.watch import watch
 
 MINE = """

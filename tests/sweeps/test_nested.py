@@ -11,8 +11,8 @@ from commands import leavings
 from in_process import assert_refused, command_line
 from rankward import load, results
 from rankward.figures._runs import curves
-from rankward.pages.collect import collect
-from rankward.sweeps.looking import DONE, STOPPED, Watcher
+from rankward.report.collect import collect
+from rankward.sweeps.status import DONE, STOPPED, Watcher
 
 SHORT = ["logger=none", "max_iterations=300", "lr.eta=0.05"]
 SWEEP = ["-m", "depth=2,3", "seed=0,1", *SHORT]

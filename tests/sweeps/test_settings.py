@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from in_process import assert_refused, command_line
 from rankward.config import CONFIG_FOLDER
-from rankward.sweeps.resume import command_of
+from rankward.sweeps.command import command_of
 
 SEEN = "row,column,value\n0,1,1\n1,0,1\n1,1,0.5\n"
 RUN = ["logger=none", "max_iterations=50"]

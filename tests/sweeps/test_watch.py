@@ -13,7 +13,7 @@ import pytest
 
 from commands import rankward
 from rankward import results
-from rankward.sweeps.looking import DONE, RUNNING, STOPPED, Watcher, sparkline
+from rankward.sweeps.status import DONE, RUNNING, STOPPED, Watcher, sparkline
 
 ENDLESS = ["-m", "depth=3", "seed=range(0,3)", "lr.eta=1e-6", "stop_loss=1e-9", "max_iterations=2000000000"]
 ENDLESS += ["checkpoint.seconds=0.5", "logger=none", "hydra.sweep.dir=sweep"]

@@ -22,12 +22,12 @@ from test_train import LONG, QUICK, contents, interrupted_after
 
 from commands import leavings, rankward, small_disk
 from rankward import results
-from rankward.results.files import FACTORS, SUMMARY, TRACE
-from rankward.sweeps.crew import Here
-from rankward.sweeps.jobs import Job, find_checkpoints, train_batch
+from rankward.loggers.run import LogTarget, log_kept
+from rankward.results.contract import FACTORS, SUMMARY, TRACE
+from rankward.sweeps.execution.ensembles import Job, find_checkpoints, train_batch
+from rankward.sweeps.execution.local import Here
 from rankward.training import checkpoints
 from rankward.training.checkpoints import HASHES, WholeCheckpoints, newest
-from rankward.training.loggers import LogTarget, log_kept
 from rankward.training.module import EnsembleModule
 
 

@@ -11,7 +11,7 @@ from runs import composed
 from commands import computed, rankward
 from rankward import results
 from rankward.config import ConfigError
-from rankward.sweeps import jobs
+from rankward.sweeps.execution import ensembles
 from rankward.training import devices
 from rankward.training import train as training
 
@@ -67,13 +67,13 @@ def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, caps
         return [SimpleNamespace(error=None, stands=True, status="converged", summary=summary, folder="f")]
 
     monkeypatch.setattr(training, "train", train)
-    batch = [jobs.Job(number, run_on(f"seed={number}"), SimpleNamespace(folder=tmp_path)) for number in range(4)]
+    batch = [ensembles.Job(number, run_on(f"seed={number}"), SimpleNamespace(folder=tmp_path)) for number in range(4)]
     bad = set()
-    assert all(ended.error is None for ended in jobs.train_batch(batch, (0, 1000)))
+    assert all(ended.error is None for ended in ensembles.train_batch(batch, (0, 1000)))
     told = "rankward: 4 runs were trained apart, since together they raised ValueError: of many\n"
     assert capsys.readouterr().err == told
     bad = {2}
-    assert [ended.error is None for ended in jobs.train_batch(batch, (0, 1000))] == [True, True, False, True]
+    assert [ended.error is None for ended in ensembles.train_batch(batch, (0, 1000))] == [True, True, False, True]
     assert capsys.readouterr().err == ""
 
 
@@ -89,12 +89,12 @@ def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(training, "train", train)
     run = run_on()
-    batch = [jobs.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(6)]
-    assert [ended.error for ended in jobs.train_batch(batch, (0, 1000))] == [None] * 6 and sizes == [6, 3, 3]
+    batch = [ensembles.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(6)]
+    assert [ended.error for ended in ensembles.train_batch(batch, (0, 1000))] == [None] * 6 and sizes == [6, 3, 3]
     assert capsys.readouterr().err == "rankward: 6 runs at once are too many for the GPU's memory: halved\n"
     sizes.clear()
-    batch = [jobs.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(8)]
-    ended = jobs.train_batch(batch, (0, 1000))
+    batch = [ensembles.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(8)]
+    ended = ensembles.train_batch(batch, (0, 1000))
     assert sizes == [8, 4, 4] and all(isinstance(each.error, torch.OutOfMemoryError) for each in ended)
 
 

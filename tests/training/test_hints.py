@@ -7,7 +7,7 @@ from runs import composed, trained
 from rankward import results
 from rankward.training import hints
 from rankward.training.ensemble import Ensemble
-from rankward.training.main import line
+from rankward.training.job import line
 from rankward.training.module import EnsembleModule
 from rankward.training.train import Leavings, fit
 

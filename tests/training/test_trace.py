@@ -14,7 +14,8 @@ from test_train import LONG, QUICK, contents, interrupted_after
 
 from rankward import results
 from rankward.dynamics.fused import FusedEngine
-from rankward.training import loggers, trace
+from rankward.loggers import run as run_loggers
+from rankward.training import trace
 from rankward.training.checkpoints import newest
 
 EVERY = ["check_every=1", "record.every=1", "stop_loss=0"]
@@ -118,7 +119,7 @@ def test_a_checkpoint_whose_rows_are_gone_counts_as_none(tmp_path, monkeypatch, 
 
 def test_a_table_of_a_long_run_that_was_resumed_has_every_row_once(tmp_path, monkeypatch):
     monkeypatch.setattr(trace, "HELD", FEW)
-    monkeypatch.setattr(loggers, "SAVED", 100)
+    monkeypatch.setattr(run_loggers, "SAVED", 100)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 4)
         trained(tmp_path, SEVERAL[1], logger="csv")

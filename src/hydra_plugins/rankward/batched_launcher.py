@@ -8,11 +8,11 @@ from hydra.plugins.launcher import Launcher
 
 
 class BatchedLauncher(Launcher):
-    """A multirun's jobs as a few ensembles; see `rankward.sweeps.batched`."""
+    """A multirun's jobs as a few ensembles; see `rankward.sweeps.launcher`."""
 
     def __init__(self, memory: Optional[float], dry_run: bool = False) -> None:
-        from rankward.sweeps.batched import Batches
-        from rankward.sweeps.crew import Here
+        from rankward.sweeps.execution.local import Here
+        from rankward.sweeps.launcher import Batches
 
         self.batches = Batches(Here(memory))
 

@@ -8,14 +8,14 @@ from hydra.plugins.launcher import Launcher
 
 
 class ClusterLauncher(Launcher):
-    """A multirun's jobs as tasks of a cluster; see `rankward.sweeps.cluster`."""
+    """A multirun's jobs as tasks of a cluster; see `rankward.sweeps.execution.cluster`."""
 
     def __init__(
         self, cluster: str, runs_per_task: Optional[int], tasks: Optional[int], wait: bool, poll: float, dry_run: bool,
         **parameters: Any,
     ) -> None:  # fmt: skip
-        from rankward.sweeps.batched import Batches
-        from rankward.sweeps.cluster import Cluster
+        from rankward.sweeps.execution.cluster import Cluster
+        from rankward.sweeps.launcher import Batches
 
         self.batches = Batches(Cluster(cluster, runs_per_task, tasks, wait, poll, parameters))
 

@@ -348,7 +348,7 @@ class Metrics:
 
 @dataclass
 class WandbLogger:
-    """Weights & Biases; what is null is as the environment says (`rankward.wandb_environment`)."""
+    """Weights & Biases; what is null is as the environment says (`rankward.loggers.wandb_environment`)."""
 
     name: str = MISSING
     project: str | None = None

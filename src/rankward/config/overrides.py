@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rankward.config.checks import fits_memory
+from rankward.config.choices import choices
 from rankward.config.errors import ConfigError
-from rankward.config.folder import choices
 
 DIGITS = 30  # of an integer that is written out
 VALUE_BYTES = 5000  # of a number in a list, while Hydra parses it

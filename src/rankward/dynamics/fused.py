@@ -12,7 +12,7 @@ from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
-from rankward.threads import cores, side_by_side
+from rankward.parallel import cores, side_by_side
 
 ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
 

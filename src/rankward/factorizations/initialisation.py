@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError
-from rankward.random import generator
+from rankward.seeding import generator
 
 ATTEMPTS = 1000  # a fair sign fails so often with probability 2^-1000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from rankward.config import ConfigError, nearest
-from rankward.surroundings import import_matplotlib
+from rankward.environment import import_matplotlib
 
 
 def names() -> list[str]:

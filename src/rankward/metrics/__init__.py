@@ -2,13 +2,15 @@
 
 # ruff: noqa: E402 - torchmetrics is imported before any module that imports it
 
-from rankward.surroundings import RANKS, hidden, import_matplotlib
+from rankward.environment import RANKS, hidden, import_matplotlib
 
 import_matplotlib()  # as torchmetrics does
 with hidden(*RANKS):
     import torchmetrics as _  # noqa: F401
 
 from rankward.metrics.base import SpectralMetric, TraceMetric
+from rankward.metrics.baselines import DistanceToSolution
+from rankward.metrics.collection import measure
 from rankward.metrics.entries import (
     ConservedDrift,
     DeterminantResolution,
@@ -18,10 +20,8 @@ from rankward.metrics.entries import (
     SingularValues,
     Unbalancedness,
 )
-from rankward.metrics.measure import measure
 from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
-from rankward.metrics.rivals import DistanceToSolution
 from rankward.metrics.tensors import (
     ComponentDrift,
     ComponentNorms,

@@ -1,8 +1,8 @@
 """Which entries are seen and their values."""
 
 from rankward.observations.files import from_file
-from rankward.observations.made import dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
 
 __all__ = [
     "EntryMask",

@@ -13,7 +13,7 @@ import numpy as np
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
-from rankward.observations import holes, tables
+from rankward.observations import arrays, tables
 from rankward.observations.headers import check_npz, check_pt, refuse_large
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
@@ -76,7 +76,7 @@ def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
         if file.suffix.lower() not in (".npy", ".csv"):
             raise DataError("has an unknown ending; expected one of .npy, .csv")
         if file.suffix.lower() == ".npy":
-            truth = holes.read_npy(file)
+            truth = arrays.read_npy(file)
         else:
             vector = len(dims) == 1
             truth, _ = tables.matrix(tables.lines(file), None if vector else dims)
@@ -91,14 +91,14 @@ def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
 
 
 def _read_npy(file: Path, count: int | None, dims: Dims) -> Measurement:
-    return _with_holes(holes.read_npy(file), count, dims)
+    return _with_holes(arrays.read_npy(file), count, dims)
 
 
 def _with_holes(array: np.ndarray, count: int | None, dims: Dims) -> EntryMask:
     """The entries of an array that are not NaN."""
     if array.ndim < 1:
         raise DataError("is a single number; expected an array")
-    if dims is None and holes.may_be_list(array):
+    if dims is None and arrays.may_be_list(array):
         rows, columns = array.shape
         size = f"observations.dims=[{rows},{columns}]"
         raise DataError(f"may be a matrix ({size} says so), or a list of entries: save that as lines of a .csv")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rankward.config import DataError
-from rankward.observations import holes
+from rankward.observations import arrays
 from rankward.observations.headers import check_text
 
 Line = tuple[int, list[str]]  # its number and cells
@@ -170,7 +170,7 @@ def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray
             row[place] = np.nan if is_hole(cell) else _number(cell, number)
     if dims is None and not np.isnan(whole).all():
         _refuse_empty_end(body, top, left)
-        if left and _are_ids([cells[0] for _, cells in rows[top:]]) and holes.may_be_list(whole, least=1):
+        if left and _are_ids([cells[0] for _, cells in rows[top:]]) and arrays.may_be_list(whole, least=1):
             raise DataError(
                 f"{_named(top, left)}, and the rest may be lines `row,column,value` (leave the names out) or a matrix: "
                 f"observations.dims=[{len(whole)},{width - left}] says so"

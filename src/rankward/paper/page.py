@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rankward import __version__, results
-from rankward.pages.report import asset, page
 from rankward.paper.claim import Evidence, tried
 from rankward.paper.conjectures import CONJECTURES, DYNAMICS
 from rankward.paper.matrices import MATRICES
 from rankward.paper.steps import FIGURES, PAPER, left_out, steps
 from rankward.paper.tensors import TENSORS
 from rankward.paper.theory import THEORY
+from rankward.report.page import asset, page
 
 CLAIMS = (*CONJECTURES, *THEORY, *MATRICES, *DYNAMICS, *TENSORS)
 

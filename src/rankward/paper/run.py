@@ -17,7 +17,7 @@ from typing import Any
 from rankward import __version__, results
 from rankward.config import ConfigError
 from rankward.paper.steps import FIGURES, SWEEPS, Step, steps
-from rankward.sweeps.report import duration
+from rankward.sweeps.summary import duration
 from rankward.terminal import say
 
 DONE, LOG = "steps.json", "log.txt"

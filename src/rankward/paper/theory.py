@@ -83,7 +83,7 @@ def _measured(prefix: str) -> str:
 
 
 def _rows(evidence: Evidence, step: str) -> int:
-    from rankward.results.door import load
+    from rankward.results.load import load
 
     return int(load(evidence.sweep(step)).traces().select(pl.len()).collect().item())
 

@@ -1,7 +1,8 @@
 """The output contract: written whole, read back, gathered."""
 
+from rankward.results.atomic import NoResults, ResultsError, failure, of_place, read_text, write_whole
 from rankward.results.checkpoints import CHECKPOINT, checkpoints, last, previous, remove_checkpoint, rows_file
-from rankward.results.files import (
+from rankward.results.contract import (
     ENDED,
     FAILURE,
     FIGURES,
@@ -34,10 +35,15 @@ from rankward.results.files import (
     write_config,
     write_run,
 )
-from rankward.results.jobs import jobs_without, note_jobs, noted_keys, varying_keys
+from rankward.results.job_list import jobs_without, note_jobs, noted_keys, varying_keys
 from rankward.results.lock import LOCK, Busy, claimed, is_held
 from rankward.results.log import LOG, Log, note, note_failure
-from rankward.results.sweep import (
+from rankward.results.partitions import digests as table_digests
+from rankward.results.partitions import frames as table_frames
+from rankward.results.partitions import is_table, write_part
+from rankward.results.partitions import parts as table_parts
+from rankward.results.partitions import scan as table_scan
+from rankward.results.runs import (
     PLACES,
     Known,
     frame_of,
@@ -49,12 +55,6 @@ from rankward.results.sweep import (
     write_frame,
     write_runs,
 )
-from rankward.results.table import digests as table_digests
-from rankward.results.table import frames as table_frames
-from rankward.results.table import is_table, write_part
-from rankward.results.table import parts as table_parts
-from rankward.results.table import scan as table_scan
-from rankward.results.whole import NoResults, ResultsError, failure, of_place, read_text, write_whole
 
 __all__ = [
     "CHECKPOINT",

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rankward.results.whole import ResultsError, failure
+from rankward.results.atomic import ResultsError, failure
 from rankward.terminal import say
 
 LOCK = ".lock"

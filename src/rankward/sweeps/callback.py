@@ -32,8 +32,8 @@ class CheckFirst(Callback):
         from rankward.config.registry import without_hydra
 
         with told_here():
-            from rankward import wandb_environment
-            from rankward.sweeps.folders import refuse_hidden
+            from rankward.loggers import wandb_environment
+            from rankward.sweeps.directory import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
 
             refuse_hidden(config)
@@ -59,7 +59,7 @@ class CheckFirst(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the sweeper is made: it checks the jobs."""
         with told_here():
-            from rankward.sweeps.folders import refuse_hidden
+            from rankward.sweeps.directory import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_sweep
 
             refuse_hidden(config)
@@ -81,7 +81,7 @@ def told_here() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             traceback.print_exc()
-        from rankward.config.report import tell
+        from rankward.config.explain import tell
 
         raise SystemExit(tell(error)) from None
 
@@ -108,7 +108,7 @@ def claim_folder(config: DictConfig) -> Any:
     from rankward import results
     from rankward.config.recording import resolved
     from rankward.config.registry import without_hydra
-    from rankward.sweeps.folders import fresh, is_named, refuse_other, usable
+    from rankward.sweeps.directory import fresh, is_named, refuse_other, usable
 
     folder = usable(Path(config.hydra.run.dir), "hydra.run.dir")
     if not is_named("hydra.run.dir", config):
@@ -132,8 +132,8 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
         Busy: the sweep.
     """
     from rankward import results
-    from rankward.sweeps.crew import refuse_live
-    from rankward.sweeps.folders import SWEEP
+    from rankward.sweeps.directory import SWEEP
+    from rankward.sweeps.execution.local import refuse_live
 
     sweep = next((each for each in folder.absolute().parents if (each / SWEEP).is_file()), None)
     if sweep is not None:

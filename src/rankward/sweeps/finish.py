@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from rankward import results, wandb_environment
-from rankward.results.door import load
-from rankward.sweeps.report import closing_table
+from rankward import results
+from rankward.loggers import wandb_environment
+from rankward.results.load import load
+from rankward.sweeps.summary import closing_table
 from rankward.terminal import say
 
 
@@ -65,9 +66,9 @@ def finish(
     say(*closing_table(results.table_frames(sweep) if in_parts else [loaded.runs]).split("\n"))
     say(f"table:   {table}")
     if wandb is not None:
-        from rankward.sweeps.charts import charts
-        from rankward.sweeps.resume import told_command
-        from rankward.training.loggers import LoggerError, log_sweep
+        from rankward.loggers.charts import charts
+        from rankward.loggers.run import LoggerError, log_sweep
+        from rankward.sweeps.command import told_command
 
         own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone
         drawn = {} if in_parts else charts(loaded)

@@ -33,7 +33,7 @@ from rankward.config.checks import at_least, fits_memory
 from rankward.config.overrides import as_value, quoted, spaced
 from rankward.config.recording import OPEN, closed, open_choices, open_values
 from rankward.config.registry import without_hydra
-from rankward.sweeps.launching import Launching
+from rankward.sweeps.runner import Launching
 from rankward.sweeps.settings import answering
 from rankward.terminal import say
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward.config import ConfigError
 from rankward.results import flat
-from rankward.sweeps.folders import is_named
+from rankward.sweeps.directory import is_named
 
 OURS = {"launcher": "batched", "sweeper": "grid"}  # the defaults of these groups
 OF_SWEEP = ("launcher", "sweeper", "callbacks", "job.chdir", "job.env_set")  # of `hydra`: one for all jobs

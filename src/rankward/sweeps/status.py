@@ -1,134 +1,229 @@
-"""What has become of a sweep's runs so far, on a cluster or here; and the gathering, once nobody is at work on them."""
+"""A look at a sweep's folder that leaves no trace there: which runs are done, and what is known of the others."""
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from rankward import figures, results
+from rankward import results
 from rankward.config import ConfigError
-from rankward.sweeps.folders import SWEEP, drop_checkpoints
-from rankward.sweeps.jobs import failure
-from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Watcher
-from rankward.sweeps.tasks import Tasks
-from rankward.terminal import say
-from rankward.wandb_environment import is_on
+from rankward.config.overrides import unquoted
+from rankward.sweeps.directory import SWEEP
+from rankward.sweeps.execution.ensembles import failure
+from rankward.sweeps.execution.scheduler import Tasks, Unanswered
 
-STATES = (DONE, RUNNING, PENDING, STOPPED)
-INTERRUPTED = "interrupted; a checkpoint has what was done"
-KILLED = "its process has ended before it was complete"
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-SHOWN = 20  # tasks or failures that are told one by one
+RANKS = ("rank/effective", "rank/effective_0", "rank/numerical")  # the first that a run has is shown
+DONE, RUNNING, PENDING, STOPPED = "done", "running", "pending", "stopped"
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def tell_status(sweep: Path) -> int:
-    """Print how many runs are done, running, pending and stopped; gather them where nobody is at work.
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run.
 
-    Returns:
-        1 where runs have stopped before they were done, else 0.
+    Args:
+        name: of its folder.
+        state: `done` with a result, `running`, `pending` on a cluster, or `stopped`: not done, and nobody is at work.
+        overrides: that made it.
+        status, iterations: of its summary; the last recorded iteration while it runs.
+        loss, rank: of its recorded rows; of the last checkpoint while it runs.
+        why: it has failed, in a line.
+    """
+
+    name: str
+    state: str
+    overrides: str = ""
+    status: str = ""
+    iterations: int | None = None
+    loss: tuple[float, ...] = ()
+    rank: tuple[float, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A sweep at one moment.
+
+    Args:
+        counts: runs by state.
+        ends: complete runs by status.
+        shown: some of the runs, those at work first, then the last that ended.
+        tasks: of a cluster, id and state.
+        said: sentences, as where a scheduler does not answer.
+        live: whether anybody is at work.
+    """
+
+    counts: Mapping[str, int]
+    ends: Mapping[str, int]
+    shown: Sequence[Run]
+    tasks: Mapping[str, str]
+    said: Sequence[str]
+    live: bool
+
+
+@dataclass
+class Watcher:
+    """Looks at a sweep again and again; what is complete is read once.
+
+    Args:
+        sweep: its folder.
 
     Raises:
         ConfigError: no sweep's folder.
-        ResultsError: what cannot be read, or a table or figure that cannot be made.
-        Unanswered: a scheduler that does not tell its tasks' states.
     """
-    if not (sweep / SWEEP).is_file():
-        raise ConfigError("status", str(sweep), f"the folder of a sweep (with {SWEEP})")
-    if results.is_table(sweep):
-        return _tell_table(sweep)
-    tasks = Tasks.read(sweep)
-    live = tasks.live()
-    here = results.is_held(sweep)
-    states = Watcher(sweep).states(tasks, live, here)
-    counts = Counter(states.values())
-    absent = results.jobs_without(sweep, len(states))
-    counts[RUNNING if here or live else STOPPED] += absent
-    say(f"{sweep}: {len(states) + absent:,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
-    for task, state in list(live.items())[:SHOWN]:
-        done = sum(states.get(run) == DONE for run in tasks.runs[task])
-        say(f"  task {task}: {state}, {done:,} of {len(tasks.runs[task]):,} runs done; log {tasks.log(task)}")
-    if len(live) > SHOWN:
-        say(f"  and {len(live) - SHOWN:,} tasks more")
-    stopped = [run for run, state in states.items() if state == STOPPED]
-    if counts[STOPPED]:
-        from rankward.sweeps.cluster import told  # what submitit has kept of a task's end
 
-        last = {run: task for task, runs in tasks.runs.items() for run in runs}
-        whys: dict[str, list[str]] = {}
-        for run in stopped:
-            known = failure(sweep / run) or (INTERRUPTED if _was_interrupted(sweep / run) else "")
-            why = known or (told(tasks, last[run], run) if run in last else KILLED)
-            whys.setdefault(why, []).append(run)
-        for why, runs in list(whys.items())[:SHOWN]:
-            more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
-            file = sweep / runs[0] / results.FAILURE
-            where = f"; traceback: {file}" if file.is_file() else ""
-            say(f"  {'run' if len(runs) == 1 else 'runs'} {', '.join(runs[:8])}{more}: {why}{where}")
-        if not live and not here:
-            say(f"  rankward resume {sweep} starts what is missing")
-    if not live and not here and DONE in states.values() and not _is_gathered(sweep):
+    sweep: Path
+    _ended: dict[str, tuple[str, float]] = field(default_factory=dict)  # status, and when it was written
+    _curves: dict[str, Run] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (self.sweep / SWEEP).is_file():
+            raise ConfigError("watch", str(self.sweep), f"the folder of a sweep (with {SWEEP})")
+
+    def look(self, most: int = 20) -> Look:
+        """How the sweep stands now, with at most so many runs in detail."""
+        if results.is_table(self.sweep):
+            return self._look_at_table()
+        said: list[str] = []
+        tasks = Tasks.read(self.sweep)
         try:
-            with results.claimed(sweep):
-                _gather(sweep, states)
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
-            say(f"  its table is out of date, and cannot be written here: {error}")
-    return 1 if counts[STOPPED] else 0
+            live = tasks.live()
+        except Unanswered as error:
+            live = {}
+            said.append(str(error))
+        held = results.is_held(self.sweep)
+        states = self.states(tasks, live, held)
+        ends = Counter(status for status, _ in self._ended.values())
+        counts = Counter(states.values())
+        if absent := results.jobs_without(self.sweep, len(states)):
+            counts[RUNNING if held or live else STOPPED] += absent
+        return Look(counts, ends, self._details(states, most), live, said, held or bool(live))
+
+    def states(self, tasks: Tasks, live: Mapping[str, str], held: bool) -> dict[str, str]:
+        """Each run folder's state.
+
+        Args:
+            tasks: of the sweep.
+            live: those that still live, and their states.
+            held: whether a process of no cluster holds the sweep: what is not done is then its to do.
+        """
+        busy = {run: live[task] for task in live for run in tasks.runs[task]}
+        rest = RUNNING if held else STOPPED
+        states: dict[str, str] = {}
+        for folder in results.run_folders(self.sweep):
+            name = results.run_name(self.sweep, folder)
+            self._note(name, folder)
+            states[name] = DONE if name in self._ended else busy.get(name, rest)
+        return states
+
+    def _look_at_table(self) -> Look:
+        import polars as pl
+
+        held = results.is_held(self.sweep)
+        ends: dict[str, int] = {}
+        if results.table_parts(self.sweep):
+            with results.reading(self.sweep / results.RUNS):
+                found = results.table_scan(self.sweep, results.RUNS).group_by("status").agg(pl.len()).collect()
+            ends = dict(found.rows())
+        said = ["Its runs stand in a table: rankward report shows them one by one."]
+        counts = {DONE: sum(ends.values())}
+        if absent := results.jobs_without(self.sweep, counts[DONE]):
+            counts[RUNNING if held else STOPPED] = absent
+        return Look(counts, ends, (), {}, said, held)
+
+    def _note(self, name: str, folder: Path) -> None:
+        """A run that is complete stays so."""
+        if name in self._ended or not (folder / results.SUMMARY).is_file():
+            return
+        try:
+            status = str(results.read_summary(folder).get("status"))
+            if results.is_complete(folder):
+                self._ended[name] = status, (folder / results.SUMMARY).stat().st_mtime
+        except (results.ResultsError, OSError):
+            return  # being written, or torn: looked at again
+
+    def _details(self, states: Mapping[str, str], most: int) -> list[Run]:
+        order = {STOPPED: 0, RUNNING: 1, PENDING: 2}
+        open_runs = sorted((name for name in states if states[name] != DONE), key=lambda name: order[states[name]])
+        ended = sorted((name for name in states if states[name] == DONE), key=lambda name: -self._ended[name][1])
+        half = max(most - len(ended), most // 2)
+        picked = open_runs[:half]
+        picked += ended[: most - len(picked)]
+        traces = _in_checkpoints(self.sweep, [name for name in picked if states[name] != DONE])
+        return [self._run(name, states[name], traces) for name in picked]
+
+    def _run(self, name: str, state: str, traces: Mapping[str, Mapping[str, Sequence[float]]]) -> Run:
+        if name in self._curves:
+            return self._curves[name]
+        folder = self.sweep / name
+        try:
+            overrides = " ".join(map(unquoted, results.read_overrides(folder)))
+            if state != DONE:
+                trace = traces.get(name, {})
+                iterations = int(trace["iteration"][-1]) if trace else None
+                why = failure(folder) if state == STOPPED else ""
+                return Run(name, state, overrides, "", iterations, *_curves(trace), why)
+            summary = results.read_summary(folder)
+            trace = {key: column.to_list() for key, column in results.read_trace(folder).to_dict().items()}
+        except results.ResultsError:
+            return Run(name, state)
+        run = Run(name, state, overrides, summary["status"], summary.get("iterations"), *_curves(trace))
+        self._curves[name] = run
+        return run
 
 
-def _tell_table(sweep: Path) -> int:
-    """A sweep in a table: parts that are complete, and checkpoints of those that are not."""
-    look = Watcher(sweep).look(0)
-    told = ", ".join(f"{number:,} {state}" for state, number in look.counts.items())
-    say(f"{sweep}: {told}, in a table of {len(results.table_parts(sweep))} parts")
-    ended = ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items()))
-    if look.counts[DONE]:
-        say(f"  {ended}")
-    if look.counts.get(STOPPED):
-        say(f"  rankward resume {sweep} goes on with what is not done")
-    return 1 if look.counts.get(STOPPED) else 0
+def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    rank = next((name for name in RANKS if name in trace), None)
+    return tuple(trace.get("loss", ())), tuple(trace[rank]) if rank else ()
 
 
-def _is_gathered(sweep: Path) -> bool:
-    """Whether the table has every run as it is now; a line says so where it is torn."""
-    try:
-        return results.read_runs(sweep) is not None
-    except results.ResultsError as error:
-        say(f"  {error}; it is made again")
-        return False
+def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Rows so far of runs that are not done, from the checkpoints of the ensembles they train in."""
+    from rankward.config import config_hash
+    from rankward.training.checkpoints import HASHES, content_of
+    from rankward.training.trace import rows_of
+
+    found: dict[str, dict[str, list[float]]] = {}
+    paths = results.run_checkpoints(sweep)
+    if not paths or not names:
+        return found
+    digests = {}
+    for name in names:
+        try:
+            digests[config_hash(results.read_config(sweep / name))] = name
+        except results.ResultsError:
+            continue
+    for path in paths:
+        content = content_of(path)
+        held = content.get(HASHES, [])
+        if not any(digest in digests for digest in held):
+            continue
+        trace = rows_of(results.rows_file(path), content, ("run", "iteration", "loss", *RANKS))
+        for place, digest in enumerate(held):
+            if digest in digests and trace:
+                mine = trace["run"] == place
+                found[digests[digest]] = {key: trace[key][mine].tolist() for key in trace if key != "run"}
+    return {name: rows for name, rows in found.items() if rows["iteration"]}
 
 
-def _gather(sweep: Path, states: Mapping[str, str]) -> None:
-    """Table and figures of the runs as they are now."""
-    from rankward.sweeps.finish import finish
+def sparkline(values: Sequence[float], width: int, log: bool = False) -> str:
+    """Values as blocks of eight heights, evenly picked; a gap for what is not finite.
 
-    if all(state == DONE for state in states.values()):
-        drop_checkpoints(sweep, {results.read_summary(sweep / run)["config_hash"] for run in states})
-    wanted, wandb = _closing(sweep)
-    known = [name for name in wanted if name in figures.names()]
-    finish(sweep, known, wandb)
-    if own := [name for name in wanted if name not in known]:
-        say(f"  not drawn: {', '.join(own)}, a module that is not Rankward's; rankward resume {sweep} draws it")
+    Args:
+        log: of their logarithms; what is not positive is a gap too.
 
-
-def _closing(sweep: Path) -> tuple[list[str], dict[str, Any] | None]:
-    """The figures that a sweep's config asks for, and its W&B logger, which stays offline: who looks at a sweep may be
-    somebody else than who made it.
+    Example:
+        >>> sparkline([1.0, 2.0, 3.0, 8.0], 4), sparkline([1e-4, 1e-2, 1.0], 3, log=True), sparkline([2.0, 2.0], 2)
+        ('▁▂▃█', '▁▅█', '▁▁')
     """
-    config = results.read_yaml(sweep / SWEEP)
-    asked = config.get("figures") if isinstance(config, dict) else None
-    logger = config.get("logger") if isinstance(config, dict) else None
-    wandb = logger.get("wandb") if isinstance(logger, dict) else None
-    names = [str(name) for name in asked] if isinstance(asked, list) else []
-    return names, {**wandb, "offline": True} if isinstance(wandb, dict) and is_on({"wandb": wandb}) else None
+    import math
 
-
-def _was_interrupted(run: Path) -> bool:
-    try:
-        return bool(results.read_summary(run).get("status") == "interrupted")
-    except results.ResultsError:
-        return False
+    step = max(1.0, len(values) / width)
+    picked = [values[min(int((k + 1) * step) - 1, len(values) - 1)] for k in range(min(width, len(values)))]
+    heights = [math.log(value) if log and value > 0 else math.nan if log else value for value in picked]
+    sound = [value for value in heights if math.isfinite(value)]
+    low, high = min(sound, default=0.0), max(sound, default=0.0)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] if math.isfinite(value) else " " for value in heights)

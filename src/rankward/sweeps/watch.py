@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankward.sweeps.looking import DONE, PENDING, RUNNING, STOPPED, Look, Watcher, sparkline
+from rankward.sweeps.status import DONE, PENDING, RUNNING, STOPPED, Look, Watcher, sparkline
 from rankward.terminal import visible
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from scipy.stats import binomtest
 
 from rankward.factorizations.initialisation import Balanced, Between, Gaussian, Initialisation, Orthogonal, signs
-from rankward.random import generator
+from rankward.seeding import generator
 from rankward.theory.solution_set import SolutionSet
 
 PS = (0.25, 0.5, 1, 2, 3, np.inf)

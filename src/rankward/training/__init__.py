@@ -1,6 +1,6 @@
 """The ensemble under Lightning, and the way of one job from config to results."""
 
-from rankward.surroundings import RANKS, hidden, import_matplotlib
+from rankward.environment import RANKS, hidden, import_matplotlib
 
 import_matplotlib()  # as torchmetrics does
 with hidden(*RANKS):

@@ -10,7 +10,7 @@ import torch
 
 from rankward.config import RunConfig
 from rankward.dynamics import Engine, Progress
-from rankward.threads import cores
+from rankward.parallel import cores
 from rankward.training.ensemble import Ensemble
 
 SAMPLE = 32  # runs

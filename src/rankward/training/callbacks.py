@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from rankward import __version__
 from rankward.dynamics import Status
+from rankward.loggers.run import RunLog
 from rankward.training.checkpoints import HASHES, VERSION
-from rankward.training.loggers import RunLog
 from rankward.training.module import EnsembleModule
 
 # Ctrl-C, a request to end, a terminal that closes, a scheduler's warning.

@@ -18,9 +18,9 @@ from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.reference import loss
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
-from rankward.metrics.measure import MetricError, arguments
+from rankward.metrics.collection import MetricError, arguments
 from rankward.theory import Facts
-from rankward.training import rivals
+from rankward.training import baselines
 from rankward.training.devices import cards
 from rankward.training.ensemble import Ensemble
 from rankward.training.trace import Trace
@@ -72,7 +72,7 @@ class EnsembleModule(pl.LightningModule):
         self.ground_truth = ensemble.ground_truth()
         self.certificates = ensemble.certificates()
         for name in self.rival_names:
-            rivals.check(name, ensemble.measurements)
+            baselines.check(name, ensemble.measurements)
         self._try_metrics()
         self.trace = Trace()
         self.last_rows: dict[str, np.ndarray] = {}  # of the last chunk; empty where it has recorded none
@@ -203,9 +203,9 @@ class EnsembleModule(pl.LightningModule):
         return self.ensemble.facts()
 
     @cached_property
-    def solutions(self) -> dict[str, rivals.Solution]:
+    def solutions(self) -> dict[str, baselines.Solution]:
         """Those solutions, for each run; found when the first row is measured."""
-        return {name: rivals.solution(name, self.ensemble.measurements) for name in self.rival_names}
+        return {name: baselines.solution(name, self.ensemble.measurements) for name in self.rival_names}
 
     @cached_property
     def infimal_ranks(self) -> tuple[Tensor, list[str]]:

@@ -24,14 +24,14 @@ from rankward import results
 from rankward.config import ConfigError, DataError, RunConfig, setting
 from rankward.config.recording import changed_file
 from rankward.dynamics import Engine, Status
-from rankward.surroundings import RANKS, hidden
+from rankward.environment import RANKS, hidden
+from rankward.loggers.run import LoggerError, LogTarget, RunLog, check_loggers
 from rankward.terminal import say
 from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
 from rankward.training.checkpoints import WholeCheckpoints, digests, part_of
 from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, observed, traits
 from rankward.training.hints import HINTS, hint
-from rankward.training.loggers import LoggerError, LogTarget, RunLog, check_loggers
 from rankward.training.module import EnsembleModule, final_products
 
 MOST_FAILED = 3  # runs in a row whose loggers fail, before the others of the ensemble are not tried

@@ -7,7 +7,7 @@ import torch
 
 from rankward.dynamics.kernels import blocked, store
 from rankward.dynamics.tracing import trace_product
-from rankward.threads import side_by_side
+from rankward.parallel import side_by_side
 
 NAMES = {"exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 EXACT = {"exp": mpmath.exp, "log": mpmath.log, "tanh": mpmath.tanh, "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x))}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from commands import rankward
-from rankward.compiled import compiled_at
 from rankward.dynamics.kernels import store
+from rankward.numba_cache import compiled_at
 
 RUN = ["logger=none", "metrics=few", "depth=2", "lr.eta=0.05", "init=balanced", "max_iterations=300"]
 
@@ -19,7 +19,7 @@ def cache(tmp_path, monkeypatch):
     """The folder that the cache is asked to be in, afresh; temporary files are the test's own too."""
     monkeypatch.setenv("RANKWARD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("rankward.compiled._said", set())
+    monkeypatch.setattr("rankward.numba_cache._said", set())
     store.cache_folder.cache_clear()
     yield tmp_path / "cache"
     store.cache_folder.cache_clear()

@@ -22,11 +22,11 @@ import llvmlite.binding
 import numba
 import platformdirs
 
-from rankward.compiled import compiled_at, forgive
 from rankward.dynamics.graph import TRANSCENDENTAL, Graph
 from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
+from rankward.numba_cache import compiled_at, forgive
 from rankward.terminal import say
 
 HERE = Path(__file__).parent

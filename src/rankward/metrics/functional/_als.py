@@ -7,7 +7,7 @@ import sys
 import numba
 import numpy as np
 
-from rankward.compiled import forgive
+from rankward.numba_cache import forgive
 
 PATIENCE = 30  # sweeps that may stand still: alternating least squares crosses long plateaus
 

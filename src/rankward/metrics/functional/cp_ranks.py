@@ -20,7 +20,7 @@ from tqdm import tqdm
 from rankward.metrics.functional.matricizations import matricization, matricization_singular_values
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.scaling import in_range, times_power_of_two
-from rankward.threads import cores
+from rankward.parallel import cores
 
 SWEEPS = 3000
 MANY = 24  # components, from which on patience and random starts are dear, and gain a component in twenty

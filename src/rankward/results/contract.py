@@ -1,0 +1,429 @@
+"""The output contract: what a run leaves behind, written whole or not at all. The only place that knows file names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankward.config import config_hash
+from rankward.results.atomic import ResultsError, failure, read_text, write_together, write_whole
+from rankward.results.checkpoints import checkpoints
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    import torch
+
+TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
+CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
+RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
+SWEEP = "multirun.yaml"  # of Hydra's: it makes a folder a sweep's
+TASKS = "tasks.json"
+FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
+UNLOGGED = ".unlogged"  # of a run whose results stand, but whose loggers have not closed
+ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
+COMPLETE = (*ENDED, "diverged")
+KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # of what a summary holds
+REFERENCE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")  # to another key
+LONGEST = 1000  # characters of a value that is put in the place of a reference
+DEEPEST = 100  # of nested YAML; the parser, which is written in C, has no limit of its own and would crash
+
+
+class MixedError(ResultsError):
+    """A folder with one run's config and another run's results."""
+
+
+def write_run(
+    folder: Path,
+    *,
+    trace: Mapping[str, np.ndarray],
+    factors: Mapping[str, np.ndarray | torch.Tensor],
+    summary: Mapping[str, Any],
+) -> None:
+    """Write one run's trace, factors and, last, its summary: where `summary.json` stands, the run is complete.
+
+    The bytes of trace and factors depend on their values alone (and on the version of polars, which parquet names).
+
+    Args:
+        folder: the run's own; made where it is missing.
+        trace: columns of equal length; `iteration` is stored first (int64), then `loss`, then the others as given
+            (float64, NaN allowed).
+        factors: arrays by name (`initial.0`, `final.0`, `product`, ...), without a runs axis, of any dtype.
+        summary: what `summary.json` holds. NaN and infinity stand there as the literals NaN and Infinity: strict JSON
+            has no such numbers, but Python's json reads these back as floats, which text or null would not be.
+
+    Raises:
+        ResultsError: the folder cannot be written, or the disk is full; results that stood there stand unchanged.
+        KeyError: a trace without `iteration` or `loss`.
+        TypeError: a summary with a value that JSON cannot hold.
+    """
+    import numpy as np
+    import polars as pl
+    from safetensors.numpy import save_file
+
+    columns = {"iteration": trace["iteration"], "loss": trace["loss"], **trace}
+    frame = pl.DataFrame(
+        {name: np.ascontiguousarray(v, np.int64 if name == "iteration" else np.float64) for name, v in columns.items()}
+    )
+    arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
+    text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
+    write_together(
+        {
+            folder / TRACE: lambda path: write_table(frame, path),
+            folder / FACTORS: lambda path: save_file(arrays, path),
+            folder / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
+        }
+    )
+
+
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Parquet whose bytes depend on the table alone."""
+    made = io.BytesIO()  # polars makes an error of its own out of that of a full disk
+    frame.write_parquet(made, compression="zstd", compression_level=3, statistics=False)
+    path.write_bytes(made.getbuffer())
+
+
+def plain_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    import numpy as np
+
+    plain = values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    return np.array(plain, order="C")  # not `ascontiguousarray`, which makes a number an array of one
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a summary cannot hold a {type(value).__name__}: {value!r}")
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The run's summary.
+
+    Raises:
+        ResultsError: no summary, or a torn one.
+    """
+    path = folder / SUMMARY
+    try:
+        summary = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise failure("read", path, error) from error
+    if not isinstance(summary, dict) or not all(isinstance(summary.get(key, kind()), kind) for key, kind in KINDS):
+        raise ResultsError(f"cannot read {path}: not a summary")
+    return summary
+
+
+def read_trace(folder: Path) -> pl.DataFrame:
+    """The run's trace: a row per recorded iteration.
+
+    Raises:
+        ResultsError: no trace, or a torn one.
+    """
+    return read_frame(folder / TRACE)
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A table in Parquet.
+
+    Raises:
+        ResultsError: no table, or a torn one.
+    """
+    import polars as pl
+
+    with reading(path):
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return pl.read_parquet(path, glob=False)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Polars' errors in reading tables as one that names the file, or the folder of several.
+
+    Raises:
+        ResultsError: it cannot be read, as where it is torn.
+    """
+    import polars as pl
+
+    try:
+        yield
+    except ResultsError:
+        raise
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise failure("read", path, error) from error
+
+
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """The run's factors, product and observations as NumPy arrays, without importing torch.
+
+    Raises:
+        ResultsError: no factors, or torn ones.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / FACTORS
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise failure("read", path, error) from error
+
+
+def read_factors(folder: Path) -> dict[str, torch.Tensor]:
+    """The run's factors, product and observations.
+
+    Raises:
+        ResultsError: no factors, or torn ones.
+    """
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in read_arrays(folder).items()}
+
+
+def read_config(folder: Path, trusted: bool = False) -> dict[str, Any]:
+    """The run's config, as Hydra left it, with references to its own keys (`${seed}`) resolved.
+
+    Args:
+        trusted: whether what asks for more than the config (`${oc.env:HOME}`) is resolved as well. It stays as it is
+            for commands that read: a folder may be somebody else's, and its report is passed on.
+
+    Raises:
+        MixedError: the summary beside it is of another config.
+        ResultsError: no config, or a torn one.
+    """
+    config = read_yaml(folder / CONFIG)
+    if isinstance(config, dict):
+        config = _resolved(folder / CONFIG, config) if trusted else _with_references(config, config)
+    if not isinstance(config, dict):
+        raise ResultsError(f"cannot read {folder / CONFIG}: not a config")
+    digest = summary_hash(folder)
+    if digest is not None and digest != (own := config_hash(config)) and not _is_open(folder / CONFIG):
+        raise MixedError(f"{folder / CONFIG} has config_hash {own}, but {SUMMARY} beside it {digest}")
+    return config
+
+
+def summary_hash(folder: Path) -> str | None:
+    """The `config_hash` of a run's summary; None where there is none."""
+    try:
+        return read_summary(folder).get("config_hash")
+    except ResultsError:
+        return None
+
+
+def _is_open(config: Path) -> bool:
+    """Whether values of a config come from elsewhere (`${oc.env:HOME}`): it may say something else than it did."""
+    return re.search(r"\$\{[^{}]*:", read_text(config)) is not None
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """The overrides that made the run.
+
+    Raises:
+        ResultsError: no list of overrides, or a torn one.
+    """
+    overrides = read_yaml(folder / OVERRIDES)
+    if not isinstance(overrides, list):
+        raise ResultsError(f"cannot read {folder / OVERRIDES}: not a list of overrides")
+    return [str(override) for override in overrides]
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file of Hydra's as plain values, nothing resolved.
+
+    Raises:
+        ResultsError: no such file, a torn one, or one with aliases or very deep, which Hydra does not write.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast as OmegaConf's, and reads the same
+    try:
+        text = read_text(path)
+        may_be_deep = " " * DEEPEST in text or sum(map(text.count, ("[", "{", "- ", "? "))) > DEEPEST
+        if may_be_deep or ("&" in text and "*" in text):
+            _refuse_bombs(yaml.parse(text, loader))
+        return yaml.load(text, loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise failure("read", path, error) from error
+
+
+def dumped(value: Any) -> str:
+    """YAML as OmegaConf, and so Hydra, writes it."""
+    import yaml
+
+    return str(yaml.dump(value, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
+
+
+@functools.cache
+def _dumper() -> Any:
+    """OmegaConf's, on libyaml where it is there."""
+    import yaml
+    from omegaconf._utils import get_omega_conf_dumper
+
+    class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
+        pass
+
+    Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
+    return Dumper
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Keep a run's config.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write_whole(folder / CONFIG, lambda path: path.write_text(dumped(config), encoding="utf-8"))
+
+
+def _refuse_bombs(events: Iterable[Any]) -> None:
+    """Refuse YAML that would fill the memory (aliases of aliases) or the stack."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if kind == "AliasEvent" or depth > DEEPEST:
+            raise ValueError("it has aliases" if kind == "AliasEvent" else "it is nested too deep")
+
+
+def _resolved(path: Path, config: dict[str, Any]) -> Any:
+    """All that OmegaConf resolves."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except (ValueError, OmegaConfBaseException) as error:
+        raise failure("read", path, error) from error
+
+
+def _with_references(node: Any, config: dict[str, Any]) -> Any:
+    """A part of a config in which `${lr.eta}` is the value of that key, where that is a plain value of no great length.
+
+    Example:
+        >>> config = {"lr": {"eta": 0.1}, "init": {"scale": "${lr.eta}", "name": "${lr.eta}_${oc.env:HOME}"}}
+        >>> _with_references(config["init"], config)
+        {'scale': 0.1, 'name': '0.1_${oc.env:HOME}'}
+    """
+
+    def value(found: re.Match[str]) -> Any:
+        at: Any = config
+        for key in found[1].split("."):
+            at = at.get(key, found[0]) if isinstance(at, dict) else found[0]
+        plain = not isinstance(at, dict | list) and "${" not in (text := str(at)) and len(text) <= LONGEST
+        return at if plain else found[0]
+
+    if isinstance(node, dict):
+        return {key: _with_references(each, config) for key, each in node.items()}
+    if isinstance(node, list):
+        return [_with_references(each, config) for each in node]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+    only = REFERENCE.fullmatch(node)
+    return value(only) if only else REFERENCE.sub(lambda found: str(value(found)), node)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the run's three files stand, whatever its status."""
+    return all((folder / name).is_file() for name in (TRACE, FACTORS, SUMMARY))
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds a finished run, whole."""
+    return complete_summary(folder) is not None
+
+
+def complete_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished run that is whole; None of any other folder."""
+    try:
+        summary = read_summary(folder) if is_whole(folder) else {}
+    except ResultsError:
+        return None
+    return summary if summary.get("status") in COMPLETE else None
+
+
+def run_folders(sweep: Path) -> list[Path]:
+    """A sweep's run folders at any depth, complete or not, in the order of the jobs: numbers in names count as numbers.
+
+    A single run's folder is a sweep of one. Folders that are another sweep's, `wandb`, and those whose names begin with
+    a dot, hold none.
+
+    Raises:
+        ResultsError: a folder that cannot be listed.
+    """
+    if (sweep / CONFIG).is_file():
+        return [sweep]
+    return [sweep / name for name in sorted(_names(str(sweep), ""), key=_order)]
+
+
+def _names(folder: str, prefix: str) -> Iterator[str]:
+    """Names of the runs below a folder. Texts and not paths: there may be very many."""
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise failure("read", Path(folder), error) from error
+    for entry in entries:
+        if not holds_runs(entry.name):
+            continue
+        if os.path.isfile(f"{entry.path}/{CONFIG}"):  # noqa: PTH113
+            yield prefix + entry.name
+        elif entry.is_dir(follow_symlinks=False) and not os.path.isfile(f"{entry.path}/{SWEEP}"):  # noqa: PTH113
+            yield from _names(entry.path, f"{prefix}{entry.name}/")
+
+
+def run_checkpoints(sweep: Path) -> list[Path]:
+    """Checkpoints in the folders of a sweep's runs, sorted; see `checkpoints`."""
+    return sorted(path for folder in run_folders(sweep) for path in checkpoints(folder))
+
+
+def holds_runs(name: str) -> bool:
+    """Whether a sweep's runs are looked for in a folder of that name.
+
+    Example:
+        >>> holds_runs("seed0"), holds_runs("wandb"), holds_runs(".submitit")
+        (True, False, False)
+    """
+    return name != WANDB and not name.startswith(".")
+
+
+def run_name(sweep: Path, folder: Path) -> str:
+    """What a sweep calls the run in a folder: its path from the sweep's, or the name of a single run's folder.
+
+    Example:
+        >>> run_name(Path("s"), Path("s/depth2/seed0")), run_name(Path("s"), Path("s"))
+        ('depth2/seed0', 's')
+    """
+    if folder.parent == sweep or folder == sweep:
+        return folder.name
+    return Path(os.path.relpath(folder, sweep)).as_posix()
+
+
+def _order(name: str) -> list[tuple[bool, int, str]]:
+    parts = [text for text in re.split(r"([0-9]+)", name) if text]
+    return [(not text.isdigit(), int(text) if text.isdigit() else 0, text) for text in parts]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined with dots; lists as text.
+
+    Example:
+        >>> flat({"lr": {"eta": 0.1}, "seed": 0, "dims": [2, 2]})
+        {'lr.eta': 0.1, 'seed': 0, 'dims': '[2, 2]'}
+    """
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[prefix + key] = str(value) if isinstance(value, list) else value
+    return result

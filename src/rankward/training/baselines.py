@@ -1,0 +1,77 @@
+"""Rival solutions of an ensemble's problems, for the metrics that compare runs with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankward.config import DataError
+from rankward.dynamics.reference import one_thread
+from rankward.metrics.baselines import KNOWN
+from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruction_error
+from rankward.observations import EntryMask, Measurement, Sensing
+from rankward.observations.arrays import read_npy
+from rankward.parallel import cores
+from rankward.theory import baselines
+
+Solution = Mapping[str, Tensor]
+
+
+def check(name: str, measurements: Sequence[Measurement]) -> None:
+    """Refuse, before training, a solution that cannot be had.
+
+    Raises:
+        DataError: measurements that no matrix meets, or a file that cannot be read or holds another size.
+    """
+    for measurement in {id(m): m for m in measurements}.values():
+        if name in KNOWN and isinstance(measurement, Sensing):
+            try:
+                baselines.independent(measurement.matrices, measurement.values)
+            except ValueError as error:
+                raise DataError(f"observations: {error}; there is no solution of least {name} norm") from error
+        if name not in KNOWN:
+            _read(Path(name), measurement.dims)
+
+
+def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
+    """A rival's solution for each run, [runs, d, d'], its nuclear norm, effective rank, and error if a truth is known.
+
+    Runs that share observations share one solution. Each is solved by itself, so that its bits depend on no company.
+    """
+    distinct = {id(m): m for m in measurements}
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
+        found = dict(zip(distinct, pool.map(lambda m: _solve(name, m), distinct.values()), strict=True))
+    matrix = torch.from_numpy(np.stack([found[id(m)] for m in measurements]))
+    made = {"matrix": matrix, "nuclear_norm": nuclear_norm(matrix), "effective_rank": effective_rank(matrix)}
+    truths = [m.ground_truth for m in measurements if m.ground_truth is not None]
+    if len(truths) == len(measurements):
+        made["error"] = reconstruction_error(matrix, torch.from_numpy(np.stack(truths)))
+    return made
+
+
+def _solve(name: str, measurement: Measurement) -> np.ndarray:
+    if name not in KNOWN:
+        return _read(Path(name), measurement.dims)
+    if isinstance(measurement, EntryMask):
+        if name == "frobenius":
+            return measurement.values
+        return np.asarray(baselines.nuclear_completion(measurement.mask[None], measurement.values[None]).matrix[0])
+    if name == "nuclear":
+        return np.asarray(baselines.nuclear_sensing(measurement.matrices, measurement.values).matrix[0])
+    rows, values = baselines.independent(measurement.matrices, measurement.values)
+    return np.asarray((values @ rows).reshape(measurement.dims))
+
+
+def _read(path: Path, dims: tuple[int, ...]) -> np.ndarray:
+    try:
+        matrix = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise DataError(f"metrics: cannot read the solution {path}: {error}") from error
+    if matrix.shape != dims or not np.isfinite(matrix).all():
+        raise DataError(f"metrics: the solution {path} is {matrix.shape}; expected finite numbers, {dims}")
+    return np.asarray(matrix, dtype=np.float64)

@@ -1,0 +1,99 @@
+"""The environment of W&B's users wins over Rankward's defaults, and the config over both."""
+
+import json
+
+import pytest
+from runs import composed, trained
+
+from commands import wandb_records
+from in_process import assert_refused, command_line
+from rankward.loggers import wandb_environment
+from rankward.loggers.run import LogTarget
+from rankward.sweeps.status_command import tell_status
+from rankward.training.train import train
+
+RUN = ["depth.layers=2", "max_iterations=50"]
+
+
+def opened(tmp_path, *overrides: str):
+    """The record of the W&B run of a single run."""
+    run, plain = composed("logger=wandb", *RUN, *overrides)
+    train([run], [LogTarget(tmp_path / "o", tmp_path / "o", None, "own name", plain)])
+    (folder,) = tmp_path.rglob("offline-run-*")
+    return folder, next(record["run"] for record in wandb_records(folder) if record["type"] == "run")
+
+
+def test_a_run_is_as_the_environment_says(tmp_path, monkeypatch):
+    said = {"PROJECT": "theirs", "DIR": str(tmp_path / "there"), "RUN_ID": "one7", "NAME": "a name", "TAGS": "x,y"}
+    said |= {"RUN_GROUP": "together", "JOB_TYPE": "trial"}
+    for name, value in said.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    folder, run = opened(tmp_path)
+    assert folder.parent == tmp_path / "there" / "wandb" and folder.name.endswith("-one7")
+    assert (run["run_id"], run["project"], run["display_name"]) == ("one7", "theirs", "a name")
+    assert (run["run_group"], run["job_type"]) == ("together", "trial")
+    assert {"x", "y", "depth=2"} <= set(run["tags"])
+
+
+def test_the_config_wins_over_the_environment(tmp_path, monkeypatch):
+    for name, value in {"PROJECT": "theirs", "RUN_GROUP": "together", "TAGS": "x", "MODE": "disabled"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    own = ["project=mine", "group=ours", "tags=[z]", "offline=true"]
+    _, run = opened(tmp_path, *(f"logger.wandb.{setting}" for setting in own))
+    assert (run["project"], run["run_group"]) == ("mine", "ours") and "z" in run["tags"] and "x" not in run["tags"]
+
+
+def test_without_either_it_is_rankwards(tmp_path, monkeypatch):
+    for name in ("PROJECT", "RUN_GROUP", "TAGS", "MODE", "NAME", "RUN_ID", "DIR", "JOB_TYPE"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    folder, run = opened(tmp_path)
+    assert folder.parent == tmp_path / "o" / "wandb"
+    assert (run["project"], run["display_name"], run["job_type"]) == ("rankward", "own name", "run")
+
+
+def test_switched_off_it_logs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    trained(tmp_path, RUN, [*RUN, "seed=1"], logger="wandb")
+    (tmp_path / "multirun.yaml").write_text("logger: {wandb: {project: p, offline: null}}\n")
+    for number in (0, 1):
+        (tmp_path / str(number) / ".hydra").mkdir()
+        config = composed("logger=wandb", *RUN, f"seed={number}")[1]
+        (tmp_path / str(number) / ".hydra" / "config.yaml").write_text(json.dumps(config))
+        (tmp_path / str(number) / ".hydra" / "overrides.yaml").write_text(f"- seed={number}\n")
+    assert tell_status(tmp_path) == 0
+    assert (tmp_path / "runs.parquet").is_file() and not list(tmp_path.rglob("wandb"))
+
+
+@pytest.mark.parametrize(("said", "mode"), [(None, "offline"), ("online", "online"), ("disabled", "disabled")])
+def test_modes(monkeypatch, said, mode):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if said:
+        monkeypatch.setenv("WANDB_MODE", said)
+    assert wandb_environment.mode({"offline": None}) == mode
+    assert [wandb_environment.mode({"offline": offline}) for offline in (True, False)] == ["offline", "online"]
+
+
+def test_an_unknown_mode_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    for more in ([], ["-m"]):
+        ended = command_line(*more, *RUN, cwd=tmp_path)
+        assert_refused(ended, "WANDB_MODE: 'offlin' is not allowed; expected one of online, offline", "'offline'?")
+
+
+def test_what_a_run_collects_may_be_asked_for(monkeypatch):
+    assert wandb_environment.settings()["console"] == "off" and wandb_environment.settings()["x_disable_stats"]
+    monkeypatch.setenv("WANDB_CONSOLE", "wrap")
+    monkeypatch.setenv("WANDB__DISABLE_STATS", "false")
+    assert not {"console", "x_disable_stats"} & set(wandb_environment.settings())
+
+
+def test_names_of_a_sweeps_runs_differ(monkeypatch):
+    monkeypatch.setenv("WANDB_NAME", "a name")
+    assert wandb_environment.name("3: seed=3", in_sweep=True) == "a name 3: seed=3"
+
+
+def test_a_sweep_has_no_one_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "one7")
+    sweep = ["-m", "seed=0,1", *RUN]
+    assert_refused(command_line(*sweep, cwd=tmp_path), "WANDB_RUN_ID: 'one7' is not allowed", "an id of its own")
+    assert command_line(*sweep, "logger=none", "--dry-run", cwd=tmp_path).code == 0
