@@ -15,7 +15,7 @@ from rankward import cli
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobOutcome:
     """What a command line left: its exit code, what it printed, the files, and the seconds that it took."""
 
     code: int
@@ -25,7 +25,7 @@ class Ended:
     seconds: float
 
 
-def command_line(*arguments: str, cwd: Path, trains: bool = False) -> Ended:
+def command_line(*arguments: str, cwd: Path, trains: bool = False) -> JobOutcome:
     """`rankward` with these arguments in a folder: everything is checked, and a single run that can start trains where
     that is asked for.
     """
@@ -49,10 +49,10 @@ def command_line(*arguments: str, cwd: Path, trains: bool = False) -> Ended:
         except SystemExit as end:
             code = int(end.code or 0)
     files = [str(path.relative_to(cwd)) for path in set(cwd.rglob("*")) - before if path.is_file()]
-    return Ended(code, out.getvalue(), err.getvalue(), sorted(files), time.perf_counter() - start)
+    return JobOutcome(code, out.getvalue(), err.getvalue(), sorted(files), time.perf_counter() - start)
 
 
-def assert_refused(ended: Ended, *words: str) -> None:
+def assert_refused(ended: JobOutcome, *words: str) -> None:
     """Exit code 2, one line on standard error with these words, and nothing written."""
     assert ended.code == 2, ended
     assert ended.err.startswith("rankward: ") and len(ended.err.splitlines()) == 1, ended

@@ -1,8 +1,8 @@
-"""Facts and rows of a run that follows the theory, made by hand."""
+"""A RunContext and rows of a run that follows the theory, made by hand."""
 
 import numpy as np
 
-from rankward.theory import Facts
+from rankward.theory import RunContext
 
 
 def facts(**changes):
@@ -12,7 +12,7 @@ def facts(**changes):
         "depth": 3, "dynamics": "flow", "mask": mask, "values": values, "determinant": np.ones(1),
         "unbalancedness": np.zeros(1), "product": 1e-2 * np.eye(2)[None], "tolerance": np.full(1, 1e-10),
     }  # fmt: skip
-    return Facts(**{**kept, **changes})
+    return RunContext(**{**kept, **changes})
 
 
 def sharp_trace(rows=200):

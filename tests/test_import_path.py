@@ -253,11 +253,11 @@ LOOK = """
 import sys
 from pathlib import Path
 from rankward.results import gather
-from rankward.sweeps.status import Watcher
+from rankward.sweeps.status import SweepMonitor
 from rankward.sweeps.status_command import tell_status
 
 for folder in sys.argv[1:]:
-    for call in (lambda folder: Watcher(folder).look(), tell_status, gather):
+    for call in (lambda folder: SweepMonitor(folder).look(), tell_status, gather):
         try:
             call(Path(folder))
         except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from commands import rankward
 from rankward import results
 from rankward.config.errors import SweepError
 from rankward.config.explain import tell
-from rankward.sweeps.status import Watcher
+from rankward.sweeps.status import SweepMonitor
 from rankward.sweeps.status_command import tell_status
 from rankward.sweeps.summary import closing_table
 from rankward.sweeps.watch import draw, watch
@@ -76,7 +76,7 @@ def test_failures_folders_and_overrides_are_shown_as_text(tmp_path, capsys):
 def test_overrides_with_brackets_are_whole(tmp_path):
     sweep = received(tmp_path / "s", runs=1, stored=["logger=[csv,tensorboard]"])
     console = Console(width=150, record=True, file=io.StringIO())
-    console.print(draw(sweep, Watcher(sweep).look(), 150))
+    console.print(draw(sweep, SweepMonitor(sweep).look(), 150))
     assert "logger=[csv,tensorboard] seed=0" in console.export_text()
 
 

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from rankward.results import LOCK, Busy, ResultsError, claimed, is_held, lock
+from rankward.results import LOCK, FolderLocked, ResultsError, claimed, is_held, lock
 
 NO_LOCKS = "import fcntl, errno, os\ndef none(*_): raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))\nfcntl.flock = none\n"
-HOLD = "import sys; from pathlib import Path; from rankward.results import Busy, claimed, lock\nlock.SETTLE = 0.3\n"
+HOLD = "import sys; from pathlib import Path; from rankward.results import FolderLocked, claimed, lock\nlock.SETTLE = 0.3\n"
 HOLD += "with claimed(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
@@ -57,7 +57,7 @@ def test_a_folder_is_free_when_its_process_was_killed(tmp_path, monkeypatch, loc
     with holder(tmp_path, locks) as process:
         assert process.stdout.readline() == "held\n"
         assert is_held(tmp_path)
-        with pytest.raises(Busy, match="in use: another process"), claimed(tmp_path):
+        with pytest.raises(FolderLocked, match="in use: another process"), claimed(tmp_path):
             pass
         process.kill()
         process.stdout.read()  # until it has ended
@@ -74,7 +74,7 @@ def test_a_holder_without_locks_keeps_out_one_that_has_them(tmp_path):
     """As where one node of a cluster mounts the file system with locks, and another without."""
     with holder(tmp_path) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(Busy), claimed(tmp_path):
+        with pytest.raises(FolderLocked), claimed(tmp_path):
             pass
         process.kill()
         process.wait()
@@ -89,7 +89,7 @@ def test_a_holder_on_another_machine_is_known_by_its_heartbeat(tmp_path, no_lock
         os.utime(path, (time.time() - silent,) * 2)
         assert is_held(tmp_path) == held
         if held:
-            with pytest.raises(Busy), claimed(tmp_path):
+            with pytest.raises(FolderLocked), claimed(tmp_path):
                 pass
     with claimed(tmp_path):
         assert path.read_text().split()[1] == str(os.getpid())
@@ -98,7 +98,7 @@ def test_a_holder_on_another_machine_is_known_by_its_heartbeat(tmp_path, no_lock
 
 def test_a_lock_that_says_nothing_is_held_while_it_is_new(tmp_path, no_locks):
     (tmp_path / LOCK).touch()
-    with pytest.raises(Busy), claimed(tmp_path):
+    with pytest.raises(FolderLocked), claimed(tmp_path):
         pass
     os.utime(tmp_path / LOCK, (0, 0))
     with claimed(tmp_path):

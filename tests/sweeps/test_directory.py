@@ -15,7 +15,7 @@ from commands import rankward
 from rankward import results
 from rankward.config import ConfigError, config_hash
 from rankward.report.collect import collect
-from rankward.results import Busy, ResultsError, claimed
+from rankward.results import FolderLocked, ResultsError, claimed
 from rankward.results.load import load
 from rankward.sweeps.callback import refuse_run_of_busy_sweep
 from rankward.sweeps.directory import SWEEP, fresh, own, refuse_other
@@ -48,7 +48,7 @@ def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
     code += "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Busy, match="in use"), claimed(tmp_path):
+        with pytest.raises(FolderLocked, match="in use"), claimed(tmp_path):
             pass
         holder.kill()
     with claimed(tmp_path):
@@ -79,7 +79,7 @@ def test_a_run_of_a_sweep_at_work_is_not_taken(tmp_path):
     config = tmp_path / "0" / ".hydra" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("seed: 0\n")
-    with claimed(tmp_path), pytest.raises(Busy, match="in use: another process"):
+    with claimed(tmp_path), pytest.raises(FolderLocked, match="in use: another process"):
         refuse_run_of_busy_sweep(tmp_path / "0")
     refuse_run_of_busy_sweep(tmp_path / "0")
     (tmp_path / SWEEP).unlink()

@@ -12,7 +12,7 @@ from in_process import assert_refused, command_line
 from rankward import load, results
 from rankward.figures._runs import curves
 from rankward.report.collect import collect
-from rankward.sweeps.status import DONE, STOPPED, Watcher
+from rankward.sweeps.status import DONE, STOPPED, SweepMonitor
 
 SHORT = ["logger=none", "max_iterations=300", "lr.eta=0.05"]
 SWEEP = ["-m", "depth=2,3", "seed=0,1", *SHORT]
@@ -50,14 +50,14 @@ def test_tables_traces_and_figures_have_every_run(both):
 
 
 def test_status_and_watch_see_them_and_resuming_goes_on(both, tmp_path, monkeypatch):
-    look = Watcher(both / "n").look()
+    look = SweepMonitor(both / "n").look()
     assert look.counts == {DONE: 4} and [run.loss != () for run in look.shown] == 4 * [True]
     words = ["-m", "depth=2", "seed=0,1", *SHORT, "stop_loss=0", "max_iterations=20000"]
     with monkeypatch.context() as patched:
         interrupted_after(patched, 1)
         stopped = command_line(*words, NESTED, "hydra.sweep.dir=p", cwd=tmp_path)
     assert stopped.code == 130 and results.run_checkpoints(tmp_path / "p")
-    look = Watcher(tmp_path / "p").look()
+    look = SweepMonitor(tmp_path / "p").look()
     assert look.counts == {STOPPED: 2} and {run.name for run in look.shown} == set(NAMES[:2])
     assert any(run.loss for run in look.shown)  # of the checkpoint
     assert command_line("status", "p", cwd=tmp_path).code == 1

@@ -13,7 +13,7 @@ import pytest
 
 from commands import rankward
 from rankward import results
-from rankward.sweeps.status import DONE, RUNNING, STOPPED, Watcher, sparkline
+from rankward.sweeps.status import DONE, RUNNING, STOPPED, SweepMonitor, sparkline
 
 ENDLESS = ["-m", "depth=3", "seed=range(0,3)", "lr.eta=1e-6", "stop_loss=1e-9", "max_iterations=2000000000"]
 ENDLESS += ["checkpoint.seconds=0.5", "logger=none", "hydra.sweep.dir=sweep"]
@@ -62,7 +62,7 @@ def test_a_sweep_that_is_done(tmp_path):
 
 def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     sweep, training = endless
-    watcher = Watcher(sweep)
+    watcher = SweepMonitor(sweep)
     look = watcher.look()
     assert look.live and look.counts == {RUNNING: 3} and len(look.shown) == 3
     assert all(run.state == RUNNING and run.loss and run.rank and run.iterations > 0 for run in look.shown)
@@ -73,7 +73,7 @@ def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     shown = rankward("watch", "sweep", "--once", cwd=sweep.parent)
     assert shown.returncode == 1 and "3 stopped" in shown.stdout and "rankward resume sweep" in shown.stdout
     assert everything(sweep) == before
-    assert Watcher(sweep).look().counts == {STOPPED: 3}
+    assert SweepMonitor(sweep).look().counts == {STOPPED: 3}
 
 
 @pytest.mark.parametrize("how", ["q", "ctrl-c"])
@@ -109,7 +109,7 @@ def test_it_quits_and_leaves_the_terminal_as_it_was(endless, how):
 def test_a_sweep_in_a_table(tmp_path):
     few = ["-m", "depth=2", "seed=range(0,30)", "max_iterations=500", "results=table", "metrics=few", "logger=none"]
     assert rankward(*few, "hydra.sweep.dir=table", cwd=tmp_path).returncode == 0
-    look = Watcher(tmp_path / "table").look()
+    look = SweepMonitor(tmp_path / "table").look()
     assert look.counts == {DONE: 30} and sum(look.ends.values()) == 30 and not look.live
     told = rankward("status", "table", cwd=tmp_path)
     assert told.returncode == 0 and told.stdout.startswith("table: 30 done, in a table of 1 parts")
@@ -118,7 +118,7 @@ def test_a_sweep_in_a_table(tmp_path):
 def test_jobs_that_left_nothing_count_as_stopped(tmp_path):
     assert rankward(*DIVERGING, cwd=tmp_path).returncode in (0, 1)
     shutil.rmtree(tmp_path / "done" / "1")
-    assert Watcher(tmp_path / "done").look().counts == {DONE: 1, STOPPED: 1}
+    assert SweepMonitor(tmp_path / "done").look().counts == {DONE: 1, STOPPED: 1}
     told = rankward("status", "done", cwd=tmp_path)
     assert told.returncode == 1 and "2 runs: 1 done, 0 running, 0 pending, 1 stopped" in told.stdout
     assert "rankward resume done starts what is missing" in told.stdout

@@ -25,9 +25,9 @@ from rankward import results
 from rankward.loggers.run import LogTarget, log_kept
 from rankward.results.contract import FACTORS, SUMMARY, TRACE
 from rankward.sweeps.execution.ensembles import Job, find_checkpoints, train_batch
-from rankward.sweeps.execution.local import Here
+from rankward.sweeps.execution.local import LocalExecutor
 from rankward.training import checkpoints
-from rankward.training.checkpoints import HASHES, WholeCheckpoints, newest
+from rankward.training.checkpoints import HASHES, AtomicCheckpoints, newest
 from rankward.training.module import EnsembleModule
 
 
@@ -37,7 +37,7 @@ def held(path):
 
 
 def write(path, number, resumed=None, size=1000):
-    keeper = resumed or WholeCheckpoints()
+    keeper = resumed or AtomicCheckpoints()
     keeper.save_checkpoint({HASHES: ["a"], "trace": {}, "number": number, "large": torch.zeros(size)}, path)
     return keeper
 
@@ -85,7 +85,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_is_whole(tmp_path,
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert held(newest(path)) == found
     assert results.checkpoints(tmp_path) == [path]
-    write(path, 4, WholeCheckpoints(newest(path)))
+    write(path, 4, AtomicCheckpoints(newest(path)))
     assert held(newest(path)) == 4 and not list(tmp_path.glob("*.tmp"))
 
 
@@ -96,7 +96,7 @@ def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_p
     before = results.previous(path)
     assert newest(path) == before and held(before) == 1
     assert capsys.readouterr().err == f"rankward: {path} is torn and counts as none: {before} is used\n"
-    write(path, 3, WholeCheckpoints(before))
+    write(path, 3, AtomicCheckpoints(before))
     assert (held(path), held(before)) == (3, 1)
     results.remove_checkpoint(path)
     assert not list(tmp_path.iterdir())
@@ -180,7 +180,7 @@ def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, mo
     monkeypatch.setattr(results, "write_run", full)
     jobs = jobs_of(tmp_path, [[*QUICK, "max_iterations=50"], [*QUICK, "max_iterations=50", "dtype=float32"]])
     with pytest.raises(results.ResultsError, match=r"0/summary\.json: No space left on device"):
-        Here(1.0).work(jobs, [JobReturn(), JobReturn()], tmp_path)
+        LocalExecutor(1.0).work(jobs, [JobReturn(), JobReturn()], tmp_path)
     assert tried == ["0"]
 
 

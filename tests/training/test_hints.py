@@ -9,7 +9,7 @@ from rankward.training import hints
 from rankward.training.ensemble import Ensemble
 from rankward.training.job import line
 from rankward.training.module import EnsembleModule
-from rankward.training.train import Leavings, fit
+from rankward.training.train import EnsembleOutputs, fit
 
 SMALL = "init.scale=1e-6"  # at (nearly) zero factors of depth 2 the Hessian has the values' singular values, and minus those
 
@@ -127,7 +127,7 @@ def test_a_sharpness_that_cannot_be_computed_costs_no_run_and_a_table_has_no_hin
     run, _ = composed("logger=none", *job)
     module = EnsembleModule(Ensemble.of([run]))
     fit(module, ["digest"], tmp_path / "c.ckpt", None)
-    assert Leavings(module, ["digest"], 0.0).summary(0)["notes"] == {}
+    assert EnsembleOutputs(module, ["digest"], 0.0).summary(0)["notes"] == {}
     monkeypatch.setattr(hints, "sharpness", refuse)
     status, notes = noted(tmp_path, *job)
     assert (status, "exceeds 2, above" in notes["diverged"], "at the start" in notes["diverged"]) == (

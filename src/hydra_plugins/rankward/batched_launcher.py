@@ -11,10 +11,10 @@ class BatchedLauncher(Launcher):
     """A multirun's jobs as a few ensembles; see `rankward.sweeps.launcher`."""
 
     def __init__(self, memory: Optional[float], dry_run: bool = False) -> None:
-        from rankward.sweeps.execution.local import Here
-        from rankward.sweeps.launcher import Batches
+        from rankward.sweeps.execution.local import LocalExecutor
+        from rankward.sweeps.launcher import EnsembleLauncher
 
-        self.batches = Batches(Here(memory))
+        self.batches = EnsembleLauncher(LocalExecutor(memory))
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Take what Hydra hands to a launcher."""

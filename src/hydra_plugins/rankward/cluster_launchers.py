@@ -14,10 +14,10 @@ class ClusterLauncher(Launcher):
         self, cluster: str, runs_per_task: Optional[int], tasks: Optional[int], wait: bool, poll: float, dry_run: bool,
         **parameters: Any,
     ) -> None:  # fmt: skip
-        from rankward.sweeps.execution.cluster import Cluster
-        from rankward.sweeps.launcher import Batches
+        from rankward.sweeps.execution.cluster import ClusterExecutor
+        from rankward.sweeps.launcher import EnsembleLauncher
 
-        self.batches = Batches(Cluster(cluster, runs_per_task, tasks, wait, poll, parameters))
+        self.batches = EnsembleLauncher(ClusterExecutor(cluster, runs_per_task, tasks, wait, poll, parameters))
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Take what Hydra hands to a launcher."""

@@ -33,7 +33,7 @@ def make_paper(out: Path, quick: bool) -> int:
         ConfigError: a folder of something else, or of a paper made the other way (`quick` or not).
         KeyboardInterrupt: interrupted; what was done is kept.
         ResultsError: files that cannot be written or read.
-        Busy: another process makes a paper there.
+        FolderLocked: another process makes a paper there.
     """
     done = _begun(out, quick)
     out.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ from rankward.results.contract import (
     write_run,
 )
 from rankward.results.job_list import jobs_without, note_jobs, noted_keys, varying_keys
-from rankward.results.lock import LOCK, Busy, claimed, is_held
+from rankward.results.lock import LOCK, FolderLocked, claimed, is_held
 from rankward.results.log import LOG, Log, note, note_failure
 from rankward.results.partitions import digests as table_digests
 from rankward.results.partitions import frames as table_frames
@@ -71,7 +71,7 @@ __all__ = [
     "TASKS",
     "UNLOGGED",
     "WANDB",
-    "Busy",
+    "FolderLocked",
     "Known",
     "Log",
     "MixedError",

@@ -32,7 +32,7 @@ FLOCK, FILE = "flock", "file"  # what keeps others out
 UNKNOWN = "?"
 
 
-class Busy(OSError):
+class FolderLocked(OSError):
     """A folder that another process is at work on."""
 
 
@@ -71,7 +71,7 @@ def claimed(folder: Path) -> Iterator[None]:
     standard error says so.
 
     Raises:
-        Busy: another process holds it.
+        FolderLocked: another process holds it.
         ResultsError: the folder cannot be written; or, at the end, it was deleted or moved in the meantime, or another
             process has taken it over.
     """
@@ -79,8 +79,8 @@ def claimed(folder: Path) -> Iterator[None]:
     if path not in _holds:
         try:
             _holds[path] = _Hold(_taken(path))
-        except Busy:
-            raise Busy(f"{folder} is in use: another process is at work on it") from None
+        except FolderLocked:
+            raise FolderLocked(f"{folder} is in use: another process is at work on it") from None
         except OSError as error:
             raise failure("write", path, error) from error
     hold = _holds[path]
@@ -115,7 +115,7 @@ def _taken(path: Path) -> int:
     """The lock, open and this process's.
 
     Raises:
-        Busy: it is another's.
+        FolderLocked: it is another's.
         OSError: it cannot be made.
     """
     for _ in range(TRIES):
@@ -134,13 +134,13 @@ def _taken(path: Path) -> int:
             if not made and way == FILE:
                 return _taken_over(path)
             if not made and _read(path)[-1] == FILE and _lives(path, time.time()):
-                raise Busy  # it is on a machine on which this file system has no locks
+                raise FolderLocked  # it is on a machine on which this file system has no locks
             with contextlib.suppress(OSError):  # a disk may be full
                 os.ftruncate(file, 0)
                 os.pwrite(file, _record(way), 0)
             closing.pop_all()
             return file
-    raise Busy
+    raise FolderLocked
 
 
 def _lock(file: int, folder: Path) -> str:
@@ -149,7 +149,7 @@ def _lock(file: int, folder: Path) -> str:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in HELD:
-            raise Busy from None
+            raise FolderLocked from None
         if error.errno not in NO_LOCKS:
             raise
         said = f"its file system has no locks ({error.strerror}): {LOCK} names host and process, and is kept fresh"
@@ -162,18 +162,18 @@ def _taken_over(path: Path) -> int:
     """A new lock in the place of one whose holder has ended, where the file system has no locks.
 
     Raises:
-        Busy: its holder lives, or somebody else has been faster.
+        FolderLocked: its holder lives, or somebody else has been faster.
     """
     own = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     file = os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.write(file, _record(FILE))
         if _lives(path, os.fstat(file).st_mtime):  # by the file system's clock
-            raise Busy
+            raise FolderLocked
         own.replace(path)
         time.sleep(SETTLE)
         if not _is_at(path, file):
-            raise Busy
+            raise FolderLocked
     except BaseException:
         os.close(file)
         own.unlink(missing_ok=True)

@@ -100,7 +100,7 @@ def claim_folder(config: DictConfig) -> Any:
 
     Raises:
         ConfigError: the folder that was named holds a run of another config.
-        Busy: another process is at work in that folder, or on the sweep that it belongs to.
+        FolderLocked: another process is at work in that folder, or on the sweep that it belongs to.
         OSError: a folder cannot be made.
     """
     from omegaconf import open_dict, read_write
@@ -129,7 +129,7 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     """Refuse a run's folder while another process, or a task of a cluster, is at work on its sweep.
 
     Raises:
-        Busy: the sweep.
+        FolderLocked: the sweep.
     """
     from rankward import results
     from rankward.sweeps.directory import SWEEP
@@ -138,5 +138,5 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     sweep = next((each for each in folder.absolute().parents if (each / SWEEP).is_file()), None)
     if sweep is not None:
         if results.is_held(sweep):
-            raise results.Busy(f"{sweep} is in use: another process is at work on it")
+            raise results.FolderLocked(f"{sweep} is in use: another process is at work on it")
         refuse_live(sweep)

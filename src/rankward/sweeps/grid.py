@@ -33,7 +33,7 @@ from rankward.config.checks import at_least, fits_memory
 from rankward.config.overrides import as_value, quoted, spaced
 from rankward.config.recording import OPEN, closed, open_choices, open_values
 from rankward.config.registry import without_hydra
-from rankward.sweeps.runner import Launching
+from rankward.sweeps.runner import SweepRunner
 from rankward.sweeps.settings import answering
 from rankward.terminal import say
 
@@ -115,7 +115,7 @@ class GridSearch:
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launching = Launching(hydra_context, launcher, config, task_function)
+        self.launching = SweepRunner(hydra_context, launcher, config, task_function)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Check every job, launch them, and gather what they leave, failures or not.

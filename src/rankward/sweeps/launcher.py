@@ -20,18 +20,18 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.compose import Slim
 from rankward.sweeps.directory import drop_checkpoints, is_numbered, refuse_other, refuse_shared, run_names
 from rankward.sweeps.execution.ensembles import TOLD, Job, find_checkpoints, grouped
-from rankward.sweeps.execution.local import Crew
+from rankward.sweeps.execution.local import Executor
 from rankward.terminal import say
 
 
-class Batches:
+class EnsembleLauncher:
     """What `hydra/launcher=batched` does, apart from being a plugin.
 
     Args:
-        crew: who trains the jobs: `Here`, or tasks of a cluster.
+        crew: trains the jobs: `LocalExecutor`, or tasks of a cluster.
     """
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Executor) -> None:
         self.crew = crew
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:

@@ -153,7 +153,7 @@ class Table:
         """Train a part and write it; whether it was interrupted."""
         from rankward.training.ensemble import Ensemble
         from rankward.training.module import EnsembleModule
-        from rankward.training.train import Leavings, check_devices, fit, refuse_changed
+        from rankward.training.train import EnsembleOutputs, check_devices, fit, refuse_changed
 
         mades = [self.composer.make(self.jobs[number]) for number in numbers]
         digests = [made.digest for made in mades]
@@ -167,7 +167,7 @@ class Table:
         seconds = fit(module, digests, own, checkpoint, place)
         if module.interrupted:
             return True
-        left = Leavings(module, digests, seconds)
+        left = EnsembleOutputs(module, digests, seconds)
         rows = [
             self._row(number, made, left.summary(i))
             for i, (number, made) in enumerate(zip(numbers, mades, strict=True))

@@ -32,14 +32,14 @@ from rankward.sweeps.directory import (
     usable,
 )
 from rankward.sweeps.execution.ensembles import TOLD
-from rankward.sweeps.execution.local import Here, refuse_live
+from rankward.sweeps.execution.local import LocalExecutor, refuse_live
 from rankward.sweeps.finish import finish
 from rankward.sweeps.partitioned import Table, wanted
 from rankward.sweeps.settings import refuse_job_callbacks, refuse_two_sweeps
 from rankward.terminal import say
 
 
-class Launching:
+class SweepRunner:
     """What every sweeper of ours does with jobs.
 
     Args:
@@ -108,7 +108,7 @@ class Launching:
             self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
 
     def _makes_table(self, jobs: int) -> bool:
-        possible = self.batches is not None and isinstance(self.batches.crew, Here) and not self.folders_only
+        possible = self.batches is not None and isinstance(self.batches.crew, LocalExecutor) and not self.folders_only
         return wanted(self.config, jobs, possible)
 
     def _table(self) -> Table:
@@ -139,7 +139,7 @@ class Launching:
         """The sweep's folder, held for this process; one named on the command line may hold a sweep to go on with.
 
         Raises:
-            ConfigError, Busy: as `own` and `claimed`.
+            ConfigError, FolderLocked: as `own` and `claimed`.
         """
         wanted = Path(self.config.hydra.sweep.dir)
         folder = own(wanted) if is_named("hydra.sweep.dir", self.config) else fresh(usable(wanted, "hydra.sweep.dir"))

@@ -12,7 +12,7 @@ from rankward.config import ConfigError
 from rankward.config.overrides import unquoted
 from rankward.sweeps.directory import SWEEP
 from rankward.sweeps.execution.ensembles import failure
-from rankward.sweeps.execution.scheduler import Tasks, Unanswered
+from rankward.sweeps.execution.scheduler import SchedulerUnavailable, Tasks
 
 RANKS = ("rank/effective", "rank/effective_0", "rank/numerical")  # the first that a run has is shown
 DONE, RUNNING, PENDING, STOPPED = "done", "running", "pending", "stopped"
@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Look:
+class SweepStatus:
     """A sweep at one moment.
 
     Args:
@@ -64,7 +64,7 @@ class Look:
 
 
 @dataclass
-class Watcher:
+class SweepMonitor:
     """Looks at a sweep again and again; what is complete is read once.
 
     Args:
@@ -82,7 +82,7 @@ class Watcher:
         if not (self.sweep / SWEEP).is_file():
             raise ConfigError("watch", str(self.sweep), f"the folder of a sweep (with {SWEEP})")
 
-    def look(self, most: int = 20) -> Look:
+    def look(self, most: int = 20) -> SweepStatus:
         """How the sweep stands now, with at most so many runs in detail."""
         if results.is_table(self.sweep):
             return self._look_at_table()
@@ -90,7 +90,7 @@ class Watcher:
         tasks = Tasks.read(self.sweep)
         try:
             live = tasks.live()
-        except Unanswered as error:
+        except SchedulerUnavailable as error:
             live = {}
             said.append(str(error))
         held = results.is_held(self.sweep)
@@ -99,7 +99,7 @@ class Watcher:
         counts = Counter(states.values())
         if absent := results.jobs_without(self.sweep, len(states)):
             counts[RUNNING if held or live else STOPPED] += absent
-        return Look(counts, ends, self._details(states, most), live, said, held or bool(live))
+        return SweepStatus(counts, ends, self._details(states, most), live, said, held or bool(live))
 
     def states(self, tasks: Tasks, live: Mapping[str, str], held: bool) -> dict[str, str]:
         """Each run folder's state.
@@ -118,7 +118,7 @@ class Watcher:
             states[name] = DONE if name in self._ended else busy.get(name, rest)
         return states
 
-    def _look_at_table(self) -> Look:
+    def _look_at_table(self) -> SweepStatus:
         import polars as pl
 
         held = results.is_held(self.sweep)
@@ -131,7 +131,7 @@ class Watcher:
         counts = {DONE: sum(ends.values())}
         if absent := results.jobs_without(self.sweep, counts[DONE]):
             counts[RUNNING if held else STOPPED] = absent
-        return Look(counts, ends, (), {}, said, held)
+        return SweepStatus(counts, ends, (), {}, said, held)
 
     def _note(self, name: str, folder: Path) -> None:
         """A run that is complete stays so."""

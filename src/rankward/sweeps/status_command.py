@@ -14,7 +14,7 @@ from rankward.loggers.wandb_environment import is_on
 from rankward.sweeps.directory import SWEEP, drop_checkpoints
 from rankward.sweeps.execution.ensembles import failure
 from rankward.sweeps.execution.scheduler import Tasks
-from rankward.sweeps.status import DONE, PENDING, RUNNING, STOPPED, Watcher
+from rankward.sweeps.status import DONE, PENDING, RUNNING, STOPPED, SweepMonitor
 from rankward.terminal import say
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
@@ -33,7 +33,7 @@ def tell_status(sweep: Path) -> int:
     Raises:
         ConfigError: no sweep's folder.
         ResultsError: what cannot be read, or a table or figure that cannot be made.
-        Unanswered: a scheduler that does not tell its tasks' states.
+        SchedulerUnavailable: a scheduler that does not tell its tasks' states.
     """
     if not (sweep / SWEEP).is_file():
         raise ConfigError("status", str(sweep), f"the folder of a sweep (with {SWEEP})")
@@ -42,7 +42,7 @@ def tell_status(sweep: Path) -> int:
     tasks = Tasks.read(sweep)
     live = tasks.live()
     here = results.is_held(sweep)
-    states = Watcher(sweep).states(tasks, live, here)
+    states = SweepMonitor(sweep).states(tasks, live, here)
     counts = Counter(states.values())
     absent = results.jobs_without(sweep, len(states))
     counts[RUNNING if here or live else STOPPED] += absent
@@ -82,7 +82,7 @@ def tell_status(sweep: Path) -> int:
 
 def _tell_table(sweep: Path) -> int:
     """A sweep in a table: parts that are complete, and checkpoints of those that are not."""
-    look = Watcher(sweep).look(0)
+    look = SweepMonitor(sweep).look(0)
     told = ", ".join(f"{number:,} {state}" for state, number in look.counts.items())
     say(f"{sweep}: {told}, in a table of {len(results.table_parts(sweep))} parts")
     ended = ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items()))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankward.sweeps.status import DONE, PENDING, RUNNING, STOPPED, Look, Watcher, sparkline
+from rankward.sweeps.status import DONE, PENDING, RUNNING, STOPPED, SweepMonitor, SweepStatus, sparkline
 from rankward.terminal import visible
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def watch(sweep: Path, seconds: float, once: bool) -> int:
     from rich.live import Live
 
     console = Console()
-    watcher = Watcher(sweep)
+    watcher = SweepMonitor(sweep)
     look = watcher.look(_room(console.height))
     if not once and console.is_terminal and look.live:
         view = Live(draw(sweep, look, console.width), console=console, screen=True, auto_refresh=False)
@@ -50,7 +50,7 @@ def _room(height: int) -> int:
     return max(3, height - 10)
 
 
-def draw(sweep: Path, look: Look, columns: int) -> Group:
+def draw(sweep: Path, look: SweepStatus, columns: int) -> Group:
     """The view of one look, in a terminal of so many columns."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar

@@ -8,7 +8,7 @@ from rankward.theory.bounds import (
     quasi_norm_constant,
     robustness_bound,
 )
-from rankward.theory.certificates import Bound, Certificate, Facts
+from rankward.theory.certificates import Bound, Certificate, RunContext
 from rankward.theory.solution_set import infimal_rank
 from rankward.theory.statements import Conservation, Corollary1, Proposition4, Theorem1, Theorem2
 
@@ -17,8 +17,8 @@ __all__ = [
     "Certificate",
     "Conservation",
     "Corollary1",
-    "Facts",
     "Proposition4",
+    "RunContext",
     "Theorem1",
     "Theorem2",
     "dimensions_bound",

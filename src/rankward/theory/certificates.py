@@ -20,7 +20,7 @@ BALANCED = 1e-12  # of the largest squared factor: a start is balanced up to the
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunContext:
     """The facts about the runs of an ensemble that statements ask for, before training.
 
     Args:
@@ -63,7 +63,7 @@ class Facts:
         """Whether each run's start meets Equation 5 up to rounding."""
         return np.asarray(self.unbalancedness <= BALANCED)
 
-    def of(self, run: int) -> Facts:
+    def of(self, run: int) -> RunContext:
         """The facts about one run."""
         one = slice(run, run + 1)
         arrays = {
@@ -113,14 +113,14 @@ class Certificate(ABC):
     name: str
 
     @abstractmethod
-    def bounds(self, facts: Facts, trace: Trace) -> list[Bound]:
+    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
         """Bounds for rows of any of the runs: `trace["run"]` says whose, beside `loss` and the measured columns."""
 
     @abstractmethod
-    def failing(self, facts: Facts) -> list[str | None]:
+    def failing(self, facts: RunContext) -> list[str | None]:
         """The first premise that fails for each run, in words; None where the statement applies."""
 
-    def verdicts(self, facts: Facts, trace: Trace) -> dict[str, dict[str, Any]]:
+    def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
         """The verdict on each of the statement's parts in one run, from its rows; `facts` are that run's own."""
         failing = self.failing(facts)[0]
         found = {f"{self.name}/{bound.column}": verdict(bound, trace, failing) for bound in self.bounds(facts, trace)}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from rankward.theory.certificates import Facts, Trace
+from rankward.theory.certificates import RunContext, Trace
 
 RESOLUTION = "determinant/resolution"
 FAR = 10.0  # times the threshold: a sign that is lost between two rows so far above it was not lost by imbalance
@@ -38,7 +38,7 @@ class Sign:
     note: dict[str, Any]
 
 
-def protected(facts: Facts, trace: Trace, wanted: float) -> Sign:
+def protected(facts: RunContext, trace: Trace, wanted: float) -> Sign:
     """How long the sign of one run's determinant is the one that exact balance keeps.
 
     Factors that are no chain have no balance: all rows are kept.
@@ -69,7 +69,7 @@ def protected(facts: Facts, trace: Trace, wanted: float) -> Sign:
     return Sign(end, None, {"until": int(trace["iteration"][end]), "beyond": why})
 
 
-def threshold(facts: Facts, trace: Trace) -> Float[np.ndarray, " rows"]:
+def threshold(facts: RunContext, trace: Trace) -> Float[np.ndarray, " rows"]:
     """The ratio of a layer's smallest to its largest singular value below which imbalance may turn the sign.
 
     The square root of the largest of: the imbalance of the start, a step's relative tolerance, the drift of what flow
@@ -82,7 +82,7 @@ def threshold(facts: Facts, trace: Trace) -> Float[np.ndarray, " rows"]:
     return np.asarray(least if facts.square else np.fmax(least, (ERRORS * EPS) ** (1 / facts.depth)))
 
 
-def resolution(facts: Facts, trace: Trace) -> Float[np.ndarray, " rows"]:
+def resolution(facts: RunContext, trace: Trace) -> Float[np.ndarray, " rows"]:
     """The measured ratio; for a 2x2 product without that column, from its entries; NaN where neither is measured."""
     if RESOLUTION in trace:
         return np.asarray(trace[RESOLUTION], dtype=np.float64)
@@ -95,7 +95,7 @@ def resolution(facts: Facts, trace: Trace) -> Float[np.ndarray, " rows"]:
     return np.asarray(share ** (1 / facts.depth if facts.chain else 1.0))
 
 
-def reliable(facts: Facts, trace: Trace) -> Bool[np.ndarray, " rows"]:
+def reliable(facts: RunContext, trace: Trace) -> Bool[np.ndarray, " rows"]:
     """The rows, of any of the runs, in which rounding cannot have turned the computed sign of the determinant.
 
     A product of square 2x2 factors has an exact sign. Larger factors have theirs by LU decomposition, other products by

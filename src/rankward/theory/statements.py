@@ -16,7 +16,7 @@ from rankward.theory.certificates import (
     VIOLATED,
     Bound,
     Certificate,
-    Facts,
+    RunContext,
     Trace,
     first_failing,
     not_applicable,
@@ -39,12 +39,12 @@ def schatten_columns(trace: Trace) -> dict[str, float]:
     return {name: p for name, p in {**NORMS, **asked}.items() if name in trace}
 
 
-def solves_equation_6(facts: Facts) -> np.ndarray:
+def solves_equation_6(facts: RunContext) -> np.ndarray:
     """[runs] whether the observations are Equation 6's."""
     return solves_appendix_e(facts) & (facts.dims == (2, 2))
 
 
-def solves_appendix_e(facts: Facts) -> np.ndarray:
+def solves_appendix_e(facts: RunContext) -> np.ndarray:
     """[runs] whether the observations are Appendix E's, of which Equation 6 is the smallest case."""
     return np.zeros(facts.runs, bool) if facts.mask is None else is_appendix_e(facts.mask, facts.values)
 
@@ -58,7 +58,7 @@ def is_appendix_e(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.asarray((mask == wanted.mask).all((1, 2)) & (values == wanted.values).all((1, 2)))
 
 
-def _premises_of_theorem_1(facts: Facts) -> list[tuple[np.ndarray | bool, str]]:
+def _premises_of_theorem_1(facts: RunContext) -> list[tuple[np.ndarray | bool, str]]:
     return [
         (solves_equation_6(facts), "the observations of Equation 6"),
         (facts.chain, CHAIN),
@@ -69,7 +69,7 @@ def _premises_of_theorem_1(facts: Facts) -> list[tuple[np.ndarray | bool, str]]:
     ]
 
 
-def _slack(facts: Facts, limit: np.ndarray | float) -> np.ndarray:
+def _slack(facts: RunContext, limit: np.ndarray | float) -> np.ndarray:
     """The relative error that rounding leaves in |W_11| compared with its sharp bound.
 
     An entry of size |W_11| has a rounding error of about `rounding` |W_11|, which is a share of `rounding` |W_11|^2 of
@@ -81,10 +81,10 @@ def _slack(facts: Facts, limit: np.ndarray | float) -> np.ndarray:
 class _UnderTheorem1(Certificate):
     """A statement under Theorem 1's premises, judged in the rows in which balance protects the determinant's sign."""
 
-    def failing(self, facts: Facts) -> list[str | None]:
+    def failing(self, facts: RunContext) -> list[str | None]:
         return first_failing(facts.runs, _premises_of_theorem_1(facts))
 
-    def verdicts(self, facts: Facts, trace: Trace) -> dict[str, dict[str, Any]]:
+    def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
         failing = self.failing(facts)[0]
         sign = protected(facts, trace, 1.0)
         if failing is None and sign.violated is not None:
@@ -92,7 +92,7 @@ class _UnderTheorem1(Certificate):
         kept = {name: column[: sign.rows] for name, column in trace.items()}
         return {name: found | sign.note for name, found in self.judged(facts, kept, failing).items()}
 
-    def judged(self, facts: Facts, trace: Trace, failing: str | None) -> dict[str, dict[str, Any]]:
+    def judged(self, facts: RunContext, trace: Trace, failing: str | None) -> dict[str, dict[str, Any]]:
         """The verdicts from the rows that are kept."""
         return super().verdicts(facts, trace)
 
@@ -113,7 +113,7 @@ class Theorem1(_UnderTheorem1):
 
     name = "theorem_1"
 
-    def bounds(self, facts: Facts, trace: Trace) -> list[Bound]:
+    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
         if facts.dims != (2, 2):
             return []
         loss = np.where(solves_equation_6(facts)[trace["run"]], trace["loss"], np.nan)
@@ -143,10 +143,10 @@ class Corollary1(_UnderTheorem1):
     rows = 5  # at least, for a fit
     lowest = 1e-2  # the last loss must be below
 
-    def bounds(self, facts: Facts, trace: Trace) -> list[Bound]:
+    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
         return []
 
-    def judged(self, facts: Facts, trace: Trace, failing: str | None) -> dict[str, dict[str, Any]]:
+    def judged(self, facts: RunContext, trace: Trace, failing: str | None) -> dict[str, dict[str, Any]]:
         if not solves_equation_6(facts)[0]:
             return {self.name: not_applicable(failing or "")}
         loss, found = trace["loss"], {}
@@ -169,7 +169,7 @@ class Corollary1(_UnderTheorem1):
         }
 
     def _trend(
-        self, facts: Facts, loss: np.ndarray, value: np.ndarray, limit: np.ndarray, sense: int
+        self, facts: RunContext, loss: np.ndarray, value: np.ndarray, limit: np.ndarray, sense: int
     ) -> dict[str, Any]:
         """The verdict on values that must grow (`sense` -1) or fall (1) with the loss, bounded by `limit`."""
         usable = np.isfinite(loss) & np.isfinite(value) & (loss > 0) & (value > 0)
@@ -217,7 +217,7 @@ class Theorem2(Certificate):
 
     name = "theorem_2"
 
-    def bounds(self, facts: Facts, trace: Trace) -> list[Bound]:
+    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
         if len(facts.dims) != 2 or facts.dims[0] != facts.dims[1] or "determinant/sign" not in trace:
             return []
         places, run = facts.unobserved(), trace["run"]
@@ -232,25 +232,25 @@ class Theorem2(Certificate):
                 found.append(Bound(name, np.where(forced & own, limit, np.nan), lower=True, trivial=0.0, slack=slack))
         return found
 
-    def _bound(self, facts: Facts, loss: np.ndarray, run: np.ndarray) -> np.ndarray:
+    def _bound(self, facts: RunContext, loss: np.ndarray, run: np.ndarray) -> np.ndarray:
         if facts.dims == (2, 2):
             b_12, b_21, b_22 = self.values(facts)[run].T
             return bounds.robustness_bound(loss, b_12, b_21, b_22)
         return np.where(solves_appendix_e(facts)[run], bounds.dimensions_bound(loss), np.nan)
 
-    def values(self, facts: Facts) -> np.ndarray:
+    def values(self, facts: RunContext) -> np.ndarray:
         """[runs, 3] b_12, b_21, b_22 of a 2x2 problem, rows and columns permuted so that W_11 is unobserved."""
         if facts.mask is None:  # measurements of another kind: no entry has a value of its own
             return np.zeros((facts.runs, 3))
         return bounds.around(facts.values, np.maximum(facts.unobserved(), 0))
 
-    def forced_sign(self, facts: Facts) -> np.ndarray:
+    def forced_sign(self, facts: RunContext) -> np.ndarray:
         """[runs] the determinant's sign from which the bound follows: sign(b_12 b_21), turned by each swap."""
         if facts.dims != (2, 2):
             return np.ones(facts.runs)
         return bounds.forcing_sign(self.values(facts), facts.unobserved())
 
-    def failing(self, facts: Facts) -> list[str | None]:
+    def failing(self, facts: RunContext) -> list[str | None]:
         square = len(facts.dims) == 2 and facts.dims[0] == facts.dims[1]
         size = "x".join(map(str, facts.dims))
         one = facts.unobserved()[:, 0] >= 0
@@ -271,7 +271,7 @@ class Theorem2(Certificate):
             )
         return first_failing(facts.runs, premises)
 
-    def verdicts(self, facts: Facts, trace: Trace) -> dict[str, dict[str, Any]]:
+    def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
         failing, note = self.failing(facts)[0], {}
         if failing is None and "determinant/sign" in trace:
             wanted = self.forced_sign(facts)[0]
@@ -290,7 +290,7 @@ class Theorem2(Certificate):
             parts[f"{self.name}/{bound.column}"] = verdict(bound, magnitude, failing) | self._limit(facts) | note
         return parts or {self.name: not_applicable(failing or "its columns (entry, determinant/sign) are not measured")}
 
-    def _limit(self, facts: Facts) -> dict[str, float]:
+    def _limit(self, facts: RunContext) -> dict[str, float]:
         values = self.values(facts)[0] if facts.dims == (2, 2) else np.array([1.0, 1.0, 0.0])
         return {"limit": float(bounds.robustness_bound(0.0, *values))}
 
@@ -307,10 +307,10 @@ class Proposition4(Certificate):
     columns = ("entry/0_0", "entry/0_1", "entry/1_0", "entry/1_1", "determinant/sign")
     lowest = 0.1
 
-    def bounds(self, facts: Facts, trace: Trace) -> list[Bound]:
+    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
         return []
 
-    def failing(self, facts: Facts) -> list[str | None]:
+    def failing(self, facts: RunContext) -> list[str | None]:
         scale = facts.product[:, 0, 0] if len(facts.dims) == 2 else np.zeros(facts.runs)
         eye = len(facts.dims) == 2 and np.isclose(
             facts.product, scale[:, None, None] * np.eye(*facts.dims), rtol=1e-12, atol=0
@@ -327,7 +327,7 @@ class Proposition4(Certificate):
             ],
         )
 
-    def verdicts(self, facts: Facts, trace: Trace) -> dict[str, dict[str, Any]]:
+    def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
         failing = self.failing(facts)[0]
         if failing is None and not set(self.columns) <= set(trace):
             failing = "columns entry/... and determinant/sign"
@@ -376,16 +376,16 @@ class Conservation(Certificate):
             raise ValueError(f"tolerance: {tolerance} is not allowed; expected a number above 0, or null")
         self.tolerance = tolerance
 
-    def bounds(self, facts: Facts, trace: Trace) -> list[Bound]:
+    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
         return []
 
-    def failing(self, facts: Facts) -> list[str | None]:
+    def failing(self, facts: RunContext) -> list[str | None]:
         return first_failing(
             facts.runs,
             [(facts.depth >= 2, f"a depth of at least 2, not {facts.depth}"), (facts.dynamics == "flow", DISCRETE)],
         )
 
-    def verdicts(self, facts: Facts, trace: Trace) -> dict[str, dict[str, Any]]:
+    def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
         failing = self.failing(facts)[0]
         if "balance/drift" not in trace:
             return {self.name: not_applicable(failing or "its column (balance/drift) is not measured")}

@@ -62,7 +62,7 @@ class Checkpoints(pl.Callback):
         checkpoint[VERSION] = __version__
 
 
-class LogRows(pl.Callback):
+class LogTrace(pl.Callback):
     """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on.
 
     The latest row waits: if it is the last, more is measured of it, and `train` logs it.
@@ -88,7 +88,7 @@ class LogRows(pl.Callback):
         self.waiting = {name: column[-1:] for name, column in rows.items()}
 
 
-class ProgressLine(pl.Callback):
+class ProgressBar(pl.Callback):
     """Iterations a second, runs done, the median of the last losses, the longest it can take; quiet when piped.
 
     Args:
@@ -131,7 +131,7 @@ class ProgressLine(pl.Callback):
             self.bar.close()
 
 
-class OrderlyEnd(pl.Callback):
+class GracefulInterrupt(pl.Callback):
     """Signals that ask for an end (see `ENDING`) end training after the current chunk; a second Ctrl-C or
     SIGTERM ends it at once.
 

@@ -20,7 +20,7 @@ HASHES = "config_hashes"  # of the runs, in the ensemble's order
 VERSION = "rankward"  # that wrote the checkpoint
 
 
-class WholeCheckpoints(CheckpointIO):
+class AtomicCheckpoints(CheckpointIO):
     """Writes a checkpoint beside its place, then renames it, and keeps the one before; no other folder is used.
 
     Args:

@@ -24,7 +24,7 @@ from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement
-from rankward.theory import Certificate, Facts, infimal_rank
+from rankward.theory import Certificate, RunContext, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for other runs
 KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
@@ -156,7 +156,7 @@ class Ensemble:
         ranks, why = zip(*(found[id(m)] for m in self.measurements), strict=True)
         return torch.tensor(ranks, dtype=torch.float64), list(why)
 
-    def facts(self) -> Facts:
+    def facts(self) -> RunContext:
         """What certificates ask of the runs."""
         product = self.product(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
@@ -166,7 +166,7 @@ class Ensemble:
         size = largest_square(
             [factor.reshape(len(factor), 1, -1) for factor in self.factors]
         ).sqrt()  # of the largest factor
-        return Facts(
+        return RunContext(
             depth=len(self.factors),
             dynamics=self.problem.dynamics,
             mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,

@@ -28,7 +28,7 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
     """Train one run in `folder`, or keep what stands complete there; its last loss.
 
     Raises:
-        Busy: another process trains there.
+        FolderLocked: another process trains there.
         LoggerError: a logger failed; the results stand.
         KeyboardInterrupt: training was interrupted; what was done is saved.
     """

@@ -19,7 +19,7 @@ from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Stat
 from rankward.dynamics.reference import loss
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.collection import MetricError, arguments
-from rankward.theory import Facts
+from rankward.theory import RunContext
 from rankward.training import baselines
 from rankward.training.devices import cards
 from rankward.training.ensemble import Ensemble
@@ -198,7 +198,7 @@ class EnsembleModule(pl.LightningModule):
         return [m.solution for m in self.trace_metrics.values() if isinstance(m, DistanceToSolution)]
 
     @cached_property
-    def facts(self) -> Facts:
+    def facts(self) -> RunContext:
         """What certificates ask of the runs; found when the first row is measured."""
         return self.ensemble.facts()
 

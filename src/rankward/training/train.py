@@ -27,8 +27,8 @@ from rankward.dynamics import Engine, Status
 from rankward.environment import RANKS, hidden
 from rankward.loggers.run import LoggerError, LogTarget, RunLog, check_loggers
 from rankward.terminal import say
-from rankward.training.callbacks import Checkpoints, LogRows, OrderlyEnd, ProgressLine
-from rankward.training.checkpoints import WholeCheckpoints, digests, part_of
+from rankward.training.callbacks import Checkpoints, GracefulInterrupt, LogTrace, ProgressBar
+from rankward.training.checkpoints import AtomicCheckpoints, digests, part_of
 from rankward.training.devices import accelerator, check_devices, precision
 from rankward.training.ensemble import Ensemble, observed, traits
 from rankward.training.hints import HINTS, hint
@@ -113,7 +113,7 @@ def train(
         logs.append(RunLog(runs[0], targets[0]))
         alone = len(runs) == 1
         seconds = fit(module, wanted, checkpoint, ckpt_path, place, signals, logs if alone else (), noted.note)
-        left = Leavings(module, wanted, seconds, targets)
+        left = EnsembleOutputs(module, wanted, seconds, targets)
         going_on = module.interrupted and signals is not None  # of unfinished runs the checkpoint is all that is left
         done = [not (going_on and result.status == "interrupted") for result in left.results]
         outcomes = [left.write(index) if done[index] else result for index, result in enumerate(left.results)]
@@ -187,12 +187,12 @@ def fit(
     runs, started = module.ensemble.runs, time.perf_counter()
     # Rows reach the loggers before a checkpoint may follow them; the bar comes last.
     callbacks = [
-        OrderlyEnd(signals),
-        *(LogRows(log) for log in logs),
+        GracefulInterrupt(signals),
+        *(LogTrace(log) for log in logs),
         Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests, note),
-        ProgressLine(*(place or (0, len(runs)))),
+        ProgressBar(*(place or (0, len(runs)))),
     ]
-    trainer = _trainer(runs[0], module.engine, callbacks, WholeCheckpoints(ckpt_path))
+    trainer = _trainer(runs[0], module.engine, callbacks, AtomicCheckpoints(ckpt_path))
     module.trace.file = results.rows_file(checkpoint)
     module.trace.source = None if ckpt_path is None else results.rows_file(ckpt_path)
     with contextlib.ExitStack() as stack:
@@ -263,7 +263,7 @@ def _trainer(
     run: RunConfig,
     engine: Engine,
     callbacks: list[pl.Callback],
-    checkpoints: WholeCheckpoints,
+    checkpoints: AtomicCheckpoints,
 ) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -274,7 +274,7 @@ def _trainer(
             # One process an ensemble, also inside a task of SLURM, which Lightning would take for a part of its own.
             plugins=[LightningEnvironment(), checkpoints],
             max_epochs=1,
-            logger=False,  # `LogRows` feeds them: Lightning would close them before there is a summary
+            logger=False,  # `LogTrace` feeds them: Lightning would close them before there is a summary
             callbacks=callbacks,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -283,7 +283,7 @@ def _trainer(
         )
 
 
-class Leavings:
+class EnsembleOutputs:
     """What a trained ensemble leaves, run by run.
 
     Args:

@@ -12,7 +12,7 @@ import pytest
 
 from commands import computed, rankward
 from rankward.config import ConfigError
-from rankward.sweeps.execution.cluster import Cluster
+from rankward.sweeps.execution.cluster import ClusterExecutor
 from rankward.sweeps.execution.sbatch import misleading
 from rankward.sweeps.execution.scheduler import slurm_states
 
@@ -122,7 +122,9 @@ def test_outside_of_an_allocation_only_what_the_launcher_sets_itself_is_hidden(m
 
 def test_a_line_break_in_an_option_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"additional_parameters\.comment"):
-        Cluster("slurm", None, None, True, 5.0, {"timeout_min": 1, "additional_parameters": {"comment": "a\nrm -r x"}})
+        ClusterExecutor(
+            "slurm", None, None, True, 5.0, {"timeout_min": 1, "additional_parameters": {"comment": "a\nrm -r x"}}
+        )
 
 
 def test_filters_that_a_user_has_for_squeue_hide_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

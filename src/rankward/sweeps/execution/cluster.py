@@ -20,17 +20,17 @@ from rankward.config.checks import at_least, positive
 from rankward.environment import hidden
 from rankward.sweeps.execution.ensembles import Job, grouped
 from rankward.sweeps.execution.sbatch import misleading
-from rankward.sweeps.execution.scheduler import SUBMITTED, Tasks, Unanswered, wrong_path
+from rankward.sweeps.execution.scheduler import SUBMITTED, SchedulerUnavailable, Tasks, wrong_path
 from rankward.terminal import say
 
 RUNS_PER_TASK = 1000
 
 
-class TaskError(OSError):
+class TaskFailed(OSError):
     """A run that its task has not completed."""
 
 
-class Cluster:
+class ClusterExecutor:
     """Tasks of SLURM, or of this machine.
 
     Args:
@@ -97,7 +97,7 @@ class Cluster:
         tasks = Tasks.read(sweep, self.cluster)
         live = tasks.live()
         if live and tasks.cluster != self.cluster:
-            raise results.Busy(f"{sweep} is in use: tasks {', '.join(live)} are at work on it")
+            raise results.FolderLocked(f"{sweep} is in use: tasks {', '.join(live)} are at work on it")
         tasks.cluster = self.cluster
         theirs = {run for task in live for run in tasks.runs[task]}
         chunks = grouped(waiting, self.most(waiting)) if (waiting := _without(jobs, theirs)) else []
@@ -105,7 +105,7 @@ class Cluster:
             try:
                 ids = self._submit(chunks, sweep)
             except Exception as error:  # what sbatch said, whatever submitit has wrapped it in
-                _fail(waiting, returns, TaskError(f"sbatch: {_last_line(error)}"))
+                _fail(waiting, returns, TaskFailed(f"sbatch: {_last_line(error)}"))
                 return
             tasks.runs |= {task: [j.target.run for j in c] for task, c in zip(ids, chunks, strict=True)}
             tasks.write()
@@ -124,7 +124,7 @@ class Cluster:
         """Tasks' ids, a task a chunk."""
         import submitit
 
-        from rankward.sweeps.execution.cluster_task import Chunk
+        from rankward.sweeps.execution.cluster_task import ClusterTask
 
         own = dict(self.parameters)
         timeouts = own.pop("max_num_timeout", 3)
@@ -143,7 +143,9 @@ class Cluster:
         memory = own.get("mem_gb")
         options = [*own, *own.get("additional_parameters", {})]
         with hidden(*(misleading(options) if self.cluster == "slurm" else ())), executor.batch():
-            submitted = [executor.submit(Chunk(sweep.resolve(), _resolved(c), Path.cwd(), memory)) for c in chunks]
+            submitted = [
+                executor.submit(ClusterTask(sweep.resolve(), _resolved(c), Path.cwd(), memory)) for c in chunks
+            ]
         return [job.job_id for job in submitted]
 
     def _wait(self, tasks: Tasks, jobs: Sequence[Job]) -> None:
@@ -153,7 +155,7 @@ class Cluster:
             while True:
                 try:
                     live = tasks.live()
-                except Unanswered as error:  # schedulers restart; tasks go on
+                except SchedulerUnavailable as error:  # schedulers restart; tasks go on
                     live = dict.fromkeys(tasks.runs, f"unknown ({error})")
                 left = [folder for folder in left if not results.is_complete(folder)]
                 bar.update(len(jobs) - len(left) - bar.n)
@@ -207,7 +209,7 @@ def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) ->
             loss = results.read_summary(folder)["metrics"].get("loss", float("nan"))
             returns[job.number].return_value = float(loss)
             continue
-        _fail([job], returns, TaskError(told(tasks, last[job.target.run], job.target.run)))
+        _fail([job], returns, TaskFailed(told(tasks, last[job.target.run], job.target.run)))
 
 
 def told(tasks: Tasks, task: str, run: str) -> str:

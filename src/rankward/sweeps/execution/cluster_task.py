@@ -15,12 +15,12 @@ from submitit.helpers import DelayedSubmission
 from rankward import results
 from rankward.config import ConfigError
 from rankward.config.checks import GIB, machine_memory
-from rankward.sweeps.execution.ensembles import Ended, Job, find_checkpoints, fitting, grouped, train_batch
+from rankward.sweeps.execution.ensembles import Job, JobOutcome, find_checkpoints, fitting, grouped, train_batch
 from rankward.sweeps.execution.scheduler import wrong_path
 from rankward.terminal import steady
 
 
-class Chunk:
+class ClusterTask:
     """A task's runs. Whatever ended it before, it starts by keeping what is complete and finding its checkpoint.
 
     A signal that the scheduler sends before a time limit or to preempt (USR2) ends training in good order: a checkpoint
@@ -101,7 +101,7 @@ def _pass_on(number: signal.Signals) -> None:
         handler(number, None)
 
 
-def _line(ended: Ended) -> str:
+def _line(ended: JobOutcome) -> str:
     from rankward.config.explain import explain
 
     assert ended.error is not None

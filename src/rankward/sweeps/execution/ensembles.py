@@ -34,7 +34,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobOutcome:
     """What became of a job: its last loss, or an error; or it was interrupted, and a checkpoint has it."""
 
     number: int
@@ -86,7 +86,7 @@ def find_checkpoints(jobs: Sequence[Job], paths: Iterable[Path]) -> None:
 
 def train_batch(
     batch: list[Job], place: tuple[int, int], signals: list[int] | None = None, halved: bool = False, part: bool = False
-) -> list[Ended]:
+) -> list[JobOutcome]:
     """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
 
     Where none of them raises alone it is the ensemble's fault, which is told: apart they take longer. Halves would
@@ -142,11 +142,11 @@ def train_batch(
             continue
         (job.target.folder / results.FAILURE).unlink(missing_ok=True)  # of an earlier attempt
         loss = float(outcome.summary["metrics"].get("loss", float("nan")))
-        ended.append(Ended(job.number, loss, interrupted=outcome.status == "interrupted"))
+        ended.append(JobOutcome(job.number, loss, interrupted=outcome.status == "interrupted"))
     return ended
 
 
-def failed(job: Job, error: Exception) -> Ended:
+def failed(job: Job, error: Exception) -> JobOutcome:
     """A job that has failed. Its folder keeps why: in a line, and the traceback."""
     from rankward.config.explain import why
 
@@ -155,7 +155,7 @@ def failed(job: Job, error: Exception) -> Ended:
     results.note_failure(job.target.folder, line, error)
     with contextlib.suppress(OSError):  # a disk that is full is most likely the failure itself
         (job.target.folder / results.FAILURE).write_text(text, encoding="utf-8")
-    return Ended(job.number, error=error)
+    return JobOutcome(job.number, error=error)
 
 
 def failure(folder: Path) -> str:

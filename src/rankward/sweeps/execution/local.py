@@ -11,11 +11,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import GIB, machine_memory
-from rankward.sweeps.execution.ensembles import Ended, Job, fitting, grouped, train_batch
+from rankward.sweeps.execution.ensembles import Job, JobOutcome, fitting, grouped, train_batch
 
 
 @runtime_checkable
-class Crew(Protocol):
+class Executor(Protocol):
     """What a launcher asks of those who train."""
 
     elsewhere: bool  # whether runs train on other machines than this one
@@ -25,7 +25,7 @@ class Crew(Protocol):
         """Raise a ConfigError where nobody could train."""
 
     def claim(self, sweep: Path) -> None:
-        """Raise Busy where others are at work on the sweep whom these would disturb."""
+        """Raise FolderLocked where others are at work on the sweep whom these would disturb."""
 
     def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
         """How many runs like a given one may train together, if these jobs are all that there is to do."""
@@ -34,7 +34,7 @@ class Crew(Protocol):
         """Train the jobs, and put what became of each into `returns` at its number."""
 
 
-class Here:
+class LocalExecutor:
     """This process, one ensemble after the other.
 
     Args:
@@ -67,7 +67,7 @@ class Here:
 
         Raises:
             KeyboardInterrupt: training was interrupted; what was done is saved.
-            Busy: tasks of a cluster are at work on the sweep.
+            FolderLocked: tasks of a cluster are at work on the sweep.
             OSError: of a place, at a checkpoint or at all results of an ensemble: what follows would be lost as well.
         """
         self.claim(sweep)
@@ -83,7 +83,7 @@ class Here:
             done += len(batch)
 
 
-def record(ended: Sequence[Ended], returns: Sequence[JobReturn]) -> None:
+def record(ended: Sequence[JobOutcome], returns: Sequence[JobReturn]) -> None:
     """Tell Hydra what became of jobs."""
     for each in ended:
         returned = returns[each.number]
@@ -96,7 +96,7 @@ def refuse_live(sweep: Path) -> None:
     """Refuse a sweep on which a cluster's tasks are at work.
 
     Raises:
-        Busy: they are named.
+        FolderLocked: they are named.
     """
     if not (sweep / results.TASKS).is_file():
         return
@@ -104,4 +104,6 @@ def refuse_live(sweep: Path) -> None:
 
     live = Tasks.read(sweep).live()
     if live:
-        raise results.Busy(f"{sweep} is in use: tasks {', '.join(live)} are at work on it; rankward status {sweep}")
+        raise results.FolderLocked(
+            f"{sweep} is in use: tasks {', '.join(live)} are at work on it; rankward status {sweep}"
+        )

@@ -60,7 +60,7 @@ class Tasks:
         """Tasks that wait or run, by id: `pending` or `running`.
 
         Raises:
-            Unanswered: the scheduler does not tell.
+            SchedulerUnavailable: the scheduler does not tell.
         """
         return (slurm_states if self.cluster == "slurm" else local_states)(list(self.runs))
 
@@ -74,7 +74,7 @@ def wrong_path(sweep: Path, task: str) -> Path:
     return sweep / SUBMITTED / f"{task}_wrong.json"
 
 
-class Unanswered(OSError):
+class SchedulerUnavailable(OSError):
     """The scheduler did not tell its jobs' states."""
 
 
@@ -82,7 +82,7 @@ def slurm_states(tasks: Sequence[str]) -> dict[str, str]:
     """Tasks that SLURM's queue still has. It needs no accounting: a job that has ended is no longer there.
 
     Raises:
-        Unanswered: no answer from `squeue`.
+        SchedulerUnavailable: no answer from `squeue`.
     """
     if not tasks:
         return {}
@@ -94,11 +94,11 @@ def slurm_states(tasks: Sequence[str]) -> dict[str, str]:
         with hidden("SQUEUE_"):  # a user's own filters and formats
             answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired as error:
-        raise Unanswered("squeue has not answered for a minute") from error
+        raise SchedulerUnavailable("squeue has not answered for a minute") from error
     if answer.returncode:
         if "Invalid job id" in answer.stderr:
             return {}
-        raise Unanswered(f"squeue: {(answer.stderr.strip().splitlines() or ['no answer'])[-1]}")
+        raise SchedulerUnavailable(f"squeue: {(answer.stderr.strip().splitlines() or ['no answer'])[-1]}")
     found = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if " " in line.strip())
     return _named(found, tasks)
 
