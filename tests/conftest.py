@@ -8,4 +8,4 @@ from jaxtyping import install_import_hook
 SOURCE = Path(__file__).parent.parent / "src"
 MODULES = [".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.glob("rankward/**/*.py")]
 
-install_import_hook([name for name in MODULES if not name.split(".")[-1].startswith("_")], "shapecheck.check")
+install_import_hook([name for name in MODULES if not name.split(".")[-1].startswith("_")], "helpers.shapecheck.check")

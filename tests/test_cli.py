@@ -10,11 +10,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from runs import composed
 
 import rankward
-from commands import small_disk
-from in_process import assert_refused, command_line
+from helpers.commands import small_disk
+from helpers.in_process import assert_refused, command_line
+from helpers.runs import composed
 from rankward import __version__, results
 from rankward.cli import _for_hydra as for_hydra
 from rankward.cli import _refuse_word as refuse_word

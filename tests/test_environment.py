@@ -6,7 +6,7 @@ import sys
 
 import polars as pl
 
-from commands import rankward, wandb_records
+from helpers.commands import rankward, wandb_records
 
 QUICK = ("depth=2", "max_iterations=300")
 RANKS = {"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "5",

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from commands import rankward
-from in_process import assert_refused, command_line
+from helpers.commands import rankward
+from helpers.in_process import assert_refused, command_line
 from rankward.config import CONFIG_FOLDER, DataError, RunConfig
 from rankward.config.choices import choices
 from rankward.observations import from_file

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import rankward as library
-from commands import rankward
+from helpers.commands import rankward
+from helpers.received import received
 from rankward import results
 from rankward.config import ConfigError
 from rankward.config.build import build
@@ -24,7 +25,6 @@ from rankward.results import ResultsError
 from rankward.sweeps.command import command_of, own_code
 from rankward.sweeps.status_command import tell_status
 from rankward.sweeps.watch import watch
-from received import received
 
 TRAP = "from pathlib import Path\nPath({!r}).touch()\n"
 OPTIONAL = (

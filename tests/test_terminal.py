@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from commands import rankward
+from helpers.commands import rankward
+from helpers.received import received
 from rankward import results
 from rankward.config.errors import SweepError
 from rankward.config.explain import tell
@@ -20,7 +21,6 @@ from rankward.sweeps.status_command import tell_status
 from rankward.sweeps.summary import closing_table
 from rankward.sweeps.watch import draw, watch
 from rankward.terminal import say, visible
-from received import received
 
 RED = "\x1b[31mred\x1b[0m"
 RANKWARD = f"{sys.executable} -m rankward"

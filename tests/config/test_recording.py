@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from runs import composed
 
 import rankward as package
-from in_process import command_line
+from helpers.in_process import command_line
+from helpers.runs import composed
 from rankward import results
 from rankward.config import DataError, config_hash
 from rankward.config.recording import closed, open_values, recorded, resolved, with_digests

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from in_process import assert_refused, command_line
+from helpers.in_process import assert_refused, command_line
 from rankward.config import ConfigError
 from rankward.config.choices import CONFIG_FOLDER, choices
 from rankward.config.groups import as_rate

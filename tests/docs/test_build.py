@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from browser import opened
+from helpers.browser import opened
 from rankward.commands import COMMANDS
 from rankward.config import CONFIG_FOLDER, register
 

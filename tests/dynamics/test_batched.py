@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_components import problem_of, starts
-from test_engines import InTurn, ensemble, trained
 
-from own_factorizations import chain
+from helpers.components import problem_of, starts
+from helpers.engines import InTurn, ensemble, trained
+from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
 from rankward.dynamics.batched import BatchedEngine, _AtWork, slopes_of
 from rankward.factorizations import TensorFactorization
@@ -130,7 +130,7 @@ def test_sensing_as_the_reference_engine():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_a_captured_graph_replays_what_the_processor_does(adaptive):
-    from test_cuda import OnCard
+    from helpers.engines import OnCard
 
     dims, components = (8, 8, 8), 64
     problem = problem_of(dims, 20, 0.5, torch.float64, adaptive=adaptive, iterations=1000, eta=1e-3)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from test_engines import picked, trained
 
-from own_factorizations import chain
+from helpers.components import problem_of, starts
+from helpers.engines import picked, trained
+from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Problem, ReferenceEngine, Schedule, Status
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.products import cp_tensors, product_of
-from rankward.factorizations import LinearFactorization, MatrixFactorization, TensorFactorization
+from rankward.factorizations import LinearFactorization, MatrixFactorization
 from rankward.factorizations.initialisation import Gaussian
-from rankward.observations import random_tensor
 
 SHAPES = [
     ((5, 3), 4), ((9, 9), 40), ((3, 5, 2), 7), ((8, 8, 8), 64), ((1, 4, 3), 3), ((2, 7, 3, 4), 33),
@@ -19,27 +19,6 @@ SHAPES = [
 ]  # fmt: skip
 LONG_TO_COMPILE = (((9, 9), 40), ((3, 2, 4, 2, 3), 20))
 LETTERS = "abcdefgh"
-
-
-def problem_of(dims, runs, share, dtype, adaptive=True, eta=1e-2, iterations=400, stop=0.0):
-    entries = int(np.prod(dims))
-    seen = [random_tensor(dims, 1, max(1, int(share * entries)), seed=run) for run in range(runs)]
-    many = torch.ones(runs, dtype=dtype)
-    return Problem(
-        torch.from_numpy(np.stack([o.mask for o in seen])).to(dtype),
-        torch.from_numpy(np.stack([o.values for o in seen])).to(dtype),
-        eta * torch.linspace(0.5, 1.5, runs, dtype=dtype),
-        torch.full((runs,), stop, dtype=torch.float64),
-        torch.full((runs,), iterations),
-        torch.tensor([2 / o.count for o in seen], dtype=torch.float64),
-        Adaptive(0.99 * many, 1e-6 * many) if adaptive else None,
-    )
-
-
-def starts(dims, components, runs, dtype, scale=0.5):
-    factorization = TensorFactorization(dims, components)
-    drawn = [factorization.start(Gaussian(scale), seed) for seed in range(runs)]
-    return factorization, [torch.stack(mode).to(dtype) for mode in zip(*drawn, strict=True)]
 
 
 def some(factors, problem, at):

@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from odd_factorizations import ODD
-from test_engines import ensemble, trained
 
-from own_factorizations import chain
+from helpers.engines import OnCard, ensemble, trained
+from helpers.odd_factorizations import ODD
+from helpers.own_factorizations import chain
 from rankward.config import ConfigError
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.layouts import layout_of
 
 installed = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parent.parent / "helpers"
 
 
 @installed
 @pytest.mark.slow
 def test_the_simulator_gives_the_bits_of_the_processor():
     """Chains, dtypes, rates, schedules; runs that converge, diverge and reach their limit; chunks that fill up."""
-    command = [sys.executable, "-W", "ignore", str(HERE / "simulated.py")]
+    command = [sys.executable, "-W", "ignore", str(HELPERS / "simulated.py")]
     done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "56 cases\n"), done.stdout + done.stderr
 
@@ -36,7 +36,7 @@ def test_the_simulator_gives_the_bits_of_the_processor():
 @pytest.mark.parametrize("dynamics", ["descent", "adaptive"])
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
 def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
-    from device_code import ptx
+    from helpers.device_code import ptx
 
     assembler = next(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/ptxas"), None)
     odd = [ODD[name] for name in ("tanh", "filled in place")]
@@ -76,18 +76,3 @@ def test_a_card_gives_the_bits_of_the_processor(sizes, dtype):
     there = trained(OnCard(CudaEngine(chain(sizes), Schedule())), factors, problem)
     assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
     assert repr(here[2]) == repr(there[2])
-
-
-class OnCard:
-    """An engine that is handed tensors of the processor and works on a card's."""
-
-    def __init__(self, engine):
-        self.engine = engine
-
-    def advance(self, factors, problem, progress, length):
-        on_card = [factor.cuda() for factor in factors]
-        rows = self.engine.advance(on_card, problem, progress, length)
-        for factor, advanced in zip(factors, on_card, strict=True):
-            factor.copy_(advanced)
-        rows.factors[:] = [factor.cpu() for factor in rows.factors]
-        return rows

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import RK45, solve_ivp
-from test_engines import ensemble
 
-from own_factorizations import chain
+from helpers.engines import ensemble
+from helpers.own_factorizations import chain
 from rankward.dynamics import Flow, FusedEngine, Problem, Progress, ReferenceEngine, Schedule, Status
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE, Tableau
 from rankward.factorizations import MatrixFactorization, TensorFactorization

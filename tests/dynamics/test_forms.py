@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from test_engines import by_hand, ensemble, picked, trained
 
+from helpers.engines import by_hand, ensemble, picked, trained
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.graph import Builder
 from rankward.dynamics.kernels import store

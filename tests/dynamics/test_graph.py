@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from drawn_expressions import expressions
 from hypothesis import given, note, settings
-from odd_factorizations import dims_of, half_and_slopes, numbers, observed
 
+from helpers.drawn_expressions import expressions
+from helpers.odd_factorizations import dims_of, half_and_slopes, numbers, observed
 from rankward.dynamics.graph import Array, Builder
 from rankward.dynamics.tracing import trace
 

@@ -6,7 +6,7 @@ import torch
 from benchmarks.sixty_digits import descend, descend_balanced, exact
 from mpmath import matrix, mp, mpf
 
-from own_factorizations import chain
+from helpers.own_factorizations import chain
 from rankward.dynamics import FusedEngine, Problem, Progress, Schedule
 from rankward.factorizations.initialisation import Balanced
 from rankward.theory import robustness_bound

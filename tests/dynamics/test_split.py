@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_engines import ensemble, trained
 
-from own_factorizations import chain
+from helpers.engines import ensemble, trained
+from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Schedule, SplitEngine
 
 HERE = torch.device("cpu")

@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from odd_factorizations import EDGES, ODD, SMOOTH, Written, dims_of, half_and_slopes, numbers, observed
 from torch.nn import functional as F
 
+from helpers.odd_factorizations import EDGES, ODD, SMOOTH, Written, dims_of, half_and_slopes, numbers, observed
 from rankward.config import ConfigError
 from rankward.dynamics import Problem, Schedule, choose_engine
 from rankward.dynamics.tracing import Untraceable, trace, trace_product

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from runs import composed
 
+from helpers.runs import composed
 from rankward.config import ConfigError
 from rankward.dynamics.layouts import GraphLayout, layout_of
 from rankward.factorizations import (

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from commands import wandb_summary
-from drawn import assert_legends_are_clear, drawn
+from helpers.commands import wandb_summary
+from helpers.drawn import assert_legends_are_clear, drawn
 from rankward import results
 from rankward.figures import draw
 from rankward.figures.figure2 import curves

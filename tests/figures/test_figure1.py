@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from drawn import assert_legends_are_clear, drawn, legends
+from helpers.drawn import assert_legends_are_clear, drawn, legends
 from rankward import results
 from rankward.config import ConfigError
 from rankward.figures import _runs, draw, names

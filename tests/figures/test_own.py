@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from commands import rankward
+from helpers.commands import rankward
 from rankward.config import ConfigError
 from rankward.figures import check_name
 

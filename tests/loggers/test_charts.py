@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from commands import TENSOR, rankward, wandb_summary
+from helpers.commands import TENSOR, rankward, wandb_summary
 from rankward import load
 from rankward.loggers.charts import charts
 from rankward.loggers.workspace import sections, workspace

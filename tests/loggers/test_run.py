@@ -6,10 +6,9 @@ import polars as pl
 import pytest
 import wandb
 from pytorch_lightning.loggers import CSVLogger
-from runs import composed, trained
-from test_train import QUICK
 
-from in_process import command_line
+from helpers.in_process import command_line
+from helpers.runs import QUICK, composed, trained
 from rankward import results
 from rankward.config import ConfigError
 from rankward.loggers import run as run_loggers

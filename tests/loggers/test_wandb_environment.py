@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from runs import composed, trained
 
-from commands import wandb_records
-from in_process import assert_refused, command_line
+from helpers.commands import wandb_records
+from helpers.in_process import assert_refused, command_line
+from helpers.runs import composed, trained
 from rankward.loggers import wandb_environment
 from rankward.loggers.run import LogTarget
 from rankward.sweeps.status_command import tell_status

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from browser import opened
-from commands import rankward
+from helpers.browser import opened
+from helpers.commands import rankward
 from rankward import results
 from rankward.paper import page, run
 from rankward.paper.circuit import compare

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import rankward as library
-from browser import opened
-from commands import TENSOR, rankward
+from helpers.browser import opened
+from helpers.commands import TENSOR, rankward
 from rankward import results
 from rankward.report import collect as collecting
 from rankward.report.pack import unpack

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import small_disk
+from helpers.commands import small_disk
 from rankward import results
 
 TRACE = {"iteration": np.array([0, 50]), "loss": np.array([1.0, np.nan]), "norm/nuclear": np.array([0.1, 0.2])}

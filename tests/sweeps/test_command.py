@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from commands import rankward
+from helpers.commands import rankward
 from rankward import results
 from rankward.cli import _for_hydra as for_hydra
 from rankward.config import ConfigError

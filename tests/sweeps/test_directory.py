@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from commands import rankward
+from helpers.commands import rankward
 from rankward import results
 from rankward.config import ConfigError, config_hash
 from rankward.report.collect import collect

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from commands import TENSOR, leavings, rankward, small_disk, wandb_records
+from helpers.commands import TENSOR, leavings, rankward, small_disk, wandb_records
 from rankward import results
 from rankward.sweeps.status import SweepMonitor
 from rankward.sweeps.status_command import tell_status

@@ -8,7 +8,7 @@ import time
 import polars as pl
 import pytest
 
-from commands import TENSOR, leavings, rankward
+from helpers.commands import TENSOR, leavings, rankward
 from rankward import results
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from commands import rankward, wandb_records
+from helpers.commands import rankward, wandb_records
 
 SHORT = ["max_iterations=50", "hydra.sweep.dir=s"]
 MINE = """# @package _global_

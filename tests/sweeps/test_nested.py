@@ -5,10 +5,10 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from test_train import interrupted_after
 
-from commands import leavings
-from in_process import assert_refused, command_line
+from helpers.commands import leavings
+from helpers.in_process import assert_refused, command_line
+from helpers.runs import interrupted_after
 from rankward import load, results
 from rankward.figures._runs import curves
 from rankward.report.collect import collect

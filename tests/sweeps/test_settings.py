@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from in_process import assert_refused, command_line
+from helpers.in_process import assert_refused, command_line
 from rankward.config import CONFIG_FOLDER
 from rankward.sweeps.command import command_of
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from commands import computed, leavings, rankward
+from helpers.commands import computed, leavings, rankward
+from helpers.slurm import one_node
 from rankward import results
-from slurm import one_node
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 import torch
-from runs import composed
 
-from commands import small_disk
+from helpers.commands import small_disk
+from helpers.runs import composed
 from rankward import results
 from rankward.config import config_hash
 from rankward.results.load import load

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from runs import composed
 
-from commands import rankward
+from helpers.commands import rankward
+from helpers.runs import composed
 from rankward import results
 from rankward.config import ConfigError
 from rankward.dynamics import FusedEngine

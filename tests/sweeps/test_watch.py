@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from commands import rankward
+from helpers.commands import rankward
 from rankward import results
 from rankward.sweeps.status import DONE, RUNNING, STOPPED, SweepMonitor, sparkline
 

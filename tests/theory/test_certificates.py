@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from runs import trained
 from scipy.optimize import minimize
 
-from made_traces import facts, sharp_trace
+from helpers.made_traces import facts, sharp_trace
+from helpers.runs import trained
 from rankward import results
 from rankward.config import ConfigError
 from rankward.metrics.functional import schatten_norm

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from runs import trained
 
-from exact_flow import ExactFlow
-from made_traces import facts
+from helpers.exact_flow import ExactFlow
+from helpers.made_traces import facts
+from helpers.runs import trained
 from rankward import results
 from rankward.factorizations.initialisation import Balanced, Between
 from rankward.theory.determinants import protected

@@ -3,8 +3,8 @@
 import time
 
 import numpy as np
-from runs import composed
 
+from helpers.runs import composed
 from rankward.training.calibrate import longest
 from rankward.training.ensemble import _Kept, observed
 

@@ -17,10 +17,9 @@ import torch
 from hydra.core.utils import JobReturn
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger
-from runs import composed, trained
-from test_train import LONG, QUICK, contents, interrupted_after
 
-from commands import leavings, rankward, small_disk
+from helpers.commands import leavings, rankward, small_disk
+from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, trained
 from rankward import results
 from rankward.loggers.run import LogTarget, log_kept
 from rankward.results.contract import FACTORS, SUMMARY, TRACE

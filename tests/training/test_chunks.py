@@ -1,8 +1,8 @@
 """Chunks that end early because their rows are full: a row at every iteration of a long run."""
 
 import numpy as np
-from runs import trained
 
+from helpers.runs import trained
 from rankward import results
 
 

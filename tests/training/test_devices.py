@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from runs import composed
 
-from commands import computed, rankward
+from helpers.commands import computed, rankward
+from helpers.runs import composed
 from rankward import results
 from rankward.config import ConfigError
 from rankward.sweeps.execution import ensembles

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from runs import trained
-from test_train import contents, interrupted_after
 
-from commands import wandb_records
+from helpers.commands import wandb_records
+from helpers.runs import contents, interrupted_after, trained
 from rankward import results
 
 FLOW = ["lr=flow", "init=balanced", "init.scale=1e-3", "init.determinant=positive"]

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from runs import trained
 from scipy.optimize import linprog
 
-from commands import rankward
-from made_traces import facts
+from helpers.commands import rankward
+from helpers.made_traces import facts
+from helpers.runs import trained
 from rankward import load, results
 from rankward.metrics import DeterminantResolution, DeterminantSign, measure
 from rankward.theory import Corollary1, Proposition4, Theorem1

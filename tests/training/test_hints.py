@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from runs import composed, trained
 
+from helpers.runs import composed, trained
 from rankward import results
 from rankward.training import hints
 from rankward.training.ensemble import Ensemble

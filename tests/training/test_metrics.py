@@ -4,9 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from runs import composed, trained
-from test_train import contents
 
+from helpers.runs import composed, contents, trained
 from rankward import results
 from rankward.config import ConfigError
 from rankward.training.ensemble import Ensemble

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from runs import trained
-from test_train import LONG, QUICK, contents, interrupted_after
 
+from helpers.runs import LONG, QUICK, contents, interrupted_after, trained
 from rankward import results
 from rankward.dynamics.fused import FusedEngine
 from rankward.loggers import run as run_loggers

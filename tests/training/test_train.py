@@ -7,23 +7,15 @@ import polars as pl
 import pytest
 import torch
 import wandb
-from runs import composed, trained
 
-from commands import wandb_records
+from helpers.commands import wandb_records
+from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, trained
 from rankward import __version__, results
 from rankward.config import ConfigError, DataError
 from rankward.training import callbacks
 from rankward.training.checkpoints import HASHES, VERSION, part_of
 from rankward.training.ensemble import bytes_a_run
-from rankward.training.module import EnsembleModule
 from rankward.training.train import check, check_all
-
-QUICK = ["depth='2'", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "init.determinant=positive"]
-LONG = ["depth='3'", "init=balanced", "init.determinant=positive", "max_iterations=200000"]
-
-
-def contents(folder: Path) -> tuple[bytes, bytes]:
-    return (folder / "trace.parquet").read_bytes(), (folder / "factors.safetensors").read_bytes()
 
 
 def test_the_output_contract(tmp_path):
@@ -129,17 +121,6 @@ def test_runs_that_cannot_share_an_ensemble_are_told(tmp_path):
         trained(tmp_path, QUICK, [*QUICK, "dtype=float32"])
     with pytest.raises(ConfigError, match="factorization"):
         trained(tmp_path, QUICK, [*QUICK, "depth='3'"])
-
-
-def interrupted_after(monkeypatch, chunks):
-    """Ask for an end after so many chunks, as a signal would."""
-    step = EnsembleModule.training_step
-
-    def training_step(self, batch, batch_idx):
-        step(self, batch, batch_idx)
-        self.interrupted = batch_idx + 1 >= chunks
-
-    monkeypatch.setattr(EnsembleModule, "training_step", training_step)
 
 
 @pytest.mark.parametrize("chunks", [1, 3])

@@ -4,9 +4,11 @@ import functools
 
 import pytest
 import torch
-from drawn_expressions import expressions
 from hypothesis import HealthCheck, given, note, settings
-from odd_factorizations import (
+
+from helpers.drawn_expressions import expressions
+from helpers.engines import trained
+from helpers.odd_factorizations import (
     EDGES,
     ODD,
     SMOOTH,
@@ -18,8 +20,6 @@ from odd_factorizations import (
     half_and_slopes,
     problem_of,
 )  # fmt: skip
-from test_engines import trained
-
 from rankward.dynamics import FusedEngine, Progress, ReferenceEngine, Schedule, Status
 from rankward.dynamics.graph import Array, Builder
 from rankward.dynamics.kernels.blocked import Group, _Room, units

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import rankward
+from helpers.commands import rankward
 from rankward.dynamics.kernels import store
 from rankward.numba_cache import compiled_at
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_expressions import expressions
 from hypothesis import given, note, settings
-from odd_factorizations import (
+
+from helpers.drawn_expressions import expressions
+from helpers.engines import trained
+from helpers.odd_factorizations import (
     EDGES,
     ODD,
     afresh,
@@ -24,8 +26,6 @@ from odd_factorizations import (
     observed,
     problem_of,
 )  # fmt: skip
-from test_engines import trained
-
 from rankward.dynamics import FusedEngine, ReferenceEngine, Schedule
 from rankward.dynamics.kernels import functions, unrolled
 from rankward.dynamics.tracing import trace
@@ -165,8 +165,8 @@ def test_compiled_text_in_other_precisions_and_dynamics(name, dtype, dynamics, m
 TRAINED = """
 import sys, hashlib
 import torch
-from odd_factorizations import ODD, problem_of
-from test_engines import trained
+from helpers.odd_factorizations import ODD, problem_of
+from helpers.engines import trained
 from rankward.dynamics import FusedEngine, Schedule
 factors, problem = problem_of(ODD["tanh"], 3, limit=200)
 print(sorted(trained(FusedEngine(ODD["tanh"], Schedule()), factors, problem)[2].items()))
@@ -176,8 +176,8 @@ print(sorted(trained(FusedEngine(ODD["tanh"], Schedule()), factors, problem)[2].
 @pytest.mark.slow
 def test_two_processes_that_compile_at_once(tmp_path):
     """From a cold cache, the same kernel: both get its numbers, and nothing is said."""
-    here = Path(__file__).parent.parent
-    paths = os.pathsep.join(map(str, (here, here.parent, *filter(None, [os.environ.get("PYTHONPATH")]))))
+    tests = Path(__file__).parent.parent.parent
+    paths = os.pathsep.join(map(str, (tests, *filter(None, [os.environ.get("PYTHONPATH")]))))
     own = os.environ | {"RANKWARD_CACHE": str(tmp_path / "cache"), "PYTHONPATH": paths}
     command = [sys.executable, "-W", "ignore", "-c", TRAINED]
     both = [

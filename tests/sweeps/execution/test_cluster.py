@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import computed, rankward
+from helpers.commands import computed, rankward
 from rankward.config import ConfigError
 from rankward.sweeps.execution.cluster import ClusterExecutor
 from rankward.sweeps.execution.sbatch import misleading

@@ -7,7 +7,11 @@ from omegaconf import OmegaConf
 
 from rankward.config import CONFIG_FOLDER, register, run_config
 from rankward.loggers.run import LogTarget
+from rankward.training.module import EnsembleModule
 from rankward.training.train import train
+
+QUICK = ["depth='2'", "lr.eta=0.05", "init=balanced", "init.scale=1e-2", "init.determinant=positive"]
+LONG = ["depth='3'", "init=balanced", "init.determinant=positive", "max_iterations=200000"]
 
 
 def composed(*overrides: str):
@@ -23,3 +27,18 @@ def trained(tmp_path: Path, *jobs: list[str], ckpt_path: Path | None = None, log
     pairs = [composed(f"logger={logger}", *job) for job in jobs]
     targets = [LogTarget(tmp_path / str(i), tmp_path, "sweep", f"run {i}", plain) for i, (_, plain) in enumerate(pairs)]
     return train([run for run, _ in pairs], targets, ckpt_path)
+
+
+def contents(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "trace.parquet").read_bytes(), (folder / "factors.safetensors").read_bytes()
+
+
+def interrupted_after(monkeypatch, chunks):
+    """Ask for an end after so many chunks, as a signal would."""
+    step = EnsembleModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        step(self, batch, batch_idx)
+        self.interrupted = batch_idx + 1 >= chunks
+
+    monkeypatch.setattr(EnsembleModule, "training_step", training_step)

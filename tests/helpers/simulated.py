@@ -9,13 +9,11 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from odd_factorizations import ODD, problem_of
-from test_engines import InTurn, ensemble, trained
-
-from own_factorizations import chain
+from helpers.engines import InTurn, ensemble, trained
+from helpers.odd_factorizations import ODD, problem_of
+from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Schedule
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.kernels.device import module

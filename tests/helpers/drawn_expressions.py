@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from hypothesis import strategies as st
-from odd_factorizations import Written
+
+from helpers.odd_factorizations import Written
 
 # Each takes an array, and a whole number that chooses axes and the like; any shape will do.
 
