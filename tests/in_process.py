@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import jaxtyping
 from hydra.core.global_hydra import GlobalHydra
 
 from rankward import cli
@@ -25,6 +26,17 @@ class Ended:
     seconds: float
 
 
+@contextlib.contextmanager
+def shapes_unchecked():
+    """Without the checks of shapes that only the tests have: they would come before the program's own."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
 def command_line(*arguments: str, cwd: Path, trains: bool = False) -> Ended:
     """`rankward` with these arguments in a folder: everything is checked, and a single run that can start trains where
     that is asked for.
@@ -36,6 +48,7 @@ def command_line(*arguments: str, cwd: Path, trains: bool = False) -> Ended:
     code, start = 0, time.perf_counter()
     run = contextlib.nullcontext() if trains else mock.patch("rankward.training.main.run", lambda *_: 0.0)
     with (
+        shapes_unchecked(),
         run,
         mock.patch.object(sys, "argv", ["rankward", *arguments]),
         mock.patch.object(sys, "path", list(sys.path)),
