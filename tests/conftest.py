@@ -3,6 +3,7 @@ numba could not store, and one that makes functions as it goes, each of which th
 
 from pathlib import Path
 
+import helpers.shapecheck  # noqa: F401 - named below
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).parent.parent / "src"

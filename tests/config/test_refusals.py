@@ -1,6 +1,7 @@
 """Values of another kind than a key takes: one line that names the key, whatever the value is."""
 
 import re
+import sys
 
 import pytest
 
@@ -138,3 +139,20 @@ def test_a_learning_rate_of_a_yaml_that_names_no_schema_is_refused_or_taken_by_t
     assert_refused(command_line(*command, cwd=tmp_path), "lr.beat: 0.9 is not allowed")
     mine.write_text("name: mine\neta: 0.1\nbeta: 0.9\neps: 1e-3\n")
     assert command_line(*command, cwd=tmp_path).code == 0
+
+
+def test_an_error_under_a_debugger_is_the_same_line(tmp_path):
+    """OmegaConf makes its errors their own causes where the process is traced."""
+    arguments = (["lr.foo=1"], ["depth.layers=0.5"], ["metrics.columns.nuclear={layers:1}"])
+    plain = [command_line(*each, cwd=tmp_path).err for each in arguments]
+    before = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    try:
+        traced = [command_line(*each, cwd=tmp_path).err for each in arguments]
+    finally:
+        sys.settrace(before)
+    assert traced == plain and "not allowed; expected an integer" in plain[1]
+
+
+def test_a_group_is_taken_away_by_name(tmp_path):
+    assert_refused(command_line("~logger=[wandb]", cwd=tmp_path), "~logger: ", "by its name")

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import jaxtyping
 from hydra.core.global_hydra import GlobalHydra
 
 from rankward import cli
 
 
 @dataclass(frozen=True)
-class JobOutcome:
+class CommandOutcome:
     """What a command line left: its exit code, what it printed, the files, and the seconds that it took."""
 
     code: int
@@ -25,7 +26,18 @@ class JobOutcome:
     seconds: float
 
 
-def command_line(*arguments: str, cwd: Path, trains: bool = False) -> JobOutcome:
+@contextlib.contextmanager
+def shapes_unchecked():
+    """Without the checks of shapes that only the tests have: they would come before the program's own."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def command_line(*arguments: str, cwd: Path, trains: bool = False) -> CommandOutcome:
     """`rankward` with these arguments in a folder: everything is checked, and a single run that can start trains where
     that is asked for.
     """
@@ -36,6 +48,7 @@ def command_line(*arguments: str, cwd: Path, trains: bool = False) -> JobOutcome
     code, start = 0, time.perf_counter()
     run = contextlib.nullcontext() if trains else mock.patch("rankward.training.job.run", lambda *_: 0.0)
     with (
+        shapes_unchecked(),
         run,
         mock.patch.object(sys, "argv", ["rankward", *arguments]),
         mock.patch.object(sys, "path", list(sys.path)),
@@ -49,10 +62,10 @@ def command_line(*arguments: str, cwd: Path, trains: bool = False) -> JobOutcome
         except SystemExit as end:
             code = int(end.code or 0)
     files = [str(path.relative_to(cwd)) for path in set(cwd.rglob("*")) - before if path.is_file()]
-    return JobOutcome(code, out.getvalue(), err.getvalue(), sorted(files), time.perf_counter() - start)
+    return CommandOutcome(code, out.getvalue(), err.getvalue(), sorted(files), time.perf_counter() - start)
 
 
-def assert_refused(ended: JobOutcome, *words: str) -> None:
+def assert_refused(ended: CommandOutcome, *words: str) -> None:
     """Exit code 2, one line on standard error with these words, and nothing written."""
     assert ended.code == 2, ended
     assert ended.err.startswith("rankward: ") and len(ended.err.splitlines()) == 1, ended

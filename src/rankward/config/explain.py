@@ -22,8 +22,8 @@ TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
 def explain(error: BaseException) -> tuple[str, int]:
     """The line to print and the exit code: 2 for bad input, 1 for a failure."""
     chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
+    while chain[-1].__cause__ is not None and not isinstance(chain[-1], OmegaConfBaseException):
+        chain.append(chain[-1].__cause__)  # under a debugger an error of OmegaConf is its own cause
     for link in chain:
         if isinstance(link, SweepError):
             return "\nrankward: ".join(map(visible, link.lines)), link.code
@@ -38,6 +38,8 @@ def explain(error: BaseException) -> tuple[str, int]:
                     "expected a value, a list, or one of range(0,5), geomspace(1e-3,1,4), linspace(0,1,3), choice(a,b)"
                 )
             return f"{key}: {value!r} cannot be read; {text}", 2
+        if listed := re.search(r"deletion value must be a string : .*input_line='~([^=']+)=", str(link)):
+            return f"~{listed[1]}: a group is taken away by its name, ~{listed[1]}, with or without one choice of it", 2
         if "Unsupported item value in defaults" in str(link):
             file = _in_config(link)
             return f"{file}: in its defaults list a number stands in quotes, as in `- override /depth: '2'`", 2
