@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import Logger
 
 from rankward.config import ConfigError, RunConfig, config_hash, setting
 from rankward.environment import hidden
+from rankward.extras import require
 from rankward.loggers import wandb_environment
 from rankward.results import FAILURE, UNLOGGED, WANDB, ResultsError, failure, read_summary, read_trace, run_name
 from rankward.terminal import say
@@ -270,6 +271,7 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Any:
     if name == "wandb":
         return _open_wandb(node, run, target)
     if name == "tensorboard":
+        require("tensorboard", "logger=tensorboard")
         from pytorch_lightning.loggers import TensorBoardLogger
 
         below = re.sub(r"[^\w.,=+ -]", "_", target.settings)[:200]  # TensorBoard names a run by its folders

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rankward import __version__, results
+from rankward.extras import require
 from rankward.report.collect import collect
 from rankward.sweeps.command import told_command
 
@@ -30,8 +31,10 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str
         The file, and a sentence for everything that was left out to keep it below 5 MB.
 
     Raises:
+        MissingPackage: the extra `report` is not installed.
         ResultsError: no runs there, results that cannot be read, or a file that cannot be written.
     """
+    require("report", "rankward report")
     from plotly.offline import get_plotlyjs
 
     plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()

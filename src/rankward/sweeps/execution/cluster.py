@@ -18,6 +18,7 @@ from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import at_least, positive
 from rankward.environment import hidden
+from rankward.extras import require
 from rankward.sweeps.execution.ensembles import Job, grouped
 from rankward.sweeps.execution.sbatch import misleading
 from rankward.sweeps.execution.scheduler import SUBMITTED, SchedulerUnavailable, Tasks, wrong_path
@@ -67,11 +68,12 @@ class ClusterExecutor:
         self.elsewhere, self.away = cluster == "slurm", False
 
     def check(self) -> None:
-        """Refuse SLURM where there is none.
+        """Refuse to submit without submitit, and SLURM where there is none.
 
         Raises:
             ConfigError: told before anything is written.
         """
+        require("cluster", f"hydra/launcher={'slurm' if self.cluster == 'slurm' else 'submitit_local'}")
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
             raise ConfigError("hydra/launcher", "slurm", "batched or submitit_local: sbatch and srun are not here")
 
