@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rankward.config.extras import require
 from rankward.dynamics.kernels import device
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
-from rankward.extras import require
 from rankward.factorizations.base import Factorization
 
 FEW = 2**14  # runs, of which a warp each is spread over a card's processors

@@ -20,8 +20,8 @@ import numpy as np
 from pytorch_lightning.loggers import Logger
 
 from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.config.extras import require
 from rankward.environment import hidden
-from rankward.extras import require
 from rankward.loggers import wandb_environment
 from rankward.results import FAILURE, UNLOGGED, WANDB, ResultsError, failure, read_summary, read_trace, run_name
 from rankward.terminal import say

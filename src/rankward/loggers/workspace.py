@@ -7,7 +7,7 @@ from typing import Any
 
 from rankward import results
 from rankward.config import ConfigError
-from rankward.extras import require
+from rankward.config.extras import require
 from rankward.loggers.wandb_environment import project
 from rankward.results.load import load
 

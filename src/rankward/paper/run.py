@@ -16,7 +16,7 @@ from typing import Any
 
 from rankward import __version__, results
 from rankward.config import ConfigError
-from rankward.extras import require
+from rankward.config.extras import require
 from rankward.paper.steps import FIGURES, SWEEPS, Step, steps
 from rankward.sweeps.summary import duration
 from rankward.terminal import say

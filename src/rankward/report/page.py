@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rankward import __version__, results
-from rankward.extras import require
+from rankward.config.extras import require
 from rankward.report.collect import collect
 from rankward.sweeps.command import told_command
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import at_least, positive
+from rankward.config.extras import require
 from rankward.environment import hidden
-from rankward.extras import require
 from rankward.sweeps.execution.ensembles import Job, grouped
 from rankward.sweeps.execution.sbatch import misleading
 from rankward.sweeps.execution.scheduler import SUBMITTED, SchedulerUnavailable, Tasks, wrong_path

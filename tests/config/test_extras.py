@@ -8,9 +8,9 @@ import pytest
 
 from helpers.in_process import assert_refused, command_line
 from helpers.received import received
-from rankward.extras import PACKAGES
+from rankward.config.extras import PACKAGES
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 COMMANDS = [
     ("tensorboard", "tensorboard", ["logger=tensorboard"], "logger=tensorboard"),
