@@ -10,6 +10,7 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
+from rankward.private_apis import disk_cache, set_disk_cache
 from rankward.terminal import say
 
 _kept: list[CFunc] = []  # whose addresses are in use
@@ -22,14 +23,14 @@ def forgive(module: ModuleType) -> None:
     A kill or a full disk may leave such files; numba raises what unpickling them meets, in every later process.
     """
     for function in vars(module).values():
-        if isinstance(function, Dispatcher) and type(getattr(function, "_cache", None)) is FunctionCache:
-            setattr(function, "_cache", _Forgiving(function.py_func))  # noqa: B010 - numba's stubs know no cache
+        if isinstance(function, Dispatcher) and type(disk_cache(function)) is FunctionCache:
+            set_disk_cache(function, _Forgiving(function.py_func))
 
 
 def compiled_at(function: Callable[..., Any], signature: Any) -> int:
     """The address of a function, compiled for native callers and kept on disk; see `forgive`."""
     made = CFunc(function, (signature.args, signature.return_type), {}, {"nopython": True})
-    setattr(made, "_cache", _Forgiving(function))  # noqa: B010 - numba's stubs know no cache
+    set_disk_cache(made, _Forgiving(function))
     made.compile()
     _kept.append(made)
     address: int | None = made.address
