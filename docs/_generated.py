@@ -1,7 +1,7 @@
 """Generated pages: config keys, commands, and the public names of each package.
 
-Config keys come from the schemas and from the comments of `conf/`, which no extension of Sphinx reads. Commands do not use
-sphinx-argparse: it replaces ten lines here, and needs a parser of all commands, a dependency and its own page layout.
+Config keys come from the schemas and from the comments of `conf/`, which no extension of Sphinx reads. Commands do not
+use sphinx-argparse: it would replace ten lines here and need a dependency and a parser of all commands.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def commands_page() -> str:
         "| | |",
         "|---|---|",
         "| `-m` | a sweep |",
-        "| `--dry-run` | the plan of a sweep: ensembles, memory and an upper bound of the time; nothing is trained or written |",
+        "| `--dry-run` | the plan of a sweep: ensembles, memory, an upper bound of the time; nothing is written |",
         "| `--config-dir FOLDER` | your own config groups: `FOLDER/metrics/mine.yaml` is `metrics=mine` |",
         "| `--config-name NAME`, `--config-path FOLDER` | another config instead of Rankward's |",
         "| `--cfg job` | print the config of a run |",
@@ -269,8 +269,8 @@ def commands_page() -> str:
         "| `RANKWARD_TRACEBACK=1` | environment variable: print the traceback of an error |",
         "| `RANKWARD_CACHE=FOLDER` | environment variable: folder of compiled kernels |",
         "",
-        "The exit code is 0, 2 for bad input, 1 for a failure, or 130 when interrupted. A standard output that cannot be",
-        "written is a failure. One that is closed, or whose reader has ended, is not.",
+        "The exit code is 0, 2 for bad input, 1 for a failure, or 130 when interrupted. A standard output that cannot",
+        "be written is a failure. One that is closed, or whose reader has ended, is not.",
         "",
     ]
     return "\n".join(lines)
