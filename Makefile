@@ -7,35 +7,35 @@ STAMP := $(VENV)/.ready
 
 setup: $(STAMP)
 
-# Made once, and again when what is installed has changed.
+# Installs again when the requirements have changed.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev,docs]'
 	touch $@
 
 demo: setup
 	$(BIN)/rankward -m experiment=figure1
 
-# Every statement and figure of the paper, on one page: about eleven minutes. QUICK=1: a minute and a half.
+# Checks every statement and draws every figure of the paper: about eleven minutes. QUICK=1: a minute and a half.
 paper: setup
 	$(BIN)/rankward paper $(if $(QUICK),--quick)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# SLURM, whose one node wants the whole machine, comes last and by itself.
-# The GPU's kernel is compiled and simulated without a GPU; ptxas tells its spills.
+# The kernel of the GPU is compiled and simulated without a GPU; ptxas reports its register spills.
 GPU := $(VENV)/.ready-gpu
 $(GPU): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gpu]' nvidia-cuda-nvcc
 	touch $@
 
+# The tests of SLURM run last and alone: its one node takes all cores.
 test-slow: $(GPU)
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore tests/sweeps/test_slurm.py
 	$(BIN)/python -m pytest -m slow tests/sweeps/test_slurm.py
 
-# On a machine with an NVIDIA card.
+# These need an NVIDIA GPU.
 test-gpu: $(GPU)
 	$(BIN)/python -m pytest -m gpu
 

@@ -1,10 +1,13 @@
-"""Pages that are made from the code at every build: each config key, each command, each public name."""
+"""Generated pages: config keys, commands, and the public names of each package.
+
+Config keys come from the schemas and from the comments of `conf/`, which no extension of Sphinx reads. Commands do not
+use sphinx-argparse: it would replace ten lines here and need a dependency and a parser of all commands.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import inspect
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,30 +20,30 @@ from rankward.config import CONFIG_FOLDER, registry
 from rankward.config.schema import MATRICES, TENSORS, RunConfig
 
 GROUPS = {
-    "factorization": "What is trained.",
-    "depth": "How many factors. Any other number: `depth.layers=N`.",
-    "lr": "How it moves: descent with a fixed or an adaptive learning rate, or gradient flow.",
-    "init": "Where the factors start.",
-    "observations": "Which entries are seen, and their values.",
-    "metrics": "What is measured along a run, and which statements it is checked against.",
-    "logger": "Where metrics are logged beside the run's own files. Lists work: `logger=[wandb,csv]`.",
+    "factorization": "The model that is trained.",
+    "depth": "The number of factors. Any other number is `depth.layers=N`.",
+    "lr": "The dynamics: gradient descent with a constant or an adaptive learning rate, or gradient flow.",
+    "init": "The initial factors.",
+    "observations": "The observed entries and their values.",
+    "metrics": "The metrics of a run, and the statements that it is checked against.",
+    "logger": "Loggers, in addition to the files of a run. Lists work: `logger=[wandb,csv]`.",
     "trainer": "The device.",
-    "experiment": "A figure of the paper, or one beyond it: a delta over the defaults.",
+    "experiment": "A figure of the paper or an additional one, as changes to the defaults.",
 }
-PACKAGES = {
-    "rankward": "A sweep's results.",
-    "rankward.factorizations": "What is trained, and where it starts.",
-    "rankward.observations": "What is observed.",
-    "rankward.metrics": "Metrics of a trace, torchmetrics over `rankward.metrics.functional`.",
-    "rankward.metrics.functional": "The mathematics of the metrics, as pure functions.",
-    "rankward.theory": "Bounds, certificates, the solution set, departures.",
-    "rankward.theory.baselines": "Solutions of least norm.",
-    "rankward.dynamics": "The engines.",
-    "rankward.results": "The output contract: the only place that knows file names.",
-    "rankward.config": "Schemas, checks and errors.",
-}
+PACKAGES = (
+    "rankward",
+    "rankward.factorizations",
+    "rankward.observations",
+    "rankward.metrics",
+    "rankward.metrics.functional",
+    "rankward.theory",
+    "rankward.theory.baselines",
+    "rankward.dynamics",
+    "rankward.results",
+    "rankward.config",
+)
 HIDDEN = ("_target_", "name", "defaults")
-OF_THE_PAPER = {
+PAPER_DEFAULTS = {
     key: f"null: {getattr(MATRICES, key):,} for matrices, {getattr(TENSORS, key):,} for tensors"
     for key in ("max_iterations", "stop_loss", "stop_checks", "check_every")
 }
@@ -48,7 +51,7 @@ OF_THE_PAPER = {
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A YAML of a group: its header, and `key -> (default, comment)`."""
+    """A YAML file of a group: its header comment, and the default and the comment of each key."""
 
     group: str
     name: str
@@ -58,23 +61,23 @@ class Choice:
 
 
 def choices(group: str) -> list[Choice]:
-    """All choices of a group; a key without a comment has that of another choice of the same schema."""
+    """Choices of a group. A key without a comment takes it from another choice of the same schema."""
     read = [_choice(group, file) for file in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
-    said: dict[tuple[type | None, str], str] = {}
+    comments: dict[tuple[type | None, str], str] = {}
     for choice in read:
         for key, (_, text) in choice.keys.items():
             if text:
-                said.setdefault((choice.schema, key), text)
+                comments.setdefault((choice.schema, key), text)
     return [
         dataclasses.replace(
-            c, keys={key: (value, text or said.get((c.schema, key), "")) for key, (value, text) in c.keys.items()}
+            c, keys={key: (value, text or comments.get((c.schema, key), "")) for key, (value, text) in c.keys.items()}
         )
         for c in read
     ]
 
 
 def _choice(group: str, file: Path) -> Choice:
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     header = [line[1:].removeprefix(" ") for line in text.splitlines() if line.startswith("#")]
     header = [line for line in header if not line.startswith("@package")]
     loaded = yaml.safe_load(text) or {}
@@ -96,76 +99,58 @@ def _default(field: dataclasses.Field) -> Any:
 
 
 def _comments(text: str) -> dict[str, str]:
-    """What stands behind a key of the first level, and in comments of their own right below it."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        own = re.match(r"(\w+):[^#]*#\s*(.*)", line)
-        if own:
-            found[own[1]] = own[2].strip()
-    return found
+    """Comments behind the keys of the first level."""
+    return {key: comment.strip() for key, comment in re.findall(r"^(\w+):[^#\n]*#\s*(.*)", text, re.MULTILINE)}
 
 
 def config_page() -> str:
-    """Every key of every group, and of the top level."""
-    lines = ["# Every key", "", "Made from the schemas and from the files of `conf/` when these pages are built.", ""]
+    """Keys of the top level, of every group, and of Hydra."""
+    lines = ["# Every key", "", "This page is generated from the schemas and from the files of `conf/`.", ""]
     lines += [
-        "`group=choice` picks a choice, `group.key=value` changes a key; a wrong one is told with the nearest.",
+        "`group=choice` selects a choice, `group.key=value` changes a key. An error message names the nearest key.",
         "",
     ]
     lines += ["## Top level", "", *_top_level()]
-    for group, what in GROUPS.items():
-        lines += ["", f"## {group}", "", what, ""]
+    for group, description in GROUPS.items():
+        lines += ["", f"## {group}", "", description, ""]
         for choice in choices(group):
-            lines += _told(choice)
-    lines += _hydras()
+            lines += _choice_section(choice)
+    lines += _hydra_section()
     return "\n".join(lines) + "\n"
 
 
-def _hydras() -> list[str]:
-    """Keys of Hydra's own that a sweep wants, and of our launchers and sweepers."""
+def _hydra_section() -> list[str]:
+    """Keys of Hydra that a sweep uses, and those of our launchers and sweepers."""
     from hydra_plugins.rankward import batched_launcher, cluster_launchers, grid_sweeper
 
-    lines = [
-        "",
-        "## hydra",
-        "",
-        "Hydra's own; a [sweep](../howto/sweep.md) and a [cluster](../howto/cluster.md) use these.",
-        "",
-    ]
+    lines = ["", "## hydra", ""]
+    lines += ["Keys of Hydra. A [sweep](../howto/sweep.md) and a [cluster](../howto/cluster.md) use these.", ""]
     lines += ["| key | |", "|---|---|"]
-    lines += [
-        "| `hydra.run.dir`, `hydra.sweep.dir` | where a run or a sweep lands; one that stands there is gone on with |"
-    ]
+    lines += ["| `hydra.run.dir`, `hydra.sweep.dir` | folder of a run or a sweep; an existing one is resumed |"]
     lines += ["| `hydra/launcher` | `batched` (default), `basic` (job by job), `slurm`, `submitit_local` |"]
     lines += ["| `hydra/sweeper` | `grid` (default), `refine`, `basic` |", ""]
     schemas = {
-        "launcher (batched)": batched_launcher.BatchedLauncherConf,
-        "launcher (slurm)": cluster_launchers.SlurmConf,
-        "sweeper": grid_sweeper.GridSweeperConf,
-        "sweeper.refine": grid_sweeper.Refine,
+        "`hydra.launcher` (batched)": ("hydra.launcher", batched_launcher.BatchedLauncherConf),
+        "`hydra.launcher` (slurm)": ("hydra.launcher", cluster_launchers.SlurmConf),
+        "`hydra.sweeper`": ("hydra.sweeper", grid_sweeper.GridSweeperConf),
+        "`hydra.sweeper.refine`": ("hydra.sweeper.refine", grid_sweeper.Refine),
     }
-    for name, schema in schemas.items():
-        lines += [
-            f"### `hydra.{name.replace(' (', '` (').replace(')', ')') if '(' in name else name + '`'}",
-            "",
-            "| key | default | type |",
-            "|---|---|---|",
-        ]
-        hints = _types(schema)
+    for title, (prefix, schema) in schemas.items():
+        lines += [f"### {title}", "", "| key | default | type |", "|---|---|---|"]
+        types = _types(schema)
         for field in dataclasses.fields(schema):
             if field.name not in HIDDEN or field.name == "name":
-                prefix = f"hydra.{name.split(' ')[0]}"
-                lines.append(f"| `{prefix}.{field.name}` | {_shown(_default(field))} | {hints[field.name]} |")
+                lines.append(f"| `{prefix}.{field.name}` | {_shown(_default(field))} | {types[field.name]} |")
         lines.append("")
     return lines
 
 
-def _told(choice: Choice) -> list[str]:
+def _choice_section(choice: Choice) -> list[str]:
     lines = [f"### `{choice.group}={choice.name}`", ""]
     if choice.group == "experiment":
         return [*lines, "```text", choice.header, "```", ""]
     for line in choice.header.splitlines():
-        if line.startswith("      "):  # goes on with the item above
+        if line.startswith("      "):  # continues the item above
             lines[-1] += f" {line.strip()}"
         else:
             lines.append(f"- {' '.join(line.split())}" if line.startswith("  ") else line)
@@ -174,8 +159,8 @@ def _told(choice: Choice) -> list[str]:
     if choice.keys and choice.group != "metrics":
         lines += ["| key | default | type | |", "|---|---|---|---|"]
         prefix = f"logger.{choice.name}" if choice.group == "logger" else choice.group
-        for key, (value, said) in choice.keys.items():
-            lines.append(f"| `{prefix}.{key}` | {_shown(value)} | {hints.get(key, '')} | {_cell(said)} |")
+        for key, (value, comment) in choice.keys.items():
+            lines.append(f"| `{prefix}.{key}` | {_shown(value)} | {hints.get(key, '')} | {_cell(comment)} |")
     elif choice.group == "metrics":
         lines += _columns(choice)
     return [*lines, ""]
@@ -195,7 +180,7 @@ def _columns(choice: Choice) -> list[str]:
 
 
 def _top_level() -> list[str]:
-    text = (CONFIG_FOLDER / "config.yaml").read_text()
+    text = (CONFIG_FOLDER / "config.yaml").read_text(encoding="utf-8")
     loaded, comments, hints = yaml.safe_load(text), _comments(text), _types(RunConfig)
     lines = ["| key | default | type | |", "|---|---|---|---|"]
     for field in dataclasses.fields(RunConfig):
@@ -208,8 +193,8 @@ def _top_level() -> list[str]:
             for key, default in value.items():
                 lines.append(f"| `{field.name}.{key}` | {_shown(default)} | {nested[key]} | {_cell(inner[key])} |")
         else:
-            said = OF_THE_PAPER.get(field.name) or comments.get(field.name, "")
-            lines.append(f"| `{field.name}` | {_shown(value)} | {hints[field.name]} | {_cell(said)} |")
+            comment = PAPER_DEFAULTS.get(field.name) or comments.get(field.name, "")
+            lines.append(f"| `{field.name}` | {_shown(value)} | {hints[field.name]} | {_cell(comment)} |")
     return lines
 
 
@@ -242,8 +227,13 @@ def _cell(text: str) -> str:
 
 
 def commands_page() -> str:
-    """What `rankward COMMAND` takes."""
-    lines = ["# Every command", "", "Beside training, which is Hydra's (`rankward key=value`, `rankward -m …`):", ""]
+    """Arguments of `rankward COMMAND`, flags and exit codes."""
+    lines = [
+        "# Every command",
+        "",
+        "Training is Hydra's command line: `rankward key=value`, `rankward -m …`. The others are:",
+        "",
+    ]
     for name, (what, declare, _) in sorted(COMMANDS.items()):
         parser = argparse.ArgumentParser(prog=f"rankward {name}", add_help=False, formatter_class=_Wide)
         declare(parser)
@@ -260,7 +250,7 @@ def commands_page() -> str:
     lines += [
         "## rankward resume",
         "",
-        "Go on with a sweep's or a run's folder; overrides after it take the place of those that made it.",
+        "Resume a run or a sweep. Overrides after the folder replace those that it was started with.",
         "",
         "```text",
         "usage: rankward resume FOLDER [key=value ...]",
@@ -271,16 +261,16 @@ def commands_page() -> str:
         "| | |",
         "|---|---|",
         "| `-m` | a sweep |",
-        "| `--dry-run` | of a sweep: its ensembles, memory and the time at most; trains and writes nothing |",
-        "| `--config-dir FOLDER` | groups of your own: `FOLDER/metrics/mine.yaml` is `metrics=mine` |",
-        "| `--config-name NAME`, `--config-path FOLDER` | another config in the place of Rankward's |",
-        "| `--cfg job` | print the config that a run would have |",
+        "| `--dry-run` | the plan of a sweep: ensembles, memory, an upper bound of the time; nothing is written |",
+        "| `--config-dir FOLDER` | your own config groups: `FOLDER/metrics/mine.yaml` is `metrics=mine` |",
+        "| `--config-name NAME`, `--config-path FOLDER` | another config instead of Rankward's |",
+        "| `--cfg job` | print the config of a run |",
         "| `--help`, `--hydra-help`, `--version` | |",
-        "| `RANKWARD_TRACEBACK=1` | in the environment: the traceback of an error |",
-        "| `RANKWARD_CACHE=FOLDER` | in the environment: where compiled kernels are kept |",
+        "| `RANKWARD_TRACEBACK=1` | environment variable: print the traceback of an error |",
+        "| `RANKWARD_CACHE=FOLDER` | environment variable: folder of compiled kernels |",
         "",
-        "Exit codes: 0, or 2 for bad input, 1 for a failure, 130 when interrupted. A standard output that cannot be",
-        "written is a failure; one that is closed, or whose reader has gone, is not.",
+        "The exit code is 0, 2 for bad input, 1 for a failure, or 130 when interrupted. A standard output that cannot",
+        "be written is a failure. One that is closed, or whose reader has ended, is not.",
         "",
     ]
     return "\n".join(lines)
@@ -291,51 +281,38 @@ class _Wide(argparse.HelpFormatter):
         super().__init__(prog, width=100)
 
 
-def api_page(package: str, what: str) -> str:
-    """The public names of a package, one after the other."""
-    import importlib
-
-    module = importlib.import_module(package)
-    names = [name for name in getattr(module, "__all__", ()) if not name.isupper()]
-    names = names or [n for n, v in vars(module).items() if _is_own(v, package) and not n.startswith("_")]
-    lines = [f"# {package}", "", what, ""]
-    for name in names:
-        value = getattr(module, name, None)
-        kind = "class" if inspect.isclass(value) else "function" if callable(value) else None
-        kind = "exception" if kind == "class" and issubclass(value, BaseException) else kind
-        if kind:
-            lines += ["```{eval-rst}", f".. auto{kind}:: {package}.{name}", "```", ""]
-    return "\n".join(lines)
-
-
-def _is_own(value: Any, package: str) -> bool:
-    return (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == package
+def api_page(package: str) -> str:
+    """Public names of a package, as autodoc finds them."""
+    names = [f".. automodule:: {package}", ""]
+    if package == "rankward":  # loaded on demand, which autodoc does not see
+        names += [".. autofunction:: rankward.load"]
+    return "\n".join([f"# {package}", "", "```{eval-rst}", *names, "```", ""])
 
 
 def pages() -> dict[str, str]:
-    """Every generated page by its name."""
+    """Generated pages by name."""
     made = {"reference/config": config_page(), "reference/commands": commands_page()}
-    return made | {f"api/{package}": api_page(package, what) for package, what in PACKAGES.items()}
+    return made | {f"api/{package}": api_page(package) for package in PACKAGES}
 
 
 def _write(app: Sphinx) -> None:
     for name, text in pages().items():
         path = Path(app.srcdir) / f"{name}.md"
         path.parent.mkdir(exist_ok=True)
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def _readable(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text: absolute values, exponents and stars mean themselves outside of code."""
-    for place, line in enumerate(lines):
+    """Escape bars, stars and underscores outside of code: docstrings are plain text."""
+    for number, line in enumerate(lines):
         if line.lstrip().startswith((">>>", "...")):
             continue
         parts = re.split(r"(`+[^`]*`+)", line)
         parts[::2] = [
             re.sub(r"(?<!\\)([|*_]+)(?=\W|$)|(?<!\\)([|*])", lambda m: "\\" + m[0], part) for part in parts[::2]
         ]
-        lines[place] = "".join(parts)
+        lines[number] = "".join(parts)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

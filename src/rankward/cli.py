@@ -16,6 +16,7 @@ from rankward.commands import COMMANDS, is_command, run_command
 from rankward.config import CONFIG_FOLDER, ConfigError, RunConfig, nearest, register, run_config
 from rankward.config.overrides import as_hydra_has_them
 from rankward.import_path import enter_directory, leave_directory
+from rankward.private_apis import hydra_flags
 from rankward.terminal import lost, say, steady
 
 _failures: list[Exception] = []
@@ -99,9 +100,7 @@ def _refuse_word(arguments: list[str]) -> None:
 
 def _refuse_flag(arguments: list[str]) -> None:
     """A flag that Hydra does not have; of a setting with dashes, as other programs write them, how it is written."""
-    from hydra._internal.utils import get_args_parser
-
-    known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    known = hydra_flags()
     for text in arguments:
         flag = text.partition("=")[0]
         if text.startswith("-") and not any(each.startswith(flag) for each in known):

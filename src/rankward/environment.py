@@ -1,6 +1,6 @@
-"""The environment that launchers, schedulers and notebooks leave, hidden from libraries that would misread it.
+"""Environment variables of launchers, schedulers and notebooks, hidden from libraries that would misread them.
 
-It starts with the standard library alone.
+Only the standard library is imported.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import os
 import sys
 from collections.abc import Iterator
 
-# Lightning and torchmetrics read ranks as they are imported, and log nothing in a process of another rank than 0;
-# Lightning's Trainer takes arguments from PL_TRAINER_*. Rankward trains in one process, whatever has started it.
+# Lightning and torchmetrics read ranks when they are imported, and log nothing in a process whose rank is not 0.
+# Lightning's Trainer takes arguments from PL_TRAINER_*. Rankward always trains in one process.
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_", "JSM_", "PL_TRAINER_")
 
 
 @contextlib.contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """Variables of these names are not in the environment until the block ends; then they are as they were.
+    """Remove variables from the environment until the block ends, and restore them then.
 
     Args:
-        names: of variables; one that ends with an underscore is a prefix.
+        names: of variables. A name that ends with an underscore is a prefix.
 
     Example:
         >>> os.environ |= {"SLURM_PROCID": "1", "RANK": "2", "RANKWARD_CACHE": "c"}
@@ -33,19 +33,18 @@ def hidden(*names: str) -> Iterator[None]:
         ...     del os.environ[name]
     """
     prefixes = tuple(name for name in names if name.endswith("_"))
-    taken = {name: os.environ[name] for name in os.environ if name in names or (prefixes and name.startswith(prefixes))}
-    for name in taken:
-        del os.environ[name]
+    found = [name for name in os.environ if name in names or (prefixes and name.startswith(prefixes))]
+    removed = {name: os.environ.pop(name) for name in found}
     try:
         yield
     finally:
-        os.environ.update(taken)
+        os.environ.update(removed)
 
 
 def import_matplotlib() -> None:
-    """Import matplotlib, which fails by itself where MPLBACKEND names a backend that is not installed, as a notebook's.
+    """Import matplotlib, even if MPLBACKEND names a backend that is not installed, such as a notebook's.
 
-    A backend that is installed is used, as without this.
+    A backend that is installed is used as usual.
     """
     if "matplotlib" in sys.modules:
         return

@@ -1,4 +1,4 @@
-"""The working directory, from which only commands that train may import: a folder may be somebody else's."""
+"""The working directory on Python's path. Only commands that train import from it: it may be a stranger's folder."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 
 
 def leave_directory() -> None:
-    """Take the working directory off Python's path, where `python -m` or an empty entry of PYTHONPATH has put it."""
-    with contextlib.suppress(OSError):  # a directory that is gone
-        here = os.path.realpath(".")
-        sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != here]
+    """Remove the working directory from Python's path: `python -m` and empty entries of PYTHONPATH put it there."""
+    with contextlib.suppress(OSError):  # the directory was deleted
+        directory = os.path.realpath(".")
+        sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != directory]
 
 
 def enter_directory() -> None:
-    """Put it last: what is installed comes first, and a user's own metrics and observations are found."""
+    """Append the working directory to Python's path: a user's metrics are found, and installed packages come first."""
     with contextlib.suppress(OSError):
-        here = os.path.realpath(".")
-        if here not in sys.path:
-            sys.path.append(here)
+        directory = os.path.realpath(".")
+        if directory not in sys.path:
+            sys.path.append(directory)

@@ -1,4 +1,4 @@
-"""Compiled functions that numba keeps on disk: what it cannot read there is compiled again."""
+"""numba's disk cache of compiled functions, without errors: a file that cannot be read is compiled again."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
+from rankward.private_apis import disk_cache, set_disk_cache
 from rankward.terminal import say
 
-_kept: list[CFunc] = []  # whose addresses are in use
-_said: set[str] = set()  # folders of which a line has told
+_compiled: list[CFunc] = []  # must not be freed: their addresses are in use
+_reported: set[str] = set()  # cache folders that a message has named
 
 
 def forgive(module: ModuleType) -> None:
-    """Let a module's functions that are compiled with `cache=True` do without files that are torn or cannot be written.
+    """Make the functions of a module with `cache=True` ignore cache files that are torn or cannot be written.
 
-    A kill or a full disk may leave such files; numba raises what unpickling them meets, in every later process.
+    A kill or a full disk may leave torn files, and numba would raise an error in every later process.
     """
     for function in vars(module).values():
-        if isinstance(function, Dispatcher) and type(getattr(function, "_cache", None)) is FunctionCache:
-            setattr(function, "_cache", _Forgiving(function.py_func))  # noqa: B010 - numba's stubs know no cache
+        if isinstance(function, Dispatcher) and type(disk_cache(function)) is FunctionCache:
+            set_disk_cache(function, _Forgiving(function.py_func))
 
 
 def compiled_at(function: Callable[..., Any], signature: Any) -> int:
-    """The address of a function, compiled for native callers and kept on disk; see `forgive`."""
-    made = CFunc(function, (signature.args, signature.return_type), {}, {"nopython": True})
-    setattr(made, "_cache", _Forgiving(function))  # noqa: B010 - numba's stubs know no cache
-    made.compile()
-    _kept.append(made)
-    address: int | None = made.address
+    """Compile a function for native callers, with a disk cache as in `forgive`, and return its address."""
+    compiled = CFunc(function, (signature.args, signature.return_type), {}, {"nopython": True})
+    set_disk_cache(compiled, _Forgiving(function))
+    compiled.compile()
+    _compiled.append(compiled)
+    address: int | None = compiled.address
     assert address is not None
     return address
 
 
 class _Forgiving(FunctionCache):  # type: ignore[misc]
-    """numba's cache of one function."""
+    """numba's disk cache of one function, without errors."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled function; None where there is none that can be read."""
+        """The compiled function, or None if no file can be read."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling and linking meet
-            if self.cache_path not in _said:
-                _said.add(self.cache_path)
+        except Exception as error:  # unpickling and linking raise errors of any type
+            if self.cache_path not in _reported:
+                _reported.add(self.cache_path)
                 why = f"{type(error).__name__}: {error}".splitlines()[0]
-                say(f"rankward: {self.cache_path}: a compiled kernel cannot be read ({why}): made again", error=True)
+                line = f"a compiled kernel cannot be read ({why}) and is compiled again"
+                say(f"rankward: {self.cache_path}: {line}", error=True)
         try:
             self.flush()
         except OSError:
@@ -56,7 +58,7 @@ class _Forgiving(FunctionCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function, where that is possible."""
+        """Write a compiled function if possible."""
         try:
             super().save_overload(sig, data)
         except OSError:  # a full disk: it is compiled again next time

@@ -1,4 +1,4 @@
-"""How many threads there are to use, and using them."""
+"""Number of cores, and calls in threads."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def cores() -> int:
-    """Cores that this process may use; of a task of SLURM those it was given, which not every cluster enforces.
+    """Number of cores that this process may use. A task of SLURM uses its share, which not every cluster enforces.
 
     Example:
         >>> cores() >= 1
         True
     """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
-    return max(1, min(there, int(given))) if given.isdigit() else there
+    return max(1, min(available, int(given))) if given.isdigit() else available
 
 
 def side_by_side(threads: int, function: Callable[..., object], *arguments: object) -> None:
-    """Call a function that shares its work through its arguments (a queue) once in each of so many threads.
+    """Call a function once in each of several threads, which share the work through the arguments (a queue).
+
+    Args:
+        threads: their number; 1 calls the function in this thread.
 
     Raises:
-        Exception: what any of the calls raised.
+        Exception: raised by one of the calls.
 
     Example:
         >>> done = []

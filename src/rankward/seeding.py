@@ -1,4 +1,4 @@
-"""Random draws that depend on a seed and a purpose only, never on what was drawn before."""
+"""Random generators that depend on a seed and a purpose alone, and never on earlier draws."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
-    """A NumPy generator of its own for each (seed, purpose).
+    """Independent NumPy generator for a seed and a purpose.
 
     Example:
         >>> a, b = generator(0, "init"), generator(0, "init")

@@ -34,7 +34,7 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     python = tmp_path / "empty" / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
     call(*pip, "torch")
-    call(*pip, wheel)
+    call(*pip, f"{wheel}[report]")
     sweep = ["-m", "experiment=figure1", "lr.eta=0.05", "init.scale=1e-3", "stop_loss=1e-2", "hydra.sweep.dir=sweep"]
     printed = call(tmp_path / "empty" / "bin" / "rankward", *sweep)
     assert "figures/figure1.png" in printed and "wandb sync" in printed

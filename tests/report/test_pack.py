@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from rankward.report.pack import compact, pack, rounded, unpack, words
+from rankward.report.pack import compact, encode_texts, pack, rounded, unpack
 
 NUMBERS = some.lists(some.floats(width=32), max_size=40)
 
@@ -46,5 +46,5 @@ def test_no_size_is_lost_to_single_precision():
 
 
 def test_words_are_numbered_in_order_of_appearance():
-    known, numbers = words([None, "x", 3, "x"])
+    known, numbers = encode_texts([None, "x", 3, "x"])
     assert known == ["x", "3"] and numbers.tolist() == [-1, 0, 1, 0]

@@ -78,8 +78,8 @@ def test_curves_are_thinned_to_what_a_page_can_hold_and_it_says_so(sweep):
 
 
 def test_of_very_many_runs_some_are_picked(sweep, monkeypatch):
-    monkeypatch.setattr(collecting, "MOST_RUNS", 6)
-    monkeypatch.setattr(collecting, "MOST_CURVES", 3)
+    monkeypatch.setattr(collecting, "MAX_RUNS", 6)
+    monkeypatch.setattr(collecting, "MAX_CURVES", 3)
     report = collecting.collect(sweep, LIMIT)
     header, arrays = unpack(report.packed)
     assert header["runs"] == 6 and len(arrays["curve/run"]) == 3

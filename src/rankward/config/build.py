@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rankward.config.errors import ConfigError, DataError, nearest
+from rankward.private_apis import authorize_target
 
 RESERVED = ("_target_", "name")
 ALLOWED = "a class or function that is not on Hydra's blocklist"
@@ -72,11 +73,10 @@ def refuse_blocked(key: str, target: str) -> None:
     Raises:
         ConfigError: the key and the name.
     """
-    from hydra._internal.target_policy import _authorize_target_name
     from hydra.errors import InstantiationException
 
     try:
-        _authorize_target_name(target, target, key)
+        authorize_target(target, key)
     except InstantiationException as error:
         raise ConfigError(key, target, ALLOWED) from error
 

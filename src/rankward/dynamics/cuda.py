@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankward.config import ConfigError
+from rankward.config.extras import require
 from rankward.dynamics.kernels import device
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
@@ -28,7 +28,7 @@ class CudaEngine:
         schedule: which iterations are looked at and recorded.
 
     Raises:
-        ConfigError: numba-cuda is not installed.
+        MissingPackage: numba-cuda is not installed.
     """
 
     name, note = "cuda", ""
@@ -117,11 +117,6 @@ def check_installed() -> None:
     """Refuse a GPU's kernel where its compiler is missing.
 
     Raises:
-        ConfigError: what to install.
+        MissingPackage: what to install.
     """
-    try:
-        importlib.import_module("numba_cuda")
-    except ImportError:
-        raise ConfigError(
-            "trainer", "gpu", "cpu, or engine=batched: the kernel needs numba-cuda (pip install 'rankward[gpu]')"
-        ) from None
+    require("gpu", "the compiled kernel of trainer=gpu (engine=batched has none)")

@@ -14,18 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._python_dispatch import _disable_current_modes as untraced
 
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
 from rankward.dynamics.reference import loss_and_signal, one_thread
+from rankward.private_apis import changes_arguments, dispatch_mode, operator_name, written_arguments
+from rankward.private_apis import without_dispatch_modes as untraced
 
 SAMPLES = 3  # at which a trace is compared with autograd, all but one of them other numbers than it was made with
 AGREE = 1e-9  # relative to an output's largest number, in float64
 NOISE = 1e-13  # relative to the largest number of all outputs: what is left of a gradient that is zero
 
 Product = Callable[[Sequence[Tensor]], Tensor]
+DispatchMode: Any = dispatch_mode()
 
 
 class Untraceable(Exception):
@@ -176,7 +177,7 @@ class _Watch(TorchFunctionMode):
 VIEWS = ("squeeze_", "unsqueeze_", "t_", "transpose_", "as_strided_", "detach_")  # of a tensor itself
 
 
-class Tape(TorchDispatchMode):
+class Tape(DispatchMode):
     """Notes what torch does with inputs.
 
     Args:
@@ -229,9 +230,9 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.removeprefix("aten::")
+        name = operator_name(func).removeprefix("aten::")
         given = [each for each in _leaves((args, kwargs)) if self.is_known(each)]
-        changes = func._schema.is_mutable
+        changes = changes_arguments(func)
         if given and name in ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "item"):
             raise Untraceable(f"it looks at an array's numbers while it runs (aten.{name}), as a branch on them does")
         if torch.Tag.nondeterministic_seeded in func.tags:
@@ -270,9 +271,9 @@ class Tape(TorchDispatchMode):
 
     def _begin_changes(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Before tensors are changed in place: those that are constants so far are noted as they are."""
-        for number, argument in enumerate(func._schema.arguments):
-            value = args[number] if number < len(args) else kwargs.get(argument.name)
-            if argument.alias_info is None or not argument.alias_info.is_write or not isinstance(value, Tensor):
+        for number, argument in written_arguments(func):
+            value = args[number] if number < len(args) else kwargs.get(argument)
+            if not isinstance(value, Tensor):
                 continue
             if _address(value) in self.given:
                 raise Untraceable("it changes a factor in place")

@@ -20,8 +20,10 @@ import numpy as np
 from pytorch_lightning.loggers import Logger
 
 from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.config.extras import require
 from rankward.environment import hidden
 from rankward.loggers import wandb_environment
+from rankward.private_apis import wandb_run
 from rankward.results import FAILURE, UNLOGGED, WANDB, ResultsError, failure, read_summary, read_trace, run_name
 from rankward.terminal import say
 
@@ -97,7 +99,7 @@ class RunLog:
                 with _naming(name), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # Lightning's, that what an earlier attempt left is replaced
                     self.loggers[name] = _open(name, node, run, target)
-                    if _wandb(self.loggers[name]) is None:
+                    if wandb_run(self.loggers[name]) is None:
                         self.loggers[name].log_hyperparams(target.config)
         except BaseException:
             self.close({}, failed=True)
@@ -155,7 +157,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _log(logger: Logger, rows: Iterable[Mapping[str, Any]]) -> None:
-    run = _wandb(logger)
+    run = wandb_run(logger)
     for row in rows:
         if run is not None:
             run.log(row)
@@ -164,12 +166,12 @@ def _log(logger: Logger, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _save(logger: Logger) -> None:
-    if _wandb(logger) is None:
+    if wandb_run(logger) is None:
         logger.save()
 
 
 def _close(logger: Logger, summary: Mapping[str, Any], failed: bool) -> None:
-    run = _wandb(logger)
+    run = wandb_run(logger)
     if run is not None:
         run.summary.update({**summary.get("metrics", {}), **{k: v for k, v in summary.items() if k != "metrics"}})
         _finish(run, failed=failed)
@@ -270,6 +272,7 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Any:
     if name == "wandb":
         return _open_wandb(node, run, target)
     if name == "tensorboard":
+        require("tensorboard", "logger=tensorboard")
         from pytorch_lightning.loggers import TensorBoardLogger
 
         below = re.sub(r"[^\w.,=+ -]", "_", target.settings)[:200]  # TensorBoard names a run by its folders
@@ -413,9 +416,9 @@ def _is_writable(folder: Path) -> bool:
 
 def _finish(run: Any, *, failed: bool) -> None:
     """Close a run of W&B's. Where its process could not write the run's file it goes on without a word, so look."""
-    file = Path(run.settings.sync_file)
+    file, offline = Path(run.settings.sync_file), run.offline
     run.finish(exit_code=1 if failed else 0)
-    if run.settings._offline and not file.is_file():
+    if offline and not file.is_file():
         raise ResultsError(f"{file}: W&B has not written its run (its own log: {file.parent / 'logs'})")
 
 
@@ -423,8 +426,3 @@ def _tags(run: RunConfig) -> list[str]:
     names = {group: setting(getattr(run, group), "name") for group in ("factorization", "init", "observations")}
     tags = [f"depth={setting(run.depth, 'layers')}", *(f"{group}={name}" for group, name in names.items())]
     return [tag[:LONGEST_TAG] for tag in tags]
-
-
-def _wandb(logger: Logger) -> Any:
-    """The W&B run behind a logger, or None: asked by name, so that wandb is not imported for others."""
-    return getattr(logger, "_experiment", None) if type(logger).__name__ == "WandbLogger" else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from rankward import results
 from rankward.config import ConfigError
+from rankward.config.extras import require
 from rankward.loggers.wandb_environment import project
 from rankward.results.load import load
 
@@ -49,12 +50,10 @@ def workspace(folder: Path, entity: str) -> Any:
         ConfigError: wandb-workspaces is not installed, or a sweep that did not log to W&B.
         ResultsError: no runs or traces.
     """
-    try:
-        import wandb_workspaces.reports.v2 as panels
-        import wandb_workspaces.workspaces as spaces
-    except ImportError as error:
-        install = "wandb-workspaces to be installed: pip install 'rankward[workspace]'"
-        raise ConfigError("workspace", str(folder), install) from error
+    require("workspace", "rankward workspace")
+    import wandb_workspaces.reports.v2 as panels
+    import wandb_workspaces.workspaces as spaces
+
     made = [
         spaces.Section(
             name=kind,

@@ -17,6 +17,7 @@ from rankward.observations import arrays, tables
 from rankward.observations.headers import check_npz, check_pt, refuse_large
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
+from rankward.private_apis import stored_entries
 
 Dims = Sequence[int] | None
 KNOWN = ("arr_0", "A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
@@ -297,7 +298,7 @@ def _dense(name: str, tensor: Any, whole: bool) -> np.ndarray:
             if whole:
                 why = "the entries that it leaves out may be zeros or not observed: save `mask` and `values`"
                 raise DataError(f"`{name}` is a sparse tensor without a `mask`; {why}")
-            if tensor.layout == torch.sparse_coo and tensor._nnz() > tensor.coalesce()._nnz():
+            if tensor.layout == torch.sparse_coo and stored_entries(tensor) > stored_entries(tensor.coalesce()):
                 raise DataError(f"`{name}` is a sparse tensor that has an entry twice")
             tensor = tensor.to_dense()
         if tensor.is_quantized:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rankward import __version__, results
 from rankward.config import ConfigError
+from rankward.config.extras import require
 from rankward.paper.steps import FIGURES, SWEEPS, Step, steps
 from rankward.sweeps.summary import duration
 from rankward.terminal import say
@@ -35,6 +36,7 @@ def make_paper(out: Path, quick: bool) -> int:
         ResultsError: files that cannot be written or read.
         FolderLocked: another process makes a paper there.
     """
+    require("report", "rankward paper")
     done = _begun(out, quick)
     out.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGTERM, signal.SIGHUP):

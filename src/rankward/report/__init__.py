@@ -1,1 +1,1 @@
-"""Pages to look at in a browser, each one file that needs no network: the report of a sweep, and the paper."""
+"""HTML pages in one file each, which need no network: the report of a sweep, and parts that the paper's page shares."""

@@ -1,4 +1,4 @@
-"""What a report shows of a sweep: its runs as columns, their curves thinned to what a page can hold."""
+"""Data of a report: the runs of a sweep as columns, and their curves, thinned to the size of a page."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankward import results
-from rankward.report.pack import compact, pack, rounded, words
+from rankward.report.pack import compact, encode_texts, pack, rounded
 from rankward.results.columns import is_absolute
 from rankward.results.load import Sweep, load
 
 if TYPE_CHECKING:
     import polars as pl
 
-MOST_RUNS, MOST_CURVES = 25_000, 2_000  # rows of the table, and runs whose curves are kept
-BITS = 16  # of the mantissas of curves that are thinned: numbers to 1e-5 of their size
-TRIAL, FEWEST = 16, 8  # points a run that are tried first, and that are kept even where a page grows too large
+MAX_RUNS, MAX_CURVES = 25_000, 2_000  # rows of the table, and runs with curves
+BITS = 16  # of the mantissas of thinned curves: a relative error of 1e-5
+TRIAL_POINTS, MIN_POINTS = 16, 8  # points per run: of the first attempt, and at least, even if the page is too large
 AXES = ("iteration", "loss", "time")
-HIDDEN = ("versions.", "config_hash")  # columns that nobody compares runs by
+HIDDEN = ("versions.", "config_hash")  # prefixes of columns that are left out
 
 
 @dataclass(frozen=True)
 class Report:
-    """A page's data, packed, and what was left out of it.
+    """Packed data of a page, and notes on what was left out.
 
     Args:
-        packed: for the page to unpack.
-        notes: a sentence for everything that the page does not hold.
+        packed: the output of `pack`, which the page unpacks.
+        notes: a sentence for each part that the page does not hold.
     """
 
     packed: str
@@ -38,20 +38,24 @@ class Report:
 
 
 def collect(folder: Path, budget: int) -> Report:
-    """A sweep's (or a single run's) runs, curves and verdicts in at most so many characters.
+    """Collect the runs, curves and verdicts of a sweep or a single run.
 
-    Rows of curves are left out, evenly, until it fits; their first and last stay. Never fewer than eight rows a run:
-    the page of very many runs may be larger.
+    Curves are thinned evenly until the data fits; first and last rows stay. Each curve has at least eight rows, so the
+    page of very many runs may be larger than the budget.
+
+    Args:
+        folder: of a sweep or a run.
+        budget: characters of the packed data.
 
     Raises:
-        ResultsError: no runs, or results that cannot be read.
+        ResultsError: there are no runs, or results cannot be read.
     """
     sweep = load(folder)
     runs = sweep.runs
     notes = sweep.mixed()
-    if runs.height > MOST_RUNS:
-        notes.append(f"{MOST_RUNS:,} of {runs.height:,} runs are shown, evenly picked.")
-        runs = runs[_evenly(runs.height, MOST_RUNS)]
+    if runs.height > MAX_RUNS:
+        notes.append(f"{MAX_RUNS:,} of {runs.height:,} runs are shown, evenly picked.")
+        runs = runs[_evenly(runs.height, MAX_RUNS)]
     header, arrays = _columns(runs)
     traces = _traces(sweep, runs)
     if traces is None:
@@ -63,47 +67,46 @@ def collect(folder: Path, budget: int) -> Report:
     metrics = [name for name in traces.columns if name not in ("row", *AXES) and traces[name].count()]
     header["metrics"] = metrics
     header["absolute"] = [name for name in metrics if is_absolute(name)]
-    return _fitting(header, arrays, notes, traces, budget)
+    return _within_budget(header, arrays, notes, traces, budget)
 
 
-def _fitting(
+def _within_budget(
     header: dict[str, Any], arrays: dict[str, np.ndarray], notes: list[str], traces: pl.DataFrame, budget: int
 ) -> Report:
-    """All points of all runs where they fit, else as many as a trial with a few says."""
+    """All points if they fit, else the number of points that the sizes of earlier attempts predict."""
     full = int(traces.group_by("row", maintain_order=True).len()["len"].to_numpy().max())
 
     def packed(points: int) -> Report:
         thinned = f"Curves are thinned to at most {points} points a run, numbers in them to five digits"
-        said = [*notes, *([f"{thinned}: trace.parquet has all."] if points < full else [])]
+        all_notes = [*notes, *([f"{thinned}: trace.parquet has all."] if points < full else [])]
         curves = _curves(traces, header["metrics"], points, exact=points == full)
-        return Report(pack({**header, "notes": said}, arrays | curves), tuple(said))
+        return Report(pack({**header, "notes": all_notes}, arrays | curves), tuple(all_notes))
 
     room = budget - len(pack(header, arrays))
-    trial = packed(min(full, TRIAL))
-    points, told = TRIAL, trial
+    points, report = TRIAL_POINTS, packed(min(full, TRIAL_POINTS))
     while True:
-        points = min(full, int(points * 0.95 * room / (len(told.packed) - budget + room)))
-        if points <= FEWEST:
-            return packed(min(full, FEWEST))
-        told = packed(points)
-        if len(told.packed) <= budget:
-            return told
+        points = min(full, int(points * 0.95 * room / (len(report.packed) - budget + room)))
+        if points <= MIN_POINTS:
+            return packed(min(full, MIN_POINTS))
+        report = packed(points)
+        if len(report.packed) <= budget:
+            return report
 
 
 def _traces(sweep: Sweep, runs: pl.DataFrame) -> pl.DataFrame | None:
-    """The rows of the runs that are shown, `row` their place in the table; None where there are none."""
+    """Traces of the runs that are shown, with `row`, their row in the table; None without traces."""
     import polars as pl
 
-    places = runs.select(pl.col("run").cast(pl.String)).with_row_index("row")
+    rows = runs.select(pl.col("run").cast(pl.String)).with_row_index("row")
     try:
         lazy = sweep.traces()
     except results.NoResults:
         return None
     with results.reading(sweep.folder):
-        found = lazy.select("run").unique().collect().join(places, on="run").sort("row")
+        found = lazy.select("run").unique().collect().join(rows, on="run").sort("row")
     if not found.height:
         return None
-    picked = found[_evenly(found.height, MOST_CURVES)]
+    picked = found[_evenly(found.height, MAX_CURVES)]
     with results.reading(sweep.folder):
         return lazy.join(picked.lazy(), on="run").drop("run").sort("row", "iteration").collect()
 
@@ -113,7 +116,10 @@ def _evenly(height: int, most: int) -> np.ndarray:
 
 
 def _curves(traces: pl.DataFrame, metrics: list[str], points: int, exact: bool) -> dict[str, np.ndarray]:
-    """`curve/row`: where each run's points begin, and a column for each metric over all points of all runs."""
+    """Arrays of the curves: each metric over all points of all runs, one run after the other.
+
+    `curve/run` has the rows of the runs in the table, and `curve/start` the offsets of their points.
+    """
     sizes = traces.group_by("row", maintain_order=True).len()
     starts = list(accumulate(sizes["len"].to_list(), initial=0))
     picks = [first + _evenly(last - first, points) for first, last in pairwise(starts)]
@@ -131,7 +137,7 @@ def _curves(traces: pl.DataFrame, metrics: list[str], points: int, exact: bool) 
 
 
 def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The table's columns: which keys vary, what is the same for all runs, and the values of the others."""
+    """Columns of the table: the keys that vary, the values that all runs share, and the other values."""
     names = [name for name in runs.columns if not name.startswith(HIDDEN)]
     settings = names[len(results.PLACES) : names.index("status")]
     first = {name: runs[name][0] for name in settings if runs[name].n_unique() == 1}
@@ -147,12 +153,12 @@ def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         if column.dtype.is_numeric():
             arrays[f"run/{name}"] = column.cast(float).fill_null(float("nan")).to_numpy().astype(np.float64)
         else:
-            texts[name], arrays[f"run/{name}"] = words(column.to_list())
+            texts[name], arrays[f"run/{name}"] = encode_texts(column.to_list())
     return {"runs": runs.height, "keys": keys, "aliases": aliases, "constant": constant, "texts": texts}, arrays
 
 
 def _aliases(runs: pl.DataFrame, settings: list[str], keys: list[str]) -> dict[str, str]:
-    """Settings that say the same of each run as a key that is shown: `depth.layers` as `depth.name`."""
+    """Settings with the same values as a key that is shown, such as `depth.layers` and `depth.name`."""
     texts = {name: [str(value) for value in runs[name].to_list()] for name in settings}
     found = {name: next((key for key in keys if texts[key] == texts[name]), name) for name in settings}
     return {name: key for name, key in found.items() if name != key}

@@ -1,4 +1,8 @@
-"""Columns of numbers and words packed into text that a page unpacks by itself (gzip, which browsers know)."""
+"""Packing of columns into text, which a page unpacks with the gzip that browsers have.
+
+For three sweeps, JSON with Plotly's typed arrays was 1.4 to 1.6 times as large as this format, and plain JSON with
+seven digits 1.4 to 2.0 times. A page at its limit of 5 MB would hold a third fewer points, for twenty lines less here.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,14 @@ KINDS = {"f4": "<f4", "f8": "<f8", "i4": "<i4"}
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """A header (JSON) and arrays of numbers, as base64 of gzip; the same bytes for the same content.
+    """Pack a header and arrays into base64 of gzip. The same content gives the same text.
 
-    Layout: the length of the JSON (4 bytes, little endian), the JSON with `arrays` as `[name, kind, length]`, then each
-    array's bytes sorted by significance, which gzip makes about a third smaller.
+    Layout: the length of the JSON (4 bytes, little endian), the JSON with `arrays` as `[name, kind, length]`, then the
+    bytes of each array sorted by significance, which compresses to about a third less.
 
     Args:
-        arrays: of float32, float64 or int32.
+        header: for JSON.
+        arrays: [n] each, of float32, float64 or int32.
 
     Raises:
         KeyError: an array of another type.
@@ -34,31 +39,32 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     index = [[name, named[values.dtype], len(values)] for name, values in arrays.items()]
     text = json.dumps({**header, "arrays": index}, separators=(",", ":"), allow_nan=False).encode()
     planes = [values.view(np.uint8).reshape(len(values), values.itemsize).T.tobytes() for values in arrays.values()]
-    whole = len(text).to_bytes(4, "little") + text + b"".join(planes)
-    return base64.b64encode(gzip.compress(whole, compresslevel=6, mtime=0)).decode()
+    content = len(text).to_bytes(4, "little") + text + b"".join(planes)
+    return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode()
 
 
 def unpack(packed: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `pack` was given: the header (with `arrays`), and the arrays."""
-    whole = gzip.decompress(base64.b64decode(packed))
-    end = 4 + int.from_bytes(whole[:4], "little")
-    header = json.loads(whole[4:end])
+    """Inverse of `pack`: the header, with the key `arrays`, and the arrays."""
+    content = gzip.decompress(base64.b64decode(packed))
+    end = 4 + int.from_bytes(content[:4], "little")
+    header = json.loads(content[4:end])
     arrays = {}
     for name, kind, length in header["arrays"]:
         size = int(kind[1])
-        planes = np.frombuffer(whole, np.uint8, length * size, end).reshape(size, length)
+        planes = np.frombuffer(content, np.uint8, length * size, end).reshape(size, length)
         arrays[name] = np.ascontiguousarray(planes.T).view(KINDS[kind]).reshape(length)
         end += length * size
     return header, arrays
 
 
 def rounded(values: np.ndarray, bits: int) -> np.ndarray:
-    """Numbers rounded to so many bits of their mantissas: the rest is zeros, which take no room when packed.
+    """Round the mantissas of numbers to some bits. The other bits are zero and compress to almost nothing.
 
     NaN and infinities stay.
 
     Args:
-        values: float32 or float64.
+        values: [n], float32 or float64.
+        bits: of the mantissa.
 
     Example:
         >>> rounded(np.array([1.2345678, np.inf], np.float32), 12).tolist()
@@ -72,7 +78,7 @@ def rounded(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def compact(values: np.ndarray) -> np.ndarray:
-    """Numbers as float32 where it can tell their sizes, from 1e-37 to 1e38; else as they are (float64).
+    """Numbers as float32 if its range, 1e-37 to 1e38, holds all of them; else unchanged (float64).
 
     Example:
         >>> [compact(np.array([0.0, size, np.inf])).dtype.name for size in (1.0, 1e60, 1e-60)]
@@ -83,11 +89,11 @@ def compact(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) if fits else values
 
 
-def words(values: Sequence[Any]) -> tuple[list[str], np.ndarray]:
-    """Texts as numbers into a list of the different ones, in order of appearance; None as -1.
+def encode_texts(values: Sequence[Any]) -> tuple[list[str], np.ndarray]:
+    """Encode texts as indices into a list of the distinct texts, in order of appearance; None is -1.
 
     Example:
-        >>> known, numbers = words(["b", None, "a", "b"])
+        >>> known, numbers = encode_texts(["b", None, "a", "b"])
         >>> known, numbers.tolist()
         (['b', 'a'], [0, -1, 1, 0])
     """

@@ -1,4 +1,4 @@
-"""`rankward report FOLDER`: a sweep to explore in a browser, one file that needs no network."""
+"""`rankward report FOLDER`: one HTML file to explore a sweep in a browser, without a network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rankward import __version__, results
+from rankward.config.extras import require
 from rankward.report.collect import collect
 from rankward.sweeps.command import told_command
 
@@ -18,20 +19,22 @@ SCRIPTS = ("unpack", "runs", "table", "curves", "heatmap", "certificates", "run"
 
 
 def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str, ...]]:
-    """Write the report of a sweep, a single run or a folder of runs, whole or not at all.
+    """Write the report of a sweep, a single run or a folder of runs, atomically.
 
     The same results give the same bytes.
 
     Args:
-        folder: of a sweep, or of a run.
-        out: the file; without it `report.html` in the folder.
+        folder: of a sweep or a run.
+        out: the file; by default `report.html` in the folder.
 
     Returns:
-        The file, and a sentence for everything that was left out to keep it below 5 MB.
+        The file, and a sentence for each part that was left out to keep it below 5 MB.
 
     Raises:
-        ResultsError: no runs there, results that cannot be read, or a file that cannot be written.
+        MissingPackage: the extra `report` is not installed.
+        ResultsError: there are no runs, results cannot be read, or the file cannot be written.
     """
+    require("report", "rankward report")
     from plotly.offline import get_plotlyjs
 
     plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
@@ -52,15 +55,15 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str
 
 
 def asset(name: str) -> str:
-    """A file of `assets/`."""
+    """Text of a file of `assets/`."""
     return files("rankward.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def page(template: str, **values: Any) -> str:
-    """A template of `assets/` filled in; values are escaped where it does not say otherwise.
+    """Render a template of `assets/`. Values are escaped unless the template marks them as safe.
 
     Raises:
-        UndefinedError: a value that the template wants and was not given.
+        UndefinedError: the template needs a value that is missing.
     """
     import jinja2
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.config import config_hash
+from rankward.private_apis import string_representer
 from rankward.results.atomic import ResultsError, failure, read_text, write_together, write_whole
 from rankward.results.checkpoints import checkpoints
 
@@ -266,12 +267,11 @@ def dumped(value: Any) -> str:
 def _dumper() -> Any:
     """OmegaConf's, on libyaml where it is there."""
     import yaml
-    from omegaconf._utils import get_omega_conf_dumper
 
     class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
         pass
 
-    Dumper.add_representer(str, get_omega_conf_dumper().str_representer)
+    Dumper.add_representer(str, string_representer())
     return Dumper
 
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
 from rankward.config.recording import plain_values, recorded, resolved
+from rankward.private_apis import apply_overrides, override_dirname, with_integer
 from rankward.sweeps.settings import ASKS_HYDRA, answering, refuse_unknown
 
 Section = tuple[str, ...]  # keys from the root
@@ -91,13 +91,7 @@ class Slim:
             self.template.texts[(key,)] if key in as_there else _text((key,), value)
             for key, value in self.recorded.items()
         )
-        settings = self.template.whole.hydra.job.config.override_dirname
-        dirname = get_overrides_dirname(
-            overrides=list(self.parsed),
-            kv_sep=settings.kv_sep,
-            item_sep=settings.item_sep,
-            exclude_keys=settings.exclude_keys,
-        )
+        dirname = override_dirname(self.parsed, self.template.whole.hydra.job.config.override_dirname)
         changed: dict[Section, Any] = {
             ("hydra", "overrides", "task"): self.overrides,
             ("hydra", "job", "override_dirname"): dirname,
@@ -144,7 +138,7 @@ class Composer:
         if template.asks_hydra() or any(ASKS_HYDRA in override.replace("\\", "") for override in overrides):
             return self._by_hydra(overrides)
         own = copy.deepcopy(template.own)
-        ConfigLoaderImpl._apply_overrides_to_config([p for p in parsed if self.is_value(p)], own)
+        apply_overrides([p for p in parsed if self.is_value(p)], own)
         return Composed(own, overrides, template.whole, template=template, parsed=parsed)
 
     def _by_hydra(self, overrides: list[str]) -> Composed:
@@ -163,10 +157,10 @@ class Composer:
             key, _, number = override.partition("=")
             model = self.integers.get(key) if INTEGER.fullmatch(number) else None
             if model is not None:
-                self.parsed[override] = replace(model, _value=int(number), input_line=override)
+                self.parsed[override] = with_integer(model, int(number), override)
             else:
                 (self.parsed[override],) = self.parser.parse_overrides([override])
-                if type(self.parsed[override]._value) is int:
+                if type(self.parsed[override].value()) is int:
                     self.integers[key] = self.parsed[override]
         return self.parsed[override]
 

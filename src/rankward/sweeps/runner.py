@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,8 @@ class SweepRunner:
             batch = self.launcher.launch([*jobs], initial_job_idx=first)
         for number, job in enumerate(batch, start=first):
             if job.status == JobStatus.FAILED:
-                line, _ = explain(job._return_value)  # the property would raise it, and print
+                error = replace(job, status=JobStatus.COMPLETED).return_value  # a failed job would raise it, and print
+                line, _ = explain(error)
                 self.failed.setdefault(line, []).append(number)
         return batch
 

@@ -19,7 +19,7 @@ def cache(tmp_path, monkeypatch):
     """The folder that the cache is asked to be in, afresh; temporary files are the test's own too."""
     monkeypatch.setenv("RANKWARD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("rankward.numba_cache._said", set())
+    monkeypatch.setattr("rankward.numba_cache._reported", set())
     store.cache_folder.cache_clear()
     yield tmp_path / "cache"
     store.cache_folder.cache_clear()

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from rankward import private_apis
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels.store import imported, named, text_of, unrolled_text
 
@@ -60,7 +61,7 @@ def strict() -> Iterator[None]:
     if config.ENABLE_CUDASIM:  # nothing is compiled
         yield
         return
-    nvvm: Any = importlib.import_module("numba.cuda.cudadrv.nvvm")
+    nvvm = private_apis.nvvm()
 
     def unfused(ir: Any, **options: Any) -> Any:
         made = compile_ir(ir, **(options | {"fma": False}))

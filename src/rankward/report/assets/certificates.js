@@ -1,4 +1,4 @@
-// Verdicts: a line for each statement over the runs that the filter keeps, and for each of a run.
+// Verdicts: a row for each statement over the filtered runs, and a row for each statement of one run.
 const FIELD = /^certificates\.(.+)\.(verdict|premise|reason|seen|margin|iteration|rows|limit|until|beyond|slope|standard_error|tolerance|loss)$/;
 
 class Certificates {

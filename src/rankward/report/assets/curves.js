@@ -1,4 +1,4 @@
-// Curves of a metric: a line a run, or median and quartiles over seeds; the bound dashed.
+// Curves of a metric: a line for each run, or median and quartiles over seeds, with a dashed bound.
 const COLOURS = ["#2a7fc4", "#d1622b", "#4d9a57", "#9a6bb3", "#b8963e", "#4f9a9a", "#c0527a", "#7f8c3a", "#6470c8", "#8a6d5a"];
 const MOST_LINES = 400, POINTS = 80;
 const isSeed = (key) => key === "seed" || key.endsWith(".seed");
@@ -59,10 +59,10 @@ class Curves {
     return [...lines, ...bound.flat()].filter((line) => line.x.length);
   }
 
-  // An entry's bound is one of its absolute value: beside signed entries it is not drawn.
+  // The bound of an entry bounds its absolute value, so it is not drawn beside signed entries.
   bounds(metric) { return this.runs.absolute.includes(metric) && !this.absolute ? [] : ["bound/" + metric]; }
 
-  // One band for each setting: runs that agree in every key but their seeds.
+  // One band for each setting, that is, for runs that differ in their seeds alone.
   bands(rows, metric, axis) {
     const keys = this.runs.keys.filter((key) => !isSeed(key));
     const settings = new Map();
@@ -119,16 +119,16 @@ class Curves {
   }
 }
 
-// Plotly reads links, tags and entities in names and titles; this text it shows as it is.
+// Plotly interprets links, tags and entities in names and titles; this text is escaped.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-// What of a line has a place on a logarithmic axis. A bound of 0 and below says nothing.
+// Points of a line that a logarithmic axis can show. A bound of 0 or less says nothing.
 function positive(line) {
   const at = line.y.map((_, k) => k).filter((k) => line.y[k] > 0), pick = (values) => values && at.map((k) => values[k]);
   return { ...line, x: pick(line.x), y: pick(line.y), low: pick(line.low), high: pick(line.high), unplaced: line.y.length - at.length };
 }
 
-// Median and quartiles at places that all runs have passed; against the loss, where each first gets below it.
+// Median and quartiles at values of x that all runs reach; against the loss, at the first row of each run below it.
 function band(curves, axis) {
   const falling = axis === "loss" ? -1 : 1;
   const sound = curves.map((curve) => monotone(curve, falling)).filter((curve) => curve.x.length);
@@ -142,7 +142,7 @@ function band(curves, axis) {
   return { x: xs.map((x) => Math.exp(falling * x)), y, low, high };
 }
 
-// Logarithms of x, turned so that they rise; rows that do not rise further are left out, as is an x of 0.
+// Logarithms of x with the sign that makes them increase; rows that do not increase are dropped, as is an x of 0.
 function monotone(curve, sign) {
   const made = { x: [], y: [] };
   let last = -Infinity;

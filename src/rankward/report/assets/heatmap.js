@@ -1,4 +1,4 @@
-// The last value of a metric over two keys, the median over whatever else varies; a table, so that it can be read aloud.
+// The last value of a metric over two keys, as the median over all others; a table, so that it can be read aloud.
 const SHADES = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
 
 class HeatMap {

@@ -1,4 +1,4 @@
-// Everything put together: one filter for all views, one chosen run.
+// The page: one filter for all views, and one selected run.
 (async () => {
   const plotly = new TextDecoder().decode(await gunzip(byId("plotly").textContent));
   document.head.append(element("script", plotly));

@@ -61,7 +61,7 @@ class Run {
   }
 }
 
-// Overrides as a shell wants them: quotes around what it would take apart.
+// Overrides quoted for a shell.
 function quoted(overrides) {
   return overrides.replace(/='(-?\d+)'(?= |$)/g, "=$1").split(/ (?=[+~]*[\w.\/@]+=)/).map((word) => (/^[\w@%+=:,./~-]*$/.test(word) ? word : "'" + word.replace(/'/g, "'\"'\"'") + "'")).join(" ");
 }

@@ -1,4 +1,4 @@
-// The runs: values of their columns, and which of them a filter keeps.
+// The runs: values of their columns, and the filter.
 class Runs {
   constructor(header, arrays) {
     Object.assign(this, header);
@@ -29,7 +29,7 @@ class Runs {
     return values.subarray(starts[place], starts[place + 1]);
   }
 
-  // The runs that meet all terms of a filter, and what there is to say about its terms. One that means nothing is left out.
+  // The runs that meet all terms of a filter, and notes on its terms. A term without a meaning is ignored.
   filtered(text) {
     const said = [], tests = [];
     for (const term of text.split(/\s+/).filter(Boolean)) {
@@ -43,7 +43,7 @@ class Runs {
     return { rows: this.all.filter((row) => tests.every((test) => test(row))), said };
   }
 
-  // Whether a run meets a term: a comparison, or any text.
+  // A test of one term: a comparison, or any text.
   test(term, say) {
     const found = /^([^<>=!]*)([<>=!]+)(.*)$/.exec(term);
     if (!found) return this.contains(term, say);
@@ -73,14 +73,14 @@ class Runs {
     return (row) => (sign === "!=" ? used.every((column) => one(column.value(row))) : used.some((column) => one(column.value(row))));
   }
 
-  // Whether a run has this text in a key, its name, its status or its overrides.
+  // A test for a text in a key, the name, the status or the overrides of a run.
   contains(text, say) {
     const test = (row) => [...this.keys, "run", "status", "overrides"].some((name) => String(this.value(name, row)).includes(text));
     if (!this.all.some(test)) say("no run has this text in its keys, name, status or overrides");
     return test;
   }
 
-  // What a word of the filter can mean: depth is depth.name or depth.layers. Columns that vary, and keys that all runs share.
+  // The columns and shared keys that a word of the filter can mean: depth is depth.name or depth.layers.
   meant(word) {
     const known = [...this.columns, ...Object.keys(this.aliases), ...Object.keys(this.constant)];
     const names = known.includes(word) ? [word] : known.filter((name) => name.startsWith(word + ".") || name.endsWith("." + word));
@@ -91,13 +91,13 @@ class Runs {
     });
   }
 
-  // Names that a filter can have, long and short.
+  // Names that a filter accepts, long and short.
   names() {
     const keys = [...this.keys, ...Object.keys(this.aliases), ...Object.keys(this.constant)];
     return [...this.columns, ...keys, ...keys.filter((key) => key.includes(".")).flatMap((key) => [key.split(".")[0], key.split(".").at(-1)])];
   }
 
-  // A column's different values among these rows, numbers in their order.
+  // Distinct values of a column among these rows, sorted.
   different(name, rows) {
     const values = [...new Set(rows.map((row) => this.value(name, row)))];
     return values.sort((a, b) => (a === null) - (b === null) || (typeof a === "number" ? a - b : String(a).localeCompare(String(b))));
@@ -110,13 +110,13 @@ class FilterError extends Error {}
 
 const isNumber = (text) => text !== "" && Number.isFinite(Number(text));
 
-// The name between bars where absolute values are shown.
+// The name of a metric, between bars if absolute values are shown.
 const labelled = (name, absolute) => (absolute ? `|${name}|` : name);
 
-// A choice between absolute and signed values follows the metric's own rule, which the page's data has: entries are absolute.
+// Select absolute or signed values as the page's data says for the metric: entries are absolute.
 function followRule(id, runs, metric) { byId(id).value = runs.absolute.includes(metric) ? "absolute" : "signed"; }
 
-// " (did you mean x?)" for the known name that takes the fewest edits, or nothing where that is more than half of it.
+// " (did you mean x?)" for the known name with the fewest edits, or "" if they are more than half of its length.
 function nearest(word, known) {
   const edits = (a, b) => {
     let last = Array.from({ length: b.length + 1 }, (_, k) => k);
@@ -140,7 +140,7 @@ function quantile(values, share) {
   return high === low ? sorted[low] : sorted[low] + (sorted[high] - sorted[low]) * (at - low);
 }
 
-// Five digits, as they are read most easily.
+// A number with five digits.
 function shown(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "number") return String(value);

@@ -1,4 +1,4 @@
-// What pack.py has packed: a header and columns of numbers.
+// Inverse of pack.py: a header and columns of numbers.
 const ARRAYS = { f4: Float32Array, f8: Float64Array, i4: Int32Array };
 
 async function gunzip(text) {

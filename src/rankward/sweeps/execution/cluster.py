@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import at_least, positive
+from rankward.config.extras import require
 from rankward.environment import hidden
 from rankward.sweeps.execution.ensembles import Job, grouped
 from rankward.sweeps.execution.sbatch import misleading
@@ -67,11 +68,12 @@ class ClusterExecutor:
         self.elsewhere, self.away = cluster == "slurm", False
 
     def check(self) -> None:
-        """Refuse SLURM where there is none.
+        """Refuse to submit without submitit, and SLURM where there is none.
 
         Raises:
             ConfigError: told before anything is written.
         """
+        require("cluster", f"hydra/launcher={'slurm' if self.cluster == 'slurm' else 'submitit_local'}")
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
             raise ConfigError("hydra/launcher", "slurm", "batched or submitit_local: sbatch and srun are not here")
 
@@ -128,18 +130,15 @@ class ClusterExecutor:
 
         own = dict(self.parameters)
         timeouts = own.pop("max_num_timeout", 3)
-        executor = submitit.AutoExecutor(folder=sweep.resolve() / SUBMITTED, cluster=self.cluster,
-                                         **{f"{self.cluster}_max_num_timeout": timeouts})  # fmt: skip
-        shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")
-        executor.update_parameters(
-            **{key if key in shared else f"slurm_{key}": value for key, value in own.items()
-               if key in shared or self.cluster == "slurm"}
-        )  # fmt: skip
-        if self.cluster == "local":
-            local = {key: own[key] for key in ("setup", "signal_delay_s") if key in own}
-            executor.update_parameters(**{f"local_{key}": value for key, value in local.items() if key == "setup"})
-            if "signal_delay_s" in local:
-                executor._executor.parameters["signal_delay_s"] = local["signal_delay_s"]
+        folder = sweep.resolve() / SUBMITTED
+        executor: submitit.Executor
+        if self.cluster == "local":  # AutoExecutor passes no signal_delay_s on to it
+            executor = submitit.LocalExecutor(folder, max_num_timeout=timeouts)
+            executor.update_parameters(**own)
+        else:
+            executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
+            shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")
+            executor.update_parameters(**{key if key in shared else f"slurm_{key}": own[key] for key in own})
         memory = own.get("mem_gb")
         options = [*own, *own.get("additional_parameters", {})]
         with hidden(*(misleading(options) if self.cluster == "slurm" else ())), executor.batch():
