@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 
 from rankward.commands import COMMANDS
 from rankward.config import CONFIG_FOLDER, registry
+from rankward.config.choices import RESERVED
 from rankward.config.schema import MATRICES, TENSORS, RunConfig
 
 GROUPS = {
@@ -39,7 +40,7 @@ PACKAGES = {
     "rankward.results": "The output contract: the only place that knows file names.",
     "rankward.config": "Schemas, checks and errors.",
 }
-HIDDEN = ("_target_", "name", "defaults")
+HIDDEN = (*RESERVED, "defaults")
 OF_THE_PAPER = {
     key: f"null: {getattr(MATRICES, key):,} for matrices, {getattr(TENSORS, key):,} for tensors"
     for key in ("max_iterations", "stop_loss", "stop_checks", "check_every")

@@ -1,6 +1,6 @@
 """The typed configuration of a run; imports nothing heavy."""
 
-from rankward.config.build import build, setting, takes
+from rankward.config.build import build, takes
 from rankward.config.choices import CONFIG_FOLDER
 from rankward.config.errors import ConfigError, DataError, nearest
 from rankward.config.registry import config_hash, register, run_config
@@ -16,6 +16,5 @@ __all__ = [
     "nearest",
     "register",
     "run_config",
-    "setting",
     "takes",
 ]

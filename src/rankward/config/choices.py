@@ -1,4 +1,4 @@
-"""Where the YAML files of the config groups stand, and the choices that they are."""
+"""The folder of the config groups' YAML files, and the choices that these files are."""
 
 import functools
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 # The wheel carries the configs inside the package, a checkout has them at its top.
 CONFIG_FOLDER = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+
+RESERVED = ("_target_", "name")  # keys of a choice that are no arguments of its `_target_`
 
 
 @functools.cache

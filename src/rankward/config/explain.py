@@ -10,12 +10,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from rankward.config.choices import CONFIG_FOLDER, choices
+from rankward.config.choices import CONFIG_FOLDER, RESERVED, choices
 from rankward.config.errors import ConfigError, DataError, SweepError, nearest
 from rankward.config.overrides import in_quotes
 from rankward.terminal import say, visible
 
-HIDDEN = ("_target_", "hydra", "name")
 TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
 
 
@@ -162,7 +161,7 @@ def _keys(parent: str) -> list[str]:
             loaded = OmegaConf.load(CONFIG_FOLDER / group / f"{choice}.yaml")
             if isinstance(loaded, DictConfig):
                 names |= {str(name) for name in loaded}
-        return sorted(names - {"defaults", *HIDDEN})
+        return sorted(names - {"defaults", "hydra", *RESERVED})
     field = RunConfig.__dataclass_fields__.get(group)
     nested = field.default_factory() if field is not None and callable(field.default_factory) else None  # type: ignore[misc]
     return sorted(getattr(nested, "__dataclass_fields__", {}))

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.build import RESERVED
+from rankward.config.choices import RESERVED
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside of the config: ${oc.env:HOME}, ${now:%H}

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from rankward.config import groups, schema
+from rankward.config.choices import RESERVED
 from rankward.config.errors import ConfigError, nearest
 
 SCHEMAS: dict[str, type] = {
@@ -85,7 +86,7 @@ def _refuse_added(prefix: str, node: Any) -> None:
     known = [field.name for field in fields(node)]
     for key, value in vars(node).items():
         if key not in known:
-            shown = [name for name in known if name not in ("name", "_target_")]
+            shown = [name for name in known if name not in RESERVED]
             raise ConfigError(
                 f"+{prefix}{key}", value, f"one of the keys there are: {', '.join(shown)}", nearest(key, shown)
             )
