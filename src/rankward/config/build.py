@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rankward.config.choices import RESERVED
-from rankward.config.errors import ConfigError, DataError, nearest
+from rankward.config.errors import ConfigError, nearest
 from rankward.config.groups import Choice
 
 ALLOWED = "a class or function that is not on Hydra's blocklist"
@@ -54,8 +54,6 @@ def build(group: str, node: Choice | Any, **more: Any) -> Any:
     offered = {key: value for key, value in more.items() if key in parameters}
     try:
         return factory(**arguments, **offered)
-    except (ConfigError, DataError):
-        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(group, target, f"arguments that fit it ({error})") from error
 

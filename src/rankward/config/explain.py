@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from rankward.config.choices import CONFIG_FOLDER, RESERVED, choices
-from rankward.config.errors import ConfigError, DataError, SweepError, nearest
+from rankward.config.errors import InputError, RankwardError, SweepError, nearest
 from rankward.config.overrides import in_quotes
 from rankward.terminal import say, visible
 
@@ -25,9 +25,9 @@ def explain(error: BaseException) -> tuple[str, int]:
         chain.append(chain[-1].__cause__)  # under a debugger an error of OmegaConf is its own cause
     for link in chain:
         if isinstance(link, SweepError):
-            return "\nrankward: ".join(map(visible, link.lines)), link.code
-        if isinstance(link, ConfigError | DataError):
-            return _one_line(str(link)), 2
+            return "\nrankward: ".join(map(visible, link.lines)), link.exit_code
+        if isinstance(link, InputError):
+            return _one_line(str(link)), link.exit_code
         if isinstance(link, OverrideParseException):
             key, _, value = link.override.partition("=")
             quoted = f'"{key}={in_quotes(value)}"'
@@ -52,6 +52,8 @@ def explain(error: BaseException) -> tuple[str, int]:
             return _of_omegaconf(link), 2
     if isinstance(error, HydraException):
         return _of_hydra(text), 2
+    if isinstance(error, RankwardError):
+        return _one_line(str(error)), error.exit_code
     if isinstance(error, OSError):
         return _one_line(str(error)), 1
     return f"{type(error).__name__}: {_one_line(str(error))}; {TRACEBACK}", 1

@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
-from rankward.config import ConfigError, DataError, RunConfig
+from rankward.config import ConfigError, DataError, InputError, RunConfig
 from rankward.config.recording import changed_file
 from rankward.dynamics import Engine, Status
 from rankward.environment import RANKS, hidden
@@ -239,7 +239,7 @@ def check_all(runs: Sequence[RunConfig], elsewhere: bool = False) -> dict[int, E
                 check(run, elsewhere)
                 sound.add(alike)
             _say_what_was_read(run)
-        except (ConfigError, DataError, LoggerError) as error:
+        except (InputError, LoggerError) as error:
             wrong[place] = error
     return wrong
 
