@@ -26,10 +26,10 @@ def takes(choice: Choice, name: str) -> bool:
 
 
 def build(group: str, node: Choice | Any, **more: Any) -> Any:
-    """Call the `_target_` of a choice, or of a mapping, with the other keys, and with those of `more` that it takes.
+    """Call the `_target_` of a choice, or of a mapping, with its other keys, and with those of `more` that it takes.
 
     Raises:
-        ConfigError: no such class or function, one of Hydra's blocklist, or keys that it does not take.
+        ConfigError: no such class or function, one on Hydra's blocklist, or keys that it does not take.
     """
     if isinstance(node, Choice):
         target, arguments = node._target_, node.arguments()
@@ -41,9 +41,9 @@ def build(group: str, node: Choice | Any, **more: Any) -> Any:
     refuse_blocked(f"{group}._target_", target)
     try:
         factory = pkgutil.resolve_name(target)
-    except Exception as error:  # whatever importing a user's module raises
+    except Exception as error:  # importing a user's module may raise anything
         raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
-    if not _is_allowed(factory):  # whichever name has led to it
+    if not _is_allowed(factory):  # another name may lead to the same object
         raise ConfigError(f"{group}._target_", target, ALLOWED)
     parameters = _parameters(factory)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
@@ -59,7 +59,7 @@ def build(group: str, node: Choice | Any, **more: Any) -> Any:
 
 
 def refuse_blocked(key: str, target: str) -> None:
-    """Refuse what Hydra never calls for a config, by its name: `os.system`, `builtins.eval`, `subprocess.run`, ...
+    """Refuse a name on Hydra's blocklist: `os.system`, `builtins.eval`, `subprocess.run`, ...
 
     Raises:
         ConfigError: the key and the name.
@@ -75,7 +75,7 @@ def refuse_blocked(key: str, target: str) -> None:
 
 @functools.cache
 def _is_allowed(factory: Any) -> bool:
-    """Whether Hydra would call an object for a config; asked once for each."""
+    """Whether Hydra would call an object for a config."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 

@@ -26,10 +26,10 @@ from rankward.config.checks import (
     tensor_dims,
 )
 from rankward.config.choices import RESERVED
-from rankward.config.errors import ConfigError, nearest
+from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
-LAYERS = 10_000  # a run of so many 2x2 layers takes half a minute before its first step
+LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
 DETERMINANTS = ("any", "positive", "negative")
@@ -81,7 +81,8 @@ def typed(kind: type[T], group: str, node: Any) -> Any:
     """A choice of a YAML that names no schema as a `kind`; any dataclass as it is.
 
     Raises:
-        ConfigError: a node that is no mapping, a key that the `kind` does not have, or one that is missing.
+        ConfigError: a node that is no mapping, a key that the `kind` does not have.
+        InputError: a key that is missing.
     """
     if not isinstance(node, Mapping):
         return _dataclass(group, node)
@@ -92,7 +93,7 @@ def typed(kind: type[T], group: str, node: Any) -> Any:
             raise ConfigError(f"{group}.{key}", value, f"one of {', '.join(shown)}", nearest(str(key), shown))
     for key in shown:
         if known[key] == MISSING and key not in node:
-            raise ConfigError(f"{group}.{key}", "not set", "a value")
+            raise InputError(f"{group}.{key} is not set")
     return kind(**node)
 
 
@@ -107,7 +108,7 @@ def _dataclass(group: str, node: Any) -> Any:
 
 @dataclass
 class Factorization(Choice):
-    """What is trained."""
+    """A map from factors to the product that is trained."""
 
     def check_layers(self, layers: int) -> None:
         """Refuse sizes that do not fit to the number of layers.
@@ -124,7 +125,7 @@ class Factorization(Choice):
             layers: the number of layers.
 
         Raises:
-            ConfigError: the key that makes them large, the GiB that they need, and those of the machine.
+            InputError: the key that makes them large, the GiB that they need, and those of the machine.
         """
 
 
@@ -185,7 +186,7 @@ class SymmetricFactorization(Factorization):
 
 @dataclass
 class TuckerFactorization(Factorization):
-    """A core and a matrix for each mode; `ranks` are the core's sizes, one for all modes, or null: the dimensions."""
+    """A core and a matrix for each mode. `ranks` is one size of the core, a list, or null: the dimensions."""
 
     ranks: Any = None
 
@@ -205,7 +206,7 @@ class NonlinearFactorization(MatrixFactorization):
 
 
 def _sizes(key: str, value: Any) -> None:
-    """Null, a size, or a list of sizes."""
+    """Refuse all but null, a size, and a list of sizes."""
     sizes = value if isinstance(value, list) else [] if value is None else [value]
     if value == [] or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
         raise ConfigError(key, value, "null, an integer of at least 1, or a list of them")
@@ -213,7 +214,7 @@ def _sizes(key: str, value: Any) -> None:
 
 @dataclass
 class Depth:
-    """Number of factors L of Equation 3; of a diagonal factorization, the power."""
+    """Number of factors L of Equation 3; for a diagonal factorization the power."""
 
     name: Any = MISSING
     layers: int = 1
@@ -256,7 +257,7 @@ class AdaptiveRate(ConstantRate):
 
 @dataclass
 class FlowRate:
-    """Gradient flow (Equation 4): no learning rate but tolerances of its integration, relative and absolute."""
+    """Gradient flow (Equation 4), with the relative and absolute tolerances of its integration."""
 
     dynamics: ClassVar[str] = "flow"
     name: str = MISSING
@@ -276,7 +277,8 @@ def as_rate(node: Any) -> Any:
     """A learning rate of a YAML that names no schema, as the one whose keys it has; any dataclass as it is.
 
     Raises:
-        ConfigError: a key that this rate does not have, or one that is missing.
+        ConfigError: a key that this rate does not have.
+        InputError: a key that is missing.
     """
     kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
     kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
@@ -311,7 +313,7 @@ class OwnInit(Own):
 
 @dataclass
 class Between(Init):
-    """A balanced start with `unbalance` times an independent one added."""
+    """A balanced initialisation plus `unbalance` times an independent one."""
 
     unbalance: float = MISSING
 
@@ -389,7 +391,7 @@ class Dimensions(Observations):
 
 @dataclass
 class RandomTruth(Observations):
-    """`count` observations of a random ground truth of the given rank, with noise of that standard deviation added."""
+    """`count` observations of a random ground truth of rank `rank`, with noise of standard deviation `noise`."""
 
     dims: list[int] = MISSING
     rank: int = MISSING
@@ -441,7 +443,7 @@ class RandomTensor(RandomTruth):
 
 @dataclass
 class Sensing(RandomTruth):
-    """`count` Gaussian measurements <A_i, W> of a random ground truth of a rank; of a vector, so many non-zeros."""
+    """`count` Gaussian measurements <A_i, W> of a random ground truth; `rank` is a vector's number of non-zeros."""
 
     def _check_dims(self) -> None:
         array_dims("observations.dims", self.dims)
@@ -454,15 +456,15 @@ class Sensing(RandomTruth):
 
     def _check_count(self) -> None:
         at_least("observations.count", self.count, 1)
-        # The draw and what is divided from it, copies for the ensemble and for the engine, of 8 bytes a number.
+        # 8 bytes a number: the draw, the normalised matrices, and copies for the ensemble and for the engine.
         fits_memory("observations.count", self.count, 40 * self.count * math.prod(self.dims))
 
 
 @dataclass
 class File(Observations):
-    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is the array's size.
+    """Observations from a file. `count` keeps the first n in its order, null keeps all; `dims` are the array's sizes.
 
-    `ground_truth` is a file with all of the array, against which `error/reconstruction` is measured.
+    `ground_truth` is a file with the complete array, for `error/reconstruction`.
     """
 
     path: str = MISSING
@@ -507,7 +509,7 @@ class Metrics:
 
 @dataclass
 class WandbLogger:
-    """Weights & Biases; what is null is as the environment says (`rankward.loggers.wandb_environment`)."""
+    """Weights & Biases. A key that is null is read from the environment (`rankward.loggers.wandb_environment`)."""
 
     name: str = MISSING
     project: str | None = None
@@ -515,7 +517,7 @@ class WandbLogger:
     tags: list[str] = field(default_factory=list)
     offline: bool | None = None
 
-    def __post_init__(self) -> None:  # W&B's own rules, which it applies when a run starts
+    def __post_init__(self) -> None:  # the rules that W&B applies when a run starts
         if self.project is not None and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):
             allowed = "at most 128 characters, none of / \\ # ? % :"
             raise ConfigError("logger.wandb.project", self.project, allowed)
@@ -532,7 +534,7 @@ class FileLogger:
 
 @dataclass
 class Trainer:
-    """Which devices the ensemble lives on, through Lightning."""
+    """The devices that train the ensemble, through Lightning."""
 
     name: str = MISSING
     accelerator: str = "cpu"
@@ -553,7 +555,7 @@ class Trainer:
 
 @dataclass
 class Record:
-    """Which iterations leave a row; `every` null means the logarithmic schedule of `conf/config.yaml`."""
+    """The iterations that are recorded; with `every` null these are the logarithmic schedule of `conf/config.yaml`."""
 
     every: int | None = None
     iteration_ratio: float = 1.02
@@ -562,6 +564,6 @@ class Record:
 
 @dataclass
 class Checkpoint:
-    """How often a run's state is saved, in seconds; null saves on interruption only."""
+    """The seconds between two checkpoints; null saves one only on interruption."""
 
     seconds: float | None = 60.0

@@ -1,6 +1,6 @@
-"""The typed configuration of a run: its groups, its top-level keys, and the checks that cross them.
+"""The typed configuration of a run: its groups, its top-level keys, and the checks across them.
 
-Nothing heavy is imported here: a wrong setting is told in a fraction of a second.
+This imports nothing heavy, so that a wrong setting is reported in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENGINES = ("auto", "reference", "fused", "cuda", "batched")
 
 @dataclass(frozen=True)
 class Protocol:
-    """When a run is looked at, and when it stops: the loss below `stop_loss` at `stop_checks` looks in a row."""
+    """Stopping criterion: a loss below `stop_loss` at `stop_checks` checks in a row, `check_every` iterations apart."""
 
     check_every: int
     stop_checks: int
@@ -38,7 +38,7 @@ TENSORS = Protocol(check_every=100, stop_checks=3, stop_loss=1e-6, max_iteration
 
 
 def check_multiple(every: int, stride: int) -> None:
-    """Refuse a distance between rows at which the loss is not looked at."""
+    """Refuse a distance between rows that is no multiple of the distance between checks of the loss."""
     if every % stride:
         raise ConfigError("record.every", every, f"a multiple of check_every={stride}, or null")
 
@@ -116,19 +116,22 @@ class RunConfig:
             self.logger["wandb"] = groups.typed(groups.WandbLogger, "logger.wandb", self.logger["wandb"])
 
     def protocol(self, mean_loss: bool) -> Protocol:
-        """The paper's protocol for matrices, or for tensors (whose loss is a mean), where the config is silent.
+        """The stopping criterion of the config, with the paper's values for keys that are null.
+
+        Args:
+            mean_loss: whether the loss is a mean, as for tensors, whose values differ from those for matrices.
 
         Raises:
-            ConfigError: `record.every` that is no multiple of the looks' distance.
+            ConfigError: `record.every` that is no multiple of `check_every`.
         """
-        own = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
-        whole = TENSORS if mean_loss else MATRICES
-        if self.lr.dynamics == "flow":  # looks at every step, and its loss never rises again
-            whole = replace(whole, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
-        whole = replace(whole, **own)
+        given = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
+        protocol = TENSORS if mean_loss else MATRICES
+        if self.lr.dynamics == "flow":  # it checks every step, and its loss never rises
+            protocol = replace(protocol, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
+        protocol = replace(protocol, **given)
         if self.record.every is not None:
-            check_multiple(self.record.every, whole.check_every)
-        return whole
+            check_multiple(self.record.every, protocol.check_every)
+        return protocol
 
     def _check_record(self) -> None:
         if self.record.every is not None:
@@ -150,7 +153,7 @@ class RunConfig:
             self.factorization.check_memory(dims, self.depth.layers)
         flow = self.lr.dynamics == "flow"
         if flow and self.dtype != "float64":
-            raise ConfigError("dtype", self.dtype, "float64: lr=flow is what rounding is compared with")
+            raise ConfigError("dtype", self.dtype, "float64: lr=flow is the reference for rounding")
         if flow and (self.stop_checks or 1) > 1:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
         if self.init.name == "identity" and sign == "negative":
