@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 
 from rankward.commands import COMMANDS
 from rankward.config import CONFIG_FOLDER, registry
+from rankward.config.choices import RESERVED
 from rankward.config.schema import MATRICES, TENSORS, RunConfig
 
 GROUPS = {
@@ -42,7 +43,7 @@ PACKAGES = (
     "rankward.results",
     "rankward.config",
 )
-HIDDEN = ("_target_", "name", "defaults")
+HIDDEN = (*RESERVED, "defaults")
 PAPER_DEFAULTS = {
     key: f"null: {getattr(MATRICES, key):,} for matrices, {getattr(TENSORS, key):,} for tensors"
     for key in ("max_iterations", "stop_loss", "stop_checks", "check_every")

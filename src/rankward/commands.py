@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rankward.config.errors import UsageError
+from rankward.config.errors import InputError
 from rankward.terminal import say
 
 
@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        raise UsageError(self.prog.removeprefix("rankward "), message, usage)
+        raise InputError(f"{self.prog.removeprefix('rankward ')}: {message}; usage: {usage}")
 
 
 def _propositions(asked: argparse.Namespace) -> int:
@@ -169,7 +169,7 @@ def run_command(arguments: list[str]) -> int:
     """Do it, and return the exit code.
 
     Raises:
-        UsageError: arguments that it does not take.
+        InputError: arguments that it does not take.
     """
     name, *rest = arguments
     what, declare, act = COMMANDS[name]

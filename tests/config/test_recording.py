@@ -8,14 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import rankward as package
 from helpers.in_process import command_line
 from helpers.runs import composed
 from rankward import results
-from rankward.config import DataError, config_hash
+from rankward.config import CONFIG_FOLDER, DataError, config_hash, register
+from rankward.config.choices import choices
 from rankward.config.recording import closed, open_values, recorded, resolved, with_digests
+from rankward.sweeps.grid import GridSearch
 from rankward.training.train import refuse_changed
 
 SHORT = ["logger=none", "depth=2", "max_iterations=50"]
@@ -26,6 +30,34 @@ OLD = {
     ("factorization=tensor", "observations=tensor_order3", "lr=adaptive", "metrics=tensor"): "b71327c073f1b057",
     ("observations=random_matrix", "observations.dims=[3,4]", "observations.count=7"): "402669c768017bac",
 }
+
+FIRST_JOBS = {  # of each experiment, made before the groups of a config were typed
+    "atlas": "6fc948ce68adafdd",
+    "conjectures": "4a0928731c3f785d",
+    "departure": "6606b81e5077089b",
+    "descent_to_flow": "238b08cdcb8bfc98",
+    "figure1": "f97a42a4ac9f695a",
+    "figure1_refined": "8ce30e5665916e26",
+    "figure2": "08ec6ac3a6550473",
+    "figure2_order3": "08ec6ac3a6550473",
+    "figure4": "ca039a41e3f6e5c1",
+    "figure5": "f1ecb393e2654d90",
+    "figure6": "74a4eace9ad9c1d4",
+    "phase_diagram": "b45ffd1222f78159",
+}
+
+
+def test_hashes_of_the_experiments_first_jobs_stay():
+    assert choices()["experiment"] == list(FIRST_JOBS)
+    register()
+    for experiment, expected in FIRST_JOBS.items():
+        chosen = f"experiment={experiment}"
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            sweep = compose("config", overrides=[chosen], return_hydra_config=True)
+            search = GridSearch({}, OmegaConf.to_container(sweep.hydra.sweeper.grids), None)
+            search.parser = OverridesParser.create()
+            first = compose("config", overrides=[chosen, *search.jobs([])[0]])
+        assert config_hash(resolved(first)) == expected, experiment
 
 
 @pytest.mark.parametrize("overrides", OLD)

@@ -2,13 +2,15 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
 from helpers.in_process import assert_refused, command_line
-from rankward.config import ConfigError
+from helpers.runs import composed
+from rankward.config import ConfigError, InputError
 from rankward.config.choices import CONFIG_FOLDER, choices
-from rankward.config.groups import as_rate
+from rankward.config.groups import Depth, Metrics, Trainer, WandbLogger, as_rate
 
 HUGE = 10**26  # more than 64 bits hold
 
@@ -92,7 +94,7 @@ TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
 def test_memory_is_told_before_it_is_taken(tmp_path, arguments):
     ended = command_line(*arguments.split(), cwd=tmp_path)
     key = arguments.split()[-1].partition("=")[0]
-    assert_refused(ended, f"rankward: {key}: ", " is not allowed; expected less: it needs ")
+    assert_refused(ended, f"rankward: {key}: ", " does not fit into memory: it needs ")
     assert re.search(GIB + "$", ended.err.strip()), ended.err
     assert ended.seconds < 10
 
@@ -119,14 +121,14 @@ def test_memory_of_a_file_s_factors_is_told_too(tmp_path):
     [
         ({"eta": 0.1, "beat": 0.9}, "lr.beat: 0.9 is not allowed; expected one of eta"),
         ({"eta": 0.1, "beta": 0.9, "epss": 1}, "lr.epss: 1 is not allowed; expected one of eta, beta, eps"),
-        ({"beta": 0.9, "eps": 1.0}, "lr.eta: 'not set' is not allowed; expected a value"),
-        ({}, "lr.eta: 'not set' is not allowed; expected a value"),
+        ({"beta": 0.9, "eps": 1.0}, "lr.eta is not set"),
+        ({}, "lr.eta is not set"),
         ({"eta": -1}, "lr.eta: -1 is not allowed; expected a positive finite number"),
-        ({"rtol": 1e-6}, "lr.atol: 'not set' is not allowed; expected a value"),
+        ({"rtol": 1e-6}, "lr.atol is not set"),
     ],
 )
 def test_a_learning_rate_of_a_yaml_that_names_no_schema_is_checked_like_the_others(node, message):
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(InputError) as refused:
         as_rate({"name": "mine", **node})
     assert str(refused.value).startswith(message)
 
@@ -139,6 +141,46 @@ def test_a_learning_rate_of_a_yaml_that_names_no_schema_is_refused_or_taken_by_t
     assert_refused(command_line(*command, cwd=tmp_path), "lr.beat: 0.9 is not allowed")
     mine.write_text("name: mine\neta: 0.1\nbeta: 0.9\neps: 1e-3\n")
     assert command_line(*command, cwd=tmp_path).code == 0
+
+
+def test_choices_of_yamls_that_name_no_schema_become_dataclasses():
+    run = replace(
+        composed("logger=none")[0],
+        depth={"name": "two", "layers": 2},
+        factorization={"name": "own", "_target_": "own.Factorization", "arguments": 3, "keys": 4},
+        init={"name": "own", "_target_": "own.Init", "determinant": "positive", "scale": 0.1},
+        observations={"name": "own", "_target_": "own.observations", "dims": [2, 3], "path": "seen.csv"},
+        metrics={"name": "few", "columns": {"norm": {"_target_": "own.Norm"}, "left_out": None}},
+        trainer={"name": "four", "threads": 4},
+        logger={"wandb": {"project": "mine"}, "own": {"_target_": "own.Logger"}},
+    )
+    assert (run.depth, run.trainer) == (Depth("two", 2), Trainer("four", "cpu", 4))
+    assert run.factorization.arguments() == {"arguments": 3, "keys": 4}
+    assert (run.init.name, run.init._target_, run.init.determinant) == ("own", "own.Init", "positive")
+    assert (run.observations.known_dims, run.observations.file) == ([2, 3], "seen.csv")
+    assert run.metrics == Metrics("few", {"norm": {"_target_": "own.Norm"}})
+    assert run.logger == {"wandb": WandbLogger(project="mine"), "own": {"_target_": "own.Logger"}}
+    assert replace(run, seed=1).factorization == run.factorization
+
+
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ({"depth": {"layer": 2}}, "depth.layer: 2 is not allowed; expected one of layers (did you mean 'layers'?)"),
+        ({"metrics": {"colums": {}}}, "metrics.colums: {} is not allowed; expected one of columns, certificates"),
+        ({"trainer": {"thread": 1}}, "trainer.thread: 1 is not allowed; expected one of accelerator, threads, devices"),
+        (
+            {"logger": {"wandb": {"tag": []}}},
+            "logger.wandb.tag: [] is not allowed; expected one of project, group, tags",
+        ),
+        ({"init": None}, "init: None is not allowed; expected a mapping"),
+    ],
+)
+def test_misspelt_keys_of_yamls_that_name_no_schema_are_refused(groups, message):
+    run = composed("logger=none")[0]
+    with pytest.raises(ConfigError) as refused:
+        replace(run, **groups)
+    assert str(refused.value).startswith(message)
 
 
 def test_an_error_under_a_debugger_is_the_same_line(tmp_path):

@@ -69,8 +69,8 @@ def test_modes(monkeypatch, said, mode):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     if said:
         monkeypatch.setenv("WANDB_MODE", said)
-    assert wandb_environment.mode({"offline": None}) == mode
-    assert [wandb_environment.mode({"offline": offline}) for offline in (True, False)] == ["offline", "online"]
+    assert wandb_environment.mode(offline=None) == mode
+    assert [wandb_environment.mode(offline) for offline in (True, False)] == ["offline", "online"]
 
 
 def test_an_unknown_mode_is_told_before_anything_is_written(tmp_path, monkeypatch):

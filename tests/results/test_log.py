@@ -6,8 +6,8 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
+from helpers.runs import composed
 from rankward import results
-from rankward.config import RunConfig
 from rankward.training import job
 
 STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3}\] (.*)")
@@ -49,7 +49,7 @@ def test_a_single_runs_failure_is_kept(tmp_path, monkeypatch):
         raise ArithmeticError("a product that I do not like")
 
     monkeypatch.setattr(job, "train", fails)
-    config = RunConfig(depth={"layers": 2}, factorization={"name": "matrix"}, init={"name": "gaussian"})
+    config, _ = composed("depth='2'")
     with pytest.raises(ArithmeticError):
         job.run(OmegaConf.create({"seed": 0}), config, tmp_path)
     text = (tmp_path / "rankward.log").read_text()

@@ -153,7 +153,7 @@ def test_resume_keeps_a_folder_of_configs_in_the_place_of_rankwards(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("num", "# @package _global_\ndefaults:\n  - override /depth: 2\n", "experiment/num: in its defaults list a number stands in quotes"),
+        ("num", "# @package _global_\ndefaults:\n  - override /depth: 2\n", "experiment/num: a number in the defaults list needs quotes"),
         ("bare", "lr: {eta: 1e-2}\n", "experiment/bare: its first line must be '# @package _global_'"),
     ],
 )  # fmt: skip

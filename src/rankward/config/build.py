@@ -1,24 +1,19 @@
-"""From a group's node to the object that its `_target_` names."""
+"""The construction of the object that a config's `_target_` names."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from rankward.config.errors import ConfigError, DataError, nearest
+from rankward.config.choices import RESERVED
+from rankward.config.errors import ConfigError, nearest
+from rankward.config.groups import Choice
 from rankward.private_apis import authorize_target
 
-RESERVED = ("_target_", "name")
 ALLOWED = "a class or function that is not on Hydra's blocklist"
-
-
-def setting(node: Any, key: str, default: Any = None) -> Any:
-    """A key of a group's node, be it a schema's dataclass or the plain mapping of a user's own YAML."""
-    return node.get(key, default) if isinstance(node, Mapping) else getattr(node, key, default)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -26,34 +21,33 @@ def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(factory).parameters
 
 
-def takes(node: Any, name: str) -> bool:
-    """Whether the `_target_` of a node, of which an object could be built, has an argument of that name."""
-    return name in _parameters(pkgutil.resolve_name(setting(node, "_target_")))
+def takes(choice: Choice, name: str) -> bool:
+    """Whether the `_target_` of a choice, of which an object could be built, has an argument of that name."""
+    return name in _parameters(pkgutil.resolve_name(choice._target_))
 
 
-def build(group: str, node: Any, **more: Any) -> Any:
-    """Call the node's `_target_` with the node's keys, and with those of `more` that it takes.
+def build(group: str, node: Choice | Any, **more: Any) -> Any:
+    """Call the `_target_` of a choice, or of a mapping, with its other keys, and with those of `more` that it takes.
 
     Raises:
-        ConfigError: no such class or function, one of Hydra's blocklist, or keys that it does not take.
+        ConfigError: no such class or function, one on Hydra's blocklist, or keys that it does not take.
     """
-    if isinstance(node, Mapping):
-        keys = dict(node)
-    elif dataclasses.is_dataclass(node) and not isinstance(node, type):
-        keys = dataclasses.asdict(node)
+    if isinstance(node, Choice):
+        target, arguments = node._target_, node.arguments()
+    elif isinstance(node, Mapping):
+        target = node.get("_target_", "???")
+        arguments = {key: value for key, value in node.items() if key not in RESERVED}
     else:
         raise ConfigError(group, node, "a mapping with a `_target_`")
-    target = keys.get("_target_", "???")
     refuse_blocked(f"{group}._target_", target)
     try:
         factory = pkgutil.resolve_name(target)
-    except Exception as error:  # whatever importing a user's module raises
+    except Exception as error:  # importing a user's module may raise anything
         raise ConfigError(f"{group}._target_", target, f"an importable class or function ({error})") from error
-    if not _is_allowed(factory):  # whichever name has led to it
+    if not _is_allowed(factory):  # another name may lead to the same object
         raise ConfigError(f"{group}._target_", target, ALLOWED)
     parameters = _parameters(factory)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    arguments = {key: value for key, value in keys.items() if key not in RESERVED}
     for key in arguments:
         if key not in parameters and not open_ended:
             known = [name for name in parameters if name not in more]
@@ -61,14 +55,12 @@ def build(group: str, node: Any, **more: Any) -> Any:
     offered = {key: value for key, value in more.items() if key in parameters}
     try:
         return factory(**arguments, **offered)
-    except (ConfigError, DataError):
-        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(group, target, f"arguments that fit it ({error})") from error
 
 
 def refuse_blocked(key: str, target: str) -> None:
-    """Refuse what Hydra never calls for a config, by its name: `os.system`, `builtins.eval`, `subprocess.run`, ...
+    """Refuse a name on Hydra's blocklist: `os.system`, `builtins.eval`, `subprocess.run`, ...
 
     Raises:
         ConfigError: the key and the name.
@@ -83,7 +75,7 @@ def refuse_blocked(key: str, target: str) -> None:
 
 @functools.cache
 def _is_allowed(factory: Any) -> bool:
-    """Whether Hydra would call an object for a config; asked once for each."""
+    """Whether Hydra would call an object for a config."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 

@@ -1,4 +1,4 @@
-"""Checks of single values; each raises a ConfigError that names the key."""
+"""Checks of single values. Each raises an error that names the key."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankward.config.errors import ConfigError, nearest
+from rankward.config.errors import ConfigError, InputError, nearest
 
 GIB = 2**30
-AXES = 25  # of a tensor: each has a letter in an Einstein sum
-ENTRY_BYTES = 64  # of an entry of the observed array: truth, draw, noise, values and product, of 8 each, and masks
-LARGEST = 2**63  # no integer of 64 bits is as large
+AXES = 25  # at most, of a tensor: each has a letter in an Einstein sum
+ENTRY_BYTES = 64  # for an entry of the observed array: 8 each for truth, draw, noise, values and product, and masks
+LARGEST = 2**63  # the first integer that 64 bits do not hold
 
 
 def positive(key: str, value: float) -> None:
-    """A positive finite number."""
+    """Refuse a number that is not positive and finite."""
     if not (math.isfinite(value) and value > 0):
         raise ConfigError(key, value, "a positive finite number")
 
 
 def finite(key: str, value: float) -> None:
-    """Neither NaN nor infinity."""
+    """Refuse NaN and infinity."""
     if not math.isfinite(value):
         raise ConfigError(key, value, "a finite number")
 
 
 def at_least(key: str, value: int, least: int) -> None:
-    """An integer of at least `least` that 64 bits hold."""
+    """Refuse an integer below `least`, and one that 64 bits do not hold."""
     if value < least:
         raise ConfigError(key, value, f"an integer of at least {least}")
     if value >= LARGEST:
@@ -36,34 +36,34 @@ def at_least(key: str, value: int, least: int) -> None:
 
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """One of the allowed names."""
+    """Refuse a name that is not one of those allowed."""
     if value not in allowed:
         raise ConfigError(key, value, "one of " + ", ".join(allowed), nearest(value, allowed))
 
 
 def matrix_dims(key: str, dims: list[int], least: int = 1) -> None:
-    """Two sizes of a matrix that fits into memory."""
+    """Refuse all but two sizes of a matrix that fits into memory."""
     if len(dims) != 2 or min(dims) < least:
         raise ConfigError(key, list(dims), f"two integers of at least {least}")
     fits_memory(key, list(dims), ENTRY_BYTES * math.prod(dims))
 
 
 def array_dims(key: str, dims: list[int]) -> None:
-    """One or more sizes of an array that fits into memory."""
+    """Refuse all but one or more sizes of an array that fits into memory."""
     if not 1 <= len(dims) <= AXES or min(dims) < 1:
         raise ConfigError(key, list(dims), f"one or more integers of at least 1, {AXES} at most")
     fits_memory(key, list(dims), ENTRY_BYTES * math.prod(dims))
 
 
 def tensor_dims(key: str, dims: list[int]) -> None:
-    """Two or more sizes of an array that fits into memory."""
+    """Refuse all but two or more sizes of an array that fits into memory."""
     if not 2 <= len(dims) <= AXES or min(dims) < 1:
         raise ConfigError(key, list(dims), f"two or more integers of at least 1, {AXES} at most")
     fits_memory(key, list(dims), ENTRY_BYTES * math.prod(dims))
 
 
 def enough_components(dims: Sequence[int]) -> int:
-    """Outer products with which every tensor of these sizes can be made: the product of all but the largest.
+    """Number of outer products that suffice for every tensor of these sizes: the product of all but the largest.
 
     Example:
         >>> enough_components([8, 8, 8]), enough_components([4, 5])
@@ -75,7 +75,7 @@ def enough_components(dims: Sequence[int]) -> int:
 def machine_memory() -> float:
     """Bytes of memory that this machine, the container, or a limit of the process (`ulimit -v`) allows.
 
-    Infinity where none of them says.
+    It is infinite where none of them is known.
 
     Example:
         >>> machine_memory() > 0
@@ -97,19 +97,20 @@ def machine_memory() -> float:
 
 
 def fits_memory(key: str, value: object, needed: float) -> None:
-    """No more bytes than this machine has."""
+    """Refuse a value that needs more bytes than this machine has."""
     if why := too_much(needed):
-        raise ConfigError(key, value, f"less: {why}")
+        shown = repr(value) if isinstance(value, str) else str(value)
+        raise InputError(f"{key}: {shown} does not fit into memory: {why}")
 
 
 def too_much(needed: float) -> str:
-    """How many GiB something needs and how many this machine has, where these are fewer; else nothing.
+    """A sentence with the GiB needed and the GiB of this machine where these are fewer; else an empty text.
 
     Example:
         >>> too_much(1), too_much(2**70)[:27]
         ('', 'it needs 1.1e+12 GiB, this ')
     """
-    there = machine_memory()
+    available = machine_memory()
     gib = min(needed, 10**300) / GIB
     shown = f"{gib:,.1f}" if gib < 1e9 else f"{gib:.2g}"
-    return f"it needs {shown} GiB, this machine has {there / GIB:.1f} GiB" if needed > there else ""
+    return f"it needs {shown} GiB, this machine has {available / GIB:.1f} GiB" if needed > available else ""

@@ -1,16 +1,18 @@
-"""Where the YAML files of the config groups stand, and the choices that they are."""
+"""The folder of the config groups' YAML files, and the choices that these files are."""
 
 import functools
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-# The wheel carries the configs inside the package, a checkout has them at its top.
+# A wheel has the configs inside the package, a checkout at its top.
 CONFIG_FOLDER = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+
+RESERVED = ("_target_", "name")  # keys of a choice that are no arguments of its `_target_`
 
 
 @functools.cache
 def choices() -> dict[str, list[str]]:
-    """The names of each group's choices.
+    """The names of the choices of each group.
 
     Example:
         >>> choices()["depth"]

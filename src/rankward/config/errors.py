@@ -1,4 +1,4 @@
-"""One error for everything a user can get wrong, and the words to say it in one line."""
+"""The errors whose message is for the user. The command line prints it in one line and ends with the exit code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import difflib
 from collections.abc import Iterable
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be run: the key, what it was, and what is allowed.
+class RankwardError(Exception):
+    """A failure that its message explains; the base of all errors of Rankward's."""
+
+    exit_code = 1
+
+
+class InputError(RankwardError):
+    """Something that the user can correct, told in a plain sentence."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A value that is not allowed: its key, the value, and what is allowed.
 
     Example:
         >>> print(ConfigError("lr.eta", -1.0, "a positive number"))
@@ -21,24 +33,17 @@ class ConfigError(ValueError):
         super().__init__(f"{key}: {shown} is not allowed; expected {allowed}{hint}")
 
 
-class DataError(ValueError):
-    """Observations (most often a file's) that cannot be used; one line that names the key."""
+class DataError(InputError):
+    """Observations, most often those of a file, that cannot be used; the message names the key."""
 
 
-class SweepError(ConfigError):
-    """Jobs of a sweep that cannot run (exit code 2) or have failed (1), one line each."""
+class SweepError(RankwardError):
+    """Jobs of a sweep that cannot run (exit code 2) or that have failed (1), a line each."""
 
-    def __init__(self, lines: list[str], code: int = 2) -> None:
+    def __init__(self, lines: list[str], exit_code: int = 2) -> None:
         self.lines = lines
-        self.code = code
-        ValueError.__init__(self, "\n".join(lines))
-
-
-class UsageError(ConfigError):
-    """A command that was given what it does not take, and how it is used."""
-
-    def __init__(self, command: str, message: str, usage: str) -> None:
-        ValueError.__init__(self, f"{command}: {message}; usage: {usage}")
+        self.exit_code = exit_code
+        super().__init__("\n".join(lines))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors as one line: the key, the value, what is allowed, the nearest valid name."""
+"""Conversion of an error, most often Hydra's or OmegaConf's, into one line: the key, the value, what is allowed."""
 
 from __future__ import annotations
 
@@ -10,39 +10,38 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from rankward.config.choices import CONFIG_FOLDER, choices
-from rankward.config.errors import ConfigError, DataError, SweepError, nearest
+from rankward.config.choices import CONFIG_FOLDER, RESERVED, choices
+from rankward.config.errors import InputError, RankwardError, SweepError, nearest
 from rankward.config.overrides import in_quotes
 from rankward.terminal import say, visible
 
-HIDDEN = ("_target_", "hydra", "name")
 TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """The line to print and the exit code: 2 for bad input, 1 for a failure."""
+    """The line to print and the exit code: 2 for an error of the input, 1 for a failure."""
     chain = [error]
     while chain[-1].__cause__ is not None and not isinstance(chain[-1], OmegaConfBaseException):
         chain.append(chain[-1].__cause__)  # under a debugger an error of OmegaConf is its own cause
     for link in chain:
         if isinstance(link, SweepError):
-            return "\nrankward: ".join(map(visible, link.lines)), link.code
-        if isinstance(link, ConfigError | DataError):
-            return _one_line(str(link)), 2
+            return "\nrankward: ".join(map(visible, link.lines)), link.exit_code
+        if isinstance(link, InputError):
+            return _one_line(str(link)), link.exit_code
         if isinstance(link, OverrideParseException):
             key, _, value = link.override.partition("=")
             quoted = f'"{key}={in_quotes(value)}"'
-            text = f"one with spaces or special characters is quoted: {quoted}"
+            text = f"a value with spaces or special characters needs quotes: {quoted}"
             if re.match(r"\w+\(", value):
                 text = (
                     "expected a value, a list, or one of range(0,5), geomspace(1e-3,1,4), linspace(0,1,3), choice(a,b)"
                 )
             return f"{key}: {value!r} cannot be read; {text}", 2
         if listed := re.search(r"deletion value must be a string : .*input_line='~([^=']+)=", str(link)):
-            return f"~{listed[1]}: a group is taken away by its name, ~{listed[1]}, with or without one choice of it", 2
+            return f"~{listed[1]}: a group is taken away by its name, ~{listed[1]}, with or without a choice", 2
         if "Unsupported item value in defaults" in str(link):
             file = _in_config(link)
-            return f"{file}: in its defaults list a number stands in quotes, as in `- override /depth: '2'`", 2
+            return f"{file}: a number in the defaults list needs quotes, as in `- override /depth: '2'`", 2
     text = "\n".join(str(link) for link in chain)
     if unpacked := re.search(r"In '(([\w/]+)/[^']+)': ConfigKeyError[^\n]*\n?\s*Key '(\w+)' not in 'RunConfig'", text):
         file, group, key = unpacked.groups()
@@ -53,24 +52,26 @@ def explain(error: BaseException) -> tuple[str, int]:
             return _of_omegaconf(link), 2
     if isinstance(error, HydraException):
         return _of_hydra(text), 2
+    if isinstance(error, RankwardError):
+        return _one_line(str(error)), error.exit_code
     if isinstance(error, OSError):
         return _one_line(str(error)), 1
     return f"{type(error).__name__}: {_one_line(str(error))}; {TRACEBACK}", 1
 
 
 def _in_config(error: BaseException) -> str:
-    """The config that Hydra was reading, where its error does not name it."""
+    """The config that Hydra was reading when it raised an error that does not name it."""
     names = [frame.f_locals.get("config_path") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((name for name in reversed(names) if isinstance(name, str)), "a config")
 
 
 def why(error: BaseException) -> str:
-    """The line for a place that has the traceback as well."""
+    """The line of an error without the hint at the traceback, for where the traceback is written as well."""
     return explain(error)[0].removesuffix(f"; {TRACEBACK}")
 
 
 def tell(error: BaseException) -> int:
-    """Print an error's line and return its exit code."""
+    """Print the line of an error and return its exit code."""
     line, code = explain(error)
     say(*f"rankward: {line}".split("\n"), error=True)
     return code
@@ -119,7 +120,7 @@ def _kind(name: str) -> str:
 
 
 def _unknown_key(key: str) -> str:
-    """A key that no config has: what its group has instead, and the nearest."""
+    """A line about a key that no config has: the keys of its group, and the nearest."""
     parent = key.rpartition(".")[0]
     having = _choices_with(key)
     if having:
@@ -135,7 +136,7 @@ def _unknown_key(key: str) -> str:
 
 
 def _choices_with(key: str) -> list[str]:
-    """The choices of a key's group that do have it."""
+    """The choices of a key's group that have the key."""
     group, _, name = key.partition(".")
     files = {choice: CONFIG_FOLDER / group / f"{choice}.yaml" for choice in choices().get(group, [])}
     parent, _, last = name.rpartition(".")
@@ -162,7 +163,7 @@ def _keys(parent: str) -> list[str]:
             loaded = OmegaConf.load(CONFIG_FOLDER / group / f"{choice}.yaml")
             if isinstance(loaded, DictConfig):
                 names |= {str(name) for name in loaded}
-        return sorted(names - {"defaults", *HIDDEN})
+        return sorted(names - {"defaults", "hydra", *RESERVED})
     field = RunConfig.__dataclass_fields__.get(group)
-    nested = field.default_factory() if field is not None and callable(field.default_factory) else None  # type: ignore[misc]
+    nested = field.default_factory() if field is not None and callable(field.default_factory) else None
     return sorted(getattr(nested, "__dataclass_fields__", {}))

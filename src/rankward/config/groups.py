@@ -1,11 +1,16 @@
-"""One dataclass a choice of a config group, checked when it is built. Nothing heavy is imported."""
+"""The dataclasses of the config groups' choices; each checks itself when it is made. This imports nothing heavy.
+
+The YAML of a user may name no schema. Its node is then a mapping, and `typed`, `as_rate` or `own` makes one of these
+dataclasses of it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, TypeVar
 
 from omegaconf import MISSING
 
@@ -20,23 +25,113 @@ from rankward.config.checks import (
     positive,
     tensor_dims,
 )
-from rankward.config.errors import ConfigError, nearest
+from rankward.config.choices import RESERVED
+from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
-LAYERS = 10_000  # a run of so many 2x2 layers takes half a minute before its first step
+LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
 DETERMINANTS = ("any", "positive", "negative")
+FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
+
+T = TypeVar("T")
+
+# ---------------------------------------------------------------- all groups
+
+
+@dataclass
+class Choice:
+    """A choice whose `_target_` is called with its other keys."""
+
+    name: str = MISSING
+    _target_: str = MISSING
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the `_target_`."""
+        return {key: value for key, value in asdict(self).items() if key not in RESERVED}
+
+
+@dataclass
+class Own(Choice):
+    """A choice of a user's YAML that names no schema: `keys` are all but its name and its `_target_`."""
+
+    keys: dict[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.keys)
+
+
+OwnT = TypeVar("OwnT", bound=Own)
+
+
+def own(kind: type[OwnT], group: str, node: Any) -> Any:
+    """A choice of a YAML that names no schema as a `kind`; any dataclass as it is.
+
+    Raises:
+        ConfigError: a node that is no mapping.
+    """
+    if not isinstance(node, Mapping):
+        return _dataclass(group, node)
+    keys = {str(key): value for key, value in node.items() if key not in RESERVED}
+    return kind(str(node.get("name")), str(node.get("_target_", MISSING)), keys)
+
+
+def typed(kind: type[T], group: str, node: Any) -> Any:
+    """A choice of a YAML that names no schema as a `kind`; any dataclass as it is.
+
+    Raises:
+        ConfigError: a node that is no mapping, a key that the `kind` does not have.
+        InputError: a key that is missing.
+    """
+    if not isinstance(node, Mapping):
+        return _dataclass(group, node)
+    known = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]
+    shown = [name for name in known if name not in RESERVED]
+    for key, value in node.items():
+        if key not in known:
+            raise ConfigError(f"{group}.{key}", value, f"one of {', '.join(shown)}", nearest(str(key), shown))
+    for key in shown:
+        if known[key] == MISSING and key not in node:
+            raise InputError(f"{group}.{key} is not set")
+    return kind(**node)
+
+
+def _dataclass(group: str, node: Any) -> Any:
+    if not is_dataclass(node):
+        raise ConfigError(group, node, "a mapping")
+    return node
+
 
 # ---------------------------------------------------------------- factorization and depth
 
 
 @dataclass
-class Factorization:
-    """What is trained."""
+class Factorization(Choice):
+    """A map from factors to the product that is trained."""
 
-    name: str = MISSING
-    _target_: str = MISSING
+    def check_layers(self, layers: int) -> None:
+        """Refuse sizes that do not fit to the number of layers.
+
+        Raises:
+            ConfigError: the key.
+        """
+
+    def check_memory(self, dims: Sequence[int], layers: int) -> None:
+        """Refuse factors that this machine cannot hold, before any is drawn.
+
+        Args:
+            dims: sizes of the product. Those of a file are known when it has been read.
+            layers: the number of layers.
+
+        Raises:
+            InputError: the key that makes them large, the GiB that they need, and those of the machine.
+        """
+
+
+@dataclass
+class OwnFactorization(Own, Factorization):
+    """A factorization of a user's YAML that names no schema."""
 
 
 @dataclass
@@ -48,6 +143,20 @@ class MatrixFactorization(Factorization):
     def __post_init__(self) -> None:
         _sizes("factorization.hidden", self.hidden)
 
+    def check_layers(self, layers: int) -> None:
+        if isinstance(self.hidden, list) and len(self.hidden) != layers - 1:
+            raise ConfigError(
+                "factorization.hidden", self.hidden, f"{layers - 1} sizes, one less than depth.layers={layers}"
+            )
+
+    def check_memory(self, dims: Sequence[int], layers: int) -> None:
+        if len(dims) != 2:
+            return
+        inner = self.hidden if isinstance(self.hidden, list) else [self.hidden or min(dims)] * (layers - 1)
+        factors = sum(below * above for below, above in pairwise([dims[1], *inner, dims[0]]))
+        key, value = ("depth.layers", layers) if self.hidden is None else ("factorization.hidden", self.hidden)
+        fits_memory(key, value, FACTOR_BYTES * factors)
+
 
 @dataclass
 class TensorFactorization(Factorization):
@@ -58,6 +167,10 @@ class TensorFactorization(Factorization):
     def __post_init__(self) -> None:
         if self.components is not None:
             at_least("factorization.components", self.components, 1)
+
+    def check_memory(self, dims: Sequence[int], layers: int) -> None:
+        components = self.components or enough_components(dims)
+        fits_memory("factorization.components", components, FACTOR_BYTES * components * sum(dims))
 
 
 @dataclass
@@ -73,7 +186,7 @@ class SymmetricFactorization(Factorization):
 
 @dataclass
 class TuckerFactorization(Factorization):
-    """A core and a matrix for each mode; `ranks` are the core's sizes, one for all modes, or null: the dimensions."""
+    """A core and a matrix for each mode. `ranks` is one size of the core, a list, or null: the dimensions."""
 
     ranks: Any = None
 
@@ -93,7 +206,7 @@ class NonlinearFactorization(MatrixFactorization):
 
 
 def _sizes(key: str, value: Any) -> None:
-    """Null, a size, or a list of sizes."""
+    """Refuse all but null, a size, and a list of sizes."""
     sizes = value if isinstance(value, list) else [] if value is None else [value]
     if value == [] or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
         raise ConfigError(key, value, "null, an integer of at least 1, or a list of them")
@@ -101,10 +214,10 @@ def _sizes(key: str, value: Any) -> None:
 
 @dataclass
 class Depth:
-    """Number of factors L of Equation 3; of a diagonal factorization, the power."""
+    """Number of factors L of Equation 3; for a diagonal factorization the power."""
 
     name: Any = MISSING
-    layers: int = MISSING
+    layers: int = 1
 
     def __post_init__(self) -> None:
         at_least("depth.layers", self.layers, 1)
@@ -119,6 +232,7 @@ class Depth:
 class ConstantRate:
     """Gradient descent with a fixed step (Equation 4, discretised)."""
 
+    dynamics: ClassVar[str] = "descent"
     name: str = MISSING
     eta: float = MISSING
 
@@ -130,6 +244,7 @@ class ConstantRate:
 class AdaptiveRate(ConstantRate):
     """Steps of eta / (sqrt(gamma) + eps), gamma the bias-corrected running mean of the gradient's square norm."""
 
+    dynamics: ClassVar[str] = "adaptive"
     beta: float = MISSING
     eps: float = MISSING
 
@@ -142,8 +257,9 @@ class AdaptiveRate(ConstantRate):
 
 @dataclass
 class FlowRate:
-    """Gradient flow (Equation 4): no learning rate but tolerances of its integration, relative and absolute."""
+    """Gradient flow (Equation 4), with the relative and absolute tolerances of its integration."""
 
+    dynamics: ClassVar[str] = "flow"
     name: str = MISSING
     rtol: float = MISSING
     atol: float = MISSING
@@ -158,36 +274,25 @@ class FlowRate:
 
 
 def as_rate(node: Any) -> Any:
-    """A learning rate of a YAML that names no schema, as the one whose keys it has.
+    """A learning rate of a YAML that names no schema, as the one whose keys it has; any dataclass as it is.
 
     Raises:
-        ConfigError: a key that this rate does not have, or one that it lacks.
+        ConfigError: a key that this rate does not have.
+        InputError: a key that is missing.
     """
-    if not isinstance(node, Mapping):
-        return node
     kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
     kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
-    kind = next((kinds[key] for key in node if key in kinds), ConstantRate)
-    known = {each.name: each.default for each in fields(kind)}
-    for key, value in node.items():
-        if key not in known:
-            shown = [name for name in known if name != "name"]
-            raise ConfigError(f"lr.{key}", value, f"one of {', '.join(shown)}", nearest(str(key), shown))
-    for key, default in known.items():
-        if default is MISSING and key not in node:
-            raise ConfigError(f"lr.{key}", "not set", "a value")
-    return kind(**node)
+    keys = node if isinstance(node, Mapping) else ()
+    return typed(next((kinds[key] for key in keys if key in kinds), ConstantRate), "lr", node)
 
 
 # ---------------------------------------------------------------- initialisation
 
 
 @dataclass
-class Init:
-    """Where the factors start. `scale` and `determinant` are explained beside each choice in `conf/init/`."""
+class Init(Choice):
+    """The initial factors. Each choice in `conf/init/` explains its `scale` and `determinant`."""
 
-    name: str = MISSING
-    _target_: str = MISSING
     scale: float = MISSING
     determinant: str = "any"
 
@@ -197,8 +302,18 @@ class Init:
 
 
 @dataclass
+class OwnInit(Own):
+    """An initialisation of a user's YAML that names no schema."""
+
+    @property
+    def determinant(self) -> str:
+        """The sign of the initial product's determinant; `any` where the YAML has no such key."""
+        return str(self.keys.get("determinant", "any"))
+
+
+@dataclass
 class Between(Init):
-    """A balanced start with `unbalance` times an independent one added."""
+    """A balanced initialisation plus `unbalance` times an independent one."""
 
     unbalance: float = MISSING
 
@@ -212,11 +327,33 @@ class Between(Init):
 
 
 @dataclass
-class Observations:
-    """Which entries are seen, and their values."""
+class Observations(Choice):
+    """Which entries are observed, and their values."""
 
-    name: str = MISSING
-    _target_: str = MISSING
+    @property
+    def known_dims(self) -> list[int] | None:
+        """The product's sizes; None where only the observations themselves tell them."""
+        return None
+
+    @property
+    def file(self) -> str | None:
+        """The path of the file with the observations; None where they are synthetic."""
+        return None
+
+
+@dataclass
+class OwnObservations(Own, Observations):
+    """Observations of a user's YAML that names no schema."""
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        dims = self.keys.get("dims")
+        return dims if isinstance(dims, list) else None
+
+    @property
+    def file(self) -> str | None:
+        path = self.keys.get("path")
+        return path if isinstance(path, str) else None
 
 
 @dataclass
@@ -247,10 +384,14 @@ class Dimensions(Observations):
     def __post_init__(self) -> None:
         matrix_dims("observations.dims", self.dims, least=2)
 
+    @property
+    def known_dims(self) -> list[int] | None:
+        return self.dims
+
 
 @dataclass
 class RandomTruth(Observations):
-    """`count` observations of a random ground truth of the given rank, with noise of that standard deviation added."""
+    """`count` observations of a random ground truth of rank `rank`, with noise of standard deviation `noise`."""
 
     dims: list[int] = MISSING
     rank: int = MISSING
@@ -267,6 +408,10 @@ class RandomTruth(Observations):
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ConfigError("observations.noise", self.noise, "a finite number of at least 0")
         at_least("observations.seed", self.seed, 0)
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        return self.dims
 
     def _check_dims(self) -> None:
         matrix_dims("observations.dims", self.dims)
@@ -298,7 +443,7 @@ class RandomTensor(RandomTruth):
 
 @dataclass
 class Sensing(RandomTruth):
-    """`count` Gaussian measurements <A_i, W> of a random ground truth of a rank; of a vector, so many non-zeros."""
+    """`count` Gaussian measurements <A_i, W> of a random ground truth; `rank` is a vector's number of non-zeros."""
 
     def _check_dims(self) -> None:
         array_dims("observations.dims", self.dims)
@@ -311,15 +456,15 @@ class Sensing(RandomTruth):
 
     def _check_count(self) -> None:
         at_least("observations.count", self.count, 1)
-        # The draw and what is divided from it, copies for the ensemble and for the engine, of 8 bytes a number.
+        # 8 bytes a number: the draw, the normalised matrices, and copies for the ensemble and for the engine.
         fits_memory("observations.count", self.count, 40 * self.count * math.prod(self.dims))
 
 
 @dataclass
 class File(Observations):
-    """Observations from a file; `count` keeps the first n of its order, null keeps all; `dims` is the array's size.
+    """Observations from a file. `count` keeps the first n in its order, null keeps all; `dims` are the array's sizes.
 
-    `ground_truth` is a file with all of the array, against which `error/reconstruction` is measured.
+    `ground_truth` is a file with the complete array, for `error/reconstruction`.
     """
 
     path: str = MISSING
@@ -333,22 +478,38 @@ class File(Observations):
         if self.dims is not None:
             array_dims("observations.dims", self.dims)
 
+    @property
+    def known_dims(self) -> list[int] | None:
+        return self.dims
+
+    @property
+    def file(self) -> str | None:
+        return self.path
+
 
 # ---------------------------------------------------------------- metrics, loggers, trainer
 
 
 @dataclass
 class Metrics:
-    """Columns of the trace, each a `TraceMetric` and its arguments; and statements to check runs against."""
+    """Columns of the trace, each a `TraceMetric` and its arguments; and statements to check runs against.
+
+    `columns.key=null` and `certificates.key=null` switch one off.
+    """
 
     name: str = MISSING
     columns: dict[str, Any] = field(default_factory=dict)
     certificates: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for key in ("columns", "certificates"):
+            nodes = getattr(self, key) or {}
+            setattr(self, key, {name: node for name, node in nodes.items() if node is not None})
+
 
 @dataclass
 class WandbLogger:
-    """Weights & Biases; what is null is as the environment says (`rankward.loggers.wandb_environment`)."""
+    """Weights & Biases. A key that is null is read from the environment (`rankward.loggers.wandb_environment`)."""
 
     name: str = MISSING
     project: str | None = None
@@ -356,7 +517,7 @@ class WandbLogger:
     tags: list[str] = field(default_factory=list)
     offline: bool | None = None
 
-    def __post_init__(self) -> None:  # W&B's own rules, which it applies when a run starts
+    def __post_init__(self) -> None:  # the rules that W&B applies when a run starts
         if self.project is not None and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):
             allowed = "at most 128 characters, none of / \\ # ? % :"
             raise ConfigError("logger.wandb.project", self.project, allowed)
@@ -373,21 +534,20 @@ class FileLogger:
 
 @dataclass
 class Trainer:
-    """Which devices the ensemble lives on, through Lightning."""
+    """The devices that train the ensemble, through Lightning."""
 
     name: str = MISSING
-    accelerator: str = MISSING
+    accelerator: str = "cpu"
     threads: int | None = None
     devices: int = 1
     tf32: bool = False
 
     def __post_init__(self) -> None:
-        if self.accelerator != MISSING:
-            one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
+        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         if self.threads is not None:
             at_least("trainer.threads", self.threads, 1)
         at_least("trainer.devices", self.devices, 1)
-        if self.devices > 1 and self.accelerator not in ("gpu", MISSING):
+        if self.devices > 1 and self.accelerator != "gpu":
             raise ConfigError(
                 "trainer.devices", self.devices, "1, or trainer=gpu; a processor's cores are trainer.threads"
             )
@@ -395,7 +555,7 @@ class Trainer:
 
 @dataclass
 class Record:
-    """Which iterations leave a row; `every` null means the logarithmic schedule of `conf/config.yaml`."""
+    """The iterations that are recorded; with `every` null these are the logarithmic schedule of `conf/config.yaml`."""
 
     every: int | None = None
     iteration_ratio: float = 1.02
@@ -404,6 +564,6 @@ class Record:
 
 @dataclass
 class Checkpoint:
-    """How often a run's state is saved, in seconds; null saves on interruption only."""
+    """The seconds between two checkpoints; null saves one only on interruption."""
 
     seconds: float | None = 60.0

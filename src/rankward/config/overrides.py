@@ -1,4 +1,4 @@
-"""What Hydra's grammar lacks: group choices that look like numbers, and numbers evenly spaced on a log axis."""
+"""Rewriting of a command line's overrides for Hydra's grammar: choices that look like numbers, `geomspace`, paths."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rankward.config.checks import fits_memory
 from rankward.config.choices import choices
 from rankward.config.errors import ConfigError
 
-DIGITS = 30  # of an integer that is written out
-VALUE_BYTES = 5000  # of a number in a list, while Hydra parses it
+DIGITS = 30  # at most, of an integer that is written without an exponent
+VALUE_BYTES = 5000  # for a number in a list, while Hydra parses it
 LISTS = ("logger", "experiment")  # groups that take several choices at once
 FILES = ("observations.path", "observations.ground_truth")
 ENDINGS = (".csv", ".npy", ".npz", ".pt")
-PLAIN = r"[A-Za-z0-9_ ./@%+:-]*"  # of a name that Hydra reads as it is
+PLAIN = r"[A-Za-z0-9_ ./@%+:-]*"  # a name that Hydra reads without quotes
 
 
 def quoted(override: str) -> str:
-    """`depth=3` as `depth='3'`: a group's choice is a name, and never a number or null; other overrides as they are.
+    """Quote a group's choice that looks like a number or null: `depth=3` becomes `depth='3'`.
 
-    `experiment=null` is none, as in the defaults: Hydra's command line has an empty list for that.
+    `experiment=null` becomes an empty list, with which Hydra's command line chooses no experiment.
 
     Raises:
         ConfigError: a list of choices for a group that takes one.
@@ -39,7 +39,7 @@ def quoted(override: str) -> str:
     group = key.lstrip("+~").partition("@")[0]
     if not value or (group not in choices() and group != "hydra" and "/" not in group):
         return override
-    if one := re.fullmatch(r"(?:shuffle|sort)\(([^,()\[\]]*)\)", value):  # Hydra makes a list of it
+    if one := re.fullmatch(r"(?:shuffle|sort)\(([^,()\[\]]*)\)", value):  # Hydra would make a list of it
         value = one.group(1)
     if not (value.startswith("[") and value.endswith("]")):
         return f"{key}={_name(value)}"
@@ -50,13 +50,13 @@ def quoted(override: str) -> str:
 
 
 def _name(value: str) -> str:
-    """A number or null in quotes; a word, a sweep, or what is quoted already as it is."""
+    """Quote a number or null; leave words, sweeps, and quoted texts as they are."""
     reads_as_value = re.fullmatch(r"[-+]?\.?\d[\w.+-]*|[-+]?inf|nan|null|true|false", value, re.IGNORECASE)
     return f"'{value}'" if reads_as_value else value
 
 
 def unquoted(override: str) -> str:
-    """As a user types it: `depth='3'` as `depth=3`; any other override as it is.
+    """Remove the quotes of a number, as a user types it: `depth='3'` becomes `depth=3`.
 
     Example:
         >>> unquoted("depth='3'"), unquoted("seed=3"), unquoted("observations.path='a b'")
@@ -65,13 +65,13 @@ def unquoted(override: str) -> str:
     return re.sub(r"='(-?\d+)'$", r"=\1", override)
 
 
-def at_home(override: str) -> str:
-    """`key=~/path` with the user's home, for which shells leave the tilde as it is; any other override as it is.
+def expanded(override: str) -> str:
+    """Expand the tilde of `key=~/path`, which shells leave as it is.
 
     Example:
-        >>> at_home("observations.path=~/w.csv") == f"observations.path='{Path.home()}/w.csv'"
+        >>> expanded("observations.path=~/w.csv") == f"observations.path='{Path.home()}/w.csv'"
         True
-        >>> at_home("seed=0"), at_home("~figures")
+        >>> expanded("seed=0"), expanded("~figures")
         ('seed=0', '~figures')
     """
     key, equals, value = override.partition("=")
@@ -81,9 +81,9 @@ def at_home(override: str) -> str:
 
 
 def as_file(override: str) -> str:
-    """`observations.path=p(1).csv` with the name in quotes, without which Hydra reads a call; any other as it is.
+    """Quote the name in `observations.path=p(1).csv`, which Hydra would read as a call.
 
-    A name with commas is one file where there is such a file; otherwise it is a sweep over several.
+    A name with commas is one file if that file exists; otherwise it is a sweep over several.
 
     Example:
         >>> as_file("observations.path=p(1).csv"), as_file("observations.path=a.csv,b.csv")
@@ -101,9 +101,9 @@ def as_file(override: str) -> str:
 
 
 def in_quotes(value: Path | str) -> str:
-    """A text (most often a path) as a value that Hydra's grammar takes whatever is in it, but for `${`.
+    """Quote a text, most often a path, for Hydra's grammar; only `${` keeps its meaning.
 
-    Hydra reads a backslash as itself, unless a quote follows.
+    Hydra reads a backslash literally, unless a quote follows.
 
     Example:
         >>> print(in_quotes(Path("it's here")), in_quotes("back\\\\slash"), in_quotes("end\\\\"))
@@ -112,16 +112,16 @@ def in_quotes(value: Path | str) -> str:
     return "'" + re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'") + "'"
 
 
-def of_launcher(override: str) -> str:
-    """A setting of the launcher as the text that a scheduler or a shell reads; any other override as it is.
+def launcher_setting(override: str) -> str:
+    """Quote a setting of the launcher, which a scheduler or a shell reads.
 
-    No sweep goes over such a setting, so that commas and equals signs are its own. Where there are quotes, or `${`, it
-    is left as it is.
+    No sweep varies such a setting, so its commas and equals signs are part of the text. A setting with quotes or `${`
+    stays as it is.
 
     Example:
-        >>> of_launcher("hydra.launcher.partition=a,b"), of_launcher("hydra.launcher.mem_gb=8")
+        >>> launcher_setting("hydra.launcher.partition=a,b"), launcher_setting("hydra.launcher.mem_gb=8")
         ("hydra.launcher.partition='a,b'", 'hydra.launcher.mem_gb=8')
-        >>> of_launcher("hydra.launcher.setup=[module load cuda,export A=1]")
+        >>> launcher_setting("hydra.launcher.setup=[module load cuda,export A=1]")
         "hydra.launcher.setup=['module load cuda','export A=1']"
     """
     key, _, value = override.partition("=")
@@ -134,7 +134,7 @@ def of_launcher(override: str) -> str:
 
 
 def as_value(value: Any) -> str:
-    """A plain value as Hydra's grammar has it.
+    """Write a plain value in Hydra's grammar.
 
     Example:
         >>> print(as_value(7), as_value(None), as_value("a b"), as_value([1e-3, True]), as_value({"p": 2}))
@@ -150,7 +150,7 @@ def as_value(value: Any) -> str:
 
 
 def zipped(arguments: Sequence[str]) -> list[str]:
-    """A command line whose `key,key=[value,value],...` (paired values) are told to the sweeper; no key has a comma.
+    """Hand paired values, `key,key=[value,value],...`, to the sweeper, since no key of Hydra's has a comma.
 
     Example:
         >>> zipped(["-m", "lr.eta,init.scale=[1e-3,1],[2e-3,2]", "seed=1,2"])
@@ -159,15 +159,15 @@ def zipped(arguments: Sequence[str]) -> list[str]:
     pairs = [text for text in arguments if re.fullmatch(r"[\w./@]+(\s*,\s*[\w./@]+)+=.*", text, re.DOTALL)]
     if not pairs:
         return list(arguments)
-    told = ",".join(json.dumps(text, ensure_ascii=False) for text in pairs)
-    return [*(text for text in arguments if text not in pairs), f"hydra.sweeper.zip=[{told}]"]
+    values = ",".join(json.dumps(text, ensure_ascii=False) for text in pairs)
+    return [*(text for text in arguments if text not in pairs), f"hydra.sweeper.zip=[{values}]"]
 
 
-def whole(override: str) -> str:
-    """`max_iterations=1e6`, and lists of such, as the integers that they are; any other override as it is.
+def integers(override: str) -> str:
+    """Write the values of `max_iterations=1e6` as integers.
 
     Example:
-        >>> whole("max_iterations=1e6,2.5e6"), whole("lr.eta=1e6"), whole("max_iterations=1e-1")
+        >>> integers("max_iterations=1e6,2.5e6"), integers("lr.eta=1e6"), integers("max_iterations=1e-1")
         ('max_iterations=1000000,2500000', 'lr.eta=1e6', 'max_iterations=1e-1')
     """
     key, _, value = override.partition("=")
@@ -177,12 +177,12 @@ def whole(override: str) -> str:
         numbers = [Decimal(part) for part in value.split(",")]
     except InvalidOperation:
         return override
-    integers = all(n.adjusted() < DIGITS and n == n.to_integral_value() for n in numbers)
-    return f"{key}={','.join(f'{n:.0f}' for n in numbers)}" if integers else override
+    are_integers = all(n.adjusted() < DIGITS and n == n.to_integral_value() for n in numbers)
+    return f"{key}={','.join(f'{n:.0f}' for n in numbers)}" if are_integers else override
 
 
 def spaced(override: str) -> str:
-    """`key=geomspace(first,last,count)` or `linspace` as the list that it stands for; any other override as it is.
+    """Replace `geomspace(first,last,count)` and `linspace` by their numbers.
 
     Example:
         >>> spaced("lr.eta=geomspace(1e-3,1e-1,3)"), spaced("init.unbalance=linspace(0,1,3)"), spaced("seed=range(0,3)")
@@ -210,10 +210,10 @@ def spaced(override: str) -> str:
 
 
 def as_hydra_has_them(arguments: Sequence[str]) -> list[str]:
-    """Overrides as people write them on a command line, as Hydra's grammar has them.
+    """Rewrite the overrides of a command line for Hydra's grammar.
 
     Example:
         >>> as_hydra_has_them(["max_iterations=1e6", "observations.path=p(1).csv"])
         ['max_iterations=1000000', "observations.path='p(1).csv'"]
     """
-    return [quoted(whole(spaced(as_file(at_home(of_launcher(text)))))) for text in zipped(arguments)]
+    return [quoted(integers(spaced(as_file(expanded(launcher_setting(text)))))) for text in zipped(arguments)]

@@ -1,4 +1,4 @@
-"""The config that a run's folder keeps: values from the environment as they were used, and digests of data files."""
+"""The config that a run's folder keeps, with the values taken from the environment and the digests of data files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.build import RESERVED
+from rankward.config.choices import RESERVED
 from rankward.config.overrides import as_value
 
-OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside of the config: ${oc.env:HOME}, ${now:%H}
-OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # one of Hydra's, which may be another one for each job
-PRIVATE = "logger"  # its settings may be keys and passwords: only what the user wrote is kept
+OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${oc.env:HOME}, ${now:%H}
+OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # a value of Hydra's, which may differ between jobs
+PRIVATE = "logger"  # its settings may be passwords: they are kept as the user wrote them
 DIGESTS = "file_sha256"
-LENGTH = 16  # hex digits of a digest
+LENGTH = 16  # of a digest, in hex digits
 
 
 def resolved(own: DictConfig) -> dict[str, Any]:
-    """A composed config, without Hydra's part, as plain values, with digests of the files that its observations name.
+    """Plain, resolved values of a composed config without Hydra's part, with digests of the files of its observations.
 
     `observations.file_sha256` has the first sixteen hex digits of each file's SHA-256, by the key that names the file.
     A config that names no file has no such key.
@@ -36,11 +36,11 @@ def resolved(own: DictConfig) -> dict[str, Any]:
 
 
 def recorded(own: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as a run's folder keeps it: as written, but values from elsewhere as they are now, and with digests.
+    """The config as a run's folder keeps it: as written, but with the current values of `${...:...}`, and with digests.
 
     Args:
-        own: composed, without Hydra's part.
-        values: the same `resolved`.
+        own: the composed config without Hydra's part.
+        values: the same config, `resolved`.
     """
     plain = plain_values(own)
     kept = {key: value if key == PRIVATE else _closed(value, values[key]) for key, value in plain.items()}
@@ -50,14 +50,14 @@ def recorded(own: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
-    """A config as plain values, as written or resolved."""
+    """The plain values of a config, as written or resolved."""
     container = OmegaConf.to_container(own, resolve=resolve, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
 def _closed(written: Any, value: Any) -> Any:
-    """A config as written, in which each text that takes its value from elsewhere is replaced by that value."""
+    """A config as written, in which the value replaces each text that takes it from outside the config."""
     if isinstance(written, dict) and isinstance(value, dict):
         return {key: _closed(each, value[key]) for key, each in written.items()}
     if isinstance(written, list) and isinstance(value, list):
@@ -66,7 +66,7 @@ def _closed(written: Any, value: Any) -> Any:
 
 
 def with_digests(observations: Any) -> Any:
-    """Observations with digests of the files that they name; as they are where they name none."""
+    """Add digests of the files that observations name; observations without a file stay as they are."""
     if not isinstance(observations, Mapping):
         return observations
     plain = {key: value for key, value in observations.items() if key != DIGESTS}
@@ -76,7 +76,7 @@ def with_digests(observations: Any) -> Any:
 
 
 def file_digest(path: str) -> str:
-    """The first hex digits of a file's SHA-256; empty where the path names no file, or one that cannot be read.
+    """The first hex digits of a file's SHA-256; an empty text where there is no such file, or where it cannot be read.
 
     Example:
         >>> file_digest("no such file")
@@ -92,19 +92,19 @@ def file_digest(path: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _digest(file: Path, state: tuple[int, ...]) -> str:
-    """The digest of a file, kept for as long as the file is in this state: thousands of runs may share it."""
+    """The digest of a file, computed once for each state of the file: thousands of runs may share it."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:LENGTH]
 
 
 def changed_file(observations: Any) -> str:
-    """The key of a file that is not as its digest says, as where it was changed while a run waited; else empty."""
+    """The key of a file that no longer has its digest, as where it changed while a run waited; else an empty text."""
     known = observations.get(DIGESTS, {}) if isinstance(observations, Mapping) else {}
     return next((key for key, digest in known.items() if file_digest(observations[key]) != digest), "")
 
 
 def as_written(overrides: Any) -> list[str]:
-    """Overrides that Hydra has kept in a config, where `${...}` in them would be replaced when they are read.
+    """Overrides that Hydra has stored in a config, with their `${...}` unresolved.
 
     Example:
         >>> as_written(OmegaConf.create(["seed=${oc.env:S}"]))
@@ -114,11 +114,11 @@ def as_written(overrides: Any) -> list[str]:
 
 
 def open_choices(overrides: Sequence[str], choices: Mapping[str, Any]) -> dict[str, str]:
-    """The choices that overrides of groups take from elsewhere.
+    """The choices of groups that overrides take from outside the config.
 
     Args:
-        overrides: of a command line.
-        choices: Hydra's, by group.
+        overrides: those of a command line.
+        choices: the choices that Hydra has made, by group.
 
     Example:
         >>> open_choices(["depth=${oc.env:D}", "lr=flow"], {"depth": "2", "lr": "flow"})
@@ -129,7 +129,7 @@ def open_choices(overrides: Sequence[str], choices: Mapping[str, Any]) -> dict[s
 
 
 def open_values(own: DictConfig) -> dict[str, Any]:
-    """Values from elsewhere by their dotted keys, as they are now, without those of loggers and those that jobs decide.
+    """Current values of `${...:...}` by dotted key, without those of loggers and those that differ between jobs.
 
     Example:
         >>> import os
@@ -140,14 +140,14 @@ def open_values(own: DictConfig) -> dict[str, Any]:
     found = {}
     for key, text in _texts("", {key: each for key, each in plain_values(own).items() if key != PRIVATE}):
         if OPEN.search(text) and not OF_JOB.search(text):
-            with contextlib.suppress(OmegaConfBaseException):  # it depends on what a job will set
+            with contextlib.suppress(OmegaConfBaseException):  # it depends on a value that a job will set
                 value = OmegaConf.select(own, key)
                 found[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     return found
 
 
 def _texts(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Texts of a config by dotted key; a list is one text."""
+    """The texts of a config by dotted key; a list is one text."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _texts(f"{prefix}{key}.", value)
@@ -156,7 +156,7 @@ def _texts(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def closed(overrides: Sequence[str], values: Mapping[str, Any]) -> list[str]:
-    """Overrides that set these values: in the place of those for the same keys, the others after them.
+    """Overrides that set these values: each replaces the override of the same key, and the others follow at the end.
 
     Example:
         >>> closed(["seed=${oc.env:S}", "depth='2'"], {"seed": 7, "init.scale": 0.1})

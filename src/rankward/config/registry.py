@@ -1,4 +1,4 @@
-"""Schemas made known to Hydra, and the way from a composed config to a checked `RunConfig`."""
+"""Registration of the schemas with Hydra, and the conversion of a composed config into a checked `RunConfig`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from rankward.config import groups, schema
-from rankward.config.errors import ConfigError, nearest
+from rankward.config.choices import RESERVED
+from rankward.config.errors import InputError, nearest
 
 SCHEMAS: dict[str, type] = {
     "run": schema.RunConfig,
@@ -40,38 +41,38 @@ SCHEMAS: dict[str, type] = {
     "trainer": groups.Trainer,
 }
 
-# Where a run may be repeated with another value and still be the same run.
+# Keys that do not change what a run computes.
 NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results")
 
 
 def register() -> None:
-    """Store every schema under `hydra/rankward`, which Hydra's help leaves out; a YAML's defaults name its own."""
+    """Store every schema under `hydra/rankward`, which Hydra's help leaves out. The defaults of a YAML name one."""
     store = ConfigStore.instance()
     for name, node in SCHEMAS.items():
         store.store(group="hydra/rankward", name=name, node=node, provider="rankward")
 
 
 def run_config(cfg: DictConfig) -> schema.RunConfig:
-    """A composed Hydra config, with or without Hydra's own part, as checked dataclasses.
+    """Convert a composed config, with or without Hydra's part, into checked dataclasses.
 
     Raises:
-        ConfigError: a value that is missing, out of range, or at odds with another group.
+        InputError: a value that is missing, out of range, or in conflict with another group.
     """
     own = without_hydra(cfg)
     missing = sorted(OmegaConf.missing_keys(own))
     if missing:
-        raise ConfigError(missing[0], "not set", "a value: this choice has no default")
+        raise InputError(f"{missing[0]} is not set: this choice has no default for it")
     try:
         run = OmegaConf.to_object(own)
     except MissingMandatoryValue as error:
-        raise ConfigError(str(error.full_key), "not set", "a value") from error
+        raise InputError(f"{error.full_key} is not set") from error
     assert isinstance(run, schema.RunConfig)
     _refuse_added("", run)
     return run
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
-    """A composed config less Hydra's own part; the config itself where it has none."""
+    """A composed config without Hydra's part; the config itself where it has no such part."""
     if "hydra" not in cfg:
         return cfg
     own = cfg.copy()
@@ -81,22 +82,21 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def _refuse_added(prefix: str, node: Any) -> None:
-    """Refuse keys that `+key=value` has added where nobody would read them."""
+    """Refuse keys that `+key=value` has added and that no schema has."""
     known = [field.name for field in fields(node)]
     for key, value in vars(node).items():
         if key not in known:
-            shown = [name for name in known if name not in ("name", "_target_")]
-            raise ConfigError(
-                f"+{prefix}{key}", value, f"one of the keys there are: {', '.join(shown)}", nearest(key, shown)
-            )
-        inner = value if isinstance(value, dict) else {key: value}  # of loggers, each is one
+            shown = [name for name in known if name not in RESERVED]
+            known_keys = f"{prefix.removesuffix('.') or 'the config'} has {', '.join(shown)}"
+            raise InputError(f"+{prefix}{key}: there is no such key; {known_keys}{nearest(key, shown)}")
+        inner = value if isinstance(value, dict) else {key: value}  # each logger is a schema
         for name, each in inner.items():
             if is_dataclass(each):
                 _refuse_added(f"{prefix}{key}.{name}." if inner is value else f"{prefix}{key}.", each)
 
 
 def config_hash(run: dict[str, Any]) -> str:
-    """Sixteen hex digits that name what a run computes: its resolved config less loggers, device and checkpoints.
+    """Hash of a resolved config without loggers, device, checkpoints and figures, as sixteen hex digits.
 
     Example:
         >>> config_hash({"seed": 0}) == config_hash({"seed": 0, "ckpt_path": "x"})
@@ -106,5 +106,5 @@ def config_hash(run: dict[str, Any]) -> str:
 
 
 def hashed(run: dict[str, Any]) -> dict[str, Any]:
-    """What of a resolved config decides what a run computes."""
+    """The keys and values of a resolved config that `config_hash` covers."""
     return {key: value for key, value in run.items() if key not in NOT_HASHED}

@@ -1,32 +1,30 @@
-"""The typed configuration of a run: its groups, its top-level keys, and the checks that cross them.
+"""The typed configuration of a run: its groups, its top-level keys, and the checks across them.
 
-Nothing heavy is imported here: a wrong setting is told in a fraction of a second.
+This imports nothing heavy, so that a wrong setting is reported in a fraction of a second.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
-from rankward.config.build import setting
-from rankward.config.checks import at_least, enough_components, fits_memory, one_of, positive
+from rankward.config import groups
+from rankward.config.checks import at_least, one_of, positive
 from rankward.config.errors import ConfigError
-from rankward.config.groups import Checkpoint, Record, as_rate
+from rankward.config.groups import Checkpoint, Record
 
 DTYPES = ("float64", "float32")
-FACTOR_BYTES = 128  # of a parameter: 8, times the copies of it that are at work
 RESULTS = ("folders", "table")
 ENGINES = ("auto", "reference", "fused", "cuda", "batched")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """When a run is looked at, and when it stops: the loss below `stop_loss` at `stop_checks` looks in a row."""
+    """Stopping criterion: a loss below `stop_loss` at `stop_checks` checks in a row, `check_every` iterations apart."""
 
     check_every: int
     stop_checks: int
@@ -40,26 +38,39 @@ TENSORS = Protocol(check_every=100, stop_checks=3, stop_loss=1e-6, max_iteration
 
 
 def check_multiple(every: int, stride: int) -> None:
-    """Refuse a distance between rows at which the loss is not looked at."""
+    """Refuse a distance between rows that is no multiple of the distance between checks of the loss."""
     if every % stride:
         raise ConfigError("record.every", every, f"a multiple of check_every={stride}, or null")
+
+
+if TYPE_CHECKING:
+    AnyFactorization = groups.Factorization
+    AnyDepth = groups.Depth
+    AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate
+    AnyInit = groups.Init | groups.OwnInit
+    AnyObservations = groups.Observations
+    AnyMetrics = groups.Metrics
+    AnyTrainer = groups.Trainer
+    AnyLogger = groups.WandbLogger | groups.FileLogger | Mapping[str, Any]
+else:  # OmegaConf does not know unions of dataclasses, and it would refuse the keys of a user's own YAML
+    AnyFactorization = AnyDepth = AnyRate = AnyInit = AnyObservations = AnyMetrics = AnyTrainer = AnyLogger = Any
 
 
 @dataclass
 class RunConfig:
     """One run: every group and the top-level keys, checked against each other.
 
-    The groups are `Any` to OmegaConf, since each choice brings a schema of its own.
+    A group's choice is a mapping where it comes from a user's YAML that names no schema; it becomes a dataclass here.
     """
 
-    factorization: Any = MISSING
-    depth: Any = MISSING
-    lr: Any = MISSING
-    init: Any = MISSING
-    observations: Any = MISSING
-    metrics: Any = MISSING
-    logger: dict[str, Any] = field(default_factory=dict)
-    trainer: Any = MISSING
+    factorization: AnyFactorization = MISSING
+    depth: AnyDepth = MISSING
+    lr: AnyRate = MISSING
+    init: AnyInit = MISSING
+    observations: AnyObservations = MISSING
+    metrics: AnyMetrics = MISSING
+    logger: dict[str, AnyLogger] = field(default_factory=dict)
+    trainer: AnyTrainer = MISSING
     seed: int = 0
     dtype: str = "float64"
     engine: str = "auto"
@@ -90,50 +101,37 @@ class RunConfig:
         for name, node in self.logger.items():
             if not (is_dataclass(node) or isinstance(node, Mapping)):
                 raise ConfigError(f"logger.{name}", node, "a logger's settings (logger=none is for no logger)")
-        self.lr = as_rate(self.lr)
+        self._type_groups()
         self._check_groups()
 
-    @property
-    def dynamics(self) -> str:
-        """`flow`, `adaptive` or `descent`, by the keys that its learning rate has."""
-        if setting(self.lr, "rtol") is not None:
-            return "flow"
-        return "descent" if setting(self.lr, "beta") is None else "adaptive"
+    def _type_groups(self) -> None:
+        self.factorization = groups.own(groups.OwnFactorization, "factorization", self.factorization)
+        self.depth = groups.typed(groups.Depth, "depth", self.depth)
+        self.lr = groups.as_rate(self.lr)
+        self.init = groups.own(groups.OwnInit, "init", self.init)
+        self.observations = groups.own(groups.OwnObservations, "observations", self.observations)
+        self.metrics = groups.typed(groups.Metrics, "metrics", self.metrics)
+        self.trainer = groups.typed(groups.Trainer, "trainer", self.trainer)
+        if "wandb" in self.logger:
+            self.logger["wandb"] = groups.typed(groups.WandbLogger, "logger.wandb", self.logger["wandb"])
 
     def protocol(self, mean_loss: bool) -> Protocol:
-        """The paper's protocol for matrices, or for tensors (whose loss is a mean), where the config is silent.
-
-        Raises:
-            ConfigError: `record.every` that is no multiple of the looks' distance.
-        """
-        own = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
-        whole = TENSORS if mean_loss else MATRICES
-        if self.dynamics == "flow":  # looks at every step, and its loss never rises again
-            whole = replace(whole, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
-        whole = replace(whole, **own)
-        if self.record.every is not None:
-            check_multiple(self.record.every, whole.check_every)
-        return whole
-
-    def check_memory(self, dims: Sequence[int]) -> None:
-        """Refuse factors that this machine cannot hold, before any is drawn.
+        """The stopping criterion of the config, with the paper's values for keys that are null.
 
         Args:
-            dims: of the product; those of a file are known when it has been read.
+            mean_loss: whether the loss is a mean, as for tensors, whose values differ from those for matrices.
 
         Raises:
-            ConfigError: the key that makes them large, the GiB that they need, and those there are.
+            ConfigError: `record.every` that is no multiple of `check_every`.
         """
-        name = setting(self.factorization, "name")
-        if name == "tensor":
-            components = setting(self.factorization, "components") or enough_components(dims)
-            fits_memory("factorization.components", components, FACTOR_BYTES * components * sum(dims))
-        elif name in ("matrix", "nonlinear") and len(dims) == 2:
-            layers, hidden = setting(self.depth, "layers", 1), setting(self.factorization, "hidden")
-            inner = hidden if isinstance(hidden, list) else [hidden or min(dims)] * (layers - 1)
-            factors = sum(below * above for below, above in pairwise([dims[1], *inner, dims[0]]))
-            key, value = ("depth.layers", layers) if hidden is None else ("factorization.hidden", hidden)
-            fits_memory(key, value, FACTOR_BYTES * factors)
+        given = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
+        protocol = TENSORS if mean_loss else MATRICES
+        if self.lr.dynamics == "flow":  # it checks every step, and its loss never rises
+            protocol = replace(protocol, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
+        protocol = replace(protocol, **given)
+        if self.record.every is not None:
+            check_multiple(self.record.every, protocol.check_every)
+        return protocol
 
     def _check_record(self) -> None:
         if self.record.every is not None:
@@ -146,29 +144,17 @@ class RunConfig:
             raise ConfigError("record.loss_ratio", self.record.loss_ratio, "a number from 0 (off) to below 1")
 
     def _check_groups(self) -> None:
-        layers = setting(self.depth, "layers", 1)
-        hidden = setting(self.factorization, "hidden")
-        if isinstance(hidden, list) and len(hidden) != layers - 1:
-            raise ConfigError(
-                "factorization.hidden", hidden, f"{layers - 1} sizes, one less than depth.layers={layers}"
-            )
-        dims = setting(self.observations, "dims")
-        dims = dims if isinstance(dims, list) else None  # a choice without this key may have been given one
-        sign = setting(self.init, "determinant", "any")
-        if (
-            setting(self.factorization, "name") == "matrix"
-            and sign != "any"
-            and dims is not None
-            and len(dims) == 2
-            and dims[0] != dims[1]
-        ):
-            raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
+        self.factorization.check_layers(self.depth.layers)
+        dims, sign = self.observations.known_dims, self.init.determinant
         if dims is not None:
-            self.check_memory(dims)
-        flow = self.dynamics == "flow"
+            is_rectangle = len(dims) == 2 and dims[0] != dims[1]
+            if self.factorization.name == "matrix" and sign != "any" and is_rectangle:
+                raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
+            self.factorization.check_memory(dims, self.depth.layers)
+        flow = self.lr.dynamics == "flow"
         if flow and self.dtype != "float64":
-            raise ConfigError("dtype", self.dtype, "float64: lr=flow is what rounding is compared with")
+            raise ConfigError("dtype", self.dtype, "float64: lr=flow is the reference for rounding")
         if flow and (self.stop_checks or 1) > 1:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
-        if setting(self.init, "name") == "identity" and sign == "negative":
+        if self.init.name == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
-from rankward.config import ConfigError, RunConfig, config_hash, setting
+from rankward.config import ConfigError, RunConfig, config_hash, groups
 from rankward.config.extras import require
 from rankward.environment import hidden
 from rankward.loggers import wandb_environment
@@ -236,21 +236,23 @@ def check_loggers(run: RunConfig) -> None:
 _checked: set[tuple[str, str]] = set()
 
 
-def _check_wandb(node: Any) -> None:
+def _check_wandb(node: groups.WandbLogger) -> None:
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
-    tags = tuple(wandb_environment.tags(node))
+    tags = tuple(wandb_environment.tags(node.tags))
     try:
         wandb.Settings(
-            project=wandb_environment.project(node), run_group=wandb_environment.group(node, None), run_tags=tags
+            project=wandb_environment.project(node.project),
+            run_group=wandb_environment.group(node.group, None),
+            run_tags=tags,
         )
     except Exception as error:  # W&B's own check of each
         raise ConfigError("logger.wandb", _first_line(error), "settings that W&B takes") from error
-    mode = wandb_environment.mode(node)
+    mode = wandb_environment.mode(node.offline)
     if mode in wandb_environment.ONLINE and (why := _refused_login()):
         allowed = f"or a login that W&B's server takes ({why})"
-        if setting(node, "offline") is None:
+        if node.offline is None:
             raise ConfigError("WANDB_MODE", mode, f"offline, {allowed}")
         raise ConfigError("logger.wandb.offline", False, f"true, {allowed}")
 
@@ -286,7 +288,7 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Any:
     return build(f"logger.{name}", node, save_dir=target.folder)
 
 
-def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
+def _open_wandb(node: groups.WandbLogger, run: RunConfig, target: LogTarget) -> Logger:
     from pytorch_lightning.loggers import WandbLogger
 
     in_sweep = target.group is not None
@@ -295,9 +297,9 @@ def _open_wandb(node: Any, run: RunConfig, target: LogTarget) -> Logger:
         target.shared,
         identity=f"{target.folder.resolve()} {target.digest}",
         alone=not in_sweep,
-        group=wandb_environment.group(node, target.group and target.group[:LONGEST_NAME]),
+        group=wandb_environment.group(node.group, target.group and target.group[:LONGEST_NAME]),
         name=wandb_environment.name(target.name, in_sweep)[:LONGEST_NAME],
-        tags=[*wandb_environment.tags(node), *_tags(run)],
+        tags=[*wandb_environment.tags(node.tags), *_tags(run)],
         job_type=wandb_environment.job_type(),
         config=target.config,
     )
@@ -330,7 +332,8 @@ def log_sweep(
     """
     import wandb
 
-    group = wandb_environment.group(node, sweep.name[:LONGEST_NAME])
+    node = groups.typed(groups.WandbLogger, "logger.wandb", node)
+    group = wandb_environment.group(node.group, sweep.name[:LONGEST_NAME])
     config = {"sweep": str(sweep), "command": command}
     options: dict[str, Any] = {
         "group": group,
@@ -339,7 +342,7 @@ def log_sweep(
         "config": config,
     }
     summary = _wandb_run(
-        node, sweep, f"{sweep.resolve()} summary", tags=[*wandb_environment.tags(node), "summary"], **options
+        node, sweep, f"{sweep.resolve()} summary", tags=[*wandb_environment.tags(node.tags), "summary"], **options
     )
     failed = True
     try:
@@ -358,7 +361,7 @@ def log_sweep(
         _finish(summary, failed=failed)
 
 
-def _wandb_run(node: Any, shared: Path, identity: str, alone: bool = False, **options: Any) -> Any:
+def _wandb_run(node: groups.WandbLogger, shared: Path, identity: str, alone: bool = False, **options: Any) -> Any:
     """An open run of W&B's under `shared`, the same for the same identity: what an earlier attempt left is replaced.
 
     Args:
@@ -378,10 +381,10 @@ def _wandb_run(node: Any, shared: Path, identity: str, alone: bool = False, **op
         _say_ids_are_own()
     with hidden(*(() if alone else AGENT)):
         return wandb.init(
-            project=wandb_environment.project(node),
+            project=wandb_environment.project(node.project),
             id=wandb_environment.run_id(not alone) or name,
             dir=folder,  # W&B's process may be another one's that stands in another folder (WANDB_SERVICE)
-            mode=wandb_environment.mode(node),
+            mode=wandb_environment.mode(node.offline),
             reinit="create_new",
             settings=wandb.Settings(**wandb_environment.settings()),
             **options,
@@ -423,6 +426,6 @@ def _finish(run: Any, *, failed: bool) -> None:
 
 
 def _tags(run: RunConfig) -> list[str]:
-    names = {group: setting(getattr(run, group), "name") for group in ("factorization", "init", "observations")}
-    tags = [f"depth={setting(run.depth, 'layers')}", *(f"{group}={name}" for group, name in names.items())]
+    names = {group: getattr(run, group).name for group in ("factorization", "init", "observations")}
+    tags = [f"depth={run.depth.layers}", *(f"{group}={name}" for group, name in names.items())]
     return [tag[:LONGEST_TAG] for tag in tags]

@@ -7,12 +7,13 @@ not named here.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankward.config import ConfigError, setting
+from rankward.config import ConfigError
 from rankward.config.checks import one_of
+from rankward.config.groups import WandbLogger
 
 PROJECT = "rankward"
 MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")  # the last two are old names of the first two
@@ -35,27 +36,26 @@ def _said(name: str) -> str | None:
     return os.environ.get(f"WANDB_{name}") or None
 
 
-def project(node: Any) -> str:
-    """The project of a `logger.wandb` node.
+def project(given: str | None) -> str:
+    """The project of a run, with `logger.wandb.project` as it is given.
 
     Example:
-        >>> project({"project": "mine"})
+        >>> project("mine")
         'mine'
     """
-    return setting(node, "project") or _said("PROJECT") or PROJECT
+    return given or _said("PROJECT") or PROJECT
 
 
-def mode(node: Any) -> Any:
+def mode(offline: bool | None) -> Any:
     """W&B's mode: that of `WANDB_MODE`, or `offline`, where `logger.wandb.offline` is null.
 
     Example:
-        >>> mode({"offline": True}), mode({"offline": False})
+        >>> mode(offline=True), mode(offline=False)
         ('offline', 'online')
 
     Raises:
         ConfigError: a `WANDB_MODE` that W&B does not have.
     """
-    offline = setting(node, "offline")
     if offline is not None:
         return "offline" if offline else "online"
     said = _said("MODE") or "offline"
@@ -65,7 +65,10 @@ def mode(node: Any) -> Any:
 
 def is_on(logger: Mapping[str, Any]) -> bool:
     """Whether a config's loggers have one of W&B's that the environment has not switched off."""
-    return logger.get("wandb") is not None and mode(logger["wandb"]) != "disabled"
+    node = logger.get("wandb")
+    if node is None:
+        return False
+    return bool(mode(node.offline if isinstance(node, WandbLogger) else node.get("offline")) != "disabled")
 
 
 def folder(shared: Path) -> Path:
@@ -73,15 +76,15 @@ def folder(shared: Path) -> Path:
     return Path(_said("DIR") or shared)
 
 
-def group(node: Any, sweep: str | None) -> str | None:
-    """The group of a run, of whose sweep the name is given."""
-    return setting(node, "group") or _said("RUN_GROUP") or sweep
+def group(given: str | None, sweep: str | None) -> str | None:
+    """The group of a run, with `logger.wandb.group` and the name of its sweep as they are given."""
+    return given or _said("RUN_GROUP") or sweep
 
 
-def tags(node: Any) -> list[str]:
-    """Tags beside those of Rankward."""
+def tags(given: Sequence[str]) -> list[str]:
+    """The tags of a run beside those of Rankward, with `logger.wandb.tags` as it is given."""
     said = _said("TAGS")
-    return list(setting(node, "tags") or (said.split(",") if said else []))
+    return list(given or (said.split(",") if said else []))
 
 
 def name(own: str, in_sweep: bool) -> str:

@@ -108,4 +108,4 @@ def _project(folder: Path) -> str:
     wandb = results.read_config(first).get("logger", {}).get("wandb")
     if wandb is None:
         raise ConfigError("workspace", str(folder), "a sweep that logged to W&B (logger=wandb)")
-    return project(wandb)
+    return project(wandb.get("project"))

@@ -10,14 +10,21 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from rankward.config.errors import RankwardError
+
 Writer = Callable[[Path], object]  # fills the file at a path
 
 # What is wrong with a place, whoever writes there: no room, no more of a quota, read-only, broken, not allowed.
 OF_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES)
 
 
-class ResultsError(OSError):
-    """A result that cannot be written or read; one line that names the path and the reason."""
+class ResultsError(RankwardError):
+    """A result that cannot be written or read; one line that names the path and the reason.
+
+    `errno` is the operating system's number of the reason, where it gave one.
+    """
+
+    errno: int | None = None
 
 
 class NoResults(ResultsError):
@@ -31,7 +38,7 @@ def of_place(error: BaseException | None) -> bool:
         >>> of_place(OSError(errno.ENOSPC, "No space left on device")), of_place(FileNotFoundError(errno.ENOENT, ""))
         (True, False)
     """
-    return isinstance(error, OSError) and error.errno in OF_PLACE
+    return isinstance(error, OSError | ResultsError) and error.errno in OF_PLACE
 
 
 def write_whole(path: Path, write: Writer, previous: Path | None = None) -> None:

@@ -157,8 +157,6 @@ def reading(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except ResultsError:
-        raise
     except (OSError, pl.exceptions.PolarsError) as error:
         raise failure("read", path, error) from error
 

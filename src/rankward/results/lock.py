@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rankward.config.errors import RankwardError
 from rankward.results.atomic import ResultsError, failure
 from rankward.terminal import say
 
@@ -32,7 +33,7 @@ FLOCK, FILE = "flock", "file"  # what keeps others out
 UNKNOWN = "?"
 
 
-class FolderLocked(OSError):
+class FolderLocked(RankwardError):
     """A folder that another process is at work on."""
 
 

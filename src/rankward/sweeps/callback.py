@@ -13,6 +13,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from rankward.config import RankwardError
+
 
 class CheckFirst(Callback):
     """Refuses a single run that cannot start, before Hydra writes its folder (a sweep checks its jobs itself).
@@ -69,7 +71,7 @@ class CheckFirst(Callback):
 
     def on_run_end(self, *_: Any, **kwargs: Any) -> None:
         """The folder is free again."""
-        with contextlib.suppress(OSError):  # a folder that is gone: the run has said so
+        with contextlib.suppress(OSError, RankwardError):  # a folder that is gone: the run has said so
             self.hold.close()
 
 

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from rankward.config import RunConfig, run_config
+from rankward.config.groups import Own
 from rankward.config.recording import DIGESTS, with_digests
 from rankward.config.registry import config_hash
 from rankward.results import flat
@@ -128,7 +129,8 @@ class QuickComposer:
             group, leaf, value = each.group, each.leaf, each.value
             old = model.composed.resolved.get(group)
             if leaf:
-                if not is_dataclass(getattr(model.run, group, None)) or not isinstance(old, dict) or leaf not in old:
+                node = getattr(model.run, group, None)
+                if not is_dataclass(node) or isinstance(node, Own) or not isinstance(old, dict) or leaf not in old:
                     return None
                 old = old[leaf]
             if type(old) is float and type(value) is int:

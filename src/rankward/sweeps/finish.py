@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from rankward import results
+from rankward.config import RankwardError
 from rankward.loggers import wandb_environment
 from rankward.results.load import load
 from rankward.sweeps.summary import closing_table
@@ -54,7 +55,8 @@ def finish(
             if hasattr(module, "curves") and (told or wandb is not None):
                 tables[name] = module.curves(sweep)
         except Exception as error:  # whatever a user's own raises: the rest is told all the same
-            why = str(error) if isinstance(error, OSError) else f"cannot draw {name}: {type(error).__name__}: {error}"
+            is_plain = isinstance(error, OSError | RankwardError)
+            why = str(error) if is_plain else f"cannot draw {name}: {type(error).__name__}: {error}"
             failed.append(why)
             continue
         if told:

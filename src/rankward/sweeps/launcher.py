@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from omegaconf import DictConfig, open_dict
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig, run_config
+from rankward.config import RankwardError, RunConfig, run_config
 from rankward.sweeps import is_ours
 from rankward.sweeps.compose import Slim
 from rankward.sweeps.directory import drop_checkpoints, is_numbered, refuse_other, refuse_shared, run_names
@@ -65,7 +65,7 @@ class EnsembleLauncher:
             begin = self._begin_fast if plain and tuple(overrides) in self.composed else self._begin
             try:
                 returns.append(begin(number, initial_job_idx + number, list(overrides), jobs))
-            except (OSError, ConfigError) as error:  # a folder that cannot be made or is another's; the others go on
+            except (OSError, RankwardError) as error:  # a folder that cannot be made or is another's; the others go on
                 failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
                 failed.return_value = _in_one_line(error)
                 returns.append(failed)
@@ -158,7 +158,7 @@ def _completed(returned: JobReturn) -> bool:
     return returned.status == JobStatus.COMPLETED
 
 
-def _in_one_line(error: OSError | ConfigError) -> Exception:
-    if isinstance(error, OSError) and not isinstance(error, results.ResultsError) and error.filename is not None:
+def _in_one_line(error: OSError | RankwardError) -> Exception:
+    if isinstance(error, OSError) and error.filename is not None:
         return results.failure("write", Path(str(error.filename)), error)
     return error

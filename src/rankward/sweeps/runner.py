@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig
+from rankward.config import ConfigError, RankwardError, RunConfig
 from rankward.config.errors import SweepError
 from rankward.config.explain import explain
 from rankward.config.overrides import unquoted
@@ -214,10 +214,10 @@ class SweepRunner:
             elif self.own_program:
                 wandb = self.config.get("logger", {}).get("wandb")
                 finish(folder, self.config.get("figures", []), wandb, tables, self._configs())
-        except OSError as error:
+        except (OSError, RankwardError) as error:
             lines.append(explain(error)[0])
         if lines:
-            raise SweepError(lines, code=1)
+            raise SweepError(lines, exit_code=1)
 
     def _gone(self, folder: Path) -> list[int]:
         """Jobs that have not failed, and whose folder is not there or has lost its config."""

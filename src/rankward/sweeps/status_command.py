@@ -73,7 +73,7 @@ def tell_status(sweep: Path) -> int:
         try:
             with results.claimed(sweep):
                 _gather(sweep, states)
-        except OSError as error:
+        except (OSError, results.ResultsError) as error:
             if error.errno not in READ_ONLY:
                 raise
             say(f"  its table is out of date, and cannot be written here: {error}")

@@ -70,7 +70,7 @@ def _solve(name: str, measurement: Measurement) -> np.ndarray:
 def _read(path: Path, dims: tuple[int, ...]) -> np.ndarray:
     try:
         matrix = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DataError) as error:
         raise DataError(f"metrics: cannot read the solution {path}: {error}") from error
     if matrix.shape != dims or not np.isfinite(matrix).all():
         raise DataError(f"metrics: the solution {path} is {matrix.shape}; expected finite numbers, {dims}")

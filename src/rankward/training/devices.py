@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from rankward.config import ConfigError, RunConfig, setting
+from rankward.config import ConfigError, RunConfig
 from rankward.dynamics import Engine
 
 SHARE = 0.5  # of a card's free memory; the rest is for rows, copies, and a graph's own
@@ -15,9 +15,8 @@ SHARE = 0.5  # of a card's free memory; the rest is for rows, copies, and a grap
 
 def accelerator(run: RunConfig, engine: Engine) -> str:
     """`auto` means the processor for its compiled engine, and for the others a CUDA device where there is one."""
-    wanted = str(setting(run.trainer, "accelerator", "cpu"))
-    if wanted != "auto":
-        return wanted
+    if run.trainer.accelerator != "auto":
+        return run.trainer.accelerator
     return "gpu" if engine.name != "fused" and torch.cuda.is_available() else "cpu"
 
 
@@ -27,11 +26,11 @@ def check_devices(run: RunConfig) -> None:
     Raises:
         ConfigError: why.
     """
-    if setting(run.trainer, "accelerator") != "gpu":
+    if run.trainer.accelerator != "gpu":
         return
     if not torch.cuda.is_available():
         raise ConfigError("trainer", "gpu", f"cpu or auto: {_why_not()}")
-    wanted, there = setting(run.trainer, "devices", 1), torch.cuda.device_count()
+    wanted, there = run.trainer.devices, torch.cuda.device_count()
     if wanted > there:
         raise ConfigError("trainer.devices", wanted, f"at most {there}, the CUDA devices that are to be seen here")
 
@@ -51,12 +50,12 @@ def _why_not() -> str:
 
 def cards(run: RunConfig) -> list[torch.device]:
     """The CUDA devices that share the runs."""
-    return [torch.device("cuda", index) for index in range(setting(run.trainer, "devices", 1))]
+    return [torch.device("cuda", index) for index in range(run.trainer.devices)]
 
 
 def free_memory(run: RunConfig) -> float:
     """Bytes that an ensemble like this run may take on its devices; infinity where it needs none of theirs."""
-    if setting(run.trainer, "accelerator") != "gpu" or not torch.cuda.is_available():
+    if run.trainer.accelerator != "gpu" or not torch.cuda.is_available():
         return float("inf")
     return SHARE * sum(torch.cuda.mem_get_info(card)[0] for card in cards(run))
 
@@ -65,7 +64,7 @@ def free_memory(run: RunConfig) -> float:
 def precision(run: RunConfig) -> Iterator[None]:
     """TF32 in float32 matrix products while this lasts, or not, as the run says."""
     before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = bool(setting(run.trainer, "tf32", False))
+    torch.backends.cuda.matmul.allow_tf32 = run.trainer.tf32
     try:
         yield
     finally:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankward.config import ConfigError, RunConfig, build, setting, takes
+from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
-from rankward.config.schema import FACTOR_BYTES
+from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
 from rankward.factorizations import Factorization
@@ -74,7 +74,7 @@ class Ensemble:
         problem = Problem(
             operator=torch.from_numpy(np.stack(operators)).to(dtype),
             values=torch.from_numpy(np.stack([m.values for m in measurements])).to(dtype),
-            eta=torch.tensor([setting(run.lr, "eta", 0.0) for run in runs], dtype=dtype),
+            eta=torch.tensor([0.0 if isinstance(run.lr, FlowRate) else run.lr.eta for run in runs], dtype=dtype),
             stop_loss=torch.tensor([stop.stop_loss for stop in stops], dtype=torch.float64),
             max_iterations=torch.tensor([stop.max_iterations for stop in stops]),
             loss_scale=torch.tensor([2 / m.count if mean else 1.0 for m in measurements], dtype=torch.float64),
@@ -96,8 +96,8 @@ class Ensemble:
             self.factorization,
             self.schedule,
             problem=self.problem,
-            accelerator=setting(run.trainer, "accelerator", "cpu"),
-            threads=setting(run.trainer, "threads"),
+            accelerator=run.trainer.accelerator,
+            threads=run.trainer.threads,
         )
 
     def metrics(self) -> tuple[dict[str, TraceMetric], dict[str, str]]:
@@ -106,20 +106,20 @@ class Ensemble:
         Raises:
             ConfigError: one that cannot measure what this factorization makes.
         """
-        node, axes = self.runs[0].metrics, len(self.measurements[0].dims)
+        wanted, axes = self.runs[0].metrics, len(self.measurements[0].dims)
         kind = KINDS[min(axes, 3) - 1]
         measurable = {"any", kind, "tensor"} if axes > 1 else {"any", kind}  # a matrix is a tensor of order 2
         form = self.factorization.form
         factors = {"chain": isinstance(form, Chain), "components": isinstance(form, Components)}
         made: dict[str, TraceMetric] = {}
         left_out: dict[str, str] = {}
-        for name, column in _wanted(node, "columns").items():
+        for name, column in wanted.columns.items():
             metric = build(f"metrics.columns.{name}", column)
             if not isinstance(metric, TraceMetric):
                 allowed = (
                     "a rankward.metrics.TraceMetric, which has a value for each row; a torchmetric has one for all"
                 )
-                raise ConfigError(f"metrics.columns.{name}", setting(column, "_target_"), allowed)
+                raise ConfigError(f"metrics.columns.{name}", column["_target_"], allowed)
             if not factors.get(metric.kind, True):
                 left_out[name] = metric.kind
                 continue
@@ -129,7 +129,7 @@ class Ensemble:
                 run = f"{self.factorization_name} run of {size} entries" if axes == 1 else run
                 raise ConfigError(
                     "metrics",
-                    setting(node, "name"),
+                    wanted.name,
                     f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
             made[name] = metric
@@ -137,7 +137,7 @@ class Ensemble:
 
     def certificates(self) -> list[Certificate]:
         """The statements that the runs are checked against."""
-        wanted = _wanted(self.runs[0].metrics, "certificates")
+        wanted = self.runs[0].metrics.certificates
         return [build(f"metrics.certificates.{name}", node) for name, node in wanted.items()]
 
     @property
@@ -185,7 +185,7 @@ class Ensemble:
     @property
     def factorization_name(self) -> str:
         """The choice made in the group `factorization`."""
-        return str(setting(self.runs[0].factorization, "name"))
+        return self.runs[0].factorization.name
 
     def ground_truth(self) -> Tensor | None:
         """[runs, *dims] float64, or None where the runs have none."""
@@ -193,21 +193,19 @@ class Ensemble:
         return torch.from_numpy(np.stack(truths)) if truths else None
 
 
-def _wanted(metrics: object, group: str) -> dict[str, object]:
-    """The nodes under `columns` or `certificates`, without those that `key=null` has switched off."""
-    return {name: node for name, node in (setting(metrics, group) or {}).items() if node is not None}
-
-
 def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
-    if runs[0].dynamics != "adaptive":
+    rates = [run.lr for run in runs if isinstance(run.lr, AdaptiveRate)]
+    if not rates:
         return None
-    return Adaptive(*(torch.tensor([setting(run.lr, key) for run in runs], dtype=dtype) for key in ("beta", "eps")))
+    beta, eps = zip(*((rate.beta, rate.eps) for rate in rates), strict=True)
+    return Adaptive(torch.tensor(beta, dtype=dtype), torch.tensor(eps, dtype=dtype))
 
 
 def _flow(runs: Sequence[RunConfig]) -> Flow | None:
-    if runs[0].dynamics != "flow":
+    rates = [run.lr for run in runs if isinstance(run.lr, FlowRate)]
+    if not rates:
         return None
-    tolerances = [(setting(run.lr, "rtol"), setting(run.lr, "atol"), setting(run.lr, "max_time")) for run in runs]
+    tolerances = [(rate.rtol, rate.atol, rate.max_time) for rate in rates]
     return Flow(
         *(
             torch.tensor([torch.inf if value is None else value for value in column], dtype=torch.float64)
@@ -234,7 +232,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "ground truth": measurement.ground_truth is not None,  # of which there are columns
         "dtype": run.dtype,
         "engine": run.engine,
-        "lr": run.dynamics,
+        "lr": run.lr.dynamics,
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
         "record": str(run.record),
@@ -247,7 +245,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
 
 def _settings(run: RunConfig) -> tuple[object, ...]:
     """The arguments of a run's factorization that its class is given beside `dims`: its product may depend on them."""
-    layers = setting(run.depth, "layers", 1) if takes(run.factorization, "layers") else None
+    layers = run.depth.layers if takes(run.factorization, "layers") else None
     return str(run.factorization), layers
 
 
@@ -265,7 +263,7 @@ def observed(run: RunConfig) -> Measurement:
     Raises:
         ConfigError, DataError: observations that cannot be made or read.
     """
-    path = setting(run.observations, "path")
+    path = run.observations.file
     state = None
     if path is not None and Path(path).is_file():
         found = Path(path).stat()
@@ -299,11 +297,10 @@ def _bytes(measurement: Measurement) -> int:
 
 
 def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
-    run.check_memory(measurement.dims)
-    layers = setting(run.depth, "layers", 1)
+    layers = run.depth.layers
+    run.factorization.check_memory(measurement.dims, layers)
     made: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
-    name = setting(run.factorization, "name")
-    fits_memory("factorization", name, FACTOR_BYTES * sum(prod(shape) for shape in made.shapes))
+    fits_memory("factorization", run.factorization.name, FACTOR_BYTES * sum(prod(shape) for shape in made.shapes))
     return made
 
 

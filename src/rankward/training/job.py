@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import __version__, results
-from rankward.config import ConfigError, RunConfig, setting
+from rankward.config import ConfigError, RunConfig
 from rankward.config.explain import why
 from rankward.config.overrides import unquoted
 from rankward.config.recording import as_written, recorded, resolved
@@ -132,9 +132,9 @@ def _name(config: RunConfig) -> str:
 
 def describe(config: RunConfig) -> str:
     """What a run is, in a few words."""
-    kind = setting(config.factorization, "name")
-    what = f"depth {setting(config.depth, 'layers')}" if kind == "matrix" else kind
-    return what if kind == "linear" else f"{what}, {setting(config.init, 'name')}"
+    kind = config.factorization.name
+    what = f"depth {config.depth.layers}" if kind == "matrix" else kind
+    return what if kind == "linear" else f"{what}, {config.init.name}"
 
 
 def kept(folder: Path, digest: str, told: bool = True) -> float | None:

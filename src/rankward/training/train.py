@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
-from rankward.config import ConfigError, DataError, RunConfig, setting
+from rankward.config import ConfigError, DataError, InputError, RunConfig
 from rankward.config.recording import changed_file
 from rankward.dynamics import Engine, Status
 from rankward.environment import RANKS, hidden
@@ -239,14 +239,14 @@ def check_all(runs: Sequence[RunConfig], elsewhere: bool = False) -> dict[int, E
                 check(run, elsewhere)
                 sound.add(alike)
             _say_what_was_read(run)
-        except (ConfigError, DataError, LoggerError) as error:
+        except (InputError, LoggerError) as error:
             wrong[place] = error
     return wrong
 
 
 def _say_what_was_read(run: RunConfig) -> None:
     """The note of the run's observations on standard error, once for each file."""
-    note, path = observed(run).note, setting(run.observations, "path")
+    note, path = observed(run).note, run.observations.file
     if note and path not in _said:
         _said.add(path)
         say(f"rankward: {note}", error=True)
@@ -256,7 +256,7 @@ _said: set[str | None] = set()
 
 
 def _kind_of_start(run: RunConfig) -> tuple[object, ...]:
-    return tuple(setting(run.init, name) for name in ("name", "_target_", "determinant"))
+    return run.init.name, run.init._target_, run.init.determinant
 
 
 def _trainer(
@@ -383,7 +383,7 @@ class EnsembleOutputs:
             "seconds": self.seconds,
             "engine": module.engine.name,
             "device": module.trained_on,
-            "tf32": bool(setting(module.ensemble.runs[index].trainer, "tf32", False)),
+            "tf32": module.ensemble.runs[index].trainer.tf32,
             "dtype": module.ensemble.runs[index].dtype,
             "config_hash": self.digests[index],
             "versions": versions(),

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig
+from rankward.config import ConfigError, RankwardError, RunConfig
 from rankward.config.checks import at_least, positive
 from rankward.config.extras import require
 from rankward.environment import hidden
@@ -27,7 +27,7 @@ from rankward.terminal import say
 RUNS_PER_TASK = 1000
 
 
-class TaskFailed(OSError):
+class TaskFailed(RankwardError):
     """A run that its task has not completed."""
 
 

@@ -51,7 +51,7 @@ class ClusterTask:
 
     def _keep(self, wrong: dict[str, str]) -> None:
         path = wrong_path(self.sweep, submitit.JobEnvironment().job_id)
-        with contextlib.suppress(OSError):  # a disk that is full is most likely what went wrong
+        with contextlib.suppress(OSError, results.ResultsError):  # a disk that is full is most likely what went wrong
             path.unlink(missing_ok=True)
             if wrong:
                 text = json.dumps(wrong, indent=1) + "\n"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rankward import results
+from rankward.config import RankwardError
 from rankward.environment import hidden
 
 SUBMITTED = ".submitit"  # folder of scripts, pickles and logs
@@ -74,7 +75,7 @@ def wrong_path(sweep: Path, task: str) -> Path:
     return sweep / SUBMITTED / f"{task}_wrong.json"
 
 
-class SchedulerUnavailable(OSError):
+class SchedulerUnavailable(RankwardError):
     """The scheduler did not tell its jobs' states."""
 
 
