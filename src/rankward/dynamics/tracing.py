@@ -177,7 +177,7 @@ class _Watch(TorchFunctionMode):
 VIEWS = ("squeeze_", "unsqueeze_", "t_", "transpose_", "as_strided_", "detach_")  # of a tensor itself
 
 
-class Tape(DispatchMode):
+class Tape(DispatchMode):  # type: ignore[misc] # torch's class has no public name
     """Notes what torch does with inputs.
 
     Args:
