@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics import Adaptive, Flow, Problem
-from rankward.dynamics.kernels import store
+from rankward.dynamics.kernels import cache
 from rankward.dynamics.layouts import GraphLayout
 from rankward.dynamics.reference import one_thread
 from rankward.factorizations import Factorization
@@ -221,8 +221,8 @@ def _descended(factorization, factors, problem, run, iterations):
 
 def forced(monkeypatch, kind):
     """Every factorization that is new gets this kernel, whatever its size and company."""
-    monkeypatch.setattr(store, "UNROLLED_LIMIT", 10**9 if kind == "unrolled" else -1)
-    monkeypatch.setattr(store, "ORDERED_LIMIT", 0 if kind == "blas" else 10**9)
+    monkeypatch.setattr(cache, "UNROLLED_LIMIT", 10**9 if kind == "unrolled" else -1)
+    monkeypatch.setattr(cache, "ORDERED_LIMIT", 0 if kind == "blas" else 10**9)
     monkeypatch.setattr(GraphLayout, "kernel", lambda self, runs, dynamics: self._made(kind, dynamics))
 
 

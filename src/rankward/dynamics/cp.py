@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from rankward.dynamics.kernels.store import WIDTH
+from rankward.dynamics.kernels.cache import WIDTH
 from rankward.dynamics.kernels.tiles import chunk_vectors
 
 FEW = 0.16  # of the entries observed: below, touching those alone is faster than making the tensor whole

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError
-from rankward.dynamics.kernels import device
+from rankward.dynamics.kernels import cuda_text
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
@@ -67,12 +67,12 @@ class CudaEngine:
         dtype = str(flat.dtype).removeprefix("torch.")
         layout = layout_of(self.factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype)
         assert isinstance(layout, GraphLayout)
-        drive = device.module(layout.graph, layout.name, problem.dynamics).drive
+        drive = cuda_text.module(layout.graph, layout.name, problem.dynamics).drive
         arrays = [state, loss, counts, losses, rows_iteration, rows_loss, rows_factors]
         schedule = self.schedule
         block = min(runs, 32 if runs < FEW else 128)
         on_card = place.type == "cuda"
-        with cuda.gpus[place.index or 0] if on_card else contextlib.nullcontext(), device.strict():
+        with cuda.gpus[place.index or 0] if on_card else contextlib.nullcontext(), cuda_text.strict():
             drive[-(-runs // block), block](
                 *(cuda.as_cuda_array(each) if on_card else each.numpy() for each in arrays),
                 length, schedule.stride, schedule.every, schedule.iteration_ratio, schedule.loss_ratio,

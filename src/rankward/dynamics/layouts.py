@@ -10,7 +10,7 @@ import numpy as np
 
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.tracing import trace
 from rankward.factorizations.base import Components, Factorization
 
@@ -43,7 +43,7 @@ class Layout(ABC):
         """Numbers that a run's factors hold, without padding."""
 
     @abstractmethod
-    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         """The compiled function that fits so many runs, and what it is given of the factorization."""
 
 
@@ -58,9 +58,9 @@ class GraphLayout(Layout):
 
     def __init__(self, graph: Graph, shapes: Sequence[tuple[int, ...]], name: str) -> None:
         self.graph, self.shapes, self.name = graph, list(shapes), name
-        self.form = store.form(graph)
+        self.form = cache.form(graph)
         self.uses_blas = self.form == "blas"
-        self._kernels: dict[tuple[str, str], tuple[store.Kernel, np.ndarray]] = {}
+        self._kernels: dict[tuple[str, str], tuple[cache.Kernel, np.ndarray]] = {}
 
     def packed(self, factors: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([factor.reshape(len(factor), -1) for factor in factors], axis=1)
@@ -77,7 +77,7 @@ class GraphLayout(Layout):
     def parameters(self) -> int:
         return sum(map(prod, self.shapes))
 
-    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         kind = self.form
         if kind == "blocked":
             # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
@@ -87,11 +87,11 @@ class GraphLayout(Layout):
             self._kernels[kind, dynamics] = self._made(kind, dynamics)
         return self._kernels[kind, dynamics]
 
-    def _made(self, kind: str, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+    def _made(self, kind: str, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         if kind == "unrolled":
-            return store.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
+            return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
         sizes = blocked.encoded(self.graph, RATES[dynamics], kind != "lanes", dynamics == "flow")
-        return store.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
+        return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
 
 
 def fits_lanes(graph: Graph) -> bool:
@@ -118,8 +118,8 @@ class ComponentsLayout(Layout):
     def parameters(self) -> int:
         return self.plan.components * sum(self.plan.dims)
 
-    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
-        return store.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
+        return cache.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
 
 
 def layout_of(factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str) -> Layout:
@@ -150,4 +150,4 @@ def _layout(factorization: Factorization, operator: tuple[int, ...], values: tup
 
 def _is_large(components: Components) -> bool:
     """Whether the kernel of its own is the faster one, alone and in batches; see `benchmarks/factorizations.py`."""
-    return 4 * prod(components.dims) * components.components > store.UNROLLED_LIMIT
+    return 4 * prod(components.dims) * components.components > cache.UNROLLED_LIMIT

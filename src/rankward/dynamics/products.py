@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.layouts import fits_lanes
 from rankward.dynamics.tracing import Untraceable, trace_product
 from rankward.factorizations.base import Chain, Components, Factorization
@@ -54,7 +54,7 @@ def _evaluating(graph: Graph) -> Product:
         flat = [factor.detach().cpu().double().flatten(1).numpy() for factor in factors]
         packed = np.concatenate(flat, axis=1)
         out = np.empty((len(packed), array.size))
-        evaluate = store.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
+        evaluate = cache.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
         threads = max(1, min(cores(), len(packed) // 8))
         side_by_side(threads, evaluate, np.zeros(1, np.int64), encoded, packed, out)
         return torch.from_numpy(out).reshape(len(out), *array.shape)
@@ -72,7 +72,7 @@ def cp_tensors(form: Components, factors: Sequence[Tensor]) -> Tensor:
     plan = Plan(form.dims, form.components, "float64")
     packed = plan.packed([factor.detach().cpu().double().numpy() for factor in factors])
     tiles = np.empty((len(packed), plan.entries))
-    tensors = store.cp_kernels(plan.vectors, "float64", "descent").tensors
+    tensors = cache.cp_kernels(plan.vectors, "float64", "descent").tensors
     threads = max(1, min(cores(), len(packed)))
     side_by_side(threads, tensors, np.zeros(1, np.int64), plan.sizes, packed, tiles)
     return torch.from_numpy(plan.untiled(tiles))

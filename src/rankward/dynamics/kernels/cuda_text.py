@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels.store import imported, named, text_of, unrolled_text
+from rankward.dynamics.kernels.cache import imported, named, text_of, unrolled_text
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
