@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rankward.config import ConfigError
-from rankward.factorizations import ConvolutionalArithmeticCircuit, TensorFactorization
+from rankward.factorizations import TensorFactorization
 from rankward.factorizations.initialisation import Balanced, Gaussian
 
 

@@ -27,7 +27,7 @@ def compare(dims: tuple[int, ...] = DIMS, channels: int = CHANNELS, seed: int = 
     import numpy as np
     import torch
 
-    from rankward.factorizations import ConvolutionalArithmeticCircuit
+    from rankward.models import ConvolutionalArithmeticCircuit
 
     torch.manual_seed(seed)
     circuit = ConvolutionalArithmeticCircuit(dims, channels).double()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from rankward.factorizations import ConvolutionalArithmeticCircuit
+from rankward.models import ConvolutionalArithmeticCircuit
 from rankward.observations import EntryMask
 
 

@@ -6,8 +6,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from rankward.dynamics import FusedEngine, Problem, Progress, Schedule
-from rankward.factorizations import ConvolutionalArithmeticCircuit, TensorFactorization
+from rankward.factorizations import TensorFactorization
 from rankward.factorizations.initialisation import Gaussian
+from rankward.models import ConvolutionalArithmeticCircuit
 from rankward.observations import random_tensor
 from rankward.training.circuit import CircuitModule, examples
 
