@@ -30,6 +30,7 @@ GROUPS = {
 PACKAGES = {
     "rankward": "A sweep's results.",
     "rankward.factorizations": "What is trained, and where it starts.",
+    "rankward.models": "Networks in plain PyTorch that correspond to a factorization.",
     "rankward.observations": "What is observed.",
     "rankward.metrics": "Metrics of a trace, torchmetrics over `rankward.metrics.functional`.",
     "rankward.metrics.functional": "The mathematics of the metrics, as pure functions.",
