@@ -14,7 +14,7 @@ from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.layouts import fits_lanes
 from rankward.dynamics.tracing import Untraceable, trace_product
 from rankward.factorizations.base import Chain, Components, Factorization
-from rankward.metrics.functional import product_matrix
+from rankward.linalg import product_matrix
 from rankward.parallel import cores, side_by_side
 
 Product = Callable[[Sequence[Tensor]], Tensor]

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from rankward.linalg import product_matrix
 from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
-from rankward.metrics.functional.singular_values import product_matrix, singular_values
+from rankward.metrics.functional.singular_values import singular_values
 
 Context = Tensor | Sequence[Tensor] | Mapping[str, Any]  # mappings of any depth, to tensors
 

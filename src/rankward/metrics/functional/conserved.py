@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rankward.linalg import strict_matmul
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.scaling import in_range
-from rankward.metrics.functional.singular_values import strict_matmul
 
 WIDE = 64  # a hidden layer from which one looks at the layers around it
 

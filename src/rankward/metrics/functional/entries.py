@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rankward.linalg import product_matrix
 from rankward.metrics.functional.conserved import differences
 from rankward.metrics.functional.norms import root_of_squares
 from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.metrics.functional.singular_values import (
     determinant_2x2,
-    product_matrix,
     scaled_by_power_of_two,
     singular_values,
 )
