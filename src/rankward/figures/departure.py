@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from rankward import results
 from rankward.figures import style
 from rankward.figures._runs import LeftOut, curve_of, read, short
-from rankward.theory.departure import Law, departure, median_law, predicted_exponent, turning
+from rankward.theory.departure import departure, predicted_exponent, turning
+from rankward.theory.regression import Law, median_law
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
 EVENTS = {"turning": "the sign turns", "departure": "leaves the bound"}
@@ -26,10 +27,10 @@ NEEDS_FOLDERS = True  # it reads runs' own files
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each run: depth, rate, start, unbalancedness at the start, and the losses of two events.
 
-    `turning` is the loss at which the determinant's sign turns for good, `departure` that at which |W_11| falls below
-    the sharp bound for good; null where that has not happened at the last loss, `last_loss`. `early` says that the sign
-    turned above the loss from which on the bound says something (`Curve.reach`). Runs that diverged, or that leave not
-    just one entry unobserved, are left out.
+    `turning` is the loss at which the determinant's sign changes for good, `departure` the loss at which |W_11| falls
+    below the sharp bound for good; null where neither has happened at the last loss, `last_loss`. `early` says that the
+    sign changed at a loss too large for a bound (`Curve.largest_loss`). Runs that diverged are left out, and runs that
+    leave more than one entry unobserved.
 
     Raises:
         ResultsError: no run to show.
@@ -58,7 +59,7 @@ def curves(sweep: Path) -> pl.DataFrame:
                 "unbalancedness": float(trace["balance/unbalancedness"][0]),
                 "turning": None if np.isnan(turned) else turned,
                 "departure": None if np.isnan(left) else left,
-                "early": turned > shown.reach,
+                "early": turned > shown.largest_loss,
                 "last_loss": float(shown.loss[-1]),
             }
         )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rankward import results
 from rankward.figures import style
 from rankward.results.curves import at_losses, common_losses
-from rankward.theory.statements import fitted_slope
+from rankward.theory.regression import fitted_slope
 
 COLORS = dict(zip(("float64", "float32"), style.COLORS, strict=False))
 NEAR = 0.1  # of the entry: only distances below it can be in proportion to the step

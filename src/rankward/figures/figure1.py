@@ -114,10 +114,10 @@ def _listed(shown: list[Curve]) -> tuple[list[Line2D], int]:
 
 def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
     for c in {c.values: c for c in shown if c.forced.any()}.values():
-        reach = c.reach
-        least = min(reach / 2, *(each.loss.min() for each in shown))
-        parts = np.geomspace(least / reach, 0.5, 150), 1 - np.geomspace(0.5, 1e-4, 150)[1:]  # dense at both ends
-        losses = reach * np.concatenate(parts)
+        largest = c.largest_loss
+        least = min(largest / 2, *(each.loss.min() for each in shown))
+        parts = np.geomspace(least / largest, 0.5, 150), 1 - np.geomspace(0.5, 1e-4, 150)[1:]  # dense at both ends
+        losses = largest * np.concatenate(parts)
         bound = c.bound(losses)
         axis.fill_between(losses, np.full_like(bound, 1e-300), bound, color="0.95", linewidth=0, zorder=0)
         axis.plot(losses, bound, zorder=1, **style.BOUND)

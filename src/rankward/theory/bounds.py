@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
+
+from rankward.observations import dimensions
 
 
 def robustness_bound(
@@ -91,25 +94,78 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     return np.where((s < 1) & (t < 1) & (bound > 0), bound, np.nan)
 
 
-def around(values: Float[np.ndarray, "runs 2 2"], places: Int[np.ndarray, "runs 2"]) -> Float[np.ndarray, "runs 3"]:
-    """b_12, b_21, b_22 of 2x2 problems, rows and columns permuted so that the entry at `places` is W_11.
+class EntryBounds:
+    """Lower bounds on the absolute value of each run's only unobserved entry, for the right sign of the determinant.
+
+    A 2x2 matrix has the sharp bound of Theorem 2, for any observed values. A larger square matrix has the bound of
+    `dimensions_bound` where the observations are those of Appendix E. Other problems have no bound.
+
+    Args:
+        mask: [runs, *dims] observed entries; None for measurements of another kind.
+        values: [runs, *dims] their values, or [runs, n] without a mask.
+        dims: shape of the product.
+
+    Attributes:
+        unobserved: [runs, 2] row and column of the unobserved entry; -1 where there is not exactly one.
+        values: [runs, 3] b_12, b_21, b_22 of 2x2 problems, with rows and columns permuted so that W_11 is unobserved;
+            zeros without a mask.
+        is_appendix_e: [runs] whether the observations are Appendix E's, of which Equation 6 is the smallest case.
+        sign: [runs] the determinant's sign from which the bound follows: sign(b_12 b_21), changed by each swap of rows
+            or columns; 1 for larger matrices.
 
     Example:
-        >>> around(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[0, 1]])).tolist()
-        [[1.0, 4.0, 3.0]]
+        >>> mask, values = np.array([[[True, False], [True, True]]]), np.array([[[1.0, 2.0], [3.0, 4.0]]])
+        >>> bounds = EntryBounds(mask, values, (2, 2))
+        >>> bounds.unobserved.tolist(), bounds.values.tolist(), bounds.sign.tolist()
+        ([[0, 1]], [[1.0, 4.0, 3.0]], [-1.0])
+        >>> bounds.at(np.array([0.0, 0.02]), 0).round(3).tolist()
+        [1.333, 1.052]
     """
-    at, (row, col) = np.arange(len(values)), places.T
-    return np.stack([values[at, row, 1 - col], values[at, 1 - row, col], values[at, 1 - row, 1 - col]], axis=1)
+
+    def __init__(self, mask: np.ndarray | None, values: np.ndarray, dims: tuple[int, ...]) -> None:
+        runs, self.dims = len(values), tuple(dims)
+        self.unobserved = np.full((runs, 2), -1)
+        self.values = np.zeros((runs, 3))
+        self.sign = np.ones(runs)
+        self.is_appendix_e = np.zeros(runs, bool)
+        if mask is not None and len(self.dims) == 2:
+            missing = ~mask.reshape(runs, -1)
+            one = missing.sum(1) == 1
+            self.unobserved[one] = np.stack(np.divmod(missing.argmax(1), self.dims[1]), axis=1)[one]
+            if min(self.dims) >= 2:
+                paper = dimensions(self.dims)
+                self.is_appendix_e = (mask == paper.mask).all((1, 2)) & (values == paper.values).all((1, 2))
+        if self.dims == (2, 2):
+            if mask is not None:
+                run, (row, col) = np.arange(runs), np.maximum(self.unobserved, 0).T
+                others = values[run, row, 1 - col], values[run, 1 - row, col], values[run, 1 - row, 1 - col]
+                self.values = np.stack(others, axis=1)
+            swaps = np.where(self.unobserved.sum(1) % 2, -1, 1)
+            self.sign = np.asarray(np.sign(self.values[:, 0] * self.values[:, 1]) * swaps)
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the product is a square matrix, which has a determinant."""
+        return len(self.dims) == 2 and self.dims[0] == self.dims[1]
+
+    def at(self, loss: Float[np.ndarray, " rows"], run: Int[np.ndarray, " rows"] | int) -> Float[np.ndarray, " rows"]:
+        """The bound at a loss of each row; `run` is the row's run, or one run for all rows. NaN without a bound."""
+        if self.dims == (2, 2):
+            b_12, b_21, b_22 = self.values[run].T
+            return robustness_bound(loss, b_12, b_21, b_22)
+        return np.where(self.is_appendix_e[run] & self.is_square, dimensions_bound(loss), np.nan)
+
+    def largest_loss(self, run: int) -> float:
+        """The loss below which a run has a bound."""
+        if self.dims == (2, 2):
+            return float(0.5 * np.abs(self.values[run, :2]).min() ** 2)
+        return _largest_loss_of_larger_matrices()
 
 
-def forcing_sign(values: Float[np.ndarray, "runs 3"], places: Int[np.ndarray, "runs 2"]) -> Float[np.ndarray, " runs"]:
-    """The determinant's sign from which the bound follows: sign(b_12 b_21), turned by each swap of rows or columns.
-
-    Example:
-        >>> forcing_sign(np.array([[-2.0, 0.5, 0.0], [-2.0, 0.5, 0.0]]), np.array([[0, 0], [0, 1]])).tolist()
-        [-1.0, 1.0]
-    """
-    return np.asarray(np.sign(values[:, 0] * values[:, 1]) * np.where(places.sum(1) % 2, -1, 1))
+@functools.cache
+def _largest_loss_of_larger_matrices() -> float:
+    losses = np.linspace(0, 0.5, 100_001)[1:]
+    return float(losses[~np.isnan(dimensions_bound(losses))].max())
 
 
 def quasi_norm_constant(p: float) -> float:

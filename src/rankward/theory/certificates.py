@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+
+from rankward.theory.bounds import EntryBounds
 
 Trace = Mapping[str, np.ndarray]
 
@@ -72,14 +75,10 @@ class RunContext:
         }
         return replace(self, mask=None if self.mask is None else self.mask[one], **arrays)
 
-    def unobserved(self) -> Int[np.ndarray, "runs 2"]:
-        """Row and column of each run's only unobserved entry of a matrix; -1 where there is not just one."""
-        places = np.full((self.runs, 2), -1)
-        if self.mask is not None and len(self.dims) == 2:
-            missing = ~self.mask.reshape(self.runs, -1)
-            one = missing.sum(1) == 1
-            places[one] = np.stack(np.divmod(missing.argmax(1), self.dims[1]), axis=1)[one]
-        return places
+    @cached_property
+    def entry_bounds(self) -> EntryBounds:
+        """The bounds on each run's only unobserved entry (Theorem 2)."""
+        return EntryBounds(self.mask, self.values, self.dims)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from rankward.observations import dimensions
 from rankward.theory import bounds
 from rankward.theory.certificates import (
     BALANCED,
@@ -24,6 +23,7 @@ from rankward.theory.certificates import (
     verdict,
 )
 from rankward.theory.determinants import protected, reliable
+from rankward.theory.regression import fitted_slope
 
 NORMS: Mapping[str, float] = {"norm/nuclear": 1, "norm/frobenius": 2, "norm/spectral": np.inf}
 SCHATTEN = "norm/schatten_"
@@ -40,22 +40,8 @@ def schatten_columns(trace: Trace) -> dict[str, float]:
 
 
 def solves_equation_6(facts: RunContext) -> np.ndarray:
-    """[runs] whether the observations are Equation 6's."""
-    return solves_appendix_e(facts) & (facts.dims == (2, 2))
-
-
-def solves_appendix_e(facts: RunContext) -> np.ndarray:
-    """[runs] whether the observations are Appendix E's, of which Equation 6 is the smallest case."""
-    return np.zeros(facts.runs, bool) if facts.mask is None else is_appendix_e(facts.mask, facts.values)
-
-
-def is_appendix_e(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """[runs] the same of observed entries, [runs, *dims] both."""
-    dims = mask.shape[1:]
-    if len(dims) != 2 or min(dims) < 2:
-        return np.zeros(len(mask), bool)
-    wanted = dimensions(dims)
-    return np.asarray((mask == wanted.mask).all((1, 2)) & (values == wanted.values).all((1, 2)))
+    """[runs] whether the observations are those of Equation 6."""
+    return facts.entry_bounds.is_appendix_e & (facts.dims == (2, 2))
 
 
 def _premises_of_theorem_1(facts: RunContext) -> list[tuple[np.ndarray | bool, str]]:
@@ -192,20 +178,6 @@ class Corollary1(_UnderTheorem1):
         return {"verdict": HOLDS, **fit}
 
 
-def fitted_slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """A least-squares line's slope and its standard error.
-
-    Example:
-        >>> fitted_slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))
-        (2.0, 0.0)
-    """
-    x, y = x - x.mean(), y - y.mean()
-    spread = float((x * x).sum())
-    slope = float((x * y).sum()) / spread
-    rest = y - slope * x
-    return slope, float(np.sqrt((rest * rest).sum() / (len(x) - 2) / spread))
-
-
 class Theorem2(Certificate):
     """The unobserved entry's lower bound where the determinant has the sign that forces it: any b, any position.
 
@@ -218,63 +190,42 @@ class Theorem2(Certificate):
     name = "theorem_2"
 
     def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
-        if len(facts.dims) != 2 or facts.dims[0] != facts.dims[1] or "determinant/sign" not in trace:
+        entry = facts.entry_bounds
+        if not entry.is_square or "determinant/sign" not in trace:
             return []
-        places, run = facts.unobserved(), trace["run"]
-        limit = self._bound(facts, trace["loss"], run)
-        forced = (trace["determinant/sign"] == self.forced_sign(facts)[run]) & reliable(facts, trace)
+        run = trace["run"]
+        limit = entry.at(trace["loss"], run)
+        forced = (trace["determinant/sign"] == entry.sign[run]) & reliable(facts, trace)
         slack = _slack(facts, limit)
         found = []
-        for row, col in np.unique(places[places[:, 0] >= 0], axis=0):
+        for row, col in np.unique(entry.unobserved[entry.unobserved[:, 0] >= 0], axis=0):
             name = f"entry/{row}_{col}"
-            own = (places[run] == (row, col)).all(1)
             if name in trace:
-                found.append(Bound(name, np.where(forced & own, limit, np.nan), lower=True, trivial=0.0, slack=slack))
+                bounded = forced & (entry.unobserved[run] == (row, col)).all(1)
+                found.append(Bound(name, np.where(bounded, limit, np.nan), lower=True, trivial=0.0, slack=slack))
         return found
 
-    def _bound(self, facts: RunContext, loss: np.ndarray, run: np.ndarray) -> np.ndarray:
-        if facts.dims == (2, 2):
-            b_12, b_21, b_22 = self.values(facts)[run].T
-            return bounds.robustness_bound(loss, b_12, b_21, b_22)
-        return np.where(solves_appendix_e(facts)[run], bounds.dimensions_bound(loss), np.nan)
-
-    def values(self, facts: RunContext) -> np.ndarray:
-        """[runs, 3] b_12, b_21, b_22 of a 2x2 problem, rows and columns permuted so that W_11 is unobserved."""
-        if facts.mask is None:  # measurements of another kind: no entry has a value of its own
-            return np.zeros((facts.runs, 3))
-        return bounds.around(facts.values, np.maximum(facts.unobserved(), 0))
-
-    def forced_sign(self, facts: RunContext) -> np.ndarray:
-        """[runs] the determinant's sign from which the bound follows: sign(b_12 b_21), turned by each swap."""
-        if facts.dims != (2, 2):
-            return np.ones(facts.runs)
-        return bounds.forcing_sign(self.values(facts), facts.unobserved())
-
     def failing(self, facts: RunContext) -> list[str | None]:
-        square = len(facts.dims) == 2 and facts.dims[0] == facts.dims[1]
+        entry = facts.entry_bounds
         size = "x".join(map(str, facts.dims))
-        one = facts.unobserved()[:, 0] >= 0
-        premises: list[tuple[np.ndarray | bool, str]] = [
-            (square, f"a square matrix: a {size} one has no determinant"),
-            (one, "observations that leave just one entry unobserved"),
+        premises: list[tuple[Any, str]] = [
+            (entry.is_square, f"a square matrix: a {size} one has no determinant"),
+            (entry.unobserved[:, 0] >= 0, "observations that leave just one entry unobserved"),
         ]
-        if square and facts.dims == (2, 2):
-            premises.append((np.asarray(self.values(facts)[:, :2].all(1)), "values other than 0 for b_12 and b_21"))
-        elif square:
-            premises.append((solves_appendix_e(facts), "the observations of Appendix E"))
-        if square:
+        if facts.dims == (2, 2):
+            premises.append((entry.values[:, :2].all(1), "values other than 0 for b_12 and b_21"))
+        elif entry.is_square:
+            premises.append((entry.is_appendix_e, "the observations of Appendix E"))
+        if entry.is_square:
             premises.append(
-                (
-                    np.asarray(facts.determinant == self.forced_sign(facts)),
-                    "a determinant that starts with sign(b_12 b_21)",
-                )
+                (np.asarray(facts.determinant == entry.sign), "a determinant that starts with sign(b_12 b_21)")
             )
         return first_failing(facts.runs, premises)
 
     def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
         failing, note = self.failing(facts)[0], {}
         if failing is None and "determinant/sign" in trace:
-            wanted = self.forced_sign(facts)[0]
+            wanted = facts.entry_bounds.sign[0]
             if facts.dynamics == "flow" and facts.chain and facts.balanced[0]:
                 sign = protected(facts, trace, wanted)
                 if sign.violated is not None:
@@ -291,7 +242,7 @@ class Theorem2(Certificate):
         return parts or {self.name: not_applicable(failing or "its columns (entry, determinant/sign) are not measured")}
 
     def _limit(self, facts: RunContext) -> dict[str, float]:
-        values = self.values(facts)[0] if facts.dims == (2, 2) else np.array([1.0, 1.0, 0.0])
+        values = facts.entry_bounds.values[0] if facts.dims == (2, 2) else np.array([1.0, 1.0, 0.0])
         return {"limit": float(bounds.robustness_bound(0.0, *values))}
 
 
