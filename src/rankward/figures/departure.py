@@ -13,15 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rankward import results
-from rankward.figures import style
+from rankward.figures import reads_run_folders, style
 from rankward.figures._runs import LeftOut, curve_of, read, short
 from rankward.theory.departure import departure, predicted_exponent, turning
 from rankward.theory.regression import Law, median_law
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
 EVENTS = {"turning": "the sign turns", "departure": "leaves the bound"}
-
-NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -149,6 +147,7 @@ def told(table: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw both events, a row each, with the slope that scaling predicts.
 

@@ -11,15 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rankward import results
-from rankward.figures import style
+from rankward.figures import reads_run_folders, style
 from rankward.results.curves import at_losses, common_losses
 from rankward.theory.regression import fitted_slope
 
 COLORS = dict(zip(("float64", "float32"), style.COLORS, strict=False))
 NEAR = 0.1  # of the entry: only distances below it can be in proportion to the step
 FLOOR = 3.0  # times the least distance: nearer to it, rounding and interpolation have their part
-
-NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -104,6 +102,7 @@ def told(table: pl.DataFrame) -> str:
     )
 
 
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw, for each depth, the curves and the distances.
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from rankward import results
-from rankward.figures import _runs, style
+from rankward.figures import _runs, reads_run_folders, style
 from rankward.figures._runs import Curve
 
 VIRIDIS = matplotlib.colormaps["viridis"]
@@ -27,9 +27,8 @@ LEGEND = 8  # entries at most; of more runs the rest is counted
 SHORT = 26  # letters of a label: two columns of such labels fit beneath a panel
 INCHES = {"panel": 3.4, "height": 2.75, "around": 1.2, "above": 0.45, "axis": 0.47, "line": 0.145}
 
-NEEDS_FOLDERS = True  # it reads runs' own files
 
-
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw the finished 2x2 runs of a sweep; those left out are told under the panels.
 
