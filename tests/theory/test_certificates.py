@@ -314,7 +314,7 @@ def test_a_certificate_of_ones_own_and_one_that_cannot_be_made(tmp_path):
         def bounds(self, facts, trace):
             return [Bound("norm/nuclear", np.full(len(trace["loss"]), 1.0), lower=False)]
 
-        def failing(self, facts):
+        def failing_premises(self, facts):
             return [None] * facts.runs
 
     trace = sharp_trace()

@@ -1,4 +1,4 @@
-"""What recorded factors stand for, in float64, with bits that do not depend on what else is in the batch."""
+"""Products of recorded factors in float64, with bits that do not depend on the other rows of a batch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Product = Callable[[Sequence[Tensor]], Tensor]
 
 
 def product_of(factorization: Factorization) -> Product:
-    """A function from factors [rows, *shape] to their arrays [rows, *dims], float64.
+    """Return a function from factors [rows, *shape] to their products [rows, *dims], float64.
 
-    Sums run in the same order for any number of rows and threads; one that cannot be traced is multiplied row by row.
+    Sums have the same order for any number of rows and threads. A factorization that cannot be traced is evaluated row
+    by row.
     """
     form = factorization.form
     if isinstance(form, Components):
@@ -46,7 +47,7 @@ def _row_by_row(factorization: Factorization, factors: Sequence[Tensor]) -> Tens
 
 
 def _evaluating(graph: Graph) -> Product:
-    """The product that a graph makes of one row's factors."""
+    """Return a function that evaluates a graph for every row of factors."""
     single, array = not fits_lanes(graph), graph.outputs[0]
     encoded = blocked.encoded_product(graph, single)
 

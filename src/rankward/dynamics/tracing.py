@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes as untraced
 
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
-from rankward.dynamics.reference import loss_and_signal, one_thread
+from rankward.dynamics.reference import loss_and_cotangent, one_thread
 
 SAMPLES = 3  # at which a trace is compared with autograd, all but one of them other numbers than it was made with
 AGREE = 1e-9  # relative to an output's largest number, in float64
@@ -105,22 +105,22 @@ def _traced(product: Product, sample: Sample, dtype: str) -> Graph:
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
     seen, wanted = (tape.input(each.to(kind)) for each in fixed)
     with tape, _Watch(tape):
-        half, slopes = _half_and_slopes(product, inputs, seen, wanted)
-    return tape.builder.graph([tape.array(each) for each in (half, *slopes)])
+        half, gradients = _half_and_gradients(product, inputs, seen, wanted)
+    return tape.builder.graph([tape.array(each) for each in (half, *gradients)])
 
 
-def _half_and_slopes(
+def _half_and_gradients(
     product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Equation 1's half sum and its gradient: the residual, propagated back through the product."""
     made = product(factors)
     _check_product(made, values.shape if operator.shape == values.shape else operator.shape[1:])
     with torch.no_grad():
-        half, signal = loss_and_signal(made, operator, values)
+        half, cotangent = loss_and_cotangent(made, operator, values)
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
-    weighted = (made * signal).sum()
-    slopes = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
-    return half, list(slopes)
+    weighted = (made * cotangent).sum()
+    gradients = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
+    return half, list(gradients)
 
 
 def _check_product(made: Tensor, dims: Sequence[int]) -> None:
@@ -140,8 +140,8 @@ def _size(shape: Sequence[int]) -> str:
 def _differentiated(product: Product, sample: Sample) -> list[Tensor]:
     """The half sum and the gradients, by autograd alone."""
     factors = [factor.clone().requires_grad_() for factor in sample[0]]
-    half, slopes = _half_and_slopes(product, factors, *sample[1:])
-    return [half, *slopes]
+    half, gradients = _half_and_gradients(product, factors, *sample[1:])
+    return [half, *gradients]
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:
@@ -529,8 +529,8 @@ def _clamp(tape: Tape, out: Tensor, a: Tensor, least: Any = None, most: Any = No
 
 
 @_elementwise("hardtanh_backward")
-def _hardtanh_backward(e: _Elements, slope: Operand, x: Operand, least: Operand, most: Operand) -> Operand:
-    return e("choose", x, least, 0.0, e("choose", most, x, 0.0, slope))
+def _hardtanh_backward(e: _Elements, gradient: Operand, x: Operand, least: Operand, most: Operand) -> Operand:
+    return e("choose", x, least, 0.0, e("choose", most, x, 0.0, gradient))
 
 
 OPERATIONS["clamp_max"] = lambda tape, out, a, most: _clamp(tape, out, a, None, most)
@@ -623,8 +623,8 @@ def _softmax(tape: Tape, out: Tensor, a: Tensor, dim: int, *_: Any) -> Array:
 
 
 @_known("_softmax_backward_data")
-def _softmax_backward(tape: Tape, out: Tensor, slope: Tensor, made: Tensor, dim: int, *_: Any) -> Array:
-    array, result = tape.array(slope), tape.array(made)
+def _softmax_backward(tape: Tape, out: Tensor, gradient: Tensor, made: Tensor, dim: int, *_: Any) -> Array:
+    array, result = tape.array(gradient), tape.array(made)
     axes, elements = _axes(array, dim), _Elements(tape, array.shape)
     both = elements.array(elements("multiply", array, result))
     total = _total(tape, both, axes, True)
@@ -812,7 +812,7 @@ def _scatter_add(tape: Tape, out: Tensor, target: Tensor, dim: int, index: Tenso
 
 
 @_known("unfold_backward")
-def _unfold_backward(tape: Tape, out: Tensor, slope: Tensor, sizes: Any, dim: int, size: int, step: int) -> Array:
+def _unfold_backward(tape: Tape, out: Tensor, gradient: Tensor, sizes: Any, dim: int, size: int, step: int) -> Array:
     with untraced():
         places = _numbers(out).unfold(dim, size, step)
-    return _added(tape, 0.0, out.shape, places, tape.array(slope))
+    return _added(tape, 0.0, out.shape, places, tape.array(gradient))

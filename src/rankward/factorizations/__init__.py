@@ -1,4 +1,4 @@
-"""What is trained, and where it starts."""
+"""Factorizations that can be trained, and their initialisations."""
 
 from rankward.factorizations.base import Chain, Components, Factorization
 from rankward.factorizations.diagonal import DiagonalFactorization

@@ -1,4 +1,4 @@
-"""What Figures 1, 4 and 5 read of a sweep: one curve a run, and why a run has none."""
+"""Curves of single runs for Figures 1, 4 and 5, and the reason why a run has none."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from rankward.theory.bounds import EntryBounds
 class Curve:
     """One run: |unobserved entry| against loss, with the iteration of each point.
 
-    `forced` says where the determinant has the sign from which the bound follows: sign det W = sign(b_12 b_21), rows
-    and columns permuted so that the unobserved entry is W_11. A `faint` curve is drawn behind the others, without
-    markers.
+    `forced` says in which rows the determinant has the sign from which the bound follows (`EntryBounds.sign`). A
+    `faint` curve is drawn behind the others, without markers.
     """
 
     run: str
@@ -54,15 +53,15 @@ class Curve:
 
 
 class LeftOut(Exception):
-    """Why a run is not in the figure."""
+    """A run that is not in the figure; the message is the reason."""
 
 
 def curves(
     sweep: Path, only: Collection[str] | None = None, arranged: Callable[[Curve], Curve] = lambda c: c
 ) -> tuple[list[Curve], list[str]]:
-    """The runs that can be shown (of the folders `only`), in job order, and a line for each that cannot.
+    """The curves of runs (of the folders `only`), in job order, and a line for each run without one.
 
-    `arranged` may put a curve into another panel and name it otherwise.
+    `arranged` may change the panel and the label of a curve.
     """
     shown: list[Curve] = []
     left_out: list[str] = []
@@ -74,12 +73,12 @@ def curves(
             shown.append(arranged(curve_of(name, read(folder))))
         except (LeftOut, results.ResultsError) as reason:
             left_out.append(f"{name}: {reason}")
-    return told_apart(shown), left_out
+    return disambiguate_labels(shown), left_out
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a finished run has left."""
+    """Result files of a finished run."""
 
     arrays: dict[str, np.ndarray]
     trace: pl.DataFrame
@@ -87,11 +86,11 @@ class Files:
 
 
 def read(folder: Path) -> Files:
-    """A run's files, once.
+    """Read the files of a run.
 
     Raises:
-        LeftOut: a run that has not finished, or has diverged.
-        ResultsError: a file that cannot be read.
+        LeftOut: the run has not finished, or has diverged.
+        ResultsError: a file cannot be read.
     """
     if not results.is_complete(folder):
         raise LeftOut("not finished")
@@ -101,10 +100,11 @@ def read(folder: Path) -> Files:
 
 
 def curve_of(name: str, files: Files) -> Curve:
-    """The curve of a run of that name.
+    """The curve of a run.
 
     Raises:
-        LeftOut: a run that does not leave just one entry of a matrix unobserved; of one larger than 2x2, the first.
+        LeftOut: the run does not leave exactly one entry of a matrix unobserved, or is larger than 2x2 and not Appendix
+            E's problem, or has no row to draw on log axes.
     """
     arrays, trace, config = files.arrays, files.trace, files.config
     mask, b = arrays.get("observations.mask"), arrays["observations.values"]
@@ -119,7 +119,7 @@ def curve_of(name: str, files: Files) -> Curve:
     loss, entry = trace["loss"].to_numpy(), np.abs(trace[f"entry/{row}_{col}"].to_numpy())
     shown = np.isfinite(loss) & np.isfinite(entry) & (loss > 0) & (entry > 0)
     if not shown.any():
-        raise LeftOut("nothing in its trace has a place on log axes")
+        raise LeftOut("no row of its trace can be drawn on log axes")
     init, rate = config.get("init", {}), config.get("lr", {})
     return Curve(
         run=name,
@@ -160,8 +160,8 @@ def _label(init: dict[str, Any], rate: dict[str, Any]) -> str:
     return ", ".join(["flow"] * (not rate) + parts) + kind
 
 
-def told_apart(shown: list[Curve]) -> list[Curve]:
-    """Labels that would stand twice in a panel get the seed where that differs, and else the run's folder."""
+def disambiguate_labels(shown: list[Curve]) -> list[Curve]:
+    """Add the seed to labels that occur twice in a panel, or the run's folder where the seeds are equal."""
     for addition in ("seed", "run"):
         found: dict[tuple[str, str], set[object]] = {}
         for c in shown:
@@ -174,7 +174,7 @@ def told_apart(shown: list[Curve]) -> list[Curve]:
 
 
 def short(value: float) -> str:
-    """A number as the paper's legends have it.
+    """Format a number as in the paper's legends.
 
     Example:
         >>> short(0.006), short(1e-05), short(0.0015)

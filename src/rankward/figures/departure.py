@@ -1,4 +1,4 @@
-"""Where the determinant's sign turns and where runs leave its bound, against their unbalancedness at the start."""
+"""Losses at which the determinant's sign changes and at which runs leave its bound, against initial unbalancedness."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def parts(table: pl.DataFrame) -> Iterator[tuple[int, float | None, pl.DataFrame
     """Depth, `init.unbalance` (None for all together, where there are several), and the reference's runs of it."""
     used = table.filter((pl.col("unbalancedness") > LEAST_BALANCE) & (pl.col("rate") == reference(table)))
     for depth in used["depth"].unique().sort():
-        own = used.filter(pl.col("depth") == depth)
-        shares = own["unbalance"].unique().sort(descending=True, nulls_last=True).to_list()
+        of_depth = used.filter(pl.col("depth") == depth)
+        shares = of_depth["unbalance"].unique().sort(descending=True, nulls_last=True).to_list()
         for share in shares:
-            yield int(depth), share, own.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+            yield int(depth), share, of_depth.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
         if len(shares) > 1:
-            yield int(depth), None, own
+            yield int(depth), None, of_depth
 
 
 def law(part: pl.DataFrame, event: str) -> Law | None:
@@ -94,23 +94,23 @@ def law(part: pl.DataFrame, event: str) -> Law | None:
 
 
 def by_the_sign(part: pl.DataFrame) -> bool:
-    """Whether the sign turns early in less than a quarter of the runs: else it turns before they come to the curve."""
+    """Whether the sign changes early, before the runs reach the curve, in less than a quarter of them."""
     return bool(part["early"].sum() < 0.25 * len(part))
 
 
 def rates(table: pl.DataFrame) -> list[tuple[int, str, np.ndarray, int]]:
-    """Depth, rate, |ln departure - ln departure of the reference| a start, and how many leave the bound in one only."""
+    """Depth, rate, |ln departure - ln departure of the reference| of each start, and how many starts have only one."""
     first = reference(table)
     start = ["depth", "scale", "unbalance", "seed"]
-    own = table.filter(pl.col("rate") == first)
+    reference_runs = table.filter(pl.col("rate") == first)
     found = []
     for (depth, rate), part in (
         table.filter(pl.col("rate") != first).sort("depth", "rate").group_by("depth", "rate", maintain_order=True)
     ):
-        pairs = part.join(own, on=start, nulls_equal=True)
-        here, there = pairs["departure"], pairs["departure_right"]
-        gaps = (here / there).log().abs().drop_nulls().to_numpy()
-        alone = int((here.is_null() != there.is_null()).sum())
+        pairs = part.join(reference_runs, on=start, nulls_equal=True)
+        loss, reference_loss = pairs["departure"], pairs["departure_right"]
+        gaps = (loss / reference_loss).log().abs().drop_nulls().to_numpy()
+        alone = int((loss.is_null() != reference_loss.is_null()).sum())
         found.append((int(depth), str(rate), gaps, alone))  # type: ignore[call-overload]
     return [each for each in found if len(each[2])]
 
@@ -184,17 +184,17 @@ def _panel(axis: Axes, rows: pl.DataFrame, depth: int, event: str) -> None:
     axis.set(xscale="log", yscale="log", ylim=(5e-5, 1.6))
     exponent = predicted_exponent(depth)
     for number, share in enumerate(rows["unbalance"].unique().sort(descending=True, nulls_last=True)):
-        own = rows.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+        runs = rows.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
         color = style.COLORS[number % len(style.COLORS)]
-        seen, rest = own.filter(pl.col(event).is_not_null()), own.filter(pl.col(event).is_null())
+        seen, unseen = runs.filter(pl.col(event).is_not_null()), runs.filter(pl.col(event).is_null())
         label = None if share is None else f"unbalance {share:g}"
         axis.scatter(seen["unbalancedness"], seen[event], s=6, label=label, color=color, **look)
-        axis.scatter(rest["unbalancedness"], rest["last_loss"], s=8, marker="v", color=color, **look)
-        found = law(own, event) if event == "turning" and by_the_sign(own) else None
+        axis.scatter(unseen["unbalancedness"], unseen["last_loss"], s=8, marker="v", color=color, **look)
+        found = law(runs, event) if event == "turning" and by_the_sign(runs) else None
         if found is None:
             continue
-        # Of the fit only the height, in the middle: the slope is the predicted one.
-        unbalancedness = np.log(own["unbalancedness"].to_numpy())
+        # Only the height in the middle is fitted; the slope is the predicted one.
+        unbalancedness = np.log(runs["unbalancedness"].to_numpy())
         ends, middle = np.array([unbalancedness.min(), unbalancedness.max()]), unbalancedness.mean()
         height = np.exp(found.intercept + found.slope * middle + exponent * (ends - middle))
         axis.plot(np.exp(ends), height, color="0.1", linewidth=1, label="slope predicted by scaling")

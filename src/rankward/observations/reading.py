@@ -1,4 +1,4 @@
-"""One line about what was read from a file, where the user should compare it with what the file is meant to hold."""
+"""A line that describes the entries read from a file, for the user to check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CSV as people write it: a whole matrix or a list of entries, and which of its cells are names."""
+"""CSV files with a dense matrix or a list of entries, with or without names of rows and columns."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _are_places(rows: Sequence[list[str]], axes: int) -> bool:
 
 
 def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray, str]:
-    """The matrix that a CSV is, NaN in its holes; and in words which cells are names, where that is a guess.
+    """The dense matrix in a CSV, with NaN for empty cells, and a description of the cells guessed to be names.
 
     Names of rows and columns are left out. Where they may as well be entries, `dims` decides.
 

@@ -1,4 +1,4 @@
-"""`rankward paper`: every step that is not done yet, one display of how far it is, and at the end the page."""
+"""`rankward paper`: run every step that is not done yet, show the progress, and write the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEEP = 0.97  # how far a step's bar runs by its estimate alone
 
 
 def make_paper(out: Path, quick: bool) -> int:
-    """Run what is missing, gather the figures, write the page; 0, or 1 where a step has failed.
+    """Run the missing steps, copy the figures, write the page; return 0, or 1 if a step has failed.
 
     A step is done once: called again, with the folder of one that was interrupted, this goes on where it stopped.
 
@@ -72,7 +72,7 @@ def _made(out: Path, quick: bool, done: dict[str, Any]) -> int:
 
 
 def _begun(out: Path, quick: bool) -> dict[str, Any]:
-    """The steps that are done there."""
+    """The names of the finished steps."""
     if out.exists() and not out.is_dir():
         raise ConfigError("paper --out", str(out), "a folder: this is a file")
     file = out / DONE
@@ -148,7 +148,7 @@ def _gather(out: Path) -> list[str]:
 
 
 class _Plain:
-    """A line when a step ends: for pipes and logs."""
+    """Print a line when a step ends, for pipes and logs."""
 
     def begins(self, step: Step) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What `rankward paper` runs, in this order: commands, and how long each takes."""
+"""The steps of `rankward paper` in order: commands, and how long each takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """What a user types to repeat it."""
+        """The command that repeats the step."""
         return shlex.join(["rankward", *self.arguments])
 
     def in_folder(self, out: Path) -> list[str]:

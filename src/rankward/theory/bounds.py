@@ -1,4 +1,4 @@
-"""What the paper's theorems force at a given loss, as pure functions of it."""
+"""Bounds of the paper's theorems at a given loss, as pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rankward.observations import dimensions
 def robustness_bound(
     loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
 ) -> Float[np.ndarray, "*losses"]:
-    """The least |W_11| that the determinant's sign and the loss allow (the setting of Theorem 2). The bound is sharp.
+    """The sharp lower bound on |W_11| that the determinant's sign and the loss imply (the setting of Theorem 2).
 
     Where sign det W = sign(b_12 b_21), |W_11| >= |W_12 W_21| / |W_22|. At a loss l the observed entries differ from
     their values by a, b, c with a^2 + b^2 + c^2 <= s^2 = 2 l, so |W_11| is at least the minimum of
@@ -30,8 +30,8 @@ def robustness_bound(
         b_12, b_21, b_22: numbers, or arrays of that shape.
 
     Returns:
-        The bound, float64, in the shape of `loss`; NaN where it says nothing (s >= min(|b_12|, |b_21|)), |b_12 b_21 /
-        b_22| at loss 0, which is infinity for b_22 = 0.
+        The bound, float64, in the shape of `loss`; NaN where there is none (s >= min(|b_12|, |b_21|)); at loss 0
+        |b_12 b_21 / b_22|, which is infinity for b_22 = 0.
 
     Example:
         >>> float(robustness_bound(1e-4).round(4)), float(robustness_bound(0.0, -2, 0.5, 0.1))
@@ -40,11 +40,11 @@ def robustness_bound(
     s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
     b_12, b_21, b_22 = np.abs(b_12), np.abs(b_21), np.abs(b_22)
     s, small, large, other = np.broadcast_arrays(s, np.minimum(b_12, b_21), np.maximum(b_12, b_21), b_22)
-    says = s < small
-    inside = says & (s > 0)
+    exists = s < small
+    inside = exists & (s > 0)
     bound = np.full(s.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bound[says] = (small * large / other)[says]
+        bound[exists] = (small * large / other)[exists]
     bound[inside] = _least_entry(s[inside], small[inside], large[inside], other[inside])
     return bound
 
@@ -52,27 +52,27 @@ def robustness_bound(
 def _least_entry(s: np.ndarray, small: np.ndarray, large: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The minimum of (small - a)(large - b) / (other + c) over a^2 + b^2 + c^2 = s^2, for 0 < s < small <= large."""
 
-    def rest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def others(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         product = a * (small - a)
         root = np.sqrt(np.maximum(large * large - 4 * product, 0.0))
         return 2 * product / (large + root), 2 * product / (other + np.sqrt(other * other + 4 * product))
 
-    # a^2 + b^2 + c^2 grows with a: halve the interval of ln a until it is a rounding wide.
+    # a^2 + b^2 + c^2 grows with a: halve the interval of ln a down to rounding.
     low, high = np.log(s) - 800.0, np.log(np.minimum(s, small))
     for _ in range(64):
         middle = 0.5 * (low + high)
         a = np.exp(middle)
-        b, c = rest(a)
+        b, c = others(a)
         beyond = a * a + b * b + c * c > s * s
         low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
     a = np.exp(low)
-    b, _ = rest(a)
+    b, _ = others(a)
     c = np.sqrt(np.maximum(s * s - a * a - b * b, 0.0))
     return np.asarray((small - a) * (large - b) / (other + c))
 
 
 def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
-    """The same for Appendix E's problem of any square size: |W_11| where the determinant is positive.
+    """A lower bound on |W_11| for Appendix E's problem of any square size and a positive determinant.
 
     The lower right block is I + E with |E| <= s = sqrt(2 loss) < 1, so its determinant is positive, and that of W has
     the sign of the 2x2 Schur complement's. Its entries differ from W's by at most d = s^2 / (2 (1 - s)), since the
@@ -80,7 +80,7 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     |W_11| >= (1 - t)^2 / t - d.
 
     Returns:
-        The bound, float64; NaN where it says nothing (t >= 1, or a bound that is not positive), infinity at loss 0.
+        The bound, float64; NaN where there is none (t >= 1, or not positive), infinity at loss 0.
 
     Example:
         >>> float(dimensions_bound(1e-4).round(2))

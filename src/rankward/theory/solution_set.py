@@ -19,7 +19,7 @@ from rankward.observations import EntryMask, Measurement, two_by_two
 
 RANK_RTOL = 1e-12  # singular values beneath so much of the largest count as zero in exact statements
 PIECES = 64  # of the line at first, each halved until it is known or ruled out
-MOST = 200_000  # pieces at once; beyond, the interval reached is given as it is
+MAX_PIECES = 200_000  # at once; with more, the interval found so far is returned
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class SolutionSet:
             below = _lower_bounds(values, norms, half, p)
             slack = tolerance * max(1.0, best)
             open_ = below < best - slack
-            if not open_.any() or 2 * open_.sum() > MOST:
+            if not open_.any() or 2 * open_.sum() > MAX_PIECES:
                 lowest = float(below[open_].min()) if open_.any() else best - slack
                 return Infimum(max(0.0, min(best, lowest)), best, where)
             half /= 2

@@ -37,10 +37,10 @@ def source(graph: Graph, dynamics: str) -> str:
 
 
 def module(graph: Graph, name: str, dynamics: str) -> Any:
-    """The kernel's text, imported; what it holds is compiled where it is first called.
+    """Import the kernel's text; its functions are compiled at their first call.
 
     Args:
-        name: of the factorization.
+        name: name of the factorization.
     """
     text = source(graph, dynamics)
     return _imported(named(f"cuda_{name}", text, dynamics, graph.dtype), text)
@@ -51,10 +51,10 @@ _imported = functools.cache(imported)
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """While this lasts, NVVM fuses no multiplication with an addition.
+    """Keep NVVM from fusing multiplications with additions inside this context.
 
     Raises:
-        RuntimeError: it did.
+        RuntimeError: a kernel has a fused operation all the same.
     """
     config: Any = importlib.import_module("numba").config
     if config.ENABLE_CUDASIM:  # nothing is compiled
@@ -63,10 +63,10 @@ def strict() -> Iterator[None]:
     nvvm: Any = importlib.import_module("numba.cuda.cudadrv.nvvm")
 
     def unfused(ir: Any, **options: Any) -> Any:
-        made = compile_ir(ir, **(options | {"fma": False}))
-        if b"fma.rn" in made:
+        assembly = compile_ir(ir, **(options | {"fma": False}))
+        if b"fma.rn" in assembly:
             raise RuntimeError("this version of numba-cuda fuses multiplications with additions")
-        return made
+        return assembly
 
     with ONE_AT_A_TIME:
         compile_ir, nvvm.compile_ir = nvvm.compile_ir, unfused

@@ -133,15 +133,15 @@ def source(graph: Graph, adaptive: bool) -> str:
         return [" " * by + line for line in lines]
 
     writer = _Writer(graph, inputs, "state")
-    (half,), *slopes = writer.outputs
-    entries = [name for each in slopes for name in each]
-    own = [f"g{number} = {name}" for number, name in enumerate(entries) if name.startswith("w")]
+    (half,), *gradients = writer.outputs
+    entries = [name for each in gradients for name in each]
+    copies = [f"g{number} = {name}" for number, name in enumerate(entries) if name.startswith("w")]
     entries = [f"g{number}" if name.startswith("w") else name for number, name in enumerate(entries)]
     last_first = [name for each in reversed(_split(entries, factors)) for name in each]
     square = " + ".join(f"{name} * {name}" for name in last_first) if adaptive else last_first[0]
-    step = [*writer.needed([name for each in slopes for name in each]), *own]
+    step = [*writer.needed([name for each in gradients for name in each]), *copies]
     step += [f"step = step_size(state, rates, {square})"]
-    step += [f"{weight} = {weight} - step * {slope}" for weight, slope in zip(weights, entries, strict=True)]
+    step += [f"{weight} = {weight} - step * {gradient}" for weight, gradient in zip(weights, entries, strict=True)]
     loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
 
     text = function("scratch_size(sizes)", ["    return 0"])

@@ -1,4 +1,4 @@
-"""Alternating least squares for one tensor, compiled: it holds no lock, so that tensors run side by side."""
+"""Alternating least squares for one tensor, compiled without the GIL, so that tensors are fitted in parallel."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def fit(tensor: np.ndarray, dims: np.ndarray, factors: np.ndarray, target: float
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def middle(dims: np.ndarray) -> int:
-    """Where to cut the modes in two halves, so that these are small."""
+    """The number of modes in the first of two halves, chosen so that both are small."""
     best, least = 1, np.inf
     for cut in range(1, dims.size):
         size = dims[:cut].prod() + dims[cut:].prod()

@@ -1,4 +1,4 @@
-"""What gradient flow conserves, and descent does not quite."""
+"""Quantities that gradient flow conserves, and their drift under descent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDE = 64  # a hidden layer from which one looks at the layers around it
 def matrix_drift(
     factors: Sequence[Float[Tensor, "runs _ _"]], initial: Sequence[Float[Tensor, "runs _ _"]]
 ) -> Float[Tensor, " runs"]:
-    """How far W_{l+1}^T W_{l+1} - W_l W_l^T has moved from its start, over the largest squared norm of a factor.
+    """Drift of W_{l+1}^T W_{l+1} - W_l W_l^T from its start, over the largest squared norm of a factor.
 
     Gradient flow on Equation 2 conserves these matrices (they are zero under Equation 5). The largest Frobenius norm of
     a change, over layers l; 0 for a single layer, NaN where all factors are zero or any is not finite.
@@ -87,7 +87,7 @@ def _gram(matrix: Float[Tensor, "runs n _"]) -> Float[Tensor, "runs n n"]:
 def component_drift(
     factors: Sequence[Float[Tensor, "runs _ components"]], initial: Sequence[Float[Tensor, "runs _ components"]]
 ) -> Float[Tensor, " runs"]:
-    """How far differences of a component's squared vector norms have moved, over the largest squared norm of a factor.
+    """Drift of differences of a component's squared vector norms, over the largest squared norm of a factor.
 
     Gradient flow on Equation 11 conserves |w_r^n|^2 - |w_r^m|^2 for every component r and modes n, m. The root of the
     sum of squared changes over components, the largest over neighbouring modes.

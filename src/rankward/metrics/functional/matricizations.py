@@ -1,4 +1,4 @@
-"""A tensor seen as matrices: every way to put its modes into rows and columns, and ranks of these."""
+"""Matricizations of a tensor (every split of its modes into rows and columns) and their ranks."""
 
 from __future__ import annotations
 

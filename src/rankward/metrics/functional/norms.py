@@ -17,7 +17,7 @@ EXP_LIMIT = 700.0  # of exp's argument in float64
 
 
 def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-    """The sum over the last axis in an order of its own: `torch.sum` may take another order for another batch.
+    """The sum over the last axis in a fixed order, since the order of `torch.sum` may depend on the batch.
 
     Long axes are halved (first half plus second) down to 64 terms, which are summed from the first to the last.
     """
