@@ -106,10 +106,10 @@ class CudaEngine:
     @staticmethod
     def _tables(problem: Problem, progress: Progress, device: torch.device, running: Tensor) -> tuple[Tensor, Tensor]:
         """The kernel's tables of integers and of losses of each run."""
-        whole = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations]
-        real = [progress.lowest_loss, problem.stop_loss, problem.loss_scale]
-        counts = torch.stack([each.to(device, torch.int64) for each in whole])[:, running]
-        losses = torch.stack([each.to(device, torch.float64) for each in real])[:, running]
+        integers = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations]
+        losses_and_scales = [progress.lowest_loss, problem.stop_loss, problem.loss_scale]
+        counts = torch.stack([each.to(device, torch.int64) for each in integers])[:, running]
+        losses = torch.stack([each.to(device, torch.float64) for each in losses_and_scales])[:, running]
         return torch.cat([counts, torch.zeros_like(counts[:1])]), losses.contiguous()
 
 

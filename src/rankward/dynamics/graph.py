@@ -48,8 +48,8 @@ class Array:
     def is_contiguous(self) -> bool:
         """Whether the elements lie side by side in row-major order."""
         return all(
-            size == 1 or stride == wanted
-            for size, stride, wanted in zip(self.shape, self.strides, contiguous(self.shape), strict=True)
+            size == 1 or stride == expected
+            for size, stride, expected in zip(self.shape, self.strides, contiguous(self.shape), strict=True)
         )
 
     @cached_property
@@ -80,7 +80,9 @@ class Array:
     def expanded(self, shape: Sequence[int]) -> Array:
         """Broadcast to a shape."""
         new = len(shape) - len(self.shape)
-        strides = [0] * new + [0 if own == 1 else stride for own, stride in zip(self.shape, self.strides, strict=True)]
+        strides = [0] * new + [
+            0 if size == 1 else stride for size, stride in zip(self.shape, self.strides, strict=True)
+        ]
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
 
@@ -263,7 +265,7 @@ class Builder:
 
     def graph(self, outputs: Sequence[Array]) -> Graph:
         """The graph of the steps that these outputs need."""
-        whole = Graph(
+        graph = Graph(
             self.dtype,
             tuple(self.sizes),
             tuple(self.inputs),
@@ -271,7 +273,7 @@ class Builder:
             tuple(self.steps.values()),
             tuple(outputs),
         )
-        return whole.only(*range(len(outputs)))
+        return graph.only(*range(len(outputs)))
 
     def _block(self, size: int) -> int:
         self.sizes.append(size)
@@ -357,16 +359,16 @@ class Builder:
     def total(self, array: Array, axes: Sequence[int]) -> Array:
         """The sum over axes, without keeping them."""
         axes = sorted(axis % max(1, len(array.shape)) for axis in axes)
-        kept = [axis for axis in range(len(array.shape)) if axis not in axes]
+        remaining = [axis for axis in range(len(array.shape)) if axis not in axes]
         if not axes:
             return array
-        shape = tuple(array.shape[axis] for axis in kept)
+        shape = tuple(array.shape[axis] for axis in remaining)
         if not array.size:
             return self.constant(np.zeros(shape))
-        before = [axis for axis in kept if axis < axes[0]]
+        before = [axis for axis in remaining if axis < axes[0]]
         if axes != list(range(axes[0], axes[0] + len(axes))):  # the summed axes come last, so that they are neighbours
-            array, before = array.permuted([*kept, *axes]), kept
-            axes = list(range(len(kept), len(array.shape)))
+            array, before = array.permuted([*remaining, *axes]), remaining
+            axes = list(range(len(remaining), len(array.shape)))
         array = self.packed(array)
         outer = math.prod(array.shape[: len(before)])
         count = math.prod(array.shape[axis] for axis in axes)

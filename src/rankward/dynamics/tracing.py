@@ -103,9 +103,9 @@ def _traced(product: Product, sample: Sample, dtype: str) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
     factors, *fixed = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
-    seen, wanted = (tape.input(each.to(kind)) for each in fixed)
+    seen, values = (tape.input(each.to(kind)) for each in fixed)
     with tape, _Watch(tape):
-        half, gradients = _half_and_gradients(product, inputs, seen, wanted)
+        half, gradients = _half_and_gradients(product, inputs, seen, values)
     return tape.builder.graph([tape.array(each) for each in (half, *gradients)])
 
 
@@ -277,8 +277,8 @@ class Tape(TorchDispatchMode):
             if _address(value) in self.given:
                 raise Untraceable("it changes a factor in place")
             if not self.is_known(value):
-                whole = self._whole(value)
-                self._put(whole, self.array(whole))
+                storage = self._whole(value)
+                self._put(storage, self.array(storage))
 
     @staticmethod
     def _whole(tensor: Tensor) -> Tensor:
@@ -289,12 +289,12 @@ class Tape(TorchDispatchMode):
 
     def _assign(self, target: Tensor, values: Array) -> None:
         """An operation has changed a tensor in place, and with it what else shares its storage."""
-        whole = self._whole(target)
-        before = self.array(whole)
+        storage = self._whole(target)
+        before = self.array(storage)
         places = Array(0, tuple(target.shape), tuple(target.stride()), int(target.storage_offset())).places
         table = np.arange(1, before.size + 1)
         table[places] = before.size + np.arange(1, values.size + 1)
-        self._put(whole, self.builder.gather([before, values], table, (before.size,)))
+        self._put(storage, self.builder.gather([before, values], table, (before.size,)))
         self.kept.append(target)
 
 
@@ -546,17 +546,17 @@ def _axes(array: Array, axes: Any) -> list[int]:
     return sorted({axis % rank for axis in chosen})
 
 
-def _kept(array: Array, whole: Array, axes: Sequence[int], keep: bool) -> Array:
+def _keep_axes(array: Array, source: Array, axes: Sequence[int], keep: bool) -> Array:
     """The result with the reduced axes as axes of size 1, where torch keeps them."""
     if not keep:
         return array
-    shape = tuple(1 if axis in axes else size for axis, size in enumerate(whole.shape))
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(source.shape))
     return Array(array.block, shape, contiguous(shape), array.offset)
 
 
 def _total(tape: Tape, array: Array, axes: Sequence[int], keep: bool) -> Array:
     """The sum along axes."""
-    return _kept(tape.builder.packed(tape.builder.total(array, axes)), array, axes, keep)
+    return _keep_axes(tape.builder.packed(tape.builder.total(array, axes)), array, axes, keep)
 
 
 @_known("sum")
@@ -574,17 +574,17 @@ def _mean(tape: Tape, out: Tensor, a: Tensor, dim: Any = None, keepdim: bool = F
 
 def _folded(tape: Tape, array: Array, axes: Sequence[int], keep: bool, name: str) -> Array:
     """The largest or smallest number along axes, one comparison after the other."""
-    rest = [axis for axis in range(len(array.shape)) if axis not in axes]
-    shape = tuple(array.shape[axis] for axis in rest)
-    ordered = array.permuted([*axes, *rest])
+    remaining = [axis for axis in range(len(array.shape)) if axis not in axes]
+    shape = tuple(array.shape[axis] for axis in remaining)
+    ordered = array.permuted([*axes, *remaining])
     result: Array | None = None
-    for place in np.ndindex(*ordered.shape[: len(axes)]):
-        at = ordered.offset + sum(i * stride for i, stride in zip(place, ordered.strides, strict=False))
+    for index in np.ndindex(*ordered.shape[: len(axes)]):
+        at = ordered.offset + sum(i * stride for i, stride in zip(index, ordered.strides, strict=False))
         part = Array(ordered.block, shape, ordered.strides[len(axes) :], at)
         elements = _Elements(tape, shape)
         result = part if result is None else elements.array(getattr(elements, name)(result, part))
     assert result is not None
-    return _kept(tape.builder.packed(result), array, axes, keep)
+    return _keep_axes(tape.builder.packed(result), array, axes, keep)
 
 
 @_known("amax", "max")
@@ -744,9 +744,9 @@ def _added(tape: Tape, target: Operand, shape: Sequence[int], places: Tensor, va
     result = target
     seen = np.zeros(size, np.int64)
     turn = np.zeros(at.size, np.int64)
-    for number, place in enumerate(at):
-        turn[number] = seen[place]
-        seen[place] += 1
+    for number, index in enumerate(at):
+        turn[number] = seen[index]
+        seen[index] += 1
     for which in range(int(turn.max(initial=-1)) + 1):
         table = np.zeros(size, np.int64)
         chosen = turn == which

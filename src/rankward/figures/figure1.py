@@ -89,9 +89,9 @@ def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Fig
         axis.tick_params(labelbottom=lowest)
         _panel(axis, [c for c in shown if c.panel == panel], scale)
         down = ScaledTranslation(0, -i["axis"] if lowest else -0.08, figure.dpi_scale_trans)
-        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + down}
+        anchor: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + down}
         axis.legend(handles=handles, ncols=columns, handlelength=1, columnspacing=1, labelspacing=0.3,
-                    borderaxespad=0, **place)  # fmt: skip
+                    borderaxespad=0, **anchor)  # fmt: skip
     bar = figure.colorbar(ScalarMappable(scale, COLORMAP), ax=axes, label="iteration", aspect=30 * rows, pad=0.01)
     bar.ax.grid(False)
     bar.outline.set_visible(False)  # type: ignore[operator]
@@ -161,5 +161,5 @@ def _spread(axis: Axes, c: Curve, offset: float, apart: float) -> np.ndarray:
     seen = np.flatnonzero(c.entry >= axis.get_ylim()[0])
     steps = np.hypot(np.diff(np.log(c.loss[seen])) / spans[0], np.diff(np.log(c.entry[seen])) / spans[1])
     path = np.concatenate([[0.0], np.cumsum(steps)])
-    wanted = np.arange(offset * apart, path[-1], apart)
-    return np.unique(seen[[*np.searchsorted(path, wanted), len(path) - 1]])
+    positions = np.arange(offset * apart, path[-1], apart)
+    return np.unique(seen[[*np.searchsorted(path, positions), len(path) - 1]])

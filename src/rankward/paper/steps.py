@@ -89,7 +89,7 @@ def left_out() -> list[tuple[str, str, str]]:
     """For each step that --quick does not run in full: its name, its command in full, and the quick one ("" for none).
 
     Example:
-        >>> [name for name, _, here in left_out() if not here]
+        >>> [name for name, _, quick in left_out() if not quick]
         ['figure1_float32']
     """
     quick = {step.name: step.command for step in steps(quick=True)}

@@ -113,10 +113,10 @@ class SolutionSet:
         rank of a solution is rank [c B] + rank [r; B] - rank B (Woerdeman 1989); and as the entry grows to infinity all
         singular values but the first tend to those of B, so that rank 1 + rank B is approached.
         """
-        rest = np.delete(np.delete(self.values, self.row, 0), self.col, 1)
+        block = np.delete(np.delete(self.values, self.row, 0), self.col, 1)
         beside, below = np.delete(self.values, self.row, 0), np.delete(self.values, self.col, 1)
-        attained = _rank(beside) + _rank(below) - _rank(rest)
-        return min(attained, 1 + _rank(rest))
+        attained = _rank(beside) + _rank(below) - _rank(block)
+        return min(attained, 1 + _rank(block))
 
     def least_norm(self, p: float, tolerance: float = 1e-6) -> Infimum:
         """The infimum over the set of a Schatten-p (quasi-)norm, in an interval that is certain.

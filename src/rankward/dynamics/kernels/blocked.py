@@ -80,9 +80,9 @@ def units(steps: Sequence[Step]) -> list[Group | Product | Total]:
         count = _count(step)
         last = made[-1] if made else None
         if isinstance(last, Group) and last.count == count:
-            here = {each.out for each in last.steps}
-            own = [array for array in arrays_of(step) if array.block in here]
-            if not own or (isinstance(step, Elementwise) and all(_is_moving(array, count) for array in own)):
+            group_blocks = {each.out for each in last.steps}
+            inputs = [array for array in arrays_of(step) if array.block in group_blocks]
+            if not inputs or (isinstance(step, Elementwise) and all(_is_moving(array, count) for array in inputs)):
                 last.steps.append(step)
                 continue
         made.append(Group(count, [step]))
@@ -129,16 +129,16 @@ class _Encoder:
 
     def encode(self) -> list[int]:
         """Append the instructions and return the offset of each output."""
-        kept = {array.block for array in self.graph.outputs}
+        output_blocks = {array.block for array in self.graph.outputs}
         instructions = units(self.graph.steps)
         last = {block: number for number, unit in enumerate(instructions) for block in _read(unit)}
         for number, unit in enumerate(instructions):
             if isinstance(unit, Group):
-                self._group(unit, {block for block, at in last.items() if at <= number} - kept)
+                self._group(unit, {block for block, at in last.items() if at <= number} - output_blocks)
             else:
                 self.places[unit.out] = self.room.take(self.graph.sizes[unit.out])
                 self._single(unit)
-            for block in set(_read(unit)) - kept:
+            for block in set(_read(unit)) - output_blocks:
                 if last[block] == number and block in self.places and self._is_made(block):
                     self.room.give(self.places[block], self.graph.sizes[block])
         return [self.places[array.block] for array in self.graph.outputs]
@@ -204,8 +204,8 @@ class _Encoder:
                         operands += [passing[-1], LOCAL]
                 lines.append([CODES.index(step.function), *target, *operands, *[0] * (8 - len(operands))])
             over = [block for block in buffers if read_last.get(block, -1) <= at]
-            for place in [*passing, *map(buffers.pop, over)]:
-                self.room.give(place, self.span)
+            for buffer in [*passing, *map(buffers.pop, over)]:
+                self.room.give(buffer, self.span)
         self.program += [ELEMENTS, group.count, self.span, len(lines), *(each for line in lines for each in line)]
 
 

@@ -70,12 +70,12 @@ def narrow(parts: Sequence[Float[Tensor, "runs n _"]]) -> list[Tensor]:
     rows = parts[0].shape[-2]
     if rows <= max(WIDE, sum(columns)):
         return list(parts)
-    whole = torch.cat(list(parts), dim=-1)
-    finite = torch.isfinite(whole).flatten(1).all(1)
-    reduced = torch.full((len(whole), sum(columns), sum(columns)), torch.nan, dtype=whole.dtype, device=whole.device)
+    joined = torch.cat(list(parts), dim=-1)
+    finite = torch.isfinite(joined).flatten(1).all(1)
+    reduced = torch.full((len(joined), sum(columns), sum(columns)), torch.nan, dtype=joined.dtype, device=joined.device)
     if finite.any():
         # Zeros up to multiples of 8: LAPACK's bits depend on how a matrix is aligned in memory.
-        padded = torch.nn.functional.pad(whole[finite], (0, -sum(columns) % 8, 0, -rows % 8))
+        padded = torch.nn.functional.pad(joined[finite], (0, -sum(columns) % 8, 0, -rows % 8))
         reduced[finite] = torch.linalg.qr(padded, mode="r").R[:, : sum(columns), : sum(columns)]
     return list(reduced.split(columns, dim=-1))
 

@@ -161,8 +161,8 @@ class _Search:
     def __init__(self, tensor: np.ndarray, target: float, starts: int, seed: int) -> None:
         self.dims = np.array(tensor.shape)
         self.target, self.starts, self.seed = target, starts, seed
-        whole = torch.from_numpy(tensor)[None]
-        rows = [matricization(whole, (mode,))[0].numpy() for mode in range(tensor.ndim)]
+        batch = torch.from_numpy(tensor)[None]
+        rows = [matricization(batch, (mode,))[0].numpy() for mode in range(tensor.ndim)]
         self.tensor = np.ascontiguousarray(tensor).reshape(-1)
         self.vectors = [np.linalg.svd(row, full_matrices=True)[0] for row in rows]
         self.scale = np.linalg.norm(tensor) ** (1 / tensor.ndim)

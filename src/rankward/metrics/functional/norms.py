@@ -23,8 +23,8 @@ def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """
     while terms.shape[-1] > 64:
         half = terms.shape[-1] // 2
-        rest = terms[..., 2 * half :]
-        terms = torch.cat([terms[..., :half] + terms[..., half : 2 * half], rest], dim=-1)
+        last = terms[..., 2 * half :]
+        terms = torch.cat([terms[..., :half] + terms[..., half : 2 * half], last], dim=-1)
     total = terms[..., 0].clone()
     for k in range(1, terms.shape[-1]):
         total += terms[..., k]
