@@ -23,7 +23,8 @@ from rankward.dynamics import Flow, FusedEngine, Problem, Progress, Schedule
 from rankward.factorizations import MatrixFactorization
 from rankward.factorizations.initialisation import Balanced, Between, signs
 from rankward.figures import departure as figure
-from rankward.theory.departure import KNOWN, predicted_exponent
+from rankward.theory.departure import predicted_exponent
+from rankward.theory.regression import KNOWN_SHARE
 
 STOP = 1e-4
 FIGURE_1 = ((6e-3, 1e-5), (3e-3, 1e-6))  # its learning rates and scales of depth 2
@@ -230,7 +231,7 @@ def ahead(sweep: Path) -> None:
         fitted = figure.law(part, "turning") if share is not None and figure.by_the_sign(part) else None
         if fitted is None:
             continue
-        known = part.filter(pl.col("turning").is_not_null().mean().over("scale") >= KNOWN)
+        known = part.filter(pl.col("turning").is_not_null().mean().over("scale") >= KNOWN_SHARE)
         last = known.filter(pl.col("scale") == pl.col("scale").min())
         # A run that has not turned turns at a smaller loss than any other: at 0.
         x_0 = math.log(last["unbalancedness"].median())

@@ -34,6 +34,7 @@ GROUPS = {
 PACKAGES = (
     "rankward",
     "rankward.factorizations",
+    "rankward.models",
     "rankward.observations",
     "rankward.metrics",
     "rankward.metrics.functional",

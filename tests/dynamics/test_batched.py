@@ -1,4 +1,4 @@
-"""Batched matrix products against the compiled engine and autograd, uncaptured, on the processor."""
+"""The batched engine, on the processor and without a CUDA graph, agrees with the compiled engine and autograd."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from helpers.components import problem_of, starts
 from helpers.engines import InTurn, ensemble, trained
 from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
-from rankward.dynamics.batched import BatchedEngine, _AtWork, slopes_of
+from rankward.dynamics.batched import BatchedEngine, _Chunk, gradients_of
 from rankward.factorizations import TensorFactorization
 
 
@@ -32,11 +32,11 @@ def test_chains_as_in_the_compiled_engine(sizes, adaptive):
     many = torch.ones_like(problem.eta)
     problem = replace(problem, adaptive=Adaptive(0.9 * many, 1.0 * many)) if adaptive else problem
     for schedule in (Schedule(), Schedule(stride=20, every=100), Schedule(stride=20, iteration_ratio=1.1)):
-        here = trained(BatchedEngine(chain(sizes), schedule), factors, problem)
-        there = trained(FusedEngine(chain(sizes), schedule), factors, problem)
-        close(there[0], here[0], 1e-10)
-        same_rows(there[2], here[2], 1e-9)
-        assert torch.equal(here[1].next_record, there[1].next_record)
+        batched = trained(BatchedEngine(chain(sizes), schedule), factors, problem)
+        other = trained(FusedEngine(chain(sizes), schedule), factors, problem)
+        close(other[0], batched[0], 1e-10)
+        same_rows(other[2], batched[2], 1e-9)
+        assert torch.equal(batched[1].next_record, other[1].next_record)
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
     problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 3, torch.float64)
     schedule = Schedule(stride=100, stop_checks=3)
-    here = trained(BatchedEngine(TensorFactorization(dims, components), schedule), factors, problem, 300)
-    there = trained(FusedEngine(TensorFactorization(dims, components), schedule), factors, problem)
-    close(there[0], here[0], 1e-10)
-    same_rows(there[2], here[2], 1e-9)
+    batched = trained(BatchedEngine(TensorFactorization(dims, components), schedule), factors, problem, 300)
+    other = trained(FusedEngine(TensorFactorization(dims, components), schedule), factors, problem)
+    close(other[0], batched[0], 1e-10)
+    same_rows(other[2], batched[2], 1e-9)
 
 
 @pytest.mark.parametrize("ratio", [1.02, 1.1, 1.2, 1.25])
@@ -59,7 +59,7 @@ def test_the_next_row_is_due_where_the_schedule_says(ratio, stride):
     schedule = Schedule(stride=stride, iteration_ratio=ratio)
     iterations = torch.cat([torch.arange(0, 40_000, stride), torch.tensor([4_999_950, 123_456_700])])
     chunk = SimpleNamespace(schedule=schedule, iteration=iterations)
-    assert _AtWork._after(chunk).tolist() == [schedule.after(int(iteration)) for iteration in iterations]
+    assert _Chunk._after(chunk).tolist() == [schedule.after(int(iteration)) for iteration in iterations]
 
 
 def test_runs_stop_each_at_its_own_time_and_diverge_alone():
@@ -67,12 +67,12 @@ def test_runs_stop_each_at_its_own_time_and_diverge_alone():
     _, factors, problem = ensemble(sizes, 9, max_iterations=615, stop_loss=0.3, eta=(1e-4, 2e-2))
     problem.eta[4], problem.stop_loss[4] = 1e4, 0
     for schedule in (Schedule(), Schedule(stride=20, every=60, stop_checks=2)):
-        here = trained(BatchedEngine(chain(sizes), schedule), factors, problem, 200)
-        there = trained(FusedEngine(chain(sizes), schedule), factors, problem)
-        assert here[1].status[4] == Status.DIVERGED
-        assert torch.equal(here[1].status, there[1].status) and torch.equal(here[1].iteration, there[1].iteration)
+        batched = trained(BatchedEngine(chain(sizes), schedule), factors, problem, 200)
+        other = trained(FusedEngine(chain(sizes), schedule), factors, problem)
+        assert batched[1].status[4] == Status.DIVERGED
+        assert torch.equal(batched[1].status, other[1].status) and torch.equal(batched[1].iteration, other[1].iteration)
         calm = [run for run in range(9) if run != 4]
-        close([f[calm] for f in there[0]], [f[calm] for f in here[0]], 1e-10)
+        close([f[calm] for f in other[0]], [f[calm] for f in batched[0]], 1e-10)
 
 
 def test_one_engine_takes_up_what_another_began():
@@ -89,7 +89,7 @@ def test_one_engine_takes_up_what_another_began():
 
 
 @pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-def test_slopes_are_autograds(dtype, rtol):
+def test_gradients_agree_with_autograd(dtype, rtol):
     random = torch.Generator().manual_seed(0)
 
     def drawn(*shape):
@@ -98,18 +98,18 @@ def test_slopes_are_autograds(dtype, rtol):
     layers = [drawn(2, 3, 4).requires_grad_(), drawn(2, 5, 3).requires_grad_()]
     matrices, values = drawn(2, 6, 5, 4), drawn(2, 6)
     half = 0.5 * ((torch.einsum("rnij,rij->rn", matrices, layers[1] @ layers[0]) - values) ** 2).sum(1)
-    mine, slopes = slopes_of(chain((4, 3, 5)))(layers, matrices, values)
+    mine, gradients = gradients_of(chain((4, 3, 5)))(layers, matrices, values)
     torch.testing.assert_close(mine, half, rtol=rtol, atol=0)
-    for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), layers), strict=True):
-        torch.testing.assert_close(slope, truth, rtol=rtol, atol=rtol)
+    for gradient, truth in zip(gradients, torch.autograd.grad(half.sum(), layers), strict=True):
+        torch.testing.assert_close(gradient, truth, rtol=rtol, atol=rtol)
     modes = [drawn(2, d, 6).requires_grad_() for d in (3, 2, 4, 2, 3)]
     mask, seen = (drawn(2, 3, 2, 4, 2, 3) > 0).to(dtype), drawn(2, 3, 2, 4, 2, 3)
     tensor = torch.einsum("rax,rbx,rcx,rdx,rex->rabcde", *modes)
     half = 0.5 * ((mask * (tensor - seen)) ** 2).flatten(1).sum(1)
-    mine, slopes = slopes_of(TensorFactorization((3, 2, 4, 2, 3), 6))(modes, mask, seen)
+    mine, gradients = gradients_of(TensorFactorization((3, 2, 4, 2, 3), 6))(modes, mask, seen)
     torch.testing.assert_close(mine, half, rtol=rtol, atol=0)
-    for slope, truth in zip(slopes, torch.autograd.grad(half.sum(), modes), strict=True):
-        torch.testing.assert_close(slope, truth, rtol=rtol, atol=rtol)
+    for gradient, truth in zip(gradients, torch.autograd.grad(half.sum(), modes), strict=True):
+        torch.testing.assert_close(gradient, truth, rtol=rtol, atol=rtol)
 
 
 def test_sensing_as_the_reference_engine():
@@ -120,10 +120,10 @@ def test_sensing_as_the_reference_engine():
     _, factors, problem = ensemble((3, 3, 3), 2, max_iterations=200)
     matrices = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=random)
     problem = replace(problem, operator=matrices, values=torch.randn(2, 4, dtype=torch.float64, generator=random))
-    here = trained(BatchedEngine(chain((3, 3, 3)), Schedule()), factors, problem)
-    there = trained(ReferenceEngine(factorization, Schedule()), factors, problem)
-    close(there[0], here[0], 1e-12)
-    same_rows(there[2], here[2], 1e-10)
+    batched = trained(BatchedEngine(chain((3, 3, 3)), Schedule()), factors, problem)
+    other = trained(ReferenceEngine(factorization, Schedule()), factors, problem)
+    close(other[0], batched[0], 1e-12)
+    same_rows(other[2], batched[2], 1e-10)
 
 
 @pytest.mark.gpu
@@ -136,6 +136,6 @@ def test_a_captured_graph_replays_what_the_processor_does(adaptive):
     problem = problem_of(dims, 20, 0.5, torch.float64, adaptive=adaptive, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 20, torch.float64)
     engine = BatchedEngine(TensorFactorization(dims, components), Schedule(stride=100, stop_checks=3))
-    here, there = trained(engine, factors, problem), trained(OnCard(engine), factors, problem)
-    close(here[0], there[0], 1e-10)
-    same_rows(here[2], there[2], 1e-9)
+    batched, other = trained(engine, factors, problem), trained(OnCard(engine), factors, problem)
+    close(batched[0], other[0], 1e-10)
+    same_rows(batched[2], other[2], 1e-9)

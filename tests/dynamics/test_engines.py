@@ -10,7 +10,7 @@ from helpers.engines import by_hand, ensemble, picked, trained
 from helpers.own_factorizations import chain
 from rankward.config import ConfigError
 from rankward.dynamics import Flow, FusedEngine, Problem, ReferenceEngine, Schedule, Status, choose_engine
-from rankward.dynamics.kernels import store
+from rankward.dynamics.kernels import cache
 from rankward.factorizations import LinearFactorization, MatrixFactorization
 
 SHAPES = [(2, 2), (2, 2, 2), (2, 2, 2, 2), (2,) * 6, (3, 2, 4), (5, 5, 5, 5), (6, 7, 8, 4), (18, 17, 19), (66, 5, 65)]
@@ -181,9 +181,9 @@ def test_kernels_survive_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setenv("RANKWARD_CACHE", str(blocked))
-    store.cache_folder.cache_clear()
+    cache.cache_folder.cache_clear()
     try:
-        assert store.cache_folder().is_dir()
-        assert not store.cache_folder().is_relative_to(blocked)
+        assert cache.cache_folder().is_dir()
+        assert not cache.cache_folder().is_relative_to(blocked)
     finally:
-        store.cache_folder.cache_clear()
+        cache.cache_folder.cache_clear()

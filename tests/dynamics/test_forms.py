@@ -7,7 +7,7 @@ import torch
 from helpers.engines import by_hand, ensemble, picked, trained
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.graph import Builder
-from rankward.dynamics.kernels import store
+from rankward.dynamics.kernels import cache
 from rankward.dynamics.layouts import layout_of
 
 
@@ -29,7 +29,7 @@ def test_a_graph_without_products_has_no_side():
 
 
 def test_only_large_products_are_left_to_blas():
-    assert [store.form(product_of(*shape)) for shape in ((2, 2, 2), (81, 4, 9), (250, 250, 250), (260, 260, 260))] == [
+    assert [cache.form(product_of(*shape)) for shape in ((2, 2, 2), (81, 4, 9), (250, 250, 250), (260, 260, 260))] == [
         "unrolled", "blocked", "blocked", "blas"
     ]  # fmt: skip
 
@@ -51,7 +51,7 @@ def test_a_register_of_runs_is_taken_where_it_pays(sizes, runs, kind, monkeypatc
 
 def test_products_of_blas_are_right_and_the_same_alone(monkeypatch):
     """With the limit of smaller matrices, so that the test is quick."""
-    monkeypatch.setattr(store, "ORDERED_LIMIT", 10)
+    monkeypatch.setattr(cache, "ORDERED_LIMIT", 10)
     factorization, factors, problem = ensemble((18, 17, 19), 3, max_iterations=200)
     fast, _, rows = trained(FusedEngine(factorization, Schedule()), factors, problem)
     assert layout_of(factorization, (19, 18), (19, 18), "float64").uses_blas

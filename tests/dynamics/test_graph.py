@@ -5,15 +5,15 @@ import torch
 from hypothesis import given, note, settings
 
 from helpers.drawn_expressions import expressions
-from helpers.odd_factorizations import dims_of, half_and_slopes, numbers, observed
+from helpers.odd_factorizations import dims_of, half_and_gradients, numbers, observed
 from rankward.dynamics.graph import Array, Builder
 from rankward.dynamics.tracing import trace
 
 
 def compared(factorization, ours, operator, values, factors, tolerance=1e-10):
     """Against autograd's half sum and gradients, relative to the largest number of all."""
-    half, slopes = half_and_slopes(factorization, factors, torch.from_numpy(operator), torch.from_numpy(values))
-    expected = [half.numpy(), *(slope.numpy() for slope in slopes)]
+    half, gradients = half_and_gradients(factorization, factors, torch.from_numpy(operator), torch.from_numpy(values))
+    expected = [half.numpy(), *(gradient.numpy() for gradient in gradients)]
     scale = max(np.abs(each[np.isfinite(each)]).max(initial=0.0) for each in expected)
     for mine, other in zip(ours, expected, strict=True):
         np.testing.assert_allclose(mine.reshape(other.shape), other, rtol=tolerance, atol=tolerance * scale)

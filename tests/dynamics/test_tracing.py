@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from helpers.odd_factorizations import EDGES, ODD, SMOOTH, Written, dims_of, half_and_slopes, numbers, observed
+from helpers.odd_factorizations import EDGES, ODD, SMOOTH, Written, dims_of, half_and_gradients, numbers, observed
 from rankward.config import ConfigError
 from rankward.dynamics import Problem, Schedule, choose_engine
 from rankward.dynamics.tracing import Untraceable, trace, trace_product
@@ -21,9 +21,9 @@ def traced(factorization, sensing=False, dtype="float64", seed=9, scale=1.0):
     operator, values = observed(dims_of(factorization), seed, sensing)
     graph = trace(factorization.product, factorization.shapes, operator.shape, values.shape, dtype)
     factors = [torch.from_numpy(np.asarray(scale * each)) for each in numbers(factorization.shapes, seed)]
-    half, slopes = half_and_slopes(factorization, factors, torch.from_numpy(operator), torch.from_numpy(values))
+    half, gradients = half_and_gradients(factorization, factors, torch.from_numpy(operator), torch.from_numpy(values))
     ours = graph.evaluate(*(factor.numpy() for factor in factors), operator, values)
-    return ours, [each.numpy() for each in (half, *slopes)]
+    return ours, [each.numpy() for each in (half, *gradients)]
 
 
 def agree(ours, theirs, tolerance=1e-12):
@@ -49,7 +49,7 @@ def test_gradients_are_differences_of_half_sums(name):
     operator, values = observed(dims_of(factorization), 2)
     graph = trace(factorization.product, factorization.shapes, operator.shape, values.shape, "float64")
     factors = numbers(factorization.shapes, 2)
-    slopes = graph.evaluate(*factors, operator, values)[1:]
+    gradients = graph.evaluate(*factors, operator, values)[1:]
     for number, factor in enumerate(factors):
         for at in np.ndindex(*factor.shape):
             half = []
@@ -57,8 +57,8 @@ def test_gradients_are_differences_of_half_sums(name):
                 moved = [each.copy() for each in factors]
                 moved[number][at] += sign * step
                 half.append(float(graph.evaluate(*moved, operator, values)[0]))
-            slope = slopes[number].reshape(factor.shape)[at]
-            assert (half[0] - half[1]) / (2 * step) == pytest.approx(slope, rel=1e-6, abs=1e-8)
+            gradient = gradients[number].reshape(factor.shape)[at]
+            assert (half[0] - half[1]) / (2 * step) == pytest.approx(gradient, rel=1e-6, abs=1e-8)
 
 
 class Straight(torch.autograd.Function):
@@ -69,8 +69,8 @@ class Straight(torch.autograd.Function):
         return torch.sign(x)
 
     @staticmethod
-    def backward(ctx, slope):
-        return slope
+    def backward(ctx, gradient):
+        return gradient
 
 
 class BranchesBack(torch.autograd.Function):
@@ -79,8 +79,8 @@ class BranchesBack(torch.autograd.Function):
         return 2 * x
 
     @staticmethod
-    def backward(ctx, slope):
-        return slope * 0 if slope.abs().max() > 1e6 else slope * 2
+    def backward(ctx, gradient):
+        return gradient * 0 if gradient.abs().max() > 1e6 else gradient * 2
 
 
 def overwritten(a):

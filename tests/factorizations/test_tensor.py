@@ -1,11 +1,10 @@
-"""CP factorizations: starts, sizes, and the circuit of Figure 3 that they are."""
+"""CP factorizations: initial factors and sizes."""
 
-import numpy as np
 import pytest
 import torch
 
 from rankward.config import ConfigError
-from rankward.factorizations import ConvolutionalArithmeticCircuit, TensorFactorization
+from rankward.factorizations import TensorFactorization
 from rankward.factorizations.initialisation import Balanced, Gaussian
 
 
@@ -34,35 +33,3 @@ def test_what_has_no_meaning_is_refused():
         TensorFactorization((5,))
     with pytest.raises(ConfigError, match=r"factorization\.components: 0"):
         TensorFactorization((5, 5), components=0)
-
-
-@pytest.mark.parametrize("dims", [(2, 3, 4), (3, 3), (2, 1, 3, 2)])
-def test_the_circuit_is_the_factorization(dims):
-    made = TensorFactorization(dims, 5)
-    factors = made.start(Gaussian(1.0), 3)
-    circuit = ConvolutionalArithmeticCircuit(dims, 5).double()
-    with torch.no_grad():
-        for operator, factor in zip(circuit.operators, factors, strict=True):
-            operator.copy_(factor)
-    torch.testing.assert_close(circuit.tensor(), made.product(factors))
-    index = [dim - 1 for dim in dims]
-    by_hand = sum(np.prod([factors[n][i, r].item() for n, i in enumerate(index)]) for r in range(5))
-    assert circuit(torch.tensor([index])).item() == pytest.approx(by_hand)
-    vectors = [torch.randn(2, dim, dtype=torch.float64) for dim in dims]
-    whole = torch.stack(
-        [
-            made.product([v[k][:, None].T @ f for v, f in zip(vectors, factors, strict=True)]).reshape(())
-            for k in range(2)
-        ]
-    )
-    torch.testing.assert_close(circuit(vectors), whole)
-
-
-def test_a_shared_operator_makes_a_symmetric_tensor():
-    tensor = ConvolutionalArithmeticCircuit((3, 3, 3), 4, shared=True).tensor()
-    for turned in ((1, 0, 2), (0, 2, 1), (2, 1, 0)):
-        torch.testing.assert_close(tensor, tensor.permute(turned))
-    with pytest.raises(ValueError, match="shared"):
-        ConvolutionalArithmeticCircuit((3, 4), 4, shared=True)
-    with pytest.raises(ValueError, match="0 channels"):
-        ConvolutionalArithmeticCircuit((3, 4), 0)

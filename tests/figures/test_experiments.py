@@ -40,7 +40,10 @@ def test_figure_4_has_a_panel_for_each_size_and_depth(larger):
             assert not c.forced.any() and np.isnan(bound).all()
             continue
         np.testing.assert_array_equal(bound, dimensions_bound(c.loss))
-        assert np.isnan(c.bound(np.array([c.reach * 1.01]))[0]) and c.bound(np.array([c.reach * 0.99]))[0] >= 0
+        assert (
+            np.isnan(c.bound(np.array([c.largest_loss * 1.01]))[0])
+            and c.bound(np.array([c.largest_loss * 0.99]))[0] >= 0
+        )
         said = c.forced & ~np.isnan(bound)
         assert (c.entry[said] >= bound[said]).all()
     svg = (larger / "figures" / "figure4.svg").read_text()

@@ -28,7 +28,7 @@ def sweep(tmp_path_factory):
     return folder / "sweep"
 
 
-def test_it_draws_both_pictures_the_same_way_twice(sweep):
+def test_drawing_twice_gives_the_same_bytes(sweep):
     first = [path.read_bytes() for path in draw("figure1", sweep)]
     assert first == [path.read_bytes() for path in draw("figure1", sweep)]
     assert first[0].startswith(b"\x89PNG") and b"<svg" in first[1]
@@ -37,7 +37,7 @@ def test_it_draws_both_pictures_the_same_way_twice(sweep):
         assert text in svg
 
 
-def test_its_curves_are_the_traces(sweep):
+def test_curves_are_read_from_the_traces(sweep):
     folder = results.run_folders(sweep)[1]
     curve, trace = _runs.curve_of(folder.name, _runs.read(folder)), results.read_trace(folder)
     np.testing.assert_array_equal(curve.entry[-1], abs(trace["entry/0_0"][-1]))
@@ -78,8 +78,8 @@ def made(folder, product, b=(1.0, 1.0, 0.0), turned=False, **config):
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("b", [(1.0, 1.0, 0.0), (-2.0, 0.5, 0.1)])
-def test_the_bound_is_claimed_where_the_sign_forces_it_and_nowhere_else(tmp_path, b, turned):
-    """Of any matrices: repositioned, perturbed, of either sign. A third of those of the other sign lie beneath."""
+def test_bound_holds_for_the_right_sign_only(tmp_path, b, turned):
+    """Random matrices, repositioned and perturbed, with either sign; many with the other sign are below the bound."""
     rng = np.random.default_rng(0)
     product = np.array([[0.0, b[0]], [b[1], b[2]]]) + 0.1 * rng.standard_normal((500, 2, 2))
     product[:, 0, 0] = 40 * rng.standard_normal(500)
@@ -89,7 +89,7 @@ def test_the_bound_is_claimed_where_the_sign_forces_it_and_nowhere_else(tmp_path
     assert not below[curve.forced].any() and below[~curve.forced].sum() > 20
 
 
-def test_runs_of_one_label_are_told_apart(tmp_path):
+def test_equal_labels_are_disambiguated(tmp_path):
     product = np.tile(np.eye(2)[::-1] + 0.1, (3, 1, 1))
     for name, seed in (("0", 0), ("1", 1), ("2", 1)):
         made(tmp_path / name, product, seed=seed)
@@ -98,14 +98,14 @@ def test_runs_of_one_label_are_told_apart(tmp_path):
     assert labels == [f"{start}, seed 0", f"{start}, seed 1, run 1", f"{start}, seed 1, run 2"]
 
 
-def test_diverged_and_torn_runs_are_told(sweep, tmp_path):
+def test_diverged_and_torn_runs_are_listed(sweep, tmp_path):
     copy = shutil.copytree(sweep, tmp_path / "copy")
     (copy / "0" / "summary.json").write_text('{"status": "conv')
     (copy / "1" / "summary.json").write_text('{"status": "diverged"}')
     (copy / "2" / "trace.parquet").write_bytes(b"PAR1")
-    told = _runs.curves(copy)[1]
-    assert told[:2] == ["0: not finished", "1: diverged"]
-    assert told[2].startswith("2: cannot read ")
+    left_out = _runs.curves(copy)[1]
+    assert left_out[:2] == ["0: not finished", "1: diverged"]
+    assert left_out[2].startswith("2: cannot read ")
     assert len(draw("figure1", copy)) == 3
 
 
@@ -119,7 +119,7 @@ def test_runs_that_are_missing_are_left_out(sweep, tmp_path):
         draw("figure1", copy)
 
 
-def test_a_figure_that_is_not_there(tmp_path):
+def test_unknown_figure_is_refused(tmp_path):
     assert "figure1" in names()
     with pytest.raises(ConfigError, match="did you mean 'figure"):
         draw("figure", tmp_path)
@@ -157,7 +157,7 @@ def test_legends_are_on_the_canvas_and_cover_no_data(tmp_path, monkeypatch, name
     assert ("and 2 more" in texts) == (runs == 10)
 
 
-def test_of_larger_matrices_the_bound_is_not_said_to_be_the_least(tmp_path, monkeypatch):
+def test_legend_of_larger_matrices_does_not_call_the_bound_sharp(tmp_path, monkeypatch):
     """Theorem 2's bound is sharp, Appendix E's is not."""
     values, mask = np.eye(3), np.ones((3, 3), bool)
     values[:2, :2], mask[0, 0] = [[0, 1], [1, 0]], False

@@ -6,7 +6,7 @@ from unittest import mock
 
 import torch
 
-from rankward.dynamics.kernels.device import module, strict
+from rankward.dynamics.kernels.cuda_text import module, strict
 from rankward.dynamics.layouts import GraphLayout, layout_of
 from rankward.factorizations import Factorization
 

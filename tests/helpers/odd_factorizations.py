@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics import Adaptive, Flow, Problem
-from rankward.dynamics.kernels import store
+from rankward.dynamics.kernels import cache
 from rankward.dynamics.layouts import GraphLayout
 from rankward.dynamics.reference import one_thread
 from rankward.factorizations import Factorization
@@ -184,7 +184,7 @@ def problem_of(factorization, runs, dtype=torch.float64, dynamics="descent", sen
     return factors, problem
 
 
-def half_and_slopes(factorization, factors, operator, values):
+def half_and_gradients(factorization, factors, operator, values):
     """Equation 1's half sum and its gradients, by autograd from the loss itself."""
     factors = [factor.detach().clone().requires_grad_() for factor in factors]
     made = factorization.product(factors)
@@ -195,8 +195,8 @@ def half_and_slopes(factorization, factors, operator, values):
     half = 0.5 * residual.square().sum()
     if not half.requires_grad:
         return half, [torch.zeros_like(factor) for factor in factors]
-    slopes = torch.autograd.grad(half, factors, allow_unused=True, materialize_grads=True)
-    return half.detach(), list(slopes)
+    gradients = torch.autograd.grad(half, factors, allow_unused=True, materialize_grads=True)
+    return half.detach(), list(gradients)
 
 
 def descended(factorization, factors, problem, run, iterations):
@@ -208,21 +208,21 @@ def descended(factorization, factors, problem, run, iterations):
 def _descended(factorization, factors, problem, run, iterations):
     mean = weight = 0.0
     for _ in range(iterations):
-        _, slopes = half_and_slopes(factorization, factors, problem.operator[run], problem.values[run])
-        slopes = [slope * problem.loss_scale[run] for slope in slopes]
+        _, gradients = half_and_gradients(factorization, factors, problem.operator[run], problem.values[run])
+        gradients = [gradient * problem.loss_scale[run] for gradient in gradients]
         rate = problem.eta[run]
         if problem.adaptive is not None:
-            mean = 0.99 * mean + 0.01 * sum(slope.square().sum() for slope in slopes)
+            mean = 0.99 * mean + 0.01 * sum(gradient.square().sum() for gradient in gradients)
             weight = 0.99 * weight + 0.01
             rate = rate / ((mean / weight).sqrt() + 0.5)
-        factors = [factor - rate * slope for factor, slope in zip(factors, slopes, strict=True)]
+        factors = [factor - rate * gradient for factor, gradient in zip(factors, gradients, strict=True)]
     return factors
 
 
 def forced(monkeypatch, kind):
     """Every factorization that is new gets this kernel, whatever its size and company."""
-    monkeypatch.setattr(store, "UNROLLED_LIMIT", 10**9 if kind == "unrolled" else -1)
-    monkeypatch.setattr(store, "ORDERED_LIMIT", 0 if kind == "blas" else 10**9)
+    monkeypatch.setattr(cache, "UNROLLED_LIMIT", 10**9 if kind == "unrolled" else -1)
+    monkeypatch.setattr(cache, "ORDERED_LIMIT", 0 if kind == "blas" else 10**9)
     monkeypatch.setattr(GraphLayout, "kernel", lambda self, runs, dynamics: self._made(kind, dynamics))
 
 

@@ -16,7 +16,7 @@ from helpers.odd_factorizations import ODD, problem_of
 from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Schedule
 from rankward.dynamics.cuda import CudaEngine
-from rankward.dynamics.kernels.device import module
+from rankward.dynamics.kernels.cuda_text import module
 from rankward.dynamics.layouts import layout_of
 from rankward.factorizations import Factorization
 

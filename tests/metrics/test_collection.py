@@ -154,7 +154,7 @@ def test_no_rows_at_all():
 
 
 def test_two_metrics_cannot_fill_one_column():
-    with pytest.raises(ValueError, match=r"metrics\.columns\.b: column 'norm/nuclear'"):
+    with pytest.raises(ValueError, match=r"metrics\.columns\.b: another metric already fills"):
         measure({"a": NuclearNorm(), "b": NuclearNorm()}, factors(2))
 
 

@@ -27,7 +27,6 @@ from rankward.theory import (
 )
 from rankward.theory.bounds import least_norm
 from rankward.theory.certificates import verdict
-from rankward.theory.statements import fitted_slope
 
 FLOW = ["lr=flow", "init=balanced", "init.determinant=positive", "init.scale=1e-2"]
 
@@ -315,22 +314,13 @@ def test_a_certificate_of_ones_own_and_one_that_cannot_be_made(tmp_path):
         def bounds(self, facts, trace):
             return [Bound("norm/nuclear", np.full(len(trace["loss"]), 1.0), lower=False)]
 
-        def failing(self, facts):
+        def failing_premises(self, facts):
             return [None] * facts.runs
 
     trace = sharp_trace()
     assert Small().verdicts(facts(), trace)["small/norm/nuclear"]["verdict"] == "violated"
     with pytest.raises(ConfigError, match="conservation"):
         trained(tmp_path, ["metrics.certificates.conservation.tolerance=0"])
-
-
-def test_slopes_are_numpys():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(50)
-    y = 2 * x + rng.standard_normal(50)
-    fit, covariance = np.polyfit(x, y, 1, cov=True)
-    slope, error = fitted_slope(x, y)
-    assert slope == pytest.approx(fit[0]) and error == pytest.approx(np.sqrt(covariance[0, 0]))
 
 
 def test_margins_are_the_smallest():

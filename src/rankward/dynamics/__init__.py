@@ -1,4 +1,4 @@
-"""How an ensemble moves: the reference engine, the compiled one, and those of a GPU; same numbers."""
+"""Engines that train an ensemble: the reference engine, the compiled engine, and two for a GPU; same numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def choose_engine(
-    wanted: str,
+    engine: str,
     factorization: Factorization,
     schedule: Schedule,
     *,
@@ -42,13 +42,13 @@ def choose_engine(
     accelerator: str = "cpu",
     threads: int | None = None,
 ) -> Engine:
-    """The engine named `wanted`, or for `auto` the fastest that supports the run; its `note` says where that is slow.
+    """Choose an engine by name; `auto` is the fastest one that can train the run. Its `note` warns if it is slow.
 
-    That is on the processor the compiled one; on a GPU its kernel for small factorizations, and batched products for
-    others. The reference engine is for what is left: flow on a GPU, and what cannot be traced.
+    `auto` is the compiled engine on a processor. On a GPU it is the CUDA kernel for small factorizations and batched
+    products for others. The reference engine trains the rest: flow on a GPU, and factorizations that cannot be traced.
 
     Raises:
-        ConfigError: an engine that cannot do what is wanted.
+        ConfigError: the engine cannot train the run.
     """
     on_card, dynamics = accelerator == "gpu", problem.dynamics
     layout, why = None, ""
@@ -64,18 +64,18 @@ def choose_engine(
         "reference": True,
     }
     note = ""
-    if wanted == "auto":
+    if engine == "auto":
         order = ("cuda", "batched", "reference") if on_card else ("fused", "reference")
-        wanted = next(name for name in order if serving[name])
+        engine = next(name for name in order if serving[name])
         if why:
             note = f"reference, which is slow: this factorization cannot be compiled ({why})"
-    if not serving[wanted]:
+    if not serving[engine]:
         others = ", ".join(name for name in ("auto", *serving) if serving.get(name, True))
-        what = "a GPU" if wanted == "fused" and on_card else f"this factorization ({why or 'it is too large'})"
-        what = "a flow" if dynamics == "flow" and wanted in ("cuda", "batched") else what
-        raise ConfigError("engine", wanted, f"one of {others}: that engine does not run {what}")
-    if wanted == "reference":
+        what = "a GPU" if engine == "fused" and on_card else f"this factorization ({why or 'it is too large'})"
+        what = "a flow" if dynamics == "flow" and engine in ("cuda", "batched") else what
+        raise ConfigError("engine", engine, f"one of {others}: that engine does not run {what}")
+    if engine == "reference":
         return ReferenceEngine(factorization, schedule, note)
-    if wanted == "fused":
+    if engine == "fused":
         return FusedEngine(factorization, schedule, threads)
-    return (CudaEngine if wanted == "cuda" else BatchedEngine)(factorization, schedule)
+    return (CudaEngine if engine == "cuda" else BatchedEngine)(factorization, schedule)

@@ -1,6 +1,7 @@
-"""An ensemble in batched matrix products: static shapes, nothing read back within a chunk, on a GPU one graph replayed.
+"""The batched engine: an ensemble in batched matrix products, captured once a chunk as a CUDA graph and replayed.
 
-Serves what no thread can hold: larger matrices, tensors, sensing. On a processor it gives the same numbers, for tests.
+It trains what is too large for one thread of a GPU: larger matrices, tensors, sensing. Shapes are static and nothing is
+read back within a chunk. On a processor it gives the same numbers, which tests use.
 """
 
 from __future__ import annotations
@@ -11,40 +12,40 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.rates import MEMORY, rates_of
-from rankward.dynamics.reference import loss_and_signal, one_thread
+from rankward.dynamics.reference import loss_and_cotangent, one_thread
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
 
 # From factors [runs, *shape], operator and values to the half sums [runs] and their gradients, shaped as the factors.
-Slopes = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
+Gradients = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
-def slopes_of(factorization: Factorization) -> Slopes:
-    """Equation 1's half sum and its gradient of many runs at once, for a mask or sensing matrices.
+def gradients_of(factorization: Factorization) -> Gradients:
+    """Return a function for the half sum of Equation 1 and its gradients, of many runs at once.
 
     Example:
         >>> from rankward.factorizations import MatrixFactorization
         >>> one = torch.ones(1, 1, 1)
-        >>> half, (slope,) = slopes_of(MatrixFactorization((1, 1), layers=1))([3 * one], one, one)
-        >>> float(half), float(slope)
+        >>> half, (gradient,) = gradients_of(MatrixFactorization((1, 1), layers=1))([3 * one], one, one)
+        >>> float(half), float(gradient)
         (2.0, 2.0)
     """
 
-    def of_one(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        made, back = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
-        half, signal = loss_and_signal(made, operator, values)
-        return half, back(signal)
+    def of_run(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        product, pullback = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
+        half, cotangent = loss_and_cotangent(product, operator, values)
+        return half, pullback(cotangent)
 
-    slopes: Slopes = torch.func.vmap(of_one)
-    return slopes
+    gradients: Gradients = torch.func.vmap(of_run)
+    return gradients
 
 
 class BatchedEngine:
-    """Advances an ensemble by descent; runs that have stopped are carried along, unchanged, until their chunk ends.
+    """Advance an ensemble by gradient descent; stopped runs stay in the batch, unchanged, until the chunk ends.
 
     Args:
         factorization: whose `product` is trained, many runs at once.
-        schedule: which iterations are looked at and recorded.
+        schedule: which iterations are checked and recorded.
     """
 
     name, note = "batched", ""
@@ -59,21 +60,21 @@ class BatchedEngine:
             factors: [runs, *shape] each, on any device.
             length: a multiple of the schedule's stride.
         """
-        place = factors[0].device
-        running = progress.running.to(place)
-        at_work = _AtWork(self, factors, problem, progress, running, length)
-        left = min(length, int((at_work.limit - at_work.iteration).max()))
-        # One round more, of no steps, for runs that have yet to be looked at for the first time.
-        at_work.go(-(-left // self.schedule.stride) + int(at_work.fresh.any()))
+        device = factors[0].device
+        running = progress.running.to(device)
+        chunk = _Chunk(self, factors, problem, progress, running, length)
+        left = min(length, int((chunk.limit - chunk.iteration).max()))
+        # One more round, without steps, for the first check of new runs.
+        chunk.run(-(-left // self.schedule.stride) + int(chunk.unrecorded.any()))
         with torch.no_grad():
-            for factor, advanced in zip(factors, at_work.factors, strict=True):
+            for factor, advanced in zip(factors, chunk.factors, strict=True):
                 factor[running] = advanced
-        progress.put(running, {name: getattr(at_work, name) for name in (*COUNTS, "lowest_loss", *MEMORY)})
-        return at_work.rows(running)
+        progress.put(running, {name: getattr(chunk, name) for name in (*COUNTS, "lowest_loss", *MEMORY)})
+        return chunk.rows(running)
 
 
-class _AtWork:
-    """The running runs of one chunk: tensors of fixed shape that one round of looks and steps changes in place."""
+class _Chunk:
+    """The running runs of one chunk: tensors of fixed shape that each round changes in place."""
 
     def __init__(
         self,
@@ -84,41 +85,41 @@ class _AtWork:
         running: Tensor,
         length: int,
     ) -> None:
-        place = factors[0].device
+        device = factors[0].device
         self.schedule = engine.schedule
         self.factors = [factor.detach()[running].clone() for factor in factors]
 
-        def own(values: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-            return values.to(place, dtype or values.dtype)[running].clone()
+        def of_running(values: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+            return values.to(device, dtype or values.dtype)[running].clone()
 
-        self.operator, self.values = own(problem.operator), own(problem.values)
-        self.slopes = slopes_of(engine.factorization)
-        eta, scale, beta, rest, eps, mean_square, weight = rates_of(problem, progress, place)[running].unbind(1)
-        self.eta, self.scale, self.beta, self.rest, self.eps = eta, scale, beta, rest, eps
+        self.operator, self.values = of_running(problem.operator), of_running(problem.values)
+        self.gradients = gradients_of(engine.factorization)
+        *rates, mean_square, weight = rates_of(problem, progress, device)[running].unbind(1)
+        self.eta, self.scale, self.beta, self.one_minus_beta, self.eps = rates
         self.mean_square, self.weight = mean_square.clone(), weight.clone()
         self.adaptive = problem.adaptive is not None
         self.iteration, self.status, self.below, self.next_record = (
-            own(getattr(progress, name), torch.int64) for name in COUNTS
+            of_running(getattr(progress, name), torch.int64) for name in COUNTS
         )
-        self.lowest_loss, self.stop_loss = own(progress.lowest_loss), own(problem.stop_loss)
-        self.loss_scale, self.limit = own(problem.loss_scale), own(problem.max_iterations)
+        self.lowest_loss, self.stop_loss = of_running(progress.lowest_loss), of_running(problem.stop_loss)
+        self.loss_scale, self.limit = of_running(problem.loss_scale), of_running(problem.max_iterations)
         self.until = self.iteration + length
-        self.fresh = self.next_record == 0
+        self.unrecorded = self.next_record == 0
 
         runs, bytes_a_row = len(running), sum(f[0].numel() * f.element_size() for f in self.factors)
         self.capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * bytes_a_row))
-        self.index = torch.arange(runs, device=place)
-        # Numbers as tensors: making one of a number copies it to the device, which a graph cannot hold.
+        self.index = torch.arange(runs, device=device)
+        # Constants as tensors: a graph cannot capture the copy of a Python number to the device.
         self.codes = {status: torch.full_like(self.index, status) for status in Status}
-        self.spare = torch.full_like(self.index, self.capacity)
-        self.count = torch.zeros(runs, dtype=torch.int64, device=place)
-        room = (runs, self.capacity + 1)  # the last place takes what is not recorded
-        self.rows_iteration = torch.zeros(room, dtype=torch.int64, device=place)
-        self.rows_loss = torch.zeros(room, dtype=torch.float64, device=place)
-        self.rows_factors = [factor.new_zeros((*room, *factor.shape[1:])) for factor in self.factors]
+        self.dummy = torch.full_like(self.index, self.capacity)
+        self.count = torch.zeros(runs, dtype=torch.int64, device=device)
+        shape = (runs, self.capacity + 1)  # the last column is a dummy for rows that are not recorded
+        self.rows_iteration = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.rows_loss = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.rows_factors = [factor.new_zeros((*shape, *factor.shape[1:])) for factor in self.factors]
 
-    def go(self, rounds: int) -> None:
-        """So many rounds, captured once and replayed on a GPU."""
+    def run(self, rounds: int) -> None:
+        """Run `rounds` rounds; on a GPU, capture one and replay it."""
         if self.index.device.type != "cuda":
             with torch.no_grad(), one_thread():
                 for _ in range(rounds):
@@ -127,85 +128,86 @@ class _AtWork:
         with torch.no_grad(), torch.cuda.device(self.index.device):
             warm = torch.cuda.Stream()
             warm.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(warm):  # libraries set themselves up in a first round, which a graph cannot hold
+            with torch.cuda.stream(warm):  # the first round initializes libraries, which a graph cannot capture
                 self.round()
             torch.cuda.current_stream().wait_stream(warm)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads have other devices
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads use other devices
                 self.round()
             for _ in range(rounds - 1):
                 graph.replay()
 
     def round(self) -> None:
-        """Steps to the next look, and the look."""
+        """Step to the next check, and check."""
         active = (self.status == Status.RUNNING) & (self.iteration < self.until) & (self.count < self.capacity)
-        steps = (self.limit - self.iteration).clamp(max=self.schedule.stride) * (active & ~self.fresh)
+        steps = (self.limit - self.iteration).clamp(max=self.schedule.stride) * (active & ~self.unrecorded)
         for number in range(self.schedule.stride):
             self._step(steps > number)
         self.iteration += steps
-        self._look(active)
-        self.fresh.fill_(False)
+        self._check(active)
+        self.unrecorded.fill_(False)
 
     def _step(self, moving: Tensor) -> None:
-        """One step of descent, of those that move."""
-        _, slopes = self.slopes(self.factors, self.operator, self.values)
+        """One step of descent of the runs in `moving`."""
+        _, gradients = self.gradients(self.factors, self.operator, self.values)
         if self.adaptive:
-            square = torch.stack([(slope * slope).flatten(1).sum(1) for slope in slopes]).sum(0)
-            mean = self.beta * self.mean_square + self.rest * (square * (self.scale * self.scale))
-            weight = self.beta * self.weight + self.rest
+            square = torch.stack([(gradient * gradient).flatten(1).sum(1) for gradient in gradients]).sum(0)
+            mean = self.beta * self.mean_square + self.one_minus_beta * (square * (self.scale * self.scale))
+            weight = self.beta * self.weight + self.one_minus_beta
             step = self.eta / (torch.sqrt(mean / weight) + self.eps) * self.scale
             self.mean_square.copy_(torch.where(moving, mean, self.mean_square))
             self.weight.copy_(torch.where(moving, weight, self.weight))
         else:
             step = self.eta * self.scale
-        for factor, slope in zip(self.factors, slopes, strict=True):
+        for factor, gradient in zip(self.factors, gradients, strict=True):
             shape = (-1, *(1,) * (factor.ndim - 1))
-            factor.copy_(torch.where(moving.reshape(shape), factor - step.reshape(shape) * slope, factor))
+            factor.copy_(torch.where(moving.reshape(shape), factor - step.reshape(shape) * gradient, factor))
 
-    def _look(self, active: Tensor) -> None:
-        """Statuses, and a row where one is due."""
-        half, _ = self.slopes(self.factors, self.operator, self.values)
-        here = half.double() * self.loss_scale
-        low = here < self.stop_loss
-        below = (self.below + 1) * low
-        ended = torch.where(self.iteration >= self.limit, self.codes[Status.MAX_ITERATIONS], self.codes[Status.RUNNING])
-        ended = torch.where(low & (below >= self.schedule.stop_checks), self.codes[Status.CONVERGED], ended)
-        ended = torch.where(here < torch.inf, ended, self.codes[Status.DIVERGED])
+    def _check(self, active: Tensor) -> None:
+        """Set statuses, and record a row where one is due."""
+        half, _ = self.gradients(self.factors, self.operator, self.values)
+        loss = half.double() * self.loss_scale
+        below_stop = loss < self.stop_loss
+        below = (self.below + 1) * below_stop
+        at_limit = self.iteration >= self.limit
+        status = torch.where(at_limit, self.codes[Status.MAX_ITERATIONS], self.codes[Status.RUNNING])
+        status = torch.where(below_stop & (below >= self.schedule.stop_checks), self.codes[Status.CONVERGED], status)
+        status = torch.where(loss < torch.inf, status, self.codes[Status.DIVERGED])
         due = self.iteration >= self.next_record
-        row = due | (ended != Status.RUNNING)
+        row = due | (status != Status.RUNNING)
         if not self.schedule.every:
-            row |= here <= self.schedule.loss_ratio * self.lowest_loss
+            row |= loss <= self.schedule.loss_ratio * self.lowest_loss
         row &= active
-        place = torch.where(row, self.count, self.spare)
-        self.rows_iteration[self.index, place] = self.iteration
-        self.rows_loss[self.index, place] = here
+        column = torch.where(row, self.count, self.dummy)
+        self.rows_iteration[self.index, column] = self.iteration
+        self.rows_loss[self.index, column] = loss
         for rows, factor in zip(self.rows_factors, self.factors, strict=True):
-            rows[self.index, place] = factor
+            rows[self.index, column] = factor
         self.count += row
-        for kept, new, where in (
+        for old, new, changed in (
             (self.below, below, active),
-            (self.status, ended, active),
-            (self.lowest_loss, torch.fmin(self.lowest_loss, here), row),
+            (self.status, status, active),
+            (self.lowest_loss, torch.fmin(self.lowest_loss, loss), row),
             (self.next_record, self._after(), active & due),
         ):
-            kept.copy_(torch.where(where, new, kept))
+            old.copy_(torch.where(changed, new, old))
 
     def _after(self) -> Tensor:
-        """The iterations of the next rows that are due: `Schedule.after` of many."""
+        """The iteration of each run's next row that is due: `Schedule.after` for all runs."""
         schedule = self.schedule
         if schedule.every:
             return self.iteration + schedule.every
-        wide = -(self.iteration.double() * schedule.iteration_ratio)  # a float32 would round iterations
+        wide = -(self.iteration.double() * schedule.iteration_ratio)  # float32 would round iterations
         grown = -torch.div(wide, schedule.stride, rounding_mode="floor").long() * schedule.stride
         return torch.maximum(self.iteration + schedule.stride, grown)
 
     def rows(self, running: Tensor) -> Rows:
-        """What was recorded, run after run."""
-        kept = torch.arange(self.capacity + 1, device=self.index.device) < self.count[:, None]
+        """The recorded rows, run by run."""
+        recorded = torch.arange(self.capacity + 1, device=self.index.device) < self.count[:, None]
         return Rows(
             running.repeat_interleave(self.count).cpu(),
-            self.rows_iteration[kept].cpu(),
-            self.rows_loss[kept].cpu(),
+            self.rows_iteration[recorded].cpu(),
+            self.rows_loss[recorded].cpu(),
             torch.zeros(int(self.count.sum()), dtype=torch.float64),
-            [rows[kept] for rows in self.rows_factors],
+            [rows[recorded] for rows in self.rows_factors],
         )

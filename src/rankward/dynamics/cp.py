@@ -1,4 +1,4 @@
-"""How the CP kernel lays a run out in memory: chunks of components, a tree over the modes, tiles of entries."""
+"""Memory layout of the CP kernel: chunks of components, a tree over the modes, tiles of entries."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from math import prod
 
 import numpy as np
 
-from rankward.dynamics.kernels.store import WIDTH
+from rankward.dynamics.kernels.cache import WIDTH
 from rankward.dynamics.kernels.tiles import chunk_vectors
 
-FEW = 0.16  # of the entries observed: below, touching those alone is faster than making the tensor whole
+SPARSE_FRACTION = 0.16  # of entries observed: below it, computing only those is faster than the full tensor
 
 
 @dataclass(frozen=True)
 class Node:
-    """A set of neighbouring modes: `rows` is the product of their dimensions, `first` its place in a block."""
+    """A set of adjacent modes: `rows` is the product of their dimensions, `first` its offset in a block."""
 
     rows: int
     first: int
@@ -25,7 +25,7 @@ class Node:
 
 
 class Plan:
-    """Where things lie for tensors of `dims` with so many components.
+    """The memory layout for tensors of `dims` with `components` components.
 
     Args:
         dims: at least two.
@@ -54,7 +54,7 @@ class Plan:
         self.tiles = [-(-self.nodes[half].rows // 4) for half in halves]
         self.entries = 16 * self.tiles[0] * self.tiles[1]
         self.parameters = self.chunks * self.leaf_rows * self.chunk
-        few = int(FEW * prod(self.dims))
+        few = int(SPARSE_FRACTION * prod(self.dims))
         head = [self.chunks, self.leaf_rows, self.rows, *self.tiles, *halves, len(self.dims), few]
         nodes = [number for n in self.nodes for number in (n.rows, n.first, n.left, n.right)]
         self.sizes = np.array([*head, *nodes])
@@ -73,12 +73,12 @@ class Plan:
         return self._add(prod(self.dims[start:end]), left, right)
 
     def _places(self, cols: int) -> np.ndarray:
-        """Where each entry of the tensor, row-major, lies in the order of tiles."""
+        """The offset of each entry of the tensor (row-major) in the order of tiles."""
         row, col = np.divmod(np.arange(prod(self.dims)), cols)
         return ((row // 4) * self.tiles[1] + col // 4) * 16 + (row % 4) * 4 + col % 4
 
     def packed(self, factors: Sequence[np.ndarray]) -> np.ndarray:
-        """Factors [runs, d_n, R] as the kernel has them: [runs, parameters]."""
+        """Factors [runs, d_n, R] in the kernel's layout: [runs, parameters]."""
         runs = len(factors[0])
         flat = np.zeros((runs, self.chunks, self.leaf_rows, self.chunk), factors[0].dtype)
         for node, factor in zip(self.nodes, factors, strict=False):
@@ -109,5 +109,5 @@ class Plan:
 
 
 def _split(dims: Sequence[int]) -> int:
-    """Where to cut the modes in two halves, so that these are small."""
+    """The number of modes in the first of two halves, chosen so that both are small."""
     return min(range(1, len(dims)), key=lambda at: prod(dims[:at]) + prod(dims[at:]))

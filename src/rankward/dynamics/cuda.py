@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from rankward.config.extras import require
-from rankward.dynamics.kernels import device
+from rankward.dynamics.kernels import cuda_text
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
 
-FEW = 2**14  # runs, of which a warp each is spread over a card's processors
+WARP_BLOCK_RUNS = 2**14  # with fewer runs a block is one warp, which spreads the runs over all multiprocessors
 
 
 class CudaEngine:
-    """Advances an ensemble in a kernel; one launch a chunk, and nothing read back before its end.
+    """Advance an ensemble in one kernel launch a chunk; nothing is read back before its end.
 
     Args:
         factorization: one that is written out as scalar text (form `unrolled`).
-        schedule: which iterations are looked at and recorded.
+        schedule: which iterations are checked and recorded.
 
     Raises:
         MissingPackage: numba-cuda is not installed.
@@ -39,7 +39,7 @@ class CudaEngine:
 
     @staticmethod
     def serves(layout: Layout | None, dynamics: str) -> bool:
-        """Whether there is a kernel for it."""
+        """Whether the engine has a kernel for this layout."""
         return isinstance(layout, GraphLayout) and layout.form == "unrolled" and dynamics != "flow"
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
@@ -50,31 +50,31 @@ class CudaEngine:
             length: a multiple of the schedule's stride.
         """
         cuda: Any = importlib.import_module("numba.cuda")
-        place = factors[0].device
-        running = progress.running.to(place)
+        device = factors[0].device
+        running = progress.running.to(device)
         flat = torch.cat([factor.detach().flatten(1) for factor in factors], dim=1)[running]
-        fixed = [each.to(place).flatten(1)[running] for each in (problem.operator, problem.values)]
-        rates = rates_of(problem, progress, place)[running]
+        fixed = [each.to(device).flatten(1)[running] for each in (problem.operator, problem.values)]
+        rates = rates_of(problem, progress, device)[running]
         state = torch.cat([flat, *fixed, rates], dim=1).T.contiguous()
-        counts, losses = self._tables(problem, progress, place, running)
+        counts, losses = self._tables(problem, progress, device, running)
         runs, parameters = len(running), flat.shape[1]
         capacity = self.schedule.rows(length, ROWS_BYTES // (runs * flat[0].nbytes))
-        rows_iteration = torch.empty((capacity, runs), dtype=torch.int64, device=place)
-        rows_loss = torch.empty((capacity, runs), dtype=torch.float64, device=place)
-        rows_factors = torch.empty((capacity, parameters, runs), dtype=flat.dtype, device=place)
-        loss = torch.empty((1, runs), dtype=flat.dtype, device=place)
+        rows_iteration = torch.empty((capacity, runs), dtype=torch.int64, device=device)
+        rows_loss = torch.empty((capacity, runs), dtype=torch.float64, device=device)
+        rows_factors = torch.empty((capacity, parameters, runs), dtype=flat.dtype, device=device)
+        loss = torch.empty((1, runs), dtype=flat.dtype, device=device)
 
         dtype = str(flat.dtype).removeprefix("torch.")
         layout = layout_of(self.factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype)
         assert isinstance(layout, GraphLayout)
-        drive = device.module(layout.graph, layout.name, problem.dynamics).drive
+        drive = cuda_text.module(layout.graph, layout.name, problem.dynamics).drive
         arrays = [state, loss, counts, losses, rows_iteration, rows_loss, rows_factors]
         schedule = self.schedule
-        block = min(runs, 32 if runs < FEW else 128)
-        on_card = place.type == "cuda"
-        with cuda.gpus[place.index or 0] if on_card else contextlib.nullcontext(), device.strict():
+        block = min(runs, 32 if runs < WARP_BLOCK_RUNS else 128)
+        on_gpu = device.type == "cuda"
+        with cuda.gpus[device.index or 0] if on_gpu else contextlib.nullcontext(), cuda_text.strict():
             drive[-(-runs // block), block](
-                *(cuda.as_cuda_array(each) if on_card else each.numpy() for each in arrays),
+                *(cuda.as_cuda_array(each) if on_gpu else each.numpy() for each in arrays),
                 length, schedule.stride, schedule.every, schedule.iteration_ratio, schedule.loss_ratio,
                 schedule.stop_checks,
             )  # fmt: skip
@@ -90,12 +90,12 @@ class CudaEngine:
             **dict(zip(MEMORY, state[-2:], strict=True)),
         }
         progress.put(running, advanced)
-        kept = torch.arange(capacity, device=place) < counts[-1][:, None]
-        chosen = rows_factors.permute(2, 0, 1)[kept]
+        recorded = torch.arange(capacity, device=device) < counts[-1][:, None]
+        chosen = rows_factors.permute(2, 0, 1)[recorded]
         return Rows(
             running.repeat_interleave(counts[-1]).cpu(),
-            rows_iteration.T[kept].cpu(),
-            rows_loss.T[kept].cpu(),
+            rows_iteration.T[recorded].cpu(),
+            rows_loss.T[recorded].cpu(),
             torch.zeros(len(chosen), dtype=torch.float64),
             [
                 chosen[:, end - factor[0].numel() : end].reshape(-1, *factor.shape[1:])
@@ -104,17 +104,17 @@ class CudaEngine:
         )
 
     @staticmethod
-    def _tables(problem: Problem, progress: Progress, place: torch.device, running: Tensor) -> tuple[Tensor, Tensor]:
-        """What the kernel keeps of each run in whole numbers, and of losses."""
-        whole = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations]
-        real = [progress.lowest_loss, problem.stop_loss, problem.loss_scale]
-        counts = torch.stack([each.to(place, torch.int64) for each in whole])[:, running]
-        losses = torch.stack([each.to(place, torch.float64) for each in real])[:, running]
+    def _tables(problem: Problem, progress: Progress, device: torch.device, running: Tensor) -> tuple[Tensor, Tensor]:
+        """The kernel's tables of integers and of losses of each run."""
+        integers = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations]
+        losses_and_scales = [progress.lowest_loss, problem.stop_loss, problem.loss_scale]
+        counts = torch.stack([each.to(device, torch.int64) for each in integers])[:, running]
+        losses = torch.stack([each.to(device, torch.float64) for each in losses_and_scales])[:, running]
         return torch.cat([counts, torch.zeros_like(counts[:1])]), losses.contiguous()
 
 
 def check_installed() -> None:
-    """Refuse a GPU's kernel where its compiler is missing.
+    """Raise if the compiler of GPU kernels is not installed.
 
     Raises:
         MissingPackage: what to install.

@@ -1,4 +1,4 @@
-"""The compiled engine: any factorization that can be traced, eight or sixteen runs to a register where they fit."""
+"""The compiled engine: any factorization that can be traced, with eight or sixteen runs in a register if they fit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
 from rankward.parallel import cores, side_by_side
 
-ROWS_BYTES = 128 * 2**20  # of recorded factors a chunk; a run whose share is full goes on in the next chunk
+ROWS_BYTES = 128 * 2**20  # recorded factors in a chunk; a run with a full share continues in the next chunk
 
 
 class FusedEngine:
-    """Advances an ensemble in compiled code; the same bits for any company, thread count and chunk length.
+    """Advance an ensemble in compiled code, with the same bits for any other runs, thread count and chunk length.
 
     Args:
-        factorization: of which the factors are.
-        schedule: which iterations are looked at and recorded.
-        threads: None for one a core.
+        factorization: what is trained.
+        schedule: which iterations are checked and recorded.
+        threads: None for one thread a core.
     """
 
     name, note = "fused", ""
@@ -32,7 +32,7 @@ class FusedEngine:
         self.factorization = factorization
         self.schedule = schedule
         self.threads = threads or cores()
-        self._room: tuple[np.ndarray, ...] | None = None
+        self._buffers: tuple[np.ndarray, ...] | None = None
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.
@@ -42,7 +42,7 @@ class FusedEngine:
             length: a multiple of the schedule's stride.
 
         Raises:
-            Untraceable: a factorization that cannot be compiled.
+            Untraceable: the factorization cannot be compiled.
         """
         operator, values = problem.operator.shape[1:], problem.values.shape[1:]
         layout = layout_of(self.factorization, operator, values, problem.eta.numpy().dtype.name)
@@ -72,26 +72,26 @@ class FusedEngine:
                 factor.copy_(torch.from_numpy(advanced))
         for column, name in enumerate(memory, start=rates.shape[1] - len(memory)):
             getattr(progress, name).copy_(torch.from_numpy(rates[:, column]))
-        kept = np.arange(capacity) < rows_count[:, None]
+        recorded = np.arange(capacity) < rows_count[:, None]
         return Rows(
             torch.from_numpy(np.repeat(running, rows_count)),
-            torch.from_numpy(rows_iteration[kept]),
-            torch.from_numpy(rows_loss[kept]),
-            torch.from_numpy(rows_time[kept]),
-            [torch.from_numpy(rows) for rows in layout.unpacked(rows_factors[kept])],
+            torch.from_numpy(rows_iteration[recorded]),
+            torch.from_numpy(rows_loss[recorded]),
+            torch.from_numpy(rows_time[recorded]),
+            [torch.from_numpy(rows) for rows in layout.unpacked(rows_factors[recorded])],
         )
 
     def _rows(self, runs: int, capacity: int, parameters: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-        """Room for rows, kept from chunk to chunk: touching fresh memory takes longer than filling it."""
+        """Buffers for rows, reused from chunk to chunk: the first touch of new memory takes longer than filling it."""
         shape = (runs, capacity, parameters)
-        if self._room is None or self._room[-1].shape != shape or self._room[-1].dtype != dtype:
+        if self._buffers is None or self._buffers[-1].shape != shape or self._buffers[-1].dtype != dtype:
             made = np.empty(shape[:2], np.int64), np.empty(shape[:2]), np.empty(shape[:2]), np.empty(shape, dtype)
-            self._room = made
-        return self._room
+            self._buffers = made
+        return self._buffers
 
 
 def _rates(problem: Problem, progress: Progress, parameters: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """[runs, columns] in the runs' dtype: what a step needs, then the progress that it changes; and the names of that.
+    """[runs, columns] in the runs' dtype: constants of a step, then fields of `Progress` that it changes; their names.
 
     Descent: see `rates_of`. Flow: scale, rtol, atol, the half sum to stop at, time to stop at,
     parameters.
@@ -107,7 +107,7 @@ def _rates(problem: Problem, progress: Progress, parameters: int) -> tuple[np.nd
 
 
 def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:
-    """BLAS on one thread each, where it is used: its bits depend on how many share a product."""
+    """Limit BLAS to one thread if it is used, since its bits depend on the number of threads."""
     if not needed:
         return nullcontext()
     from threadpoolctl import threadpool_limits

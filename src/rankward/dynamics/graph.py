@@ -1,4 +1,4 @@
-"""The computation of one iteration of a run: a short list of elementary steps over blocks of numbers.
+"""The computation graph of one iteration of a run: a short list of elementary steps over blocks of numbers.
 
 A graph comes from `tracing.py`. It is written out as scalar text by `kernels/unrolled.py`, as instructions over arrays
 by `kernels/blocked.py`, and evaluated in NumPy here, which is how a trace is checked.
@@ -32,7 +32,7 @@ TRANSCENDENTAL = ("exponential", "logarithm", "tangent", "logistic")
 
 @dataclass(frozen=True)
 class Array:
-    """Numbers of a block: element (i, j, ...) lies at offset + i strides[0] + j strides[1] + ..."""
+    """A strided view of a block: element (i, j, ...) is at offset + i strides[0] + j strides[1] + ..."""
 
     block: int
     shape: tuple[int, ...]
@@ -48,13 +48,13 @@ class Array:
     def is_contiguous(self) -> bool:
         """Whether the elements lie side by side in row-major order."""
         return all(
-            size == 1 or stride == wanted
-            for size, stride, wanted in zip(self.shape, self.strides, contiguous(self.shape), strict=True)
+            size == 1 or stride == expected
+            for size, stride, expected in zip(self.shape, self.strides, contiguous(self.shape), strict=True)
         )
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Where each element lies in its block, in row-major order.
+        """The offset of each element in its block, in row-major order.
 
         Example:
             >>> Array(0, (2, 3), (1, 2)).places.tolist()
@@ -74,13 +74,15 @@ class Array:
         )
 
     def flat(self) -> Array:
-        """One axis, of a contiguous array."""
+        """A contiguous array as one axis."""
         return replace(self, shape=(self.size,), strides=(1,))
 
     def expanded(self, shape: Sequence[int]) -> Array:
         """Broadcast to a shape."""
         new = len(shape) - len(self.shape)
-        strides = [0] * new + [0 if own == 1 else stride for own, stride in zip(self.shape, self.strides, strict=True)]
+        strides = [0] * new + [
+            0 if size == 1 else stride for size, stride in zip(self.shape, self.strides, strict=True)
+        ]
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
 
@@ -242,13 +244,13 @@ def _operations(step: Step, size: int) -> int:
 
 
 def _key(operand: Operand) -> object:
-    """A key that tells operands apart, 0.0 and -0.0 too, which are equal."""
+    """A dictionary key for an operand that distinguishes 0.0 and -0.0."""
     return repr(operand) if isinstance(operand, float) else operand
 
 
 @dataclass
 class Builder:
-    """Puts a graph together; a step that is there already is not made again.
+    """Build a graph; a step that exists already is reused.
 
     Args:
         dtype: of all numbers.
@@ -262,8 +264,8 @@ class Builder:
     _known: dict[object, int] = field(default_factory=dict)
 
     def graph(self, outputs: Sequence[Array]) -> Graph:
-        """The graph so far, as far as these outputs need it."""
-        whole = Graph(
+        """The graph of the steps that these outputs need."""
+        graph = Graph(
             self.dtype,
             tuple(self.sizes),
             tuple(self.inputs),
@@ -271,20 +273,20 @@ class Builder:
             tuple(self.steps.values()),
             tuple(outputs),
         )
-        return whole.only(*range(len(outputs)))
+        return graph.only(*range(len(outputs)))
 
     def _block(self, size: int) -> int:
         self.sizes.append(size)
         return len(self.sizes) - 1
 
     def input(self, shape: Sequence[int]) -> Array:
-        """A block that is given."""
+        """Add an input block."""
         block = self._block(math.prod(shape))
         self.inputs.append(block)
         return Array(block, tuple(shape), contiguous(shape))
 
     def constant(self, values: np.ndarray) -> Array:
-        """A block of known numbers."""
+        """Add a block of constants."""
         values = np.array(values, self.dtype, order="C")  # a copy: they may change where they come from
         key = values.tobytes()
         if key not in self._known:
@@ -299,7 +301,7 @@ class Builder:
         return self._known[key]
 
     def elementwise(self, function: str, shape: Sequence[int], *operands: Operand) -> Array:
-        """A function of operands that are broadcast to the shape.
+        """Apply an elementwise function to operands that are broadcast to the shape.
 
         Identities that change no bit are used: one times x, x over one, x less zero, a difference for a sum with a
         negative. A constant of equal elements is one number.
@@ -326,7 +328,7 @@ class Builder:
         return Array(block, shape, contiguous(shape))
 
     def number(self, array: Array) -> Operand:
-        """The number that all elements of a constant are, else the array."""
+        """The common value of all elements of a constant, or else the array."""
         values = self.constants.get(array.block)
         if values is None or not array.size:
             return array
@@ -334,7 +336,7 @@ class Builder:
         return float(values[array.places[0]]) if (bits == bits[0]).all() else array
 
     def _negated(self, operand: Operand) -> Array | None:
-        """The array whose negative an operand is, if it is known to be one."""
+        """The array x if the operand is known to be -x, else None."""
         if not isinstance(operand, Array) or operand.size != self.sizes[operand.block] or not operand.is_contiguous:
             return None
         step = self.steps.get(operand.block)
@@ -355,18 +357,18 @@ class Builder:
         return Array(block, shape, contiguous(shape))
 
     def total(self, array: Array, axes: Sequence[int]) -> Array:
-        """The sum over axes, which go."""
+        """The sum over axes, without keeping them."""
         axes = sorted(axis % max(1, len(array.shape)) for axis in axes)
-        kept = [axis for axis in range(len(array.shape)) if axis not in axes]
+        remaining = [axis for axis in range(len(array.shape)) if axis not in axes]
         if not axes:
             return array
-        shape = tuple(array.shape[axis] for axis in kept)
+        shape = tuple(array.shape[axis] for axis in remaining)
         if not array.size:
             return self.constant(np.zeros(shape))
-        before = [axis for axis in kept if axis < axes[0]]
+        before = [axis for axis in remaining if axis < axes[0]]
         if axes != list(range(axes[0], axes[0] + len(axes))):  # the summed axes come last, so that they are neighbours
-            array, before = array.permuted([*kept, *axes]), kept
-            axes = list(range(len(kept), len(array.shape)))
+            array, before = array.permuted([*remaining, *axes]), remaining
+            axes = list(range(len(remaining), len(array.shape)))
         array = self.packed(array)
         outer = math.prod(array.shape[: len(before)])
         count = math.prod(array.shape[axis] for axis in axes)
@@ -376,7 +378,7 @@ class Builder:
         return Array(block, shape, contiguous(shape))
 
     def packed(self, array: Array) -> Array:
-        """The array where its elements lie side by side; else a copy."""
+        """The array if it is contiguous, else a contiguous copy."""
         if array.is_contiguous:
             return replace(array, strides=contiguous(array.shape))
         return self.gather([array], np.arange(1, array.size + 1), array.shape)

@@ -1,4 +1,4 @@
-"""How the compiled engine's kernels see a factorization: flat arrays, and which kernel."""
+"""Layout of a factorization for the compiled engine: flat arrays, and the choice of a kernel."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.tracing import trace
 from rankward.factorizations.base import Components, Factorization
 
-REGISTER = 64  # bytes of a number of as many runs as are trained at once
-LANES_BYTES = 3 * 2**19  # of all of a graph's numbers; see `fits_lanes`
-CLOSE_BYTES = 2**17  # below which so many runs at once pay from the third run on, else from the fifth
-RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # numbers of a run behind its values; see `rates_of`
+REGISTER = 64  # bytes of one number of all runs in a register
+LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
+SMALL_GRAPH_BYTES = 2**17  # a register of runs pays off from the third run below this, else from the fifth
+RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # step constants of a run, stored behind its values; see `rates_of`
 
 
 class Layout(ABC):
-    """Between arrays with a runs axis and the kernel's own; `uses_blas` where it calls BLAS."""
+    """Convert between arrays with a runs axis and the kernel's arrays; `uses_blas`: the kernel calls BLAS."""
 
     uses_blas = False
 
@@ -40,15 +40,15 @@ class Layout(ABC):
     @property
     @abstractmethod
     def parameters(self) -> int:
-        """Numbers that a run's factors hold, without padding."""
+        """The number of parameters of a run, without padding."""
 
     @abstractmethod
-    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
-        """The compiled function that fits so many runs, and what it is given of the factorization."""
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
+        """The compiled function for this many runs on a thread, and its array that describes the factorization."""
 
 
 class GraphLayout(Layout):
-    """Factors side by side, row-major, for what was traced.
+    """Factors one after the other in row-major order, for a traced factorization.
 
     Args:
         graph: of half sum and gradients.
@@ -58,9 +58,9 @@ class GraphLayout(Layout):
 
     def __init__(self, graph: Graph, shapes: Sequence[tuple[int, ...]], name: str) -> None:
         self.graph, self.shapes, self.name = graph, list(shapes), name
-        self.form = store.form(graph)
+        self.form = cache.form(graph)
         self.uses_blas = self.form == "blas"
-        self._kernels: dict[tuple[str, str], tuple[store.Kernel, np.ndarray]] = {}
+        self._kernels: dict[tuple[str, str], tuple[cache.Kernel, np.ndarray]] = {}
 
     def packed(self, factors: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([factor.reshape(len(factor), -1) for factor in factors], axis=1)
@@ -77,21 +77,21 @@ class GraphLayout(Layout):
     def parameters(self) -> int:
         return sum(map(prod, self.shapes))
 
-    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         kind = self.form
         if kind == "blocked":
             # The same bits either way: a register of runs when there are enough of them and their work fits in cache.
-            few = runs_a_thread <= (2 if REGISTER * self.graph.numbers <= CLOSE_BYTES else 4)
+            few = runs_a_thread <= (2 if REGISTER * self.graph.numbers <= SMALL_GRAPH_BYTES else 4)
             kind = "lanes" if fits_lanes(self.graph) and not few else "single"
         if (kind, dynamics) not in self._kernels:
             self._kernels[kind, dynamics] = self._made(kind, dynamics)
         return self._kernels[kind, dynamics]
 
-    def _made(self, kind: str, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
+    def _made(self, kind: str, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         if kind == "unrolled":
-            return store.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
+            return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
         sizes = blocked.encoded(self.graph, RATES[dynamics], kind != "lanes", dynamics == "flow")
-        return store.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
+        return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
 
 
 def fits_lanes(graph: Graph) -> bool:
@@ -118,25 +118,25 @@ class ComponentsLayout(Layout):
     def parameters(self) -> int:
         return self.plan.components * sum(self.plan.dims)
 
-    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[store.Kernel, np.ndarray]:
-        return store.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
+        return cache.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
 
 
 def layout_of(factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str) -> Layout:
-    """The layout of a factorization, kept with it.
+    """The layout of a factorization, cached on it.
 
     Args:
         operator, values: shapes of the mask or the sensing matrices, and of the values, without a runs axis.
         dtype: of the runs, `float64` or `float32`.
 
     Raises:
-        Untraceable: no graph of it can be made.
+        Untraceable: the factorization has no graph.
     """
-    kept = factorization.__dict__.setdefault("_layouts", {})
+    cached = factorization.__dict__.setdefault("_layouts", {})
     key = (tuple(operator), tuple(values), dtype)
-    if key not in kept:
-        kept[key] = _layout(factorization, *key)
-    layout: Layout = kept[key]
+    if key not in cached:
+        cached[key] = _layout(factorization, *key)
+    layout: Layout = cached[key]
     return layout
 
 
@@ -149,5 +149,5 @@ def _layout(factorization: Factorization, operator: tuple[int, ...], values: tup
 
 
 def _is_large(components: Components) -> bool:
-    """Whether the kernel of its own is the faster one, alone and in batches; see `benchmarks/factorizations.py`."""
-    return 4 * prod(components.dims) * components.components > store.UNROLLED_LIMIT
+    """Whether the CP kernel is the faster one, alone and in batches; see `benchmarks/factorizations.py`."""
+    return 4 * prod(components.dims) * components.components > cache.UNROLLED_LIMIT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rankward.dynamics.graph import Elementwise, Product
-from rankward.dynamics.kernels import store, unrolled
+from rankward.dynamics.kernels import cache, unrolled
 from rankward.dynamics.kernels.blocked import Group, units
 from rankward.dynamics.layouts import GraphLayout, Layout
 
@@ -33,12 +33,12 @@ def _why(layout: GraphLayout) -> str:
     graph = layout.graph
     if layout.form == "unrolled":
         return (
-            f"scalar text of its own, up to {store.UNROLLED_LIMIT} operations with the loss; it has {graph.operations}"
+            f"scalar text of its own, up to {cache.UNROLLED_LIMIT} operations with the loss; it has {graph.operations}"
         )
     if layout.form == "blocked":
         return "instructions over arrays, for a loop that is compiled once"
     side = f"{graph.side:.0f}x{graph.side:.0f}"
-    return f"matrix products of BLAS, one run at a time: one is as large as of {side}, above {store.ORDERED_LIMIT}"
+    return f"matrix products of BLAS, one run at a time: one is as large as of {side}, above {cache.ORDERED_LIMIT}"
 
 
 def _instruction(unit: Group | Product | object) -> str:

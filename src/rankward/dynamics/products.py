@@ -1,4 +1,4 @@
-"""What recorded factors stand for, in float64, with bits that do not depend on what else is in the batch."""
+"""Products of recorded factors in float64, with bits that do not depend on the other rows of a batch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch import Tensor
 
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.layouts import fits_lanes
 from rankward.dynamics.tracing import Untraceable, trace_product
 from rankward.factorizations.base import Chain, Components, Factorization
-from rankward.metrics.functional import product_matrix
+from rankward.linalg import product_matrix
 from rankward.parallel import cores, side_by_side
 
 Product = Callable[[Sequence[Tensor]], Tensor]
 
 
 def product_of(factorization: Factorization) -> Product:
-    """A function from factors [rows, *shape] to their arrays [rows, *dims], float64.
+    """Return a function from factors [rows, *shape] to their products [rows, *dims], float64.
 
-    Sums run in the same order for any number of rows and threads; one that cannot be traced is multiplied row by row.
+    Sums have the same order for any number of rows and threads. A factorization that cannot be traced is evaluated row
+    by row.
     """
     form = factorization.form
     if isinstance(form, Components):
@@ -46,7 +47,7 @@ def _row_by_row(factorization: Factorization, factors: Sequence[Tensor]) -> Tens
 
 
 def _evaluating(graph: Graph) -> Product:
-    """The product that a graph makes of one row's factors."""
+    """Return a function that evaluates a graph for every row of factors."""
     single, array = not fits_lanes(graph), graph.outputs[0]
     encoded = blocked.encoded_product(graph, single)
 
@@ -54,7 +55,7 @@ def _evaluating(graph: Graph) -> Product:
         flat = [factor.detach().cpu().double().flatten(1).numpy() for factor in factors]
         packed = np.concatenate(flat, axis=1)
         out = np.empty((len(packed), array.size))
-        evaluate = store.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
+        evaluate = cache.blocked_kernels("single" if single else "lanes", "float64", "descent").evaluate
         threads = max(1, min(cores(), len(packed) // 8))
         side_by_side(threads, evaluate, np.zeros(1, np.int64), encoded, packed, out)
         return torch.from_numpy(out).reshape(len(out), *array.shape)
@@ -72,7 +73,7 @@ def cp_tensors(form: Components, factors: Sequence[Tensor]) -> Tensor:
     plan = Plan(form.dims, form.components, "float64")
     packed = plan.packed([factor.detach().cpu().double().numpy() for factor in factors])
     tiles = np.empty((len(packed), plan.entries))
-    tensors = store.cp_kernels(plan.vectors, "float64", "descent").tensors
+    tensors = cache.cp_kernels(plan.vectors, "float64", "descent").tensors
     threads = max(1, min(cores(), len(packed)))
     side_by_side(threads, tensors, np.zeros(1, np.int64), plan.sizes, packed, tiles)
     return torch.from_numpy(plan.untiled(tiles))

@@ -1,7 +1,7 @@
 """The reference engine: plain torch with autograd, one run at a time, any factorization and measurement, any device.
 
-Slow and short on purpose: it is what the compiled engine is compared with, and what runs where that one cannot.
-One run at a time and one thread keep its bits the same alone and in company.
+It is slow and short on purpose: tests compare the compiled engine with it, and it runs where that engine cannot.
+One run at a time and one thread keep the bits of a run independent of the other runs.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from rankward.factorizations.base import Factorization
 
 
 def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
-    """Equation 1, half the sum of squared residuals, of one run: `operator` is its mask or its sensing matrices.
+    """Half the sum of squared residuals (Equation 1) of one run; `operator` is its mask or its sensing matrices.
 
     Example:
         >>> one = torch.ones(1, 1)
         >>> float(loss(3 * one, one, one))
         2.0
     """
-    return loss_and_signal(product, operator, values)[0]
+    return loss_and_cotangent(product, operator, values)[0]
 
 
-def loss_and_signal(product: Tensor, operator: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Equation 1's half sum of one run, and its gradient in the product.
+def loss_and_cotangent(product: Tensor, operator: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The half sum of Equation 1 of one run, and its gradient with respect to the product (the cotangent).
 
     Example:
         >>> one = torch.ones(1, 1)
-        >>> [float(each) for each in loss_and_signal(3 * one, one, one)]
+        >>> [float(each) for each in loss_and_cotangent(3 * one, one, one)]
         [2.0, 2.0]
     """
     if operator.shape == values.shape:
-        signal = residual = operator * (product - values)
+        cotangent = residual = operator * (product - values)
     else:
         matrix = operator.flatten(1)
         residual = matrix @ product.flatten() - values
-        signal = (residual @ matrix).reshape(product.shape)
-    return 0.5 * (residual * residual).sum(), signal
+        cotangent = (residual @ matrix).reshape(product.shape)
+    return 0.5 * (residual * residual).sum(), cotangent
 
 
 Row = tuple[int, int, float, float, list[Tensor]]  # run, iteration, loss, time, factors
 
 
 class ReferenceEngine:
-    """Advances an ensemble by autograd.
+    """Advance an ensemble by autograd.
 
     Args:
         factorization: whose `product` is trained.
-        schedule: which iterations are looked at and recorded.
-        note: why no faster engine serves, where that was not asked for.
+        schedule: which iterations are checked and recorded.
+        note: why no faster engine can train the run, unless `engine=reference` was asked for.
     """
 
     name = "reference"
@@ -96,13 +96,13 @@ class ReferenceEngine:
         operator, values, scale = problem.operator[run], problem.values[run], problem.loss_scale[run]
         iteration, limit = int(progress.iteration[run]), int(problem.max_iterations[run])
         end = min(iteration + length, limit)
-        seen = int(progress.next_record[run]) > 0  # this iteration has been looked at, in the chunk before
+        checked = int(progress.next_record[run]) > 0  # the chunk before has checked this iteration
         while True:
             half_sum = loss(self.factorization.product(weights), operator, values)
-            here = half_sum.item() * float(scale)
-            if not seen and (iteration % self.schedule.stride == 0 or iteration == limit):
-                if self._look(run, iteration, here, problem, progress):
-                    yield run, iteration, here, 0.0, [weight.detach().clone() for weight in weights]
+            value = half_sum.item() * float(scale)
+            if not checked and (iteration % self.schedule.stride == 0 or iteration == limit):
+                if self._check(run, iteration, value, problem, progress):
+                    yield run, iteration, value, 0.0, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
             gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights, materialize_grads=True)
@@ -111,7 +111,7 @@ class ReferenceEngine:
                 for weight, gradient in zip(weights, gradients, strict=True):
                     weight -= step * gradient
             iteration += 1
-            seen = False
+            checked = False
         progress.iteration[run] = iteration
 
     def _flow_run(
@@ -124,31 +124,31 @@ class ReferenceEngine:
             parts = point.split([shape.numel() for shape in shapes])
             return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-        def slopes(point: Tensor) -> tuple[Tensor, float]:
+        def direction(point: Tensor) -> tuple[Tensor, float]:
             point = point.detach().requires_grad_()
             value = loss(self.factorization.product(split(point)), operator, values) * scale
             return -torch.autograd.grad(value, point)[0], value.item()
 
-        stepper = Stepper(slopes, parameters_to_vector(weights).detach(), run, problem, progress)
+        stepper = Stepper(direction, parameters_to_vector(weights).detach(), run, problem, progress)
         iteration = int(progress.iteration[run])
         end = min(iteration + length, int(problem.max_iterations[run]))
-        if int(progress.next_record[run]) == 0 and self._look(run, iteration, stepper.loss, problem, progress):
+        if int(progress.next_record[run]) == 0 and self._check(run, iteration, stepper.loss, problem, progress):
             yield run, iteration, stepper.loss, stepper.time, split(stepper.point)
         while progress.status[run] == Status.RUNNING and iteration < end:
             stepper.accept()
             iteration += not stepper.stuck
             forced = Status.MAX_TIME if stepper.over else Status.DIVERGED if stepper.stuck else Status.RUNNING
-            low = stepper.loss < float(problem.stop_loss[run])
+            below_stop = stepper.loss < float(problem.stop_loss[run])
             limit = iteration == problem.max_iterations[run]
-            due = forced or low or limit or iteration % self.schedule.stride == 0
-            if due and self._look(run, iteration, stepper.loss, problem, progress, forced):
+            due = forced or below_stop or limit or iteration % self.schedule.stride == 0
+            if due and self._check(run, iteration, stepper.loss, problem, progress, forced):
                 yield run, iteration, stepper.loss, stepper.time, split(stepper.point)
         for weight, part in zip(weights, split(stepper.point), strict=True):
             weight.data.copy_(part)
         stepper.save()
         progress.iteration[run] = iteration
 
-    def _look(
+    def _check(
         self,
         run: int,
         iteration: int,
@@ -157,12 +157,12 @@ class ReferenceEngine:
         progress: Progress,
         forced: Status = Status.RUNNING,
     ) -> bool:
-        """Set the run's status, to `forced` where nothing else ends it; whether this iteration is recorded."""
-        low = value < float(problem.stop_loss[run])
-        progress.below[run] = int(progress.below[run]) + 1 if low else 0
+        """Set the run's status, `forced` unless something else ends it; return whether this iteration is recorded."""
+        below_stop = value < float(problem.stop_loss[run])
+        progress.below[run] = int(progress.below[run]) + 1 if below_stop else 0
         if not value < float("inf"):
             progress.status[run] = Status.DIVERGED
-        elif low and progress.below[run] >= self.schedule.stop_checks:
+        elif below_stop and progress.below[run] >= self.schedule.stop_checks:
             progress.status[run] = Status.CONVERGED
         elif iteration >= problem.max_iterations[run]:
             progress.status[run] = Status.MAX_ITERATIONS
@@ -179,7 +179,7 @@ class ReferenceEngine:
 
 
 def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress: Progress) -> Tensor:
-    """The run's learning rate for this gradient; an adaptive one keeps what it remembers in `progress`."""
+    """The step size of one run for this gradient; an adaptive rate updates its running mean in `progress`."""
     eta = problem.eta[run]
     if problem.adaptive is None:
         return eta
@@ -193,7 +193,7 @@ def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread: the order of its sums depends on how many share them."""
+    """Limit torch to one thread, since the order of its sums depends on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

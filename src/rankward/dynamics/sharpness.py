@@ -1,4 +1,4 @@
-"""The sharpness of a loss at given factors: descent of a fixed step is stable where it is below 2 over the step."""
+"""The sharpness of a loss at given factors. Descent with a fixed step is stable while it is below 2 / step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from rankward.dynamics.reference import loss, one_thread
 from rankward.factorizations.base import Chain, Components
 
-DENSE = 256  # parameters up to which the whole Hessian is made
-STEPS = 100  # products of the Hessian with a vector at most, where there are more
-ROOM = 2**26  # numbers of all those vectors at most
+MAX_DENSE_PARAMETERS = 256  # with more parameters the Hessian is not formed
+MAX_LANCZOS_STEPS = 100  # products of the Hessian with a vector
+MAX_BASIS_NUMBERS = 2**26  # in all Lanczos vectors
 TOLERANCE = 1e-4  # residual of the eigenvector, relative to the eigenvalue, at which the iteration ends
 
 Hessian = Callable[[Tensor], Tensor]  # from vectors [n, parameters] to its products with them
@@ -94,16 +94,16 @@ def _of_run(
     point = torch.cat([factor.detach().cpu().double().reshape(-1) for factor in factors]).requires_grad_()
     parts = point.split([shape.numel() for shape in shapes])
     made = product([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
-    height = scale * loss(made, operator.detach().cpu().double(), values.detach().cpu().double())
-    (slope,) = torch.autograd.grad(height, point, create_graph=True)
-    if not slope.isfinite().all():
+    scaled_loss = scale * loss(made, operator.detach().cpu().double(), values.detach().cpu().double())
+    (gradient,) = torch.autograd.grad(scaled_loss, point, create_graph=True)
+    if not gradient.isfinite().all():
         return torch.nan
 
     def hessian(vectors: Tensor) -> Tensor:
-        (products,) = torch.autograd.grad(slope, point, vectors, retain_graph=True, is_grads_batched=True)
+        (products,) = torch.autograd.grad(gradient, point, vectors, retain_graph=True, is_grads_batched=True)
         return products
 
-    return _dense(hessian, len(point)) if len(point) <= DENSE else _lanczos(hessian, len(point))
+    return _dense(hessian, len(point)) if len(point) <= MAX_DENSE_PARAMETERS else _lanczos(hessian, len(point))
 
 
 def _dense(hessian: Hessian, parameters: int) -> float:
@@ -115,7 +115,7 @@ def _dense(hessian: Hessian, parameters: int) -> float:
 
 def _lanczos(hessian: Hessian, parameters: int) -> float:
     """The largest eigenvalue by Lanczos' iteration, every vector made orthogonal to all before it."""
-    steps = max(2, min(STEPS, ROOM // parameters))
+    steps = max(2, min(MAX_LANCZOS_STEPS, MAX_BASIS_NUMBERS // parameters))
     basis = torch.empty(steps, parameters, dtype=torch.float64)
     tridiagonal = torch.zeros(steps + 1, steps + 1, dtype=torch.float64)
     vector = torch.randn(parameters, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -128,10 +128,10 @@ def _lanczos(hessian: Hessian, parameters: int) -> float:
         tridiagonal[step, step] = vector @ following
         for _ in range(2):  # the second time removes what rounding left
             following = following - basis[: step + 1].mT @ (basis[: step + 1] @ following)
-        rest = following.norm()
+        residual = following.norm()
         values, vectors = torch.linalg.eigh(tridiagonal[: step + 1, : step + 1])
-        if rest * vectors[-1, -1].abs() <= TOLERANCE * values[-1].abs():
+        if residual * vectors[-1, -1].abs() <= TOLERANCE * values[-1].abs():
             return float(values[-1])
-        tridiagonal[step, step + 1] = tridiagonal[step + 1, step] = rest
-        vector = following / rest
+        tridiagonal[step, step + 1] = tridiagonal[step + 1, step] = residual
+        vector = following / residual
     return torch.nan

@@ -1,4 +1,4 @@
-"""Several devices for one ensemble: each advances its share of the runs, all at once."""
+"""Train an ensemble on several devices: each advances its share of the runs, all at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows
 
 @runtime_checkable
 class Advances(Protocol):
-    """What an engine is, to whoever drives it."""
+    """The interface of an engine."""
 
     name: str
     note: str
@@ -25,11 +25,11 @@ class Advances(Protocol):
 
 
 class SplitEngine:
-    """Splits the runs that still go on evenly over devices; what a run becomes does not depend on the split.
+    """Split the running runs evenly over devices; the results do not depend on the split.
 
     Args:
         engines: one for each device.
-        devices: to work on, as `cuda:0`; factors and progress stay where they are handed in.
+        devices: such as `cuda:0`; factors and progress stay on the devices they come from.
     """
 
     def __init__(self, engines: Sequence[Advances], devices: Sequence[torch.device]) -> None:
@@ -42,15 +42,15 @@ class SplitEngine:
         shares = [share for share in running.cpu().tensor_split(len(self.devices)) if len(share)]
 
         def work(share: Tensor, engine: Advances, device: torch.device) -> tuple[list[Tensor], Progress, Rows]:
-            own = [factor.detach()[share.to(factor.device)].to(device) for factor in factors]
-            part = Progress(**_each(progress, share))
-            return own, part, engine.advance(own, _part(problem, share), part, length)
+            part_factors = [factor.detach()[share.to(factor.device)].to(device) for factor in factors]
+            part = Progress(**_tensors_of(progress, share))
+            return part_factors, part, engine.advance(part_factors, _part(problem, share), part, length)
 
         with ThreadPoolExecutor(len(shares)) as pool:
             done = list(pool.map(work, shares, self.engines, self.devices))
         with torch.no_grad():
-            for share, (own, part, _) in zip(shares, done, strict=True):
-                for factor, advanced in zip(factors, own, strict=True):
+            for share, (part_factors, part, _) in zip(shares, done, strict=True):
+                for factor, advanced in zip(factors, part_factors, strict=True):
                     factor[share.to(factor.device)] = advanced.to(factor.device)
                 progress.put(share, part.state_dict())
         rows = [each for _, _, each in done]
@@ -63,13 +63,13 @@ class SplitEngine:
         )
 
 
-def _each(whole: Any, share: Tensor) -> dict[str, Any]:
-    """A dataclass's tensors, of these runs alone."""
-    values = {field.name: getattr(whole, field.name) for field in fields(whole)}
-    return {name: value[share.to(value.device)] for name, value in values.items() if isinstance(value, Tensor)}
+def _tensors_of(values: Any, share: Tensor) -> dict[str, Any]:
+    """The tensors of a dataclass, for these runs alone."""
+    tensors = {field.name: getattr(values, field.name) for field in fields(values)}
+    return {name: value[share.to(value.device)] for name, value in tensors.items() if isinstance(value, Tensor)}
 
 
 def _part(problem: Problem, share: Tensor) -> Problem:
-    adaptive = None if problem.adaptive is None else Adaptive(**_each(problem.adaptive, share))
-    flow = None if problem.flow is None else Flow(**_each(problem.flow, share))
-    return Problem(**_each(problem, share), adaptive=adaptive, flow=flow)
+    adaptive = None if problem.adaptive is None else Adaptive(**_tensors_of(problem.adaptive, share))
+    flow = None if problem.flow is None else Flow(**_tensors_of(problem.flow, share))
+    return Problem(**_tensors_of(problem, share), adaptive=adaptive, flow=flow)

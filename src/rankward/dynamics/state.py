@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 ROWS_BYTES = 2**30  # of recorded factors a chunk on a card; a run whose share is full goes on in the next chunk
-COUNTS = ("iteration", "status", "below", "next_record")  # what looks count, of `Progress`
+COUNTS = ("iteration", "status", "below", "next_record")  # integer fields of `Progress` that a check changes
 
 
 class Status(IntEnum):
@@ -27,13 +27,13 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which iterations are looked at and recorded; one for the whole ensemble.
+    """Which iterations are checked and recorded; one schedule for an ensemble.
 
     Args:
-        stride: iterations between two looks at the stop.
+        stride: iterations between two checks of the stopping criterion.
         every: iterations between rows, a multiple of `stride`; 0 for the logarithmic schedule: a row each time the
             iteration has grown by `iteration_ratio`, or the loss has fallen to `loss_ratio` of the last row's lowest.
-        stop_checks: looks in a row at which the loss must be below the stop.
+        stop_checks: consecutive checks at which the loss must be below the stopping loss.
     """
 
     stride: int = 50
@@ -43,7 +43,7 @@ class Schedule:
     stop_checks: int = 1
 
     def rows(self, length: int, room: int) -> int:
-        """Rows of a run for which a chunk of `length` iterations keeps room, where so many fit.
+        """The capacity in rows of a run for a chunk of `length` iterations, at most `room`.
 
         Example:
             >>> Schedule().rows(500, 2**20), Schedule().rows(10**6, 2**20), Schedule().rows(500, 0)
@@ -52,7 +52,7 @@ class Schedule:
         return max(1, min(length // self.stride + 2, 1024, room))
 
     def after(self, iteration: int) -> int:
-        """The iteration of the next row that is due, after one at `iteration`.
+        """The iteration at which the next row is due, after a row at `iteration`.
 
         Example:
             >>> Schedule().after(0), Schedule().after(10_000), Schedule(every=100).after(300)
@@ -66,12 +66,12 @@ class Schedule:
 
 @dataclass
 class Progress:
-    """How far each run of an ensemble is: all that a checkpoint holds besides the factors. Every field is [runs].
+    """The progress of each run: all that a checkpoint holds besides the factors. Every field is [runs].
 
-    `below` counts the looks in a row that found the loss below the stop. `mean_square` is an adaptive rate's running
-    mean of the gradient's square norm, `weight` the sum of that mean's weights, which corrects its bias. A
-    flow's `time` has passed in accepted steps; `step` is its next one, `error` what it remembers of the last one's
-    error, `closing` whether a step has been refused for jumping over the stop.
+    `below` counts consecutive checks with a loss below the stopping loss. An adaptive rate has `mean_square`, the
+    running mean of the squared gradient norm, and `weight`, the sum of the weights of that mean (bias correction). A
+    flow has `time`, the time after the accepted steps; `step`, the next step size; `error`, the scaled error of the
+    last step (PI controller); and `closing`: 1 once a step has overshot the stopping loss.
     """
 
     iteration: Int[Tensor, " runs"]
@@ -104,17 +104,17 @@ class Progress:
 
     @property
     def running(self) -> Int[Tensor, " running"]:
-        """Indices of the runs that still go on."""
+        """Indices of the running runs."""
         return torch.nonzero(self.status == Status.RUNNING).flatten()
 
     def state_dict(self) -> dict[str, Tensor]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def put(self, runs: Int[Tensor, " some"], values: Mapping[str, Tensor]) -> None:
-        """Set fields of these runs, from tensors of any device and type."""
+        """Set fields of these runs from tensors of any device and dtype."""
         for name, each in values.items():
-            kept = getattr(self, name)
-            kept[runs.to(kept.device)] = each.to(kept.device, kept.dtype)
+            field = getattr(self, name)
+            field[runs.to(field.device)] = each.to(field.device, field.dtype)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Flow:
     """Tolerances and end of a gradient flow (Equation 4), [runs] float64 each.
 
     A step's error is the root mean square, over a run's parameters, of error / (atol + rtol |parameter|); it is at
-    most 1. `max_time` is infinity where there is no end.
+    most 1. `max_time` is infinity without a limit.
     """
 
     rtol: Float[Tensor, " runs"]
@@ -144,7 +144,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays fixed of an ensemble: observations, learning rates and stops, runs axis first.
+    """The constants of an ensemble: observations, learning rates and stopping criteria, runs axis first.
 
     Args:
         operator: [runs, *dims] 0/1 in the runs' dtype where entries are observed, or [runs, n, *dims] sensing matrices.

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
-from rankward.dynamics.reference import loss_and_signal, one_thread
+from rankward.dynamics.reference import loss_and_cotangent, one_thread
 from rankward.private_apis import changes_arguments, dispatch_mode, operator_name, written_arguments
 from rankward.private_apis import without_dispatch_modes as untraced
 
@@ -104,24 +104,24 @@ def _traced(product: Product, sample: Sample, dtype: str) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
     factors, *fixed = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
-    seen, wanted = (tape.input(each.to(kind)) for each in fixed)
+    seen, values = (tape.input(each.to(kind)) for each in fixed)
     with tape, _Watch(tape):
-        half, slopes = _half_and_slopes(product, inputs, seen, wanted)
-    return tape.builder.graph([tape.array(each) for each in (half, *slopes)])
+        half, gradients = _half_and_gradients(product, inputs, seen, values)
+    return tape.builder.graph([tape.array(each) for each in (half, *gradients)])
 
 
-def _half_and_slopes(
+def _half_and_gradients(
     product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Equation 1's half sum and its gradient: the residual, propagated back through the product."""
     made = product(factors)
     _check_product(made, values.shape if operator.shape == values.shape else operator.shape[1:])
     with torch.no_grad():
-        half, signal = loss_and_signal(made, operator, values)
+        half, cotangent = loss_and_cotangent(made, operator, values)
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
-    weighted = (made * signal).sum()
-    slopes = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
-    return half, list(slopes)
+    weighted = (made * cotangent).sum()
+    gradients = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
+    return half, list(gradients)
 
 
 def _check_product(made: Tensor, dims: Sequence[int]) -> None:
@@ -141,8 +141,8 @@ def _size(shape: Sequence[int]) -> str:
 def _differentiated(product: Product, sample: Sample) -> list[Tensor]:
     """The half sum and the gradients, by autograd alone."""
     factors = [factor.clone().requires_grad_() for factor in sample[0]]
-    half, slopes = _half_and_slopes(product, factors, *sample[1:])
-    return [half, *slopes]
+    half, gradients = _half_and_gradients(product, factors, *sample[1:])
+    return [half, *gradients]
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:
@@ -278,8 +278,8 @@ class Tape(DispatchMode):  # type: ignore[misc] # torch's class has no public na
             if _address(value) in self.given:
                 raise Untraceable("it changes a factor in place")
             if not self.is_known(value):
-                whole = self._whole(value)
-                self._put(whole, self.array(whole))
+                storage = self._whole(value)
+                self._put(storage, self.array(storage))
 
     @staticmethod
     def _whole(tensor: Tensor) -> Tensor:
@@ -290,12 +290,12 @@ class Tape(DispatchMode):  # type: ignore[misc] # torch's class has no public na
 
     def _assign(self, target: Tensor, values: Array) -> None:
         """An operation has changed a tensor in place, and with it what else shares its storage."""
-        whole = self._whole(target)
-        before = self.array(whole)
+        storage = self._whole(target)
+        before = self.array(storage)
         places = Array(0, tuple(target.shape), tuple(target.stride()), int(target.storage_offset())).places
         table = np.arange(1, before.size + 1)
         table[places] = before.size + np.arange(1, values.size + 1)
-        self._put(whole, self.builder.gather([before, values], table, (before.size,)))
+        self._put(storage, self.builder.gather([before, values], table, (before.size,)))
         self.kept.append(target)
 
 
@@ -530,8 +530,8 @@ def _clamp(tape: Tape, out: Tensor, a: Tensor, least: Any = None, most: Any = No
 
 
 @_elementwise("hardtanh_backward")
-def _hardtanh_backward(e: _Elements, slope: Operand, x: Operand, least: Operand, most: Operand) -> Operand:
-    return e("choose", x, least, 0.0, e("choose", most, x, 0.0, slope))
+def _hardtanh_backward(e: _Elements, gradient: Operand, x: Operand, least: Operand, most: Operand) -> Operand:
+    return e("choose", x, least, 0.0, e("choose", most, x, 0.0, gradient))
 
 
 OPERATIONS["clamp_max"] = lambda tape, out, a, most: _clamp(tape, out, a, None, most)
@@ -547,17 +547,17 @@ def _axes(array: Array, axes: Any) -> list[int]:
     return sorted({axis % rank for axis in chosen})
 
 
-def _kept(array: Array, whole: Array, axes: Sequence[int], keep: bool) -> Array:
+def _keep_axes(array: Array, source: Array, axes: Sequence[int], keep: bool) -> Array:
     """The result with the reduced axes as axes of size 1, where torch keeps them."""
     if not keep:
         return array
-    shape = tuple(1 if axis in axes else size for axis, size in enumerate(whole.shape))
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(source.shape))
     return Array(array.block, shape, contiguous(shape), array.offset)
 
 
 def _total(tape: Tape, array: Array, axes: Sequence[int], keep: bool) -> Array:
     """The sum along axes."""
-    return _kept(tape.builder.packed(tape.builder.total(array, axes)), array, axes, keep)
+    return _keep_axes(tape.builder.packed(tape.builder.total(array, axes)), array, axes, keep)
 
 
 @_known("sum")
@@ -575,17 +575,17 @@ def _mean(tape: Tape, out: Tensor, a: Tensor, dim: Any = None, keepdim: bool = F
 
 def _folded(tape: Tape, array: Array, axes: Sequence[int], keep: bool, name: str) -> Array:
     """The largest or smallest number along axes, one comparison after the other."""
-    rest = [axis for axis in range(len(array.shape)) if axis not in axes]
-    shape = tuple(array.shape[axis] for axis in rest)
-    ordered = array.permuted([*axes, *rest])
+    remaining = [axis for axis in range(len(array.shape)) if axis not in axes]
+    shape = tuple(array.shape[axis] for axis in remaining)
+    ordered = array.permuted([*axes, *remaining])
     result: Array | None = None
-    for place in np.ndindex(*ordered.shape[: len(axes)]):
-        at = ordered.offset + sum(i * stride for i, stride in zip(place, ordered.strides, strict=False))
+    for index in np.ndindex(*ordered.shape[: len(axes)]):
+        at = ordered.offset + sum(i * stride for i, stride in zip(index, ordered.strides, strict=False))
         part = Array(ordered.block, shape, ordered.strides[len(axes) :], at)
         elements = _Elements(tape, shape)
         result = part if result is None else elements.array(getattr(elements, name)(result, part))
     assert result is not None
-    return _kept(tape.builder.packed(result), array, axes, keep)
+    return _keep_axes(tape.builder.packed(result), array, axes, keep)
 
 
 @_known("amax", "max")
@@ -624,8 +624,8 @@ def _softmax(tape: Tape, out: Tensor, a: Tensor, dim: int, *_: Any) -> Array:
 
 
 @_known("_softmax_backward_data")
-def _softmax_backward(tape: Tape, out: Tensor, slope: Tensor, made: Tensor, dim: int, *_: Any) -> Array:
-    array, result = tape.array(slope), tape.array(made)
+def _softmax_backward(tape: Tape, out: Tensor, gradient: Tensor, made: Tensor, dim: int, *_: Any) -> Array:
+    array, result = tape.array(gradient), tape.array(made)
     axes, elements = _axes(array, dim), _Elements(tape, array.shape)
     both = elements.array(elements("multiply", array, result))
     total = _total(tape, both, axes, True)
@@ -745,9 +745,9 @@ def _added(tape: Tape, target: Operand, shape: Sequence[int], places: Tensor, va
     result = target
     seen = np.zeros(size, np.int64)
     turn = np.zeros(at.size, np.int64)
-    for number, place in enumerate(at):
-        turn[number] = seen[place]
-        seen[place] += 1
+    for number, index in enumerate(at):
+        turn[number] = seen[index]
+        seen[index] += 1
     for which in range(int(turn.max(initial=-1)) + 1):
         table = np.zeros(size, np.int64)
         chosen = turn == which
@@ -813,7 +813,7 @@ def _scatter_add(tape: Tape, out: Tensor, target: Tensor, dim: int, index: Tenso
 
 
 @_known("unfold_backward")
-def _unfold_backward(tape: Tape, out: Tensor, slope: Tensor, sizes: Any, dim: int, size: int, step: int) -> Array:
+def _unfold_backward(tape: Tape, out: Tensor, gradient: Tensor, sizes: Any, dim: int, size: int, step: int) -> Array:
     with untraced():
         places = _numbers(out).unfold(dim, size, step)
-    return _added(tape, 0.0, out.shape, places, tape.array(slope))
+    return _added(tape, 0.0, out.shape, places, tape.array(gradient))

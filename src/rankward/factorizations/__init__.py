@@ -1,7 +1,6 @@
-"""What is trained, and where it starts."""
+"""Factorizations that can be trained, and their initialisations."""
 
 from rankward.factorizations.base import Chain, Components, Factorization
-from rankward.factorizations.circuit import ConvolutionalArithmeticCircuit
 from rankward.factorizations.diagonal import DiagonalFactorization
 from rankward.factorizations.initialisation import Initialisation
 from rankward.factorizations.linear import LinearFactorization
@@ -15,7 +14,6 @@ from rankward.factorizations.tucker import TuckerFactorization
 __all__ = [
     "Chain",
     "Components",
-    "ConvolutionalArithmeticCircuit",
     "DiagonalFactorization",
     "Factorization",
     "Initialisation",

@@ -1,4 +1,4 @@
-"""What a factorization is to the rest of the program: shapes, a start, and the array that its factors stand for."""
+"""Interface of a factorization: shapes, initial factors, and the product that the factors represent."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Factorization(ABC):
 
     @abstractmethod
     def product(self, factors: Sequence[Tensor]) -> Tensor:
-        """The array [*dims] that one run's factors stand for, differentiable; there is no runs axis."""
+        """The array [*dims] that one run's factors represent, differentiable, without a runs axis."""
 
     @property
     def form(self) -> Chain | Components | None:
-        """What metrics and laws of such factors may assume of them; None leaves those out."""
+        """The structure that metrics and conservation laws may assume; None if there is none."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""How the factors of a matrix factorization start (Proposition 3, Equation 5, Proposition 4)."""
+"""Initialisations of the factors of a matrix factorization (Proposition 3, Equation 5, Proposition 4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ATTEMPTS = 1000  # a fair sign fails so often with probability 2^-1000
 
 
 class Initialisation(ABC):
-    """A start drawn again and again until the product's determinant has the wanted sign.
+    """Initial factors, redrawn until the product's determinant has the required sign.
 
     Args:
         scale: see each scheme; positive.
@@ -40,7 +40,7 @@ class Initialisation(ABC):
         """One draw, or many; factor l is [*draws, d_l, d_(l-1)]."""
 
     def draw(self, sizes: Sequence[int], seed: int) -> list[Tensor]:
-        """Initial factors, W_1 first, float64, for sizes d_0, d_1, ..., d_L; the same for the same seed, always."""
+        """Initial factors, W_1 first, float64, for sizes d_0, d_1, ..., d_L; they depend on the seed alone."""
         if self.determinant != "any":
             self._check_sign(sizes)
         random = generator(seed, "initial factors")
@@ -51,7 +51,7 @@ class Initialisation(ABC):
         raise ConfigError("init.determinant", self.determinant, f"another sign: {ATTEMPTS} draws gave none like it")
 
     def each(self, shapes: Sequence[tuple[int, ...]], seed: int) -> list[Tensor]:
-        """Initial factors of any shapes, float64, each drawn by itself; the same for the same seed, always.
+        """Initial factors of any shapes, float64, drawn independently; they depend on the seed alone.
 
         `scale` is then that of each factor, not of the product: see `alone` of each scheme.
 

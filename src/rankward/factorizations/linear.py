@@ -1,4 +1,4 @@
-"""The paper's baseline: the array itself is trained, from zero."""
+"""The linear baseline of the paper: the array itself is trained from zero."""
 
 from __future__ import annotations
 

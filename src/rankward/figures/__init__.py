@@ -1,9 +1,10 @@
-"""Figures made from result files alone; one module a figure, with `draw(sweep)`; a user's own from the Python path."""
+"""Figures drawn from result files alone. Each is a module with `draw(sweep)`, here or on the Python path."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,7 @@ def names() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Refuse a figure that is not there; ours are not imported for it.
+    """Refuse a figure that does not exist, without importing Rankward's own figures.
 
     Raises:
         ConfigError: as `figure`.
@@ -27,10 +28,10 @@ def check_name(name: str) -> None:
 
 
 def figure(name: str) -> ModuleType:
-    """The module of a figure: one of `names()`, or a user's own by its name on the Python path.
+    """Import the module of a figure: one of `names()`, or a user's module on the Python path.
 
     Raises:
-        ConfigError: no such module, naming the nearest; or one that cannot be imported or has no `draw`.
+        ConfigError: the module does not exist (the message names the nearest), cannot be imported, or has no `draw`.
     """
     import_matplotlib()
     if name in names():
@@ -49,17 +50,26 @@ def figure(name: str) -> ModuleType:
     return module
 
 
+Draw = Callable[[Path], list[Path]]
+
+
+def reads_run_folders(draw: Draw) -> Draw:
+    """Mark a `draw` that reads the folders of runs, which a sweep with `results=table` does not have."""
+    draw.__dict__["reads_run_folders"] = True
+    return draw
+
+
 def needs_folders(name: str) -> bool:
-    """Whether a figure reads runs' own folders, which a sweep in a table has not."""
-    return bool(getattr(figure(name), "NEEDS_FOLDERS", False))
+    """Whether a figure reads the folders of runs; see `reads_run_folders`."""
+    return hasattr(figure(name).draw, "reads_run_folders")
 
 
 def draw(name: str, sweep: Path) -> list[Path]:
-    """Draw a figure of a sweep into its `figures/` folder, and return the pictures' paths.
+    """Draw a figure of a sweep into its `figures/` folder and return the paths of the pictures.
 
     Raises:
-        ConfigError: no such figure.
-        ResultsError: results that cannot be read, or pictures that cannot be written.
+        ConfigError: the figure does not exist.
+        ResultsError: results cannot be read, or pictures cannot be written.
     """
     paths: list[Path] = figure(name).draw(sweep)
     return paths

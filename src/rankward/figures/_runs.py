@@ -1,8 +1,7 @@
-"""What Figures 1, 4 and 5 read of a sweep: one curve a run, and why a run has none."""
+"""Curves of single runs for Figures 1, 4 and 5, and the reason why a run has none."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +12,15 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from rankward import results
-from rankward.theory.bounds import around, dimensions_bound, forcing_sign, robustness_bound
-from rankward.theory.statements import is_appendix_e
+from rankward.theory.bounds import EntryBounds
 
 
 @dataclass(frozen=True)
 class Curve:
     """One run: |unobserved entry| against loss, with the iteration of each point.
 
-    `forced` says where the determinant has the sign from which the bound follows: sign det W = sign(b_12 b_21), rows
-    and columns permuted so that the unobserved entry is W_11. A `faint` curve is drawn behind the others, without
-    markers.
+    `forced` says in which rows the determinant has the sign from which the bound follows (`EntryBounds.sign`). A
+    `faint` curve is drawn behind the others, without markers.
     """
 
     run: str
@@ -37,41 +34,34 @@ class Curve:
     entry: Float[np.ndarray, " rows"]
     iteration: Int[np.ndarray, " rows"]
     forced: Bool[np.ndarray, " rows"]
-    values: tuple[float, ...]  # b_12, b_21, b_22 of a 2x2 problem; else none
+    bounds: EntryBounds  # of this run alone
     faint: bool = False
 
+    @property
+    def values(self) -> tuple[float, ...]:
+        """b_12, b_21, b_22 of a 2x2 problem; empty for larger matrices."""
+        return tuple(self.bounds.values[0].tolist()) if self.dims == (2, 2) else ()
+
     def bound(self, loss: np.ndarray) -> np.ndarray:
-        """What the determinant's sign forces at these losses; NaN where nothing."""
-        if self.values:
-            b_12, b_21, b_22 = self.values
-            return robustness_bound(loss, b_12, b_21, b_22)
-        rows, cols = self.dims
-        return dimensions_bound(loss) if rows == cols else np.full(len(loss), np.nan)
+        """The bound that the determinant's sign implies at these losses; NaN where there is none."""
+        return self.bounds.at(loss, 0)
 
     @property
-    def reach(self) -> float:
-        """The loss from which on the bound says something."""
-        if self.values:
-            return 0.5 * min(abs(self.values[0]), abs(self.values[1])) ** 2
-        return _dimensions_reach()
-
-
-@functools.cache
-def _dimensions_reach() -> float:
-    losses = np.linspace(0, 0.5, 100_001)[1:]
-    return float(losses[~np.isnan(dimensions_bound(losses))].max())
+    def largest_loss(self) -> float:
+        """The loss below which there is a bound."""
+        return self.bounds.largest_loss(0)
 
 
 class LeftOut(Exception):
-    """Why a run is not in the figure."""
+    """A run that is not in the figure; the message is the reason."""
 
 
 def curves(
     sweep: Path, only: Collection[str] | None = None, arranged: Callable[[Curve], Curve] = lambda c: c
 ) -> tuple[list[Curve], list[str]]:
-    """The runs that can be shown (of the folders `only`), in job order, and a line for each that cannot.
+    """The curves of runs (of the folders `only`), in job order, and a line for each run without one.
 
-    `arranged` may put a curve into another panel and name it otherwise.
+    `arranged` may change the panel and the label of a curve.
     """
     shown: list[Curve] = []
     left_out: list[str] = []
@@ -83,12 +73,12 @@ def curves(
             shown.append(arranged(curve_of(name, read(folder))))
         except (LeftOut, results.ResultsError) as reason:
             left_out.append(f"{name}: {reason}")
-    return told_apart(shown), left_out
+    return disambiguate_labels(shown), left_out
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a finished run has left."""
+    """Result files of a finished run."""
 
     arrays: dict[str, np.ndarray]
     trace: pl.DataFrame
@@ -96,11 +86,11 @@ class Files:
 
 
 def read(folder: Path) -> Files:
-    """A run's files, once.
+    """Read the files of a run.
 
     Raises:
-        LeftOut: a run that has not finished, or has diverged.
-        ResultsError: a file that cannot be read.
+        LeftOut: the run has not finished, or has diverged.
+        ResultsError: a file cannot be read.
     """
     if not results.is_complete(folder):
         raise LeftOut("not finished")
@@ -110,27 +100,26 @@ def read(folder: Path) -> Files:
 
 
 def curve_of(name: str, files: Files) -> Curve:
-    """The curve of a run of that name.
+    """The curve of a run.
 
     Raises:
-        LeftOut: a run that does not leave just one entry of a matrix unobserved; of one larger than 2x2, the first.
+        LeftOut: the run does not leave exactly one entry of a matrix unobserved, or is larger than 2x2 and not Appendix
+            E's problem, or has no row to draw on log axes.
     """
     arrays, trace, config = files.arrays, files.trace, files.config
     mask, b = arrays.get("observations.mask"), arrays["observations.values"]
     if mask is None or mask.ndim != 2 or mask.size - mask.sum() != 1:
         raise LeftOut("not a matrix with one entry unobserved")
-    row, col = (int(i) for i in np.argwhere(~mask)[0])
-    small, place = mask.shape == (2, 2), np.array([[row, col]])
-    if not small and not is_appendix_e(mask[None], b[None])[0]:
+    bounds = EntryBounds(mask[None], b[None].astype(np.float64), mask.shape)
+    row, col = bounds.unobserved[0].tolist()
+    if mask.shape != (2, 2) and not bounds.is_appendix_e[0]:
         raise LeftOut("neither 2x2 nor the problem of Appendix E")
     if f"entry/{row}_{col}" not in trace.columns:
         raise LeftOut(f"no column entry/{row}_{col} in its trace")
-    values = around(b[None].astype(np.float64), place) if small else None
     loss, entry = trace["loss"].to_numpy(), np.abs(trace[f"entry/{row}_{col}"].to_numpy())
     shown = np.isfinite(loss) & np.isfinite(entry) & (loss > 0) & (entry > 0)
     if not shown.any():
-        raise LeftOut("nothing in its trace has a place on log axes")
-    forcing = 1.0 if values is None else forcing_sign(values, place)[0]
+        raise LeftOut("no row of its trace can be drawn on log axes")
     init, rate = config.get("init", {}), config.get("lr", {})
     return Curve(
         run=name,
@@ -143,17 +132,17 @@ def curve_of(name: str, files: Files) -> Curve:
         loss=loss[shown],
         entry=entry[shown],
         iteration=trace["iteration"].to_numpy()[shown],
-        forced=(_determinant_sign(trace, small) == forcing)[shown],
-        values=() if values is None else tuple(values[0].tolist()),
+        forced=(_determinant_sign(trace, mask.shape) == bounds.sign[0])[shown],
+        bounds=bounds,
     )
 
 
-def _determinant_sign(trace: pl.DataFrame, small: bool) -> np.ndarray:
-    """Of the trace's metric, or of a 2x2 product's entries; NaN where it has neither."""
+def _determinant_sign(trace: pl.DataFrame, dims: tuple[int, ...]) -> np.ndarray:
+    """The column `determinant/sign`, or the sign of a 2x2 product's entries; NaN where neither is recorded."""
     if "determinant/sign" in trace.columns:
         return trace["determinant/sign"].to_numpy()
     names = [f"entry/{i}_{j}" for i in (0, 1) for j in (0, 1)]
-    if not small or not set(names) <= set(trace.columns):
+    if dims != (2, 2) or not set(names) <= set(trace.columns):
         return np.full(len(trace), np.nan)
     w_11, w_12, w_21, w_22 = (trace[name].to_numpy() for name in names)
     return np.asarray(np.sign(w_11 * w_22 - w_12 * w_21))
@@ -171,8 +160,8 @@ def _label(init: dict[str, Any], rate: dict[str, Any]) -> str:
     return ", ".join(["flow"] * (not rate) + parts) + kind
 
 
-def told_apart(shown: list[Curve]) -> list[Curve]:
-    """Labels that would stand twice in a panel get the seed where that differs, and else the run's folder."""
+def disambiguate_labels(shown: list[Curve]) -> list[Curve]:
+    """Add the seed to labels that occur twice in a panel, or the run's folder where the seeds are equal."""
     for addition in ("seed", "run"):
         found: dict[tuple[str, str], set[object]] = {}
         for c in shown:
@@ -185,7 +174,7 @@ def told_apart(shown: list[Curve]) -> list[Curve]:
 
 
 def short(value: float) -> str:
-    """A number as the paper's legends have it.
+    """Format a number as in the paper's legends.
 
     Example:
         >>> short(0.006), short(1e-05), short(0.0015)

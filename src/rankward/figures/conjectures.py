@@ -14,25 +14,25 @@ from rankward.figures import style
 from rankward.figures._quartiles import HOLLOW, draw_medians, quartiles, trials
 
 ERROR, RANK, RATIO = "error/reconstruction", "rank/effective", "ratio/nuclear_norm_to_nuclear"
-RIVAL = {ERROR: "rival/nuclear_error", RANK: "rival/nuclear_effective_rank"}
+BASELINE = {ERROR: "rival/nuclear_error", RANK: "rival/nuclear_effective_rank"}
 LEAST = "least nuclear norm"
 
 
 def curves(sweep: Path) -> pl.DataFrame:
-    """A row for each method (a depth, or the rival) and number of observations: medians and quartiles over trials.
+    """A row for each method (a depth, or the baseline) and number of observations: medians and quartiles over trials.
 
     Diverged and unfinished runs are left out; `trials` says how many are in, `converged` how many of them met the
-    stop. The rival meets the observations in every trial.
+    stop. The baseline agrees with the observations in every trial.
 
     Raises:
-        ResultsError: no finished run with a ground truth and its rival.
+        ResultsError: no finished run with a ground truth and its baseline solution.
     """
     runs = results.gather(sweep)
-    needed = {ERROR, RANK, RATIO, *RIVAL.values(), "observations.count", "depth.layers"}
+    needed = {ERROR, RANK, RATIO, *BASELINE.values(), "observations.count", "depth.layers"}
     if not needed <= set(runs.columns):
         raise results.ResultsError(f"cannot draw conjectures of {sweep}: no finished run with metrics=completion")
     runs = runs.filter(pl.col("status").is_in(results.ENDED))
-    own = runs.select(
+    measured = runs.select(
         method=pl.format("depth {}", "depth.layers"),
         observations="observations.count",
         error=pl.col(ERROR),
@@ -40,16 +40,16 @@ def curves(sweep: Path) -> pl.DataFrame:
         ratio=pl.col(RATIO),
         status="status",
     )
-    rival = runs.unique(["observations.count", "observations.seed"]).select(
+    baseline = runs.unique(["observations.count", "observations.seed"]).select(
         method=pl.lit(LEAST),
         observations="observations.count",
-        error=pl.col(RIVAL[ERROR]),
-        rank=pl.col(RIVAL[RANK]),
+        error=pl.col(BASELINE[ERROR]),
+        rank=pl.col(BASELINE[RANK]),
         ratio=pl.lit(1.0),
         status=pl.lit("converged"),
     )
     statistics = quartiles({name: name for name in ("error", "rank", "ratio")})
-    found = pl.concat([own, rival]).group_by("method", "observations").agg(*trials(), *statistics)
+    found = pl.concat([measured, baseline]).group_by("method", "observations").agg(*trials(), *statistics)
     return found.sort(pl.col("method") == LEAST, "method", "observations")
 
 
@@ -81,10 +81,10 @@ def _figure(table: pl.DataFrame) -> Figure:
 
 
 def _line(axis: Axes, rows: pl.DataFrame, name: str, method: str, number: int) -> None:
-    rival = method == LEAST
+    is_baseline = method == LEAST
     look: Any = {
-        "color": "0.45" if rival else style.COLORS[number % len(style.COLORS)],
-        "linestyle": "--" if rival else "-",
+        "color": "0.45" if is_baseline else style.COLORS[number % len(style.COLORS)],
+        "linestyle": "--" if is_baseline else "-",
     }
     look |= {"marker": style.MARKERS[number % len(style.MARKERS)], "markersize": 4, "linewidth": 1.1, "capsize": 2}
     draw_medians(axis, rows["observations"].to_numpy(), rows, name, look | {"label": method, "elinewidth": 0.9})

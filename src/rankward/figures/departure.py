@@ -1,4 +1,4 @@
-"""Where the determinant's sign turns and where runs leave its bound, against their unbalancedness at the start."""
+"""Losses at which the determinant's sign changes and at which runs leave its bound, against initial unbalancedness."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rankward import results
-from rankward.figures import style
+from rankward.figures import reads_run_folders, style
 from rankward.figures._runs import LeftOut, curve_of, read, short
-from rankward.theory.departure import Law, departure, median_law, predicted_exponent, turning
+from rankward.theory.departure import departure, predicted_exponent, turning
+from rankward.theory.regression import Law, median_law
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
 EVENTS = {"turning": "the sign turns", "departure": "leaves the bound"}
-
-NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each run: depth, rate, start, unbalancedness at the start, and the losses of two events.
 
-    `turning` is the loss at which the determinant's sign turns for good, `departure` that at which |W_11| falls below
-    the sharp bound for good; null where that has not happened at the last loss, `last_loss`. `early` says that the sign
-    turned above the loss from which on the bound says something (`Curve.reach`). Runs that diverged, or that leave not
-    just one entry unobserved, are left out.
+    `turning` is the loss at which the determinant's sign changes for good, `departure` the loss at which |W_11| falls
+    below the sharp bound for good; null where neither has happened at the last loss, `last_loss`. `early` says that the
+    sign changed at a loss too large for a bound (`Curve.largest_loss`). Runs that diverged are left out, and runs that
+    leave more than one entry unobserved.
 
     Raises:
         ResultsError: no run to show.
@@ -58,7 +57,7 @@ def curves(sweep: Path) -> pl.DataFrame:
                 "unbalancedness": float(trace["balance/unbalancedness"][0]),
                 "turning": None if np.isnan(turned) else turned,
                 "departure": None if np.isnan(left) else left,
-                "early": turned > shown.reach,
+                "early": turned > shown.largest_loss,
                 "last_loss": float(shown.loss[-1]),
             }
         )
@@ -78,12 +77,12 @@ def parts(table: pl.DataFrame) -> Iterator[tuple[int, float | None, pl.DataFrame
     """Depth, `init.unbalance` (None for all together, where there are several), and the reference's runs of it."""
     used = table.filter((pl.col("unbalancedness") > LEAST_BALANCE) & (pl.col("rate") == reference(table)))
     for depth in used["depth"].unique().sort():
-        own = used.filter(pl.col("depth") == depth)
-        shares = own["unbalance"].unique().sort(descending=True, nulls_last=True).to_list()
+        of_depth = used.filter(pl.col("depth") == depth)
+        shares = of_depth["unbalance"].unique().sort(descending=True, nulls_last=True).to_list()
         for share in shares:
-            yield int(depth), share, own.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+            yield int(depth), share, of_depth.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
         if len(shares) > 1:
-            yield int(depth), None, own
+            yield int(depth), None, of_depth
 
 
 def law(part: pl.DataFrame, event: str) -> Law | None:
@@ -95,23 +94,23 @@ def law(part: pl.DataFrame, event: str) -> Law | None:
 
 
 def by_the_sign(part: pl.DataFrame) -> bool:
-    """Whether the sign turns early in less than a quarter of the runs: else it turns before they come to the curve."""
+    """Whether the sign changes early, before the runs reach the curve, in less than a quarter of them."""
     return bool(part["early"].sum() < 0.25 * len(part))
 
 
 def rates(table: pl.DataFrame) -> list[tuple[int, str, np.ndarray, int]]:
-    """Depth, rate, |ln departure - ln departure of the reference| a start, and how many leave the bound in one only."""
+    """Depth, rate, |ln departure - ln departure of the reference| of each start, and how many starts have only one."""
     first = reference(table)
     start = ["depth", "scale", "unbalance", "seed"]
-    own = table.filter(pl.col("rate") == first)
+    reference_runs = table.filter(pl.col("rate") == first)
     found = []
     for (depth, rate), part in (
         table.filter(pl.col("rate") != first).sort("depth", "rate").group_by("depth", "rate", maintain_order=True)
     ):
-        pairs = part.join(own, on=start, nulls_equal=True)
-        here, there = pairs["departure"], pairs["departure_right"]
-        gaps = (here / there).log().abs().drop_nulls().to_numpy()
-        alone = int((here.is_null() != there.is_null()).sum())
+        pairs = part.join(reference_runs, on=start, nulls_equal=True)
+        loss, reference_loss = pairs["departure"], pairs["departure_right"]
+        gaps = (loss / reference_loss).log().abs().drop_nulls().to_numpy()
+        alone = int((loss.is_null() != reference_loss.is_null()).sum())
         found.append((int(depth), str(rate), gaps, alone))  # type: ignore[call-overload]
     return [each for each in found if len(each[2])]
 
@@ -148,6 +147,7 @@ def told(table: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw both events, a row each, with the slope that scaling predicts.
 
@@ -184,17 +184,17 @@ def _panel(axis: Axes, rows: pl.DataFrame, depth: int, event: str) -> None:
     axis.set(xscale="log", yscale="log", ylim=(5e-5, 1.6))
     exponent = predicted_exponent(depth)
     for number, share in enumerate(rows["unbalance"].unique().sort(descending=True, nulls_last=True)):
-        own = rows.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+        runs = rows.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
         color = style.COLORS[number % len(style.COLORS)]
-        seen, rest = own.filter(pl.col(event).is_not_null()), own.filter(pl.col(event).is_null())
+        seen, unseen = runs.filter(pl.col(event).is_not_null()), runs.filter(pl.col(event).is_null())
         label = None if share is None else f"unbalance {share:g}"
         axis.scatter(seen["unbalancedness"], seen[event], s=6, label=label, color=color, **look)
-        axis.scatter(rest["unbalancedness"], rest["last_loss"], s=8, marker="v", color=color, **look)
-        found = law(own, event) if event == "turning" and by_the_sign(own) else None
+        axis.scatter(unseen["unbalancedness"], unseen["last_loss"], s=8, marker="v", color=color, **look)
+        found = law(runs, event) if event == "turning" and by_the_sign(runs) else None
         if found is None:
             continue
-        # Of the fit only the height, in the middle: the slope is the predicted one.
-        unbalancedness = np.log(own["unbalancedness"].to_numpy())
+        # Only the height in the middle is fitted; the slope is the predicted one.
+        unbalancedness = np.log(runs["unbalancedness"].to_numpy())
         ends, middle = np.array([unbalancedness.min(), unbalancedness.max()]), unbalancedness.mean()
         height = np.exp(found.intercept + found.slope * middle + exponent * (ends - middle))
         axis.plot(np.exp(ends), height, color="0.1", linewidth=1, label="slope predicted by scaling")

@@ -1,4 +1,4 @@
-"""Descent at ever smaller steps against the flow it approximates: curves, and their distance against the step."""
+"""Convergence of descent to gradient flow with smaller steps: curves, and distances against the step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rankward import results
-from rankward.figures import style
+from rankward.figures import reads_run_folders, style
 from rankward.results.curves import at_losses, common_losses
-from rankward.theory.statements import fitted_slope
+from rankward.theory.regression import fitted_slope
 
 COLORS = dict(zip(("float64", "float32"), style.COLORS, strict=False))
-NEAR = 0.1  # of the entry: only distances below it can be in proportion to the step
-FLOOR = 3.0  # times the least distance: nearer to it, rounding and interpolation have their part
-
-NEEDS_FOLDERS = True  # it reads runs' own files
+MAX_DISTANCE = 0.1  # relative: only smaller distances can be proportional to the step
+FLOOR = 3.0  # times the smallest distance: below it, rounding and interpolation matter
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -82,12 +80,12 @@ def _distance(curve: Found, flow: Found) -> float:
 def orders(table: pl.DataFrame) -> pl.DataFrame:
     """For each depth, the order at which float64 descent approaches the flow: a fitted slope and its standard error.
 
-    Fitted where the distance is below `NEAR` and above `FLOOR` times the least; NaN where three points are not left.
+    The fit uses distances below `MAX_DISTANCE` and above `FLOOR` times the smallest; NaN with fewer than three of them.
     """
     rows = []
     for (depth,), part in table.filter(pl.col("dtype") == "float64").group_by("depth", maintain_order=True):
         eta, distance = part["eta"].to_numpy(), part["distance"].to_numpy()
-        used = (distance < NEAR) & (distance > FLOOR * np.nanmin(distance))
+        used = (distance < MAX_DISTANCE) & (distance > FLOOR * np.nanmin(distance))
         enough = used.sum() >= 3
         slope, error = fitted_slope(np.log(eta[used]), np.log(distance[used])) if enough else (np.nan, np.nan)
         rows.append({"depth": depth, "order": slope, "standard_error": error, "points": int(used.sum())})
@@ -95,15 +93,16 @@ def orders(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def told(table: pl.DataFrame) -> str:
-    """The measured orders, a line each, of the table that `curves` makes."""
+    """Format the measured orders of the table of `curves`, a line each."""
     return "\n".join(
         f"depth {depth}: descent comes to the flow with order {order:.3f} +- {error:.3f} in the learning rate"
         if points >= 3
-        else f"depth {depth}: too few distances between rounding and {NEAR:g} for an order"
+        else f"depth {depth}: too few distances between rounding and {MAX_DISTANCE:g} for an order"
         for depth, order, error, points in orders(table).rows()
     )
 
 
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw, for each depth, the curves and the distances.
 
@@ -138,11 +137,11 @@ def _figure(table: pl.DataFrame, flows: dict[Key, Found], descents: list[Descent
 
 
 def _curves(axis: Axes, depth: int, flows: dict[Key, Found], descents: list[Descent]) -> None:
-    own = sorted((d for d in descents if d[0][0] == depth), key=lambda d: -d[2])
-    for number, (_, dtype, eta, (loss, entry)) in enumerate(own):
-        shade = 0.25 + 0.75 * number / max(1, len(own) - 1)
+    of_depth = sorted((d for d in descents if d[0][0] == depth), key=lambda d: -d[2])
+    for number, (_, dtype, eta, (loss, entry)) in enumerate(of_depth):
+        shade = 0.25 + 0.75 * number / max(1, len(of_depth) - 1)
         look: Any = {"color": COLORS[dtype], "alpha": shade, "linewidth": 0.8}
-        first = eta == max(d[2] for d in own)
+        first = eta == max(d[2] for d in of_depth)
         axis.plot(loss, entry, label=f"lr {eta:.2g} and smaller, {dtype}" if first else None, **look)
     for (layers, _), (loss, entry) in flows.items():
         if layers == depth:

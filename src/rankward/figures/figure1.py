@@ -16,22 +16,21 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from rankward import results
-from rankward.figures import _runs, style
+from rankward.figures import _runs, reads_run_folders, style
 from rankward.figures._runs import Curve
 
 VIRIDIS = matplotlib.colormaps["viridis"]
 COLORMAP = LinearSegmentedColormap.from_list("iterations", VIRIDIS(np.linspace(0, 0.92, 256)))  # less its pale end
-FLOOR = 5e-3  # of the entry's axis: beneath lies the way out of the start, the same for all
+ENTRY_AXIS_MIN = 5e-3  # below it all runs look the same: they leave the start
 FAINT: Any = {"color": "0.6", "linewidth": 0.6, "alpha": 0.4}
-LEGEND = 8  # entries at most; of more runs the rest is counted
-SHORT = 26  # letters of a label: two columns of such labels fit beneath a panel
+MAX_LEGEND_ENTRIES = 8  # more runs are only counted
+SHORT_LABEL = 26  # letters: two columns of such labels fit beneath a panel
 INCHES = {"panel": 3.4, "height": 2.75, "around": 1.2, "above": 0.45, "axis": 0.47, "line": 0.145}
 
-NEEDS_FOLDERS = True  # it reads runs' own files
 
-
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
-    """Draw the finished 2x2 runs of a sweep; those left out are told under the panels.
+    """Draw the finished 2x2 runs of a sweep; a line under the panels names the runs left out.
 
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
@@ -49,16 +48,16 @@ def draw_runs(
     """Draw all finished runs that leave one entry unobserved, or those in the folders `only`, as `figures/<name>`.
 
     Args:
-        arranged: puts a curve into another panel than its depth's, or names it otherwise.
-        by_depth: as many panels side by side as there are depths; else all.
+        arranged: may change the panel (one a depth) and the label of a curve.
+        by_depth: one row of panels for all depths, else one row for all panels.
 
     Raises:
         ResultsError: no run to draw, or files that cannot be written.
     """
     shown, left_out = _runs.curves(sweep, only, arranged)
     if not shown:
-        told = "; ".join(["no finished run with one entry unobserved there", *left_out])
-        raise results.ResultsError(f"cannot draw {name} of {sweep}: {told}")
+        reasons = "; ".join(["no finished run with one entry unobserved there", *left_out])
+        raise results.ResultsError(f"cannot draw {name} of {sweep}: {reasons}")
     columns = len({c.depth for c in shown}) if by_depth else None
     return style.save_drawn(lambda: _figure(shown, left_out, columns), sweep, name)
 
@@ -81,7 +80,7 @@ def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Fig
     losses = np.concatenate([c.loss for c in shown])
     axes[0].set(
         xscale="log", yscale="log", xlim=(1.6 * losses.max(), 0.6 * losses.min()),
-        ylim=(min(FLOOR, *(0.5 * c.entry[-1] for c in shown)), 4 * max(10, *(c.entry.max() for c in shown))),
+        ylim=(min(ENTRY_AXIS_MIN, *(0.5 * c.entry[-1] for c in shown)), 4 * max(10, *(c.entry.max() for c in shown))),
     )  # fmt: skip
     for number, (axis, panel, (handles, columns)) in enumerate(zip(axes, panels, listed, strict=True)):
         lowest = number + n >= len(panels)
@@ -90,9 +89,9 @@ def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Fig
         axis.tick_params(labelbottom=lowest)
         _panel(axis, [c for c in shown if c.panel == panel], scale)
         down = ScaledTranslation(0, -i["axis"] if lowest else -0.08, figure.dpi_scale_trans)
-        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + down}
+        anchor: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + down}
         axis.legend(handles=handles, ncols=columns, handlelength=1, columnspacing=1, labelspacing=0.3,
-                    borderaxespad=0, **place)  # fmt: skip
+                    borderaxespad=0, **anchor)  # fmt: skip
     bar = figure.colorbar(ScalarMappable(scale, COLORMAP), ax=axes, label="iteration", aspect=30 * rows, pad=0.01)
     bar.ax.grid(False)
     bar.outline.set_visible(False)  # type: ignore[operator]
@@ -101,23 +100,23 @@ def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Fig
 
 
 def _listed(shown: list[Curve]) -> tuple[list[Line2D], int]:
-    """A panel's legend, and in how many columns it fits."""
+    """The legend of a panel, and the number of columns that fit."""
     strong = [c for c in shown if not c.faint]
     handles = [
         Line2D([], [], marker=style.MARKERS[k % len(style.MARKERS)], color="0.35", linestyle="none", markersize=4.5,
-               label=c.label) for k, c in enumerate(strong[:LEGEND])
+               label=c.label) for k, c in enumerate(strong[:MAX_LEGEND_ENTRIES])
     ]  # fmt: skip
-    if len(strong) > LEGEND:
-        handles.append(Line2D([], [], linestyle="none", label=f"and {len(strong) - LEGEND} more"))
-    return handles, 2 if all(len(str(handle.get_label())) <= SHORT for handle in handles) else 1
+    if len(strong) > MAX_LEGEND_ENTRIES:
+        handles.append(Line2D([], [], linestyle="none", label=f"and {len(strong) - MAX_LEGEND_ENTRIES} more"))
+    return handles, 2 if all(len(str(handle.get_label())) <= SHORT_LABEL for handle in handles) else 1
 
 
 def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
     for c in {c.values: c for c in shown if c.forced.any()}.values():
-        reach = c.reach
-        least = min(reach / 2, *(each.loss.min() for each in shown))
-        parts = np.geomspace(least / reach, 0.5, 150), 1 - np.geomspace(0.5, 1e-4, 150)[1:]  # dense at both ends
-        losses = reach * np.concatenate(parts)
+        largest = c.largest_loss
+        least = min(largest / 2, *(each.loss.min() for each in shown))
+        parts = np.geomspace(least / largest, 0.5, 150), 1 - np.geomspace(0.5, 1e-4, 150)[1:]  # dense at both ends
+        losses = largest * np.concatenate(parts)
         bound = c.bound(losses)
         axis.fill_between(losses, np.full_like(bound, 1e-300), bound, color="0.95", linewidth=0, zorder=0)
         axis.plot(losses, bound, zorder=1, **style.BOUND)
@@ -140,7 +139,7 @@ def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
 
 
 def _key(shown: list[Curve], left_out: list[str]) -> list[Line2D]:
-    """What the panels share: the bound, what a hollow marker and a faint line mean, and which runs are not drawn."""
+    """The legend that panels share: the bound, hollow markers, faint lines, and the runs that are not drawn."""
     sharp = all(c.values for c in shown)
     least = "the least that the determinant's sign allows" if sharp else "a lower bound from the determinant's sign"
     handles = [Line2D([], [], label=f"{least} at this loss (filled markers)", **style.BOUND)]
@@ -150,8 +149,8 @@ def _key(shown: list[Curve], left_out: list[str]) -> list[Line2D]:
     if any(c.faint for c in shown):
         handles.append(Line2D([], [], label="earlier rounds", **FAINT))
     if left_out:
-        names = ", ".join(line.split(":")[0] for line in left_out[:LEGEND])
-        more = ", ..." if len(left_out) > LEGEND else ""
+        names = ", ".join(line.split(":")[0] for line in left_out[:MAX_LEGEND_ENTRIES])
+        more = ", ..." if len(left_out) > MAX_LEGEND_ENTRIES else ""
         handles.append(Line2D([], [], linestyle="none", label=f"left out: {names}{more}"))
     return handles
 
@@ -162,5 +161,5 @@ def _spread(axis: Axes, c: Curve, offset: float, apart: float) -> np.ndarray:
     seen = np.flatnonzero(c.entry >= axis.get_ylim()[0])
     steps = np.hypot(np.diff(np.log(c.loss[seen])) / spans[0], np.diff(np.log(c.entry[seen])) / spans[1])
     path = np.concatenate([[0.0], np.cumsum(steps)])
-    wanted = np.arange(offset * apart, path[-1], apart)
-    return np.unique(seen[[*np.searchsorted(path, wanted), len(path) - 1]])
+    positions = np.arange(offset * apart, path[-1], apart)
+    return np.unique(seen[[*np.searchsorted(path, positions), len(path) - 1]])

@@ -8,12 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from rankward import results
-from rankward.figures import figure1
+from rankward.figures import figure1, reads_run_folders
 from rankward.figures._runs import Curve
 
-NEEDS_FOLDERS = True  # it reads runs' own files
 
-
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw the last two rounds of every cell of `refinement.parquet`.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rankward.figures import figure1
+from rankward.figures import figure1, reads_run_folders
 from rankward.figures._runs import Curve
 
-NEEDS_FOLDERS = True  # it reads runs' own files
 
-
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw the finished runs, a panel for each size and depth.
 

@@ -1,19 +1,9 @@
-"""Figure 6: tensors of rank 3 are completed with low rank by gradient descent on a CP factorization (Section 4.2)."""
+"""Figure 6: gradient descent on a CP factorization completes tensors of rank 3 with low rank (Section 4.2)."""
 
-from __future__ import annotations
+from functools import partial
 
-from pathlib import Path
-
-from rankward.figures import _completion
-from rankward.figures._completion import curves
+from rankward.figures._completion import curves, draw_as
 
 __all__ = ["curves", "draw"]
 
-
-def draw(sweep: Path) -> list[Path]:
-    """Reconstruction error and rank against the number of observations, a column an order.
-
-    Raises:
-        ResultsError: no run to draw, or files that cannot be written.
-    """
-    return _completion.draw_as("figure6", sweep)
+draw = partial(draw_as, "figure6")

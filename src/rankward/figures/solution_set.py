@@ -11,13 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rankward import results
-from rankward.figures import style
+from rankward.figures import reads_run_folders, style
 from rankward.theory.solution_set import SolutionSet
 
 NORMS = {"nuclear": 1.0, "Frobenius": 2.0, "spectral": np.inf, "Schatten-1/2": 0.5}
 POINTS = 400
-
-NEEDS_FOLDERS = True  # it reads runs' own files
 
 
 def curves(sweep: Path) -> pl.DataFrame:
@@ -72,6 +70,7 @@ def _entries(ends: np.ndarray) -> np.ndarray:
     return np.concatenate([-half[:0:-1], half])
 
 
+@reads_run_folders
 def draw(sweep: Path) -> list[Path]:
     """Draw norms above and ranks below, with the ends of the sweep's runs.
 

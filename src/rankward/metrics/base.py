@@ -1,4 +1,4 @@
-"""What all metrics share: values gathered over updates, and the trace columns they fill."""
+"""Base classes of metrics, which gather values over updates and fill columns of the trace."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class TraceMetric(Metric):
         kind: what it can measure: a product that is a `vector`, a `matrix`, a `tensor` (of two axes or more) or `any`;
             or the factors W_1, ..., W_L of a `chain` of matrices, or those of a CP factorization's `components` (of
             other factors it leaves no column, and a note in the summary).
-        last_row_only: too expensive for every row; measured of a run's last one, for the whole ensemble at once, and
-            NaN elsewhere.
+        last_row_only: expensive: computed only for each run's last row, for the ensemble in one call; NaN in other
+            rows.
         tried: measured once at the start of a run before training, so that a metric that raises is refused in time;
             False where even that takes long.
 
@@ -67,9 +67,9 @@ class TraceMetric(Metric):
         A MetricCollection merges metrics whose states have the same names and agree after the first update: it updates
         one of them from then on, and the others share its values.
         """
-        made = super().__new__(cls)
-        made.__dict__["_state"] = f"measured_{_identity(cls, args, kwargs)}"
-        return made
+        metric = super().__new__(cls)
+        metric.__dict__["_state"] = f"measured_{_identity(cls, args, kwargs)}"
+        return metric
 
     def __init__(self, reduce: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -108,7 +108,7 @@ class TraceMetric(Metric):
         """The computed values under the names of the trace's columns."""
 
     def notes(self) -> dict[str, str]:
-        """What the summary should say of how columns are to be read, by name."""
+        """Notes for the summary on how to read columns, by name."""
         return {}
 
 
@@ -132,10 +132,10 @@ def _identity(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     try:
         bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
         bound.apply_defaults()
-        whole = pickle.dumps((cls, bound.arguments))
-    except Exception:  # arguments that do not fit or cannot be pickled: a name of its own
-        whole = uuid4().bytes
-    return f"{cls.__name__}_{sha256(whole).hexdigest()[:16]}"
+        key = pickle.dumps((cls, bound.arguments))
+    except Exception:  # arguments that do not fit or cannot be pickled: a unique name
+        key = uuid4().bytes
+    return f"{cls.__name__}_{sha256(key).hexdigest()[:16]}"
 
 
 def stacked_columns(values: Tensor, names: list[str]) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
-"""All metrics of many recorded iterations at once, each shared piece computed once."""
+"""Compute all metrics of recorded iterations, with each shared intermediate computed once."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -9,15 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
+from rankward.linalg import product_matrix
 from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
-from rankward.metrics.functional.singular_values import product_matrix, singular_values
+from rankward.metrics.functional.singular_values import singular_values
 
 Context = Tensor | Sequence[Tensor] | Mapping[str, Any]  # mappings of any depth, to tensors
 
-BLOCK_BYTES = 2**21  # of products: a block and what is made of it stay in cache
+BLOCK_BYTES = 2**21  # bytes of products in a block of rows: it stays in cache while all metrics read it
 
-# What several metrics share, made of the product where one of them asks for it.
+# Intermediates that several metrics share, computed from the product if a metric asks for them.
 DERIVED: dict[str, Callable[[Tensor], object]] = {
     "singular_values": singular_values,
     "matricization_values": matricization_singular_values,
@@ -25,10 +27,10 @@ DERIVED: dict[str, Callable[[Tensor], object]] = {
 
 
 class MetricError(RuntimeError):
-    """A metric that raised, or filled its columns wrongly, by its name in the config."""
+    """An error of a metric, with the metric's name in the config."""
 
-    def __init__(self, name: str, what: str) -> None:
-        super().__init__(f"metrics.columns.{name}: {what}")
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"metrics.columns.{name}: {reason}")
 
 
 def measure(
@@ -38,14 +40,14 @@ def measure(
     is_chain: bool = True,
     **context: Context | None,
 ) -> dict[str, Tensor]:
-    """Every metric's columns for recorded factors.
+    """Compute the columns of every metric for recorded factors.
 
     Args:
         metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain and
             `context` that its `update` names.
-        factors: [rows, *shape] each: W_1, ..., W_L, or what `product` takes.
-        product: from factors to the array that they stand for, [rows, *dims] float64.
-        is_chain: whether that is W_L ... W_1; only then is `chain` offered, the same factors.
+        factors: [rows, *shape] each: W_1, ..., W_L, or the arguments of `product`.
+        product: from factors to the array that they represent, [rows, *dims] float64.
+        is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
             mappings to them (solutions), or None.
 
@@ -53,60 +55,67 @@ def measure(
         [rows] float64 each.
 
     Raises:
-        TypeError: a metric that asks for something that is not there.
-        MetricError: a metric that raises, or a column without a value for each row.
-        ValueError: two metrics that fill the same column.
+        TypeError: a metric needs an argument that this run does not have.
+        MetricError: a metric raises, or a column does not have one value for each row.
+        ValueError: two metrics fill the same column.
     """
     context = {"chain": factors if is_chain else None, **context}
-    wanted = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
-    asked = {key for keys in wanted.values() for key in keys}
+    names = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
+    needed = {argument for each in names.values() for argument in each}
     rows = len(factors[0])
     block = max(1, BLOCK_BYTES // (8 * prod(product([factor[:1] for factor in factors]).shape[1:])))
     for start in range(0, max(rows, 1), block):
-        here = slice(start, start + block)
-        part = [factor[here] for factor in factors]
-        whole = product(part).contiguous()
-        offered: dict[str, object] = {name: _part(value, here) for name, value in context.items() if value is not None}
-        offered |= {"product": whole, "factors": part}
-        for name, derive in DERIVED.items():
-            if name in asked:
-                offered[name] = derive(whole)
+        rows_of_block = slice(start, start + block)
+        block_factors = [factor[rows_of_block] for factor in factors]
+        block_product = product(block_factors).contiguous()
+        values: dict[str, object] = {
+            name: _select(value, rows_of_block) for name, value in context.items() if value is not None
+        }
+        values |= {"product": block_product, "factors": block_factors}
+        values |= {name: derive(block_product) for name, derive in DERIVED.items() if name in needed}
         for name, metric in metrics.items():
             try:
-                metric.update(**{key: offered[key] for key in wanted[name] if key in offered})
-            except Exception as error:  # a user's own may raise anything
+                metric.update(**{argument: values[argument] for argument in names[name] if argument in values})
+            except Exception as error:  # a user's metric may raise anything
                 raise MetricError(name, f"{type(error).__name__}: {error}") from error
     columns: dict[str, Tensor] = {}
     for name, metric in metrics.items():
         filled = metric.columns()
-        for column, values in filled.items():
-            if values.shape != (rows,):
-                shape = f"{len(values)} values" if values.ndim == 1 else f"shape {list(values.shape)}"
+        for column, measured in filled.items():
+            if measured.shape != (rows,):
+                shape = f"{len(measured)} values" if measured.ndim == 1 else f"shape {list(measured.shape)}"
                 raise MetricError(name, f"column {column!r} has {shape} for {rows} rows")
-        if doubled := sorted(filled.keys() & columns.keys()):
-            raise ValueError(f"metrics.columns.{name}: column {doubled[0]!r} is filled by another metric already")
+        if duplicates := sorted(filled.keys() & columns.keys()):
+            raise ValueError(f"metrics.columns.{name}: another metric already fills column {duplicates[0]!r}")
         columns |= filled
         metric.reset()
     return columns
 
 
-def _part(value: Context, here: slice) -> object:
+def _select(value: Context, rows: slice) -> object:
+    """Slice the rows axis of every tensor in a value."""
     if isinstance(value, Tensor):
-        return value[here]
+        return value[rows]
     if isinstance(value, Mapping):
-        return {name: _part(each, here) for name, each in value.items()}
-    return [each[here] for each in value]
+        return {name: _select(each, rows) for name, each in value.items()}
+    return [each[rows] for each in value]
 
 
 def _arguments(name: str, metric: TraceMetric, context: Mapping[str, object]) -> list[str]:
+    """The names of a metric's arguments; TypeError if a required one is missing from this run."""
     known = {"product", "factors", *DERIVED, *(key for key, value in context.items() if value is not None)}
-    for key, parameter in arguments(metric).items():
-        if key not in known and parameter.default is inspect.Parameter.empty:
-            raise TypeError(f"metrics.columns.{name}: needs {key!r}; this run offers {', '.join(sorted(known))}")
+    for argument, parameter in arguments(metric).items():
+        if argument not in known and parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"metrics.columns.{name}: needs {argument!r}; this run offers {', '.join(sorted(known))}")
     return list(arguments(metric))
 
 
-def arguments(metric: TraceMetric) -> dict[str, inspect.Parameter]:
-    """What a metric's `update` names."""
-    named = inspect.signature(type(metric).update).parameters
-    return {key: parameter for key, parameter in named.items() if key != "self"}
+def arguments(metric: TraceMetric) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a metric's `update`, by name."""
+    return _parameters(type(metric))
+
+
+@functools.cache
+def _parameters(metric: type[TraceMetric]) -> Mapping[str, inspect.Parameter]:
+    named = inspect.signature(metric.update).parameters
+    return {name: parameter for name, parameter in named.items() if name != "self"}

@@ -75,7 +75,7 @@ class DeterminantSign(TraceMetric):
 
 
 class DeterminantResolution(TraceMetric):
-    """How near the determinant is to zero, column `determinant/resolution`. See `functional.determinant_resolution`.
+    """Relative distance of the determinant from zero, column `determinant/resolution`. See the function of that name.
 
     Where it is below the square root of the layers' imbalance, the sign is no longer the theory's. No column where the
     product is not square, or larger than `largest`.
@@ -112,7 +112,7 @@ class Unbalancedness(TraceMetric):
 
 
 class ConservedDrift(TraceMetric):
-    """How far what gradient flow conserves has moved from the start, column `balance/drift`. See `matrix_drift`."""
+    """Drift of the quantities that gradient flow conserves, column `balance/drift`. See `matrix_drift`."""
 
     kind = "chain"
 

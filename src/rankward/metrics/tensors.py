@@ -48,7 +48,7 @@ class ComponentNorms(TraceMetric):
 
 
 class ComponentDrift(TraceMetric):
-    """How far what gradient flow conserves has moved from the start, column `balance/drift`. See `component_drift`."""
+    """Drift of the quantities that gradient flow conserves, column `balance/drift`. See `component_drift`."""
 
     kind = "components"
 
@@ -75,7 +75,7 @@ class MatricizationMetric(TraceMetric):
 
     @abstractmethod
     def names(self, count: int) -> list[str]:
-        """The column of each of so many numbers."""
+        """The column name of each number."""
 
     def columns(self) -> dict[str, Tensor]:
         values = self.gathered()

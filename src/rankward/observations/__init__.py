@@ -1,4 +1,4 @@
-"""Which entries are seen and their values."""
+"""Observed entries or other linear measurements, and their values."""
 
 from rankward.observations.files import from_file
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask

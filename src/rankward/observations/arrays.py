@@ -1,4 +1,4 @@
-"""Whole arrays with holes: NaN where an entry is not observed."""
+"""Dense arrays in which NaN marks entries that are not observed."""
 
 from __future__ import annotations
 

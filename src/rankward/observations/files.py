@@ -202,9 +202,9 @@ def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> Entr
             f"has no entry in row 0 and column 0: {FROM_ONE}; observations.dims=[{size[0]},{size[1]}] says that row 0 "
             "and column 0 are not observed"
         )
-    kept = slice(_first(count, len(lines)))
-    places = np.ravel_multi_index(indices, size)[kept]
-    read = entry_mask(size, places, np.array([float(fields[-1]) for _, fields in lines])[kept])
+    chosen = slice(_first(count, len(lines)))
+    places = np.ravel_multi_index(indices, size)[chosen]
+    read = entry_mask(size, places, np.array([float(fields[-1]) for _, fields in lines])[chosen])
     return replace(read, note=what_was_read(read.mask, read.values, listed=True))
 
 
@@ -237,8 +237,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         if len(matrices) != len(values):
             raise DataError(f"`A` holds {len(matrices)} sensing matrices, `y` {len(values)} values; they must agree")
         truth = array("target_matrix") if "target_matrix" in arrays else None
-        kept = slice(_first(count, len(values)))
-        return Sensing(matrices[kept], values[kept], truth).simplified()
+        chosen = slice(_first(count, len(values)))
+        return Sensing(matrices[chosen], values[chosen], truth).simplified()
     if {"target_tensor", "train_indices_order"} <= arrays.keys():
         truth, order = array("target_tensor"), array("train_indices_order").reshape(-1)
         if not truth.size:

@@ -1,4 +1,4 @@
-"""The size of an array in a file, read from its header: told before memory for it is taken."""
+"""Sizes of arrays in files, read from their headers before memory is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is observed of one matrix or tensor: a general linear measurement, of which an entry mask is the fast case."""
+"""Observations of one matrix or tensor: observed entries, or general linear measurements."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class EntryMask:
         return int(self.mask.sum())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `factors.safetensors` keeps of the observations."""
+        """Arrays of the observations that are stored in `factors.safetensors`."""
         return {"observations.mask": self.mask, "observations.values": self.values}
 
 
@@ -98,7 +98,7 @@ class Sensing:
         return int(self.values.size)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `factors.safetensors` keeps of the observations."""
+        """Arrays of the observations that are stored in `factors.safetensors`."""
         return {"observations.matrices": self.matrices, "observations.values": self.values}
 
     def simplified(self) -> EntryMask | Sensing:

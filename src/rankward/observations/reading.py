@@ -1,4 +1,4 @@
-"""One line about what was read from a file, where the user should compare it with what the file is meant to hold."""
+"""A line that describes the entries read from a file, for the user to check."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def what_was_read(mask: Bool[np.ndarray, "*dims"], values: Float[np.ndarray, "*d
     line = f"{at.size} {plural} of {size}, values from {at.min():.6g} to {at.max():.6g}"
     if not empty:
         return line
-    whole = all(index[-1] == size - 1 for size, index in zip(mask.shape, seen, strict=True))
-    tail = FROM_ONE if whole and starts_from_one(found) else "indices count from 0"
+    complete = all(index[-1] == size - 1 for size, index in zip(mask.shape, seen, strict=True))
+    tail = FROM_ONE if complete and starts_from_one(found) else "indices count from 0"
     return f"{line}; no entry in {' and '.join(empty)}: {tail}"
 
 

@@ -1,4 +1,4 @@
-"""Observation sets that are made: the paper's 2x2 problem and its relatives, and random ground truths."""
+"""Synthetic observations: the paper's 2x2 problem and its variants, and random ground truths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CSV as people write it: a whole matrix or a list of entries, and which of its cells are names."""
+"""CSV files with a dense matrix or a list of entries, with or without names of rows and columns."""
 
 from __future__ import annotations
 
@@ -120,27 +120,27 @@ def names_a_list(header: Sequence[str]) -> bool:
 def _check_roles(line: Line, left: int, holed: bool) -> None:
     """Refuse a header of a list of entries whose columns stand in another order, or beside names of rows or holes."""
     number, cells = line
-    roles = {place: ROLES[name] for place, cell in enumerate(cells) if (name := cell.strip().lower()) in ROLES}
+    roles = {column: ROLES[name] for column, cell in enumerate(cells) if (name := cell.strip().lower()) in ROLES}
     if left or holed:
-        if len(roles) > 1 or any(role == -1 and place > 1 for place, role in roles.items()):
+        if len(roles) > 1 or any(role == -1 and column > 1 for column, role in roles.items()):
             why = "column 1 holds names of rows (pandas: index=False)" if left else "a cell is empty"
             raise DataError(f"line {number} is `{shown(cells)}`, as for lines `row,column,value`, but {why}")
         return
-    for place, role in roles.items():
-        if place != role % len(cells):
-            order = THREE if place == 2 else "the order is row, column (or more indices), value"
-            raise DataError(f"line {number} names column {place + 1} `{cells[place].strip()}`: {order}")
+    for column, role in roles.items():
+        if column != role % len(cells):
+            order = THREE if column == 2 else "the order is row, column (or more indices), value"
+            raise DataError(f"line {number} names column {column + 1} `{cells[column].strip()}`: {order}")
 
 
 def _are_places(rows: Sequence[list[str]], axes: int) -> bool:
     """Whether so many first columns, two or more, are integers that differ between any two lines that are not empty."""
     filled = [cells for cells in rows if any(map(str.strip, cells))]
     places = {tuple(cells[:axes]) for cells in filled}
-    return axes > 1 and len(places) == len(filled) and all(cell.strip().isdigit() for place in places for cell in place)
+    return axes > 1 and len(places) == len(filled) and all(cell.strip().isdigit() for index in places for cell in index)
 
 
 def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray, str]:
-    """The matrix that a CSV is, NaN in its holes; and in words which cells are names, where that is a guess.
+    """The dense matrix in a CSV, with NaN for empty cells, and a description of the cells guessed to be names.
 
     Names of rows and columns are left out. Where they may as well be entries, `dims` decides.
 
@@ -156,26 +156,26 @@ def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray
     (width,) = widths
     shapes: dict[tuple[int, ...], Way] = {(len(rows) - top, width - left): (top, left) for top, left in ways}
     if dims is None and len(shapes) > 1:
-        told = ", ".join(f"observations.dims=[{m},{n}] says that {_named(*way)}" for (m, n), way in shapes.items())
-        raise DataError(f"may be read in {len(shapes)} ways: {told}")
+        readings = ", ".join(f"observations.dims=[{m},{n}] says that {_named(*way)}" for (m, n), way in shapes.items())
+        raise DataError(f"may be read in {len(shapes)} ways: {readings}")
     if dims is not None and tuple(dims) not in shapes:
         raise DataError(
             f"observations.dims: {list(dims)} is not the file's {' or '.join(str(list(s)) for s in shapes)}"
         )
     top, left = ways[0] if dims is None else shapes[tuple(dims)]
     body = [(number, cells[left:]) for number, cells in rows[top:]]
-    whole = np.empty((len(body), width - left))
-    for row, (number, cells) in zip(whole, body, strict=True):
-        for place, cell in enumerate(cells):
-            row[place] = np.nan if is_hole(cell) else _number(cell, number)
-    if dims is None and not np.isnan(whole).all():
+    matrix_values = np.empty((len(body), width - left))
+    for row, (number, cells) in zip(matrix_values, body, strict=True):
+        for column, cell in enumerate(cells):
+            row[column] = np.nan if is_hole(cell) else _number(cell, number)
+    if dims is None and not np.isnan(matrix_values).all():
         _refuse_empty_end(body, top, left)
-        if left and _are_ids([cells[0] for _, cells in rows[top:]]) and arrays.may_be_list(whole, least=1):
+        if left and _are_ids([cells[0] for _, cells in rows[top:]]) and arrays.may_be_list(matrix_values, least=1):
             raise DataError(
                 f"{_named(top, left)}, and the rest may be lines `row,column,value` (leave the names out) or a matrix: "
-                f"observations.dims=[{len(whole)},{width - left}] says so"
+                f"observations.dims=[{len(matrix_values)},{width - left}] says so"
             )
-    return whole, _named(top, left) if left or len(shapes) > 1 else ""
+    return matrix_values, _named(top, left) if left or len(shapes) > 1 else ""
 
 
 def _refuse_empty_end(body: Sequence[Line], top: int, left: int) -> None:
@@ -219,7 +219,7 @@ def _ways(rows: Sequence[Line]) -> list[Way]:
         if shorter and not any(cells[-1].strip() for _, cells in rows[1:]):
             raise DataError(f"line {number} has {len(first)} cells and each other line ends with a comma: leave it out")
         corner = [""] * shorter + first
-        nameless = [place for place, cell in enumerate(corner, start=1) if re.fullmatch(r"\s*|Unnamed: \d+", cell)]
+        nameless = [column for column, cell in enumerate(corner, start=1) if re.fullmatch(r"\s*|Unnamed: \d+", cell)]
         if nameless not in ([], [1]) or (nameless and not _are_names(column)):
             missing = f"line {number} has no name for column {nameless[-1]}"
             raise DataError(f"{missing}: name it, or leave that column out (pandas: index=False, R: row.names=FALSE)")
@@ -273,4 +273,4 @@ def _count(cells: Sequence[str]) -> bool:
     if len(cells) < 2 or not all(map(is_number, cells)):
         return False
     first = float(cells[0])
-    return first in (0, 1) and all(float(cell) == first + place for place, cell in enumerate(cells))
+    return first in (0, 1) and all(float(cell) == first + column for column, cell in enumerate(cells))

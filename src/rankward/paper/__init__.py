@@ -1,1 +1,1 @@
-"""The whole paper in one command: its statements and figures, each tried out, on one page."""
+"""The paper in one command: its statements and figures, each tested, on one page."""

@@ -1,4 +1,4 @@
-"""A process of its own that runs commands of `rankward` one after the other, so that their imports are paid once.
+"""A process that runs commands of `rankward` one after the other, so that modules are imported once.
 
     python -m rankward.paper._worker LOG < commands.json
 
@@ -15,8 +15,8 @@ import time
 
 
 def work(log: str) -> None:
-    """Run what standard input asks for; after an interruption nothing more."""
-    told = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    """Run the commands from standard input; stop after an interruption."""
+    events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     commands = json.load(sys.stdin)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
@@ -24,7 +24,7 @@ def work(log: str) -> None:
     from rankward.cli import main
 
     for name, arguments in commands:
-        print(json.dumps({"begins": name}), file=told)
+        print(json.dumps({"begins": name}), file=events)
         print(f"$ rankward {' '.join(arguments)}", flush=True)
         began, code = time.monotonic(), 0
         sys.argv = ["rankward", *arguments]
@@ -33,7 +33,7 @@ def work(log: str) -> None:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         sys.stdout.flush()
-        print(json.dumps({"ends": name, "code": code, "seconds": time.monotonic() - began}), file=told)
+        print(json.dumps({"ends": name, "code": code, "seconds": time.monotonic() - began}), file=events)
         if code == 130:
             return
 

@@ -1,4 +1,4 @@
-"""Figure 3: the network that a CP factorization is, drawn, its outputs compared with the factorization's entries."""
+"""Figure 3: draw the network of a CP factorization and compare its outputs with the factorization's entries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compare(dims: tuple[int, ...] = DIMS, channels: int = CHANNELS, seed: int = 
     import numpy as np
     import torch
 
-    from rankward.factorizations import ConvolutionalArithmeticCircuit
+    from rankward.models import ConvolutionalArithmeticCircuit
 
     torch.manual_seed(seed)
     circuit = ConvolutionalArithmeticCircuit(dims, channels).double()
@@ -39,10 +39,10 @@ def compare(dims: tuple[int, ...] = DIMS, channels: int = CHANNELS, seed: int = 
 
 
 def write_circuit(out: Path) -> None:
-    """Draw Figure 3 beside `out`, in `figures/`, and write what was compared.
+    """Draw Figure 3 in `figures/` next to `out`, and write the largest difference to `out`.
 
     Raises:
-        ResultsError: files that cannot be written.
+        ResultsError: files cannot be written.
     """
     from rankward.figures.style import save_drawn
 

@@ -1,4 +1,4 @@
-"""A statement of the paper on the page: what it says, what was run, what came out, and where that differs."""
+"""A statement of the paper with its test: runs, results, verdict, and differences from the published result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PART, FAILS, NOT_RUN = "in part", "fails", "not run"  # beside the verdicts of c
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement or figure, tried out.
+    """A statement or figure and the result of its test.
 
     Args:
         name: as in the paper.
@@ -55,7 +55,7 @@ class Claim:
 
 
 class Evidence:
-    """What the steps have left in a paper's folder.
+    """Results of the steps in the folder of a paper.
 
     Args:
         out: the folder.
@@ -76,7 +76,7 @@ class Evidence:
         return self.out / SWEEPS / step
 
     def stored(self, name: str) -> Any:
-        """What a step has left as JSON.
+        """The JSON result of a step.
 
         Raises:
             ResultsError: it cannot be read.
@@ -92,7 +92,7 @@ Trial = Callable[[Evidence], dict[str, Any]]  # fields of the claim that its res
 
 
 def tried(claim: Claim, evidence: Evidence, trial: Trial) -> Claim:
-    """The claim with what came out; `not run` where a step that it needs is not done, and why."""
+    """The claim with its results, or `not run` with the reason if a step that it needs is not done."""
     missing = [name for name in claim.needs if name not in evidence.done]
     if missing:
         return replace(claim, found=(f"Not done: {', '.join(missing)}.",))
@@ -100,7 +100,7 @@ def tried(claim: Claim, evidence: Evidence, trial: Trial) -> Claim:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A number of a result file, to so many digits; texts as they are.
+    """Format a number of a result file with `digits` significant digits; texts are unchanged.
 
     Example:
         >>> number(70.696675), number(1e-6), number(3616350), number(None), number("depth")
@@ -114,7 +114,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def span(values: Sequence[float]) -> str:
-    """From the least to the greatest.
+    """Format the range from the smallest to the largest value.
 
     Example:
         >>> span([8.2126, 8.86481]), span([1.0, 1.0])

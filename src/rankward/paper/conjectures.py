@@ -1,4 +1,4 @@
-"""The two conjectures that the paper weighs, and how near descent is to the flow of its theory."""
+"""The two conjectures of the paper, and the distance of descent from gradient flow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rankward.theory.departure import predicted_exponent
 from rankward.theory.solution_set import SolutionSet
 
 NORMS = {"norm/nuclear": 1.0, "norm/frobenius": 2.0, "norm/spectral": float("inf"), "norm/schatten_0.5": 0.5}
-BEYOND = 1.5  # times the least norm: so far a run must end from it
-SMALL = 0.1  # share of an independent start up to which a start counts as nearly balanced
-ALIKE = 0.1  # by so much may the order of descent's distance from the flow differ from 1
+MIN_NORM_RATIO = 1.5  # a run must end with at least this many times the least norm
+MAX_UNBALANCE = 0.1  # share of an independent start up to which a start counts as nearly balanced
+ORDER_TOLERANCE = 0.1  # of the order of descent's distance from the flow, which should be 1
 DEPTH = "depth.layers"
 
 
@@ -39,7 +39,7 @@ def _conjecture_1(evidence: Evidence) -> dict[str, Any]:
     ratios = _ratios(evidence)
     two = ratios.filter(pl.col(DEPTH) == 2)
     nuclear = two["norm/nuclear"].to_list()
-    away = (two["status"] == "converged").all() and min(nuclear) > BEYOND and nuclear[-1] >= nuclear[0]
+    away = (two["status"] == "converged").all() and min(nuclear) > MIN_NORM_RATIO and nuclear[-1] >= nuclear[0]
     return {
         "verdict": FAILS if away else PART,
         "trials": f"{two.height} balanced runs of depth 2 on Equation 6, and the completions of random matrices below.",
@@ -67,7 +67,7 @@ def _where_it_looks_right(sweep: Path) -> list[str]:
 def _conjecture_2(evidence: Evidence) -> dict[str, Any]:
     ratios = _ratios(evidence)
     ends = [min(ratios[name].to_list()) for name in NORMS]
-    away = (ratios["status"] == "converged").all() and min(ends) > BEYOND
+    away = (ratios["status"] == "converged").all() and min(ends) > MIN_NORM_RATIO
     return {
         "verdict": HOLDS if away else PART,
         "trials": f"{ratios.height} balanced runs of Figure 1, one set of observations for all {len(NORMS)} norms.",
@@ -84,7 +84,7 @@ def _flow_and_descent(evidence: Evidence) -> dict[str, Any]:
     table = descent_to_flow.curves(evidence.sweep("descent_to_flow"))
     orders = descent_to_flow.orders(table)
     known = orders.filter(pl.col("points") >= 3)
-    alike = known.height == orders.height and bool(((known["order"] - 1).abs() <= ALIKE).all())
+    alike = known.height == orders.height and bool(((known["order"] - 1).abs() <= ORDER_TOLERANCE).all())
     return {
         "verdict": HOLDS if alike else PART,
         "trials": f"One balanced start, {table.height} descents against {orders.height} flows.",
@@ -107,7 +107,7 @@ def _appendix_d(evidence: Evidence) -> dict[str, Any]:
         if share is None:
             continue
         law = departure.law(part, "turning")
-        if depth > 2 and share <= SMALL and law is not None:
+        if depth > 2 and share <= MAX_UNBALANCE and law is not None:
             later.append(law.interval[0] > 0)
         slope = "–" if law is None else f"{number(law.slope, 2)} [{', '.join(number(end, 2) for end in law.interval)}]"
         counts = (part.height, *(part[event].count() for event in departure.EVENTS), int(part["early"].sum()))
@@ -118,9 +118,8 @@ def _appendix_d(evidence: Evidence) -> dict[str, Any]:
         "verdict": HOLDS if later and all(later) else PART,
         "trials": f"{flows} flows, and {table.height - flows} descents from some of their starts.",
         "found": (
-            f"At depths 3 and 4 and shares up to {SMALL:g}, the loss at which the determinant's sign turns falls with "
-            f"the "
-            f"unbalancedness of the start in {sum(later)} of {len(later)} cases with a slope.",
+            f"At depths 3 and 4 and shares up to {MAX_UNBALANCE:g}, the loss at which the determinant's sign turns "
+            f"falls with the unbalancedness of the start in {sum(later)} of {len(later)} cases with a slope.",
         ),
         "header": ("depth", "share", "runs", "sign turns", "leaves the bound", "turns above the bound's losses",
                    "slope of ln loss at the turn against ln unbalancedness", "by scaling"),
@@ -138,9 +137,8 @@ CONJECTURES: tuple[tuple[Claim, Trial], ...] = (
             "(Gunasekar et al. 2017; the paper argues against it.) With small steps from near zero, descent on a "
             "full-dimensional matrix factorization converges to a solution of least nuclear norm.",
             ("figure1", "conjectures"),
-            f"Fails where every balanced run of depth 2 in Figure 1 converges, ends above {BEYOND} times the least "
-            f"nuclear "
-            "norm, and no nearer to it with the smaller rate and start; else in part.",
+            f"Fails where every balanced run of depth 2 in Figure 1 converges, ends above {MIN_NORM_RATIO} times the "
+            "least nuclear norm, and no nearer to it with the smaller rate and start; else in part.",
             "The limit of zero rate and start, which the conjecture is about: Theorem 1 covers it, for flow.",
         ),
         _conjecture_1,
@@ -153,9 +151,8 @@ CONJECTURES: tuple[tuple[Claim, Trial], ...] = (
             "small "
             "steps from near zero do not ensure a solution of least norm.",
             ("figure1",),
-            f"Holds where every balanced run of Figure 1 converges and ends above {BEYOND} times the least of each "
-            f"norm "
-            "in the table; else in part.",
+            f"Holds where every balanced run of Figure 1 converges and ends above {MIN_NORM_RATIO} times the "
+            "least of each norm in the table; else in part.",
             "Other norms, and the limit of zero rate and start.",
         ),
         _conjecture_2,
@@ -168,9 +165,8 @@ DYNAMICS: tuple[tuple[Claim, Trial], ...] = (
             "Section 2",
             "Gradient flow from a balanced start is what descent with small steps approximates.",
             ("descent_to_flow",),
-            f"Holds where, at each depth, the distance in float64 falls with an order within {ALIKE} of 1, fit to at "
-            f"least "
-            "three learning rates; else in part.",
+            f"Holds where, at each depth, the distance in float64 falls with an order within {ORDER_TOLERANCE} "
+            "of 1, fit to at least three learning rates; else in part.",
             "Other starts, and losses below 2e-2 at depth 2 and 1e-3 at depth 3: later the descent of depth 2 loses "
             "the "
             "sign of its determinant.",
@@ -185,9 +181,8 @@ DYNAMICS: tuple[tuple[Claim, Trial], ...] = (
             "depends on "
             "how balanced they are.",
             ("departure",),
-            f"Holds where, at depths 3 and 4, each share of an independent start up to {SMALL:g} with at least two "
-            f"scales "
-            "has a 95 % interval of the slope above 0; else in part.",
+            f"Holds where, at depths 3 and 4, each share of an independent start up to {MAX_UNBALANCE:g} with at "
+            "least two scales has a 95 % interval of the slope above 0; else in part.",
             "The theorem of Appendix D, whose bound is not computed here; losses below 1e-4.",
         ),
         _appendix_d,

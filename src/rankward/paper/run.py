@@ -1,4 +1,4 @@
-"""`rankward paper`: every step that is not done yet, one display of how far it is, and at the end the page."""
+"""`rankward paper`: run every step that is not done yet, show the progress, and write the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEEP = 0.97  # how far a step's bar runs by its estimate alone
 
 
 def make_paper(out: Path, quick: bool) -> int:
-    """Run what is missing, gather the figures, write the page; 0, or 1 where a step has failed.
+    """Run the missing steps, copy the figures, write the page; return 0, or 1 if a step has failed.
 
     A step is done once: called again, with the folder of one that was interrupted, this goes on where it stopped.
 
@@ -74,7 +74,7 @@ def _made(out: Path, quick: bool, done: dict[str, Any]) -> int:
 
 
 def _begun(out: Path, quick: bool) -> dict[str, Any]:
-    """The steps that are done there."""
+    """The names of the finished steps."""
     if out.exists() and not out.is_dir():
         raise ConfigError("paper --out", str(out), "a folder: this is a file")
     file = out / DONE
@@ -105,8 +105,8 @@ def _is_done(done: dict[str, Any], step: Step) -> bool:
 
 def _work(todo: list[Step], out: Path, show: Any) -> Iterator[dict[str, Any]]:
     """Events of the worker as steps end; one that dies has failed in the step that it was at, and another goes on."""
-    rest = list(todo)
-    while rest:
+    remaining = list(todo)
+    while remaining:
         (out / SWEEPS).mkdir(exist_ok=True)
         command = [sys.executable, "-P", "-m", "rankward.paper._worker", str(out / LOG)]
         # In a session of its own: Ctrl-C reaches it once, from here.
@@ -120,22 +120,22 @@ def _work(todo: list[Step], out: Path, show: Any) -> Iterator[dict[str, Any]]:
             assert worker.stdin is not None and worker.stdout is not None
             try:
                 with contextlib.suppress(BrokenPipeError):
-                    json.dump([[step.name, step.in_folder(out)] for step in rest], worker.stdin)
+                    json.dump([[step.name, step.in_folder(out)] for step in remaining], worker.stdin)
                     worker.stdin.close()
                 for line in worker.stdout:
                     event = json.loads(line)
                     if "begins" in event:
-                        show.begins(rest[0])
+                        show.begins(remaining[0])
                     else:
-                        rest.pop(0)
+                        remaining.pop(0)
                         yield event
             except BaseException:
                 with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
                     worker.send_signal(signal.SIGINT)
                     worker.wait(timeout=60)  # while it saves its checkpoints
                 raise
-        if worker.returncode != 0 and rest:
-            yield {"ends": rest.pop(0).name, "code": worker.returncode, "seconds": float("nan")}
+        if worker.returncode != 0 and remaining:
+            yield {"ends": remaining.pop(0).name, "code": worker.returncode, "seconds": float("nan")}
 
 
 def _gather(out: Path) -> list[str]:
@@ -150,7 +150,7 @@ def _gather(out: Path) -> list[str]:
 
 
 class _Plain:
-    """A line when a step ends: for pipes and logs."""
+    """Print a line when a step ends, for pipes and logs."""
 
     def begins(self, step: Step) -> None: ...
 
@@ -183,12 +183,12 @@ class _Bar(_Plain):
 
     def tick(self) -> None:
         pace = self.real / self.past if self.past else 1.0
-        here = 0.0
+        elapsed = 0.0
         if self.step is not None:
             spent = (time.monotonic() - self.began) / max(pace, 1e-9)
-            here = min(spent, KEEP * self.step.seconds)
-        left = pace * (self.total - self.past - here)
-        self.progress.update(self.task, completed=self.past + here, left=duration(left))
+            elapsed = min(spent, KEEP * self.step.seconds)
+        left = pace * (self.total - self.past - elapsed)
+        self.progress.update(self.task, completed=self.past + elapsed, left=duration(left))
 
 
 @contextlib.contextmanager

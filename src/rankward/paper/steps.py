@@ -1,4 +1,4 @@
-"""What `rankward paper` runs, in this order: commands, and how long each takes."""
+"""The steps of `rankward paper` in order: commands, and how long each takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """What a user types to repeat it."""
+        """The command that repeats the step."""
         return shlex.join(["rankward", *self.arguments])
 
     def in_folder(self, out: Path) -> list[str]:
@@ -89,7 +89,7 @@ def left_out() -> list[tuple[str, str, str]]:
     """For each step that --quick does not run in full: its name, its command in full, and the quick one ("" for none).
 
     Example:
-        >>> [name for name, _, here in left_out() if not here]
+        >>> [name for name, _, quick in left_out() if not quick]
         ['figure1_float32']
     """
     quick = {step.name: step.command for step in steps(quick=True)}

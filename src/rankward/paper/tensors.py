@@ -83,8 +83,8 @@ def _weaker(tf: pl.DataFrame, linear: pl.DataFrame) -> list[str]:
     both = errors[0].join(errors[1], on=["order", COUNT], suffix="_linear").sort("order", COUNT)
     worse = both.filter(pl.col(ERROR) > pl.col(f"{ERROR}_linear"))
     points = [
-        f"order {order}, {count}: {number(own, 2)} against {number(baseline, 2)}"
-        for order, count, own, baseline in worse.select("order", COUNT, ERROR, f"{ERROR}_linear").rows()
+        f"order {order}, {count}: {number(error, 2)} against {number(baseline, 2)}"
+        for order, count, error, baseline in worse.select("order", COUNT, ERROR, f"{ERROR}_linear").rows()
     ]
     return [f"With few observations tf is worse than the baseline (median errors; {'; '.join(points)})."] * bool(points)
 

@@ -38,7 +38,7 @@ def _proposition(which: str) -> Trial:
 
 
 def _certified(step: str, prefix: str) -> Trial:
-    """Verdicts of all runs of a step on the statements whose names begin so."""
+    """Verdicts of all runs of a step on the statements whose names have this prefix."""
 
     def trial(evidence: Evidence) -> dict[str, Any]:
         runs = evidence.runs(step)

@@ -1,4 +1,4 @@
-"""What the theorems force: bounds as pure functions, and certificates that check runs against them."""
+"""Bounds that the theorems imply, as pure functions, and certificates that check runs against them."""
 
 from rankward.theory.bounds import (
     dimensions_bound,

@@ -1,4 +1,4 @@
-"""Solutions to compare gradient descent's with: of least nuclear norm (Conjecture 1), of least Frobenius norm."""
+"""Baseline solutions of minimum nuclear norm (Conjecture 1), by ADMM with a duality gap."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-LOOK = 10  # iterations between two looks at the gap
-RELAXED = 1.7
-SETTLED = 150  # iterations after which penalties stay as they are, without which nothing converges for sure
-FEASIBLE = 1e-9  # of the values' size: by so much may measurements disagree
-DEPENDENT = 1e-12  # of the largest singular value of the measurements, each of norm 1
+GAP_INTERVAL = 10  # iterations between two evaluations of the gap
+RELAXATION = 1.7  # over-relaxation of ADMM
+MAX_PENALTY_ITERATION = 150  # penalties are fixed afterwards, which guarantees convergence
+FEASIBILITY_TOLERANCE = 1e-9  # relative to the norm of the values
+RANK_TOLERANCE = 1e-12  # relative to the largest singular value of the measurements, each scaled to norm 1
 
 
 @dataclass(frozen=True)
 class LeastNuclear:
-    """Solutions of least nuclear norm, and how sure that is.
+    """Solutions of minimum nuclear norm with their duality gap.
 
     Args:
-        matrix: [problems, d, d'], which meets the observations.
-        norm: [problems] its nuclear norm.
-        gap: [problems] by so much at most another solution's norm is smaller, relative to it: a feasible dual point
-            proves it (weak duality).
+        matrix: [problems, d, d'], which agrees with the observations.
+        norm: [problems] nuclear norm of `matrix`.
+        gap: [problems] relative duality gap: no solution has a norm below (1 - gap) norm, by weak duality with a
+            feasible dual point.
     """
 
     matrix: Float[np.ndarray, "problems rows cols"]
@@ -39,16 +39,16 @@ def nuclear_completion(
     tolerance: float = 1e-7,
     max_iterations: int = 20_000,
 ) -> LeastNuclear:
-    """Matrices of least nuclear norm among those that agree with observed entries; many problems at once.
+    """Complete matrices from observed entries with minimum nuclear norm; many problems at once.
 
-    ADMM on |X|_* + indicator of {Z : Z = values on the mask}, X = Z: a step thresholds singular values, the other puts
-    the observed entries back. Each problem has a penalty of its own, balanced as it goes, and stops at its own time.
+    ADMM on |X|_* + indicator of {Z : Z = values on the mask}, X = Z: one step thresholds singular values, the other
+    restores the observed entries. Each problem has its penalty, adapted to its residuals, and its stopping time.
 
     Args:
         mask: true where an entry is observed.
-        values: zero elsewhere or not, it does not matter.
-        tolerance: of the gap.
-        max_iterations: after which a problem is given as it is; its gap tells.
+        values: observed values; other entries are ignored.
+        tolerance: relative duality gap at which a problem stops.
+        max_iterations: afterwards the best point so far is returned, with its gap.
 
     Example:
         >>> mask = np.array([[[False, True], [True, True]]])
@@ -62,8 +62,8 @@ def nuclear_completion(
         return torch.where(seen[at], given[at], matrix)
 
     def supported(dual: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        kept = torch.where(seen[at], dual, 0.0)
-        return kept, (kept * given[at]).sum((1, 2))
+        observed = torch.where(seen[at], dual, 0.0)
+        return observed, (observed * given[at]).sum((1, 2))
 
     return _solve(feasible, supported, given.shape, tolerance, max_iterations)
 
@@ -77,17 +77,17 @@ def nuclear_sensing(
     """The matrix of least nuclear norm among those with <A_i, W> = y_i: one problem, of any linear measurements.
 
     Raises:
-        ValueError: measurements that no matrix meets.
+        ValueError: no matrix meets the measurements.
     """
-    rows, wanted = (torch.from_numpy(array) for array in independent(matrices, values))
+    rows, targets = (torch.from_numpy(array) for array in independent(matrices, values))
 
     def feasible(matrix: Tensor, at: Tensor) -> Tensor:
         flat = matrix.flatten(1)
-        return (flat + (wanted - flat @ rows.T) @ rows).reshape(matrix.shape)
+        return (flat + (targets - flat @ rows.T) @ rows).reshape(matrix.shape)
 
     def supported(dual: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         part = dual.flatten(1) @ rows.T
-        return (part @ rows).reshape(dual.shape), part @ wanted
+        return (part @ rows).reshape(dual.shape), part @ targets
 
     return _solve(feasible, supported, (1, *matrices.shape[1:]), tolerance, max_iterations)
 
@@ -98,10 +98,10 @@ def independent(
     """The same measurements as orthonormal rows, and their values.
 
     Each measurement is divided by the norm of its A_i first, so none is lost because its scale is small. Combinations
-    of these that are below `DEPENDENT` count as zero.
+    of these that are below `RANK_TOLERANCE` count as zero.
 
     Raises:
-        ValueError: measurements that no matrix meets.
+        ValueError: no matrix meets the measurements.
 
     Example:
         >>> rows, values = independent(np.array([[[1.0, 0.0]], [[0.0, 1e-13]]]), np.array([1.0, 2e-13]))
@@ -114,15 +114,16 @@ def independent(
     norm = np.maximum(1.0, np.linalg.norm(flat / size[:, None], axis=1))  # 1 for a matrix of zeros alone
     flat, scaled = flat / size[:, None] / norm[:, None], values / size / norm
     left, sizes, right = np.linalg.svd(flat, full_matrices=False)
-    kept = sizes > DEPENDENT * sizes[0]
-    inner = left[:, kept].T @ scaled
-    missed = float(np.linalg.norm(left[:, kept] @ inner - scaled))
-    if not missed <= FEASIBLE * float(np.linalg.norm(scaled)):
+    independent_rows = sizes > RANK_TOLERANCE * sizes[0]
+    basis = left[:, independent_rows]
+    inner = basis.T @ scaled
+    missed = float(np.linalg.norm(basis @ inner - scaled))
+    if not missed <= FEASIBILITY_TOLERANCE * float(np.linalg.norm(scaled)):
         raise ValueError(
             f"no matrix meets these {len(values)} measurements: divided by the norms of the A_i, they are missed by "
             f"{missed:.3g} at least"
         )
-    return right[kept], inner / sizes[kept]
+    return right[independent_rows], inner / sizes[independent_rows]
 
 
 def _solve(
@@ -148,11 +149,11 @@ def _solve(
         if not len(at):
             break
         x, clipped = _threshold(z - u, step)
-        relaxed = RELAXED * x + (1 - RELAXED) * z
+        relaxed = RELAXATION * x + (1 - RELAXATION) * z
         before = z
         z = feasible(relaxed + u, at)
         u = u + relaxed - z
-        if iteration % LOOK and iteration != max_iterations:
+        if iteration % GAP_INTERVAL and iteration != max_iterations:
             continue
         dual, value = supported(clipped / step[:, None, None], at)
         bound = value / torch.linalg.matrix_norm(dual, 2).clamp(min=1.0)
@@ -162,7 +163,7 @@ def _solve(
         done[at[better]], norms[at[better]], gaps[at[better]] = z[better], norm[better], gap[better]
         primal, moved = (x - z).flatten(1).norm(dim=1), (z - before).flatten(1).norm(dim=1)
         scale = torch.where(primal > 4 * moved, 0.6, torch.where(moved > 4 * primal, 1.6, 1.0))
-        scale = scale if iteration <= SETTLED else torch.ones_like(scale)
+        scale = scale if iteration <= MAX_PENALTY_ITERATION else torch.ones_like(scale)
         step, u = step * scale, u * scale[:, None, None]
         going = gap > tolerance
         at, z, u, step = at[going], z[going], u[going], step[going]
@@ -170,15 +171,15 @@ def _solve(
 
 
 def _threshold(matrix: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values made smaller by so much, not below zero; and what that took away, of norm `by` at most.
+    """Soft-threshold the singular values by `by`; also return the part removed, of spectral norm at most `by`.
 
-    From the eigenvectors of the smaller Gram matrix, in a third of an SVD's time.
+    It uses the eigenvectors of the smaller Gram matrix, which takes a third of the time of an SVD.
     """
     wide = matrix.shape[-2] < matrix.shape[-1]
     tall = matrix.mT if wide else matrix
     squares, vectors = torch.linalg.eigh(tall.mT @ tall)
     sizes = squares.clamp(min=0).sqrt()
-    kept = torch.where(sizes > by[:, None], 1 - by[:, None] / sizes, 0.0)
-    shrunk = tall @ (vectors * kept[:, None, :]) @ vectors.mT
+    factors = torch.where(sizes > by[:, None], 1 - by[:, None] / sizes, 0.0)
+    shrunk = tall @ (vectors * factors[:, None, :]) @ vectors.mT
     shrunk = shrunk.mT if wide else shrunk
     return shrunk, matrix - shrunk

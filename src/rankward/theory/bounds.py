@@ -1,18 +1,21 @@
-"""What the paper's theorems force at a given loss, as pure functions of it."""
+"""Bounds of the paper's theorems at a given loss, as pure functions."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from rankward.observations import dimensions
+
 
 def robustness_bound(
     loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
 ) -> Float[np.ndarray, "*losses"]:
-    """The least |W_11| that the determinant's sign and the loss allow (the setting of Theorem 2). The bound is sharp.
+    """The sharp lower bound on |W_11| that the determinant's sign and the loss imply (the setting of Theorem 2).
 
     Where sign det W = sign(b_12 b_21), |W_11| >= |W_12 W_21| / |W_22|. At a loss l the observed entries differ from
     their values by a, b, c with a^2 + b^2 + c^2 <= s^2 = 2 l, so |W_11| is at least the minimum of
@@ -27,8 +30,8 @@ def robustness_bound(
         b_12, b_21, b_22: numbers, or arrays of that shape.
 
     Returns:
-        The bound, float64, in the shape of `loss`; NaN where it says nothing (s >= min(|b_12|, |b_21|)), |b_12 b_21 /
-        b_22| at loss 0, which is infinity for b_22 = 0.
+        The bound, float64, in the shape of `loss`; NaN where there is none (s >= min(|b_12|, |b_21|)); at loss 0
+        |b_12 b_21 / b_22|, which is infinity for b_22 = 0.
 
     Example:
         >>> float(robustness_bound(1e-4).round(4)), float(robustness_bound(0.0, -2, 0.5, 0.1))
@@ -37,11 +40,11 @@ def robustness_bound(
     s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
     b_12, b_21, b_22 = np.abs(b_12), np.abs(b_21), np.abs(b_22)
     s, small, large, other = np.broadcast_arrays(s, np.minimum(b_12, b_21), np.maximum(b_12, b_21), b_22)
-    says = s < small
-    inside = says & (s > 0)
+    exists = s < small
+    inside = exists & (s > 0)
     bound = np.full(s.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bound[says] = (small * large / other)[says]
+        bound[exists] = (small * large / other)[exists]
     bound[inside] = _least_entry(s[inside], small[inside], large[inside], other[inside])
     return bound
 
@@ -49,27 +52,27 @@ def robustness_bound(
 def _least_entry(s: np.ndarray, small: np.ndarray, large: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The minimum of (small - a)(large - b) / (other + c) over a^2 + b^2 + c^2 = s^2, for 0 < s < small <= large."""
 
-    def rest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def others(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         product = a * (small - a)
         root = np.sqrt(np.maximum(large * large - 4 * product, 0.0))
         return 2 * product / (large + root), 2 * product / (other + np.sqrt(other * other + 4 * product))
 
-    # a^2 + b^2 + c^2 grows with a: halve the interval of ln a until it is a rounding wide.
+    # a^2 + b^2 + c^2 grows with a: halve the interval of ln a down to rounding.
     low, high = np.log(s) - 800.0, np.log(np.minimum(s, small))
     for _ in range(64):
         middle = 0.5 * (low + high)
         a = np.exp(middle)
-        b, c = rest(a)
+        b, c = others(a)
         beyond = a * a + b * b + c * c > s * s
         low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
     a = np.exp(low)
-    b, _ = rest(a)
+    b, _ = others(a)
     c = np.sqrt(np.maximum(s * s - a * a - b * b, 0.0))
     return np.asarray((small - a) * (large - b) / (other + c))
 
 
 def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
-    """The same for Appendix E's problem of any square size: |W_11| where the determinant is positive.
+    """A lower bound on |W_11| for Appendix E's problem of any square size and a positive determinant.
 
     The lower right block is I + E with |E| <= s = sqrt(2 loss) < 1, so its determinant is positive, and that of W has
     the sign of the 2x2 Schur complement's. Its entries differ from W's by at most d = s^2 / (2 (1 - s)), since the
@@ -77,7 +80,7 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     |W_11| >= (1 - t)^2 / t - d.
 
     Returns:
-        The bound, float64; NaN where it says nothing (t >= 1, or a bound that is not positive), infinity at loss 0.
+        The bound, float64; NaN where there is none (t >= 1, or not positive), infinity at loss 0.
 
     Example:
         >>> float(dimensions_bound(1e-4).round(2))
@@ -91,25 +94,78 @@ def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     return np.where((s < 1) & (t < 1) & (bound > 0), bound, np.nan)
 
 
-def around(values: Float[np.ndarray, "runs 2 2"], places: Int[np.ndarray, "runs 2"]) -> Float[np.ndarray, "runs 3"]:
-    """b_12, b_21, b_22 of 2x2 problems, rows and columns permuted so that the entry at `places` is W_11.
+class EntryBounds:
+    """Lower bounds on the absolute value of each run's only unobserved entry, for the right sign of the determinant.
+
+    A 2x2 matrix has the sharp bound of Theorem 2, for any observed values. A larger square matrix has the bound of
+    `dimensions_bound` where the observations are those of Appendix E. Other problems have no bound.
+
+    Args:
+        mask: [runs, *dims] observed entries; None for measurements of another kind.
+        values: [runs, *dims] their values, or [runs, n] without a mask.
+        dims: shape of the product.
+
+    Attributes:
+        unobserved: [runs, 2] row and column of the unobserved entry; -1 where there is not exactly one.
+        values: [runs, 3] b_12, b_21, b_22 of 2x2 problems, with rows and columns permuted so that W_11 is unobserved;
+            zeros without a mask.
+        is_appendix_e: [runs] whether the observations are Appendix E's, of which Equation 6 is the smallest case.
+        sign: [runs] the determinant's sign from which the bound follows: sign(b_12 b_21), changed by each swap of rows
+            or columns; 1 for larger matrices.
 
     Example:
-        >>> around(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[0, 1]])).tolist()
-        [[1.0, 4.0, 3.0]]
+        >>> mask, values = np.array([[[True, False], [True, True]]]), np.array([[[1.0, 2.0], [3.0, 4.0]]])
+        >>> bounds = EntryBounds(mask, values, (2, 2))
+        >>> bounds.unobserved.tolist(), bounds.values.tolist(), bounds.sign.tolist()
+        ([[0, 1]], [[1.0, 4.0, 3.0]], [-1.0])
+        >>> bounds.at(np.array([0.0, 0.02]), 0).round(3).tolist()
+        [1.333, 1.052]
     """
-    at, (row, col) = np.arange(len(values)), places.T
-    return np.stack([values[at, row, 1 - col], values[at, 1 - row, col], values[at, 1 - row, 1 - col]], axis=1)
+
+    def __init__(self, mask: np.ndarray | None, values: np.ndarray, dims: tuple[int, ...]) -> None:
+        runs, self.dims = len(values), tuple(dims)
+        self.unobserved = np.full((runs, 2), -1)
+        self.values = np.zeros((runs, 3))
+        self.sign = np.ones(runs)
+        self.is_appendix_e = np.zeros(runs, bool)
+        if mask is not None and len(self.dims) == 2:
+            missing = ~mask.reshape(runs, -1)
+            one = missing.sum(1) == 1
+            self.unobserved[one] = np.stack(np.divmod(missing.argmax(1), self.dims[1]), axis=1)[one]
+            if min(self.dims) >= 2:
+                paper = dimensions(self.dims)
+                self.is_appendix_e = (mask == paper.mask).all((1, 2)) & (values == paper.values).all((1, 2))
+        if self.dims == (2, 2):
+            if mask is not None:
+                run, (row, col) = np.arange(runs), np.maximum(self.unobserved, 0).T
+                others = values[run, row, 1 - col], values[run, 1 - row, col], values[run, 1 - row, 1 - col]
+                self.values = np.stack(others, axis=1)
+            swaps = np.where(self.unobserved.sum(1) % 2, -1, 1)
+            self.sign = np.asarray(np.sign(self.values[:, 0] * self.values[:, 1]) * swaps)
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the product is a square matrix, which has a determinant."""
+        return len(self.dims) == 2 and self.dims[0] == self.dims[1]
+
+    def at(self, loss: Float[np.ndarray, " rows"], run: Int[np.ndarray, " rows"] | int) -> Float[np.ndarray, " rows"]:
+        """The bound at a loss of each row; `run` is the row's run, or one run for all rows. NaN without a bound."""
+        if self.dims == (2, 2):
+            b_12, b_21, b_22 = self.values[run].T
+            return robustness_bound(loss, b_12, b_21, b_22)
+        return np.where(self.is_appendix_e[run] & self.is_square, dimensions_bound(loss), np.nan)
+
+    def largest_loss(self, run: int) -> float:
+        """The loss below which a run has a bound."""
+        if self.dims == (2, 2):
+            return float(0.5 * np.abs(self.values[run, :2]).min() ** 2)
+        return _largest_loss_of_larger_matrices()
 
 
-def forcing_sign(values: Float[np.ndarray, "runs 3"], places: Int[np.ndarray, "runs 2"]) -> Float[np.ndarray, " runs"]:
-    """The determinant's sign from which the bound follows: sign(b_12 b_21), turned by each swap of rows or columns.
-
-    Example:
-        >>> forcing_sign(np.array([[-2.0, 0.5, 0.0], [-2.0, 0.5, 0.0]]), np.array([[0, 0], [0, 1]])).tolist()
-        [-1.0, 1.0]
-    """
-    return np.asarray(np.sign(values[:, 0] * values[:, 1]) * np.where(places.sum(1) % 2, -1, 1))
+@functools.cache
+def _largest_loss_of_larger_matrices() -> float:
+    losses = np.linspace(0, 0.5, 100_001)[1:]
+    return float(losses[~np.isnan(dimensions_bound(losses))].max())
 
 
 def quasi_norm_constant(p: float) -> float:

@@ -1,27 +1,30 @@
-"""A run checked against a statement: the premises, the bounds, and the verdict."""
+"""Check a run against a statement of the paper: the premises, the bounds, and the verdict."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+
+from rankward.theory.bounds import EntryBounds
 
 Trace = Mapping[str, np.ndarray]
 
-NOTHING: Mapping[str, Any] = {}
+NO_FIELDS: Mapping[str, Any] = {}
 HOLDS, VIOLATED, SAYS_NOTHING, NOT_APPLICABLE = "holds", "violated", "says nothing here", "not applicable"
 VERDICTS = HOLDS, VIOLATED, SAYS_NOTHING, NOT_APPLICABLE
-SLACK = 1e-9  # of a bound's size (at least 1): a value may lie on the wrong side by so much
-BALANCED = 1e-12  # of the largest squared factor: a start is balanced up to the rounding of its factors
+SLACK = 1e-9  # relative to the bound's size (at least 1): a value may violate the bound by this much
+BALANCED = 1e-12  # relative to the largest squared factor: a start is balanced up to the rounding of its factors
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """The facts about the runs of an ensemble that statements ask for, before training.
+    """What statements need to know about the runs of an ensemble, before training.
 
     Args:
         depth: number of factors.
@@ -64,7 +67,7 @@ class RunContext:
         return np.asarray(self.unbalancedness <= BALANCED)
 
     def of(self, run: int) -> RunContext:
-        """The facts about one run."""
+        """The context of one run."""
         one = slice(run, run + 1)
         arrays = {
             name: getattr(self, name)[one]
@@ -72,14 +75,10 @@ class RunContext:
         }
         return replace(self, mask=None if self.mask is None else self.mask[one], **arrays)
 
-    def unobserved(self) -> Int[np.ndarray, "runs 2"]:
-        """Row and column of each run's only unobserved entry of a matrix; -1 where there is not just one."""
-        places = np.full((self.runs, 2), -1)
-        if self.mask is not None and len(self.dims) == 2:
-            missing = ~self.mask.reshape(self.runs, -1)
-            one = missing.sum(1) == 1
-            places[one] = np.stack(np.divmod(missing.argmax(1), self.dims[1]), axis=1)[one]
-        return places
+    @cached_property
+    def entry_bounds(self) -> EntryBounds:
+        """The bounds on each run's only unobserved entry (Theorem 2)."""
+        return EntryBounds(self.mask, self.values, self.dims)
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,12 @@ class Bound:
 
     Args:
         column: the measured one.
-        values: [rows], NaN where the statement gives no bound.
+        values: [rows], NaN where there is no bound.
         lower: a lower bound, else an upper one.
-        trivial: [rows] or a number: a value that some array of the same loss has, whatever the theorem says of others.
-            Where a lower bound is at most that (an upper one at least), the row could not have failed. None: every row
-            with a bound could have failed.
-        slack: [rows] or a number, relative to the bound's size (at least 1): a value may lie on the wrong side by so
+        trivial: [rows] or a number: a value that some array of the same loss has, whatever the theorem's premises. A
+            row whose lower bound is at most that (whose upper bound is at least that) cannot violate the bound. None:
+            every row with a bound can violate it.
+        slack: [rows] or a number, relative to the bound's size (at least 1): a value may violate the bound by this
             much.
     """
 
@@ -105,45 +104,45 @@ class Bound:
 
 
 class Certificate(ABC):
-    """A statement about runs. A new one is a class like this and a line under `certificates` in a metrics YAML.
+    """A statement about runs. A new one is a subclass and a line under `certificates` in a metrics YAML.
 
-    Its bounds fill columns `bound/<column>`; each is a statement by itself, named `<name>/<column>`.
+    Its bounds fill columns `bound/<column>`. Each bound has a verdict, named `<name>/<column>`.
     """
 
     name: str
 
     @abstractmethod
-    def bounds(self, facts: RunContext, trace: Trace) -> list[Bound]:
-        """Bounds for rows of any of the runs: `trace["run"]` says whose, beside `loss` and the measured columns."""
+    def bounds(self, context: RunContext, trace: Trace) -> list[Bound]:
+        """Bounds for rows of any runs; `trace` has the run of each row (`run`), `loss` and the measured columns."""
 
     @abstractmethod
-    def failing(self, facts: RunContext) -> list[str | None]:
-        """The first premise that fails for each run, in words; None where the statement applies."""
+    def failing_premises(self, context: RunContext) -> list[str | None]:
+        """The first premise that fails for each run, as a phrase; None if the statement applies."""
 
-    def verdicts(self, facts: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
-        """The verdict on each of the statement's parts in one run, from its rows; `facts` are that run's own."""
-        failing = self.failing(facts)[0]
-        found = {f"{self.name}/{bound.column}": verdict(bound, trace, failing) for bound in self.bounds(facts, trace)}
-        return found or {self.name: not_applicable(failing or "none of its columns is measured")}
-
-
-def not_applicable(premise: str, found: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-    """The verdict on a statement whose premise fails; the verdict that the rows would have had becomes `seen`."""
-    seen = {"seen" if key == "verdict" else key: value for key, value in found.items()}
-    return {"verdict": NOT_APPLICABLE, "premise": premise, **seen}
+    def verdicts(self, context: RunContext, trace: Trace) -> dict[str, dict[str, Any]]:
+        """The verdict on each part of the statement in one run, from its rows; `context` is the context of that run."""
+        premise = self.failing_premises(context)[0]
+        found = {f"{self.name}/{bound.column}": verdict(bound, trace, premise) for bound in self.bounds(context, trace)}
+        return found or {self.name: not_applicable(premise or "none of its columns is measured")}
 
 
-def says_nothing(reason: str, found: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-    """The verdict on a statement that applies, but could not have failed in any row."""
+def not_applicable(premise: str, found: Mapping[str, Any] = NO_FIELDS) -> dict[str, Any]:
+    """The verdict `not applicable` with the failing premise; a verdict found without the premise becomes `seen`."""
+    observed = {"seen" if key == "verdict" else key: value for key, value in found.items()}
+    return {"verdict": NOT_APPLICABLE, "premise": premise, **observed}
+
+
+def says_nothing(reason: str, found: Mapping[str, Any] = NO_FIELDS) -> dict[str, Any]:
+    """The verdict on a statement that applies but that no row could have violated."""
     return {**found, "verdict": SAYS_NOTHING, "reason": reason}
 
 
-def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str, Any]:
+def verdict(bound: Bound, trace: Trace, failing_premise: str | None = None) -> dict[str, Any]:
     """Whether a bound holds in all rows: the smallest margin and its iteration, or the first violation.
 
-    `holds` needs rows that could have failed (see `Bound.trivial`), and `margin` is the smallest distance among them;
-    `rows` counts them. A NaN that is measured where there is a bound counts as a violation. Where a premise fails,
-    `seen` is the verdict that the rows would have had.
+    `holds` needs rows that can violate the bound (see `Bound.trivial`); `rows` counts them and `margin` is their
+    smallest distance from it. A measured NaN where there is a bound is a violation. If a premise fails, the
+    verdict is `not applicable`, and `seen` is the verdict without that premise.
 
     Example:
         >>> trace = {"x": np.array([2.0, 5.0]), "iteration": np.array([0, 50])}
@@ -160,26 +159,26 @@ def verdict(bound: Bound, trace: Trace, failing: str | None = None) -> dict[str,
     )
     with np.errstate(invalid="ignore"):
         margins = np.where(measured == limits, 0.0, measured - limits if bound.lower else limits - measured)
-        broken = ~(margins >= -slack * np.maximum(1, np.abs(limits)))
-        telling = ~(limits <= trivial if bound.lower else limits >= trivial)
-    if broken.any():
-        at = int(broken.argmax())
+        violated = ~(margins >= -slack * np.maximum(1, np.abs(limits)))
+        informative = ~(limits <= trivial if bound.lower else limits >= trivial)
+    if violated.any():
+        at = int(violated.argmax())
         found: dict[str, Any] = {"verdict": VIOLATED}
-    elif telling.any():
-        at = int(np.where(telling, margins, np.inf).argmin())
+    elif informative.any():
+        at = int(np.where(informative, margins, np.inf).argmin())
         found = {"verdict": HOLDS}
     else:
-        nothing = says_nothing(_silence(trace, len(bounded) > 0))
-        return nothing if failing is None else not_applicable(failing)
+        nothing = says_nothing(_no_information(trace, len(bounded) > 0))
+        return nothing if failing_premise is None else not_applicable(failing_premise)
     found |= {
         "margin": float(margins[at]),
         "iteration": int(trace["iteration"][bounded[at]]),
-        "rows": int(telling.sum()),
+        "rows": int(informative.sum()),
     }
-    return found if failing is None else not_applicable(failing, found)
+    return found if failing_premise is None else not_applicable(failing_premise, found)
 
 
-def _silence(trace: Trace, bounded: bool) -> str:
+def _no_information(trace: Trace, bounded: bool) -> str:
     if not bounded:
         return "no row has a bound"
     lowest = f" (the lowest is {np.nanmin(trace['loss']):.3g})" if "loss" in trace else ""
@@ -187,14 +186,18 @@ def _silence(trace: Trace, bounded: bool) -> str:
 
 
 def first_failing(runs: int, premises: Sequence[tuple[np.ndarray | bool, str]]) -> list[str | None]:
-    """The words of the first premise that is not met, for each run.
+    """The first premise that each run does not meet.
+
+    Args:
+        runs: number of runs.
+        premises: pairs of [runs] booleans (or one for all runs) and the premise as a phrase.
 
     Example:
         >>> first_failing(2, [(True, "a"), (np.array([True, False]), "b")])
         [None, 'b']
     """
     found: list[str | None] = [None] * runs
-    for met, words in reversed(premises):
+    for met, premise in reversed(premises):
         for run in np.flatnonzero(~np.broadcast_to(np.asarray(met), (runs,))):
-            found[int(run)] = words
+            found[int(run)] = premise
     return found

@@ -1,15 +1,9 @@
-"""Where a run leaves the region to which flow from a balanced start is confined, and a law for it."""
+"""Departure of a run from the envelope to which flow from a balanced start is confined."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
-
-DRAWS = 2000  # of the bootstrap
-KNOWN = 0.75  # share of a cell's runs that must have departed: then hardly a resample's median is unknown
+from jaxtyping import Bool, Float
 
 
 def departure(
@@ -68,100 +62,6 @@ def turning(loss: Float[np.ndarray, " rows"], forced: Bool[np.ndarray, " rows"])
         return float(loss[0])
     last = int(np.flatnonzero(forced)[-1])
     return float(np.sqrt(loss[last] * loss[last + 1]))
-
-
-@dataclass(frozen=True)
-class Law:
-    """y = intercept + slope x through the medians of cells.
-
-    Args:
-        interval: of the slope, 95 %.
-        cells: how many the line goes through.
-        ahead: the median of the cell of least x over what the line through the others says there (as exp of the
-            difference in y), with its 95 % interval; None with fewer than three cells.
-    """
-
-    intercept: float
-    slope: float
-    interval: tuple[float, float]
-    cells: int
-    ahead: tuple[float, float, float] | None
-
-
-def median_law(
-    x: Float[np.ndarray, " runs"],
-    y: Float[np.ndarray, " runs"],
-    hidden: Bool[np.ndarray, " runs"],
-    cell: Int[np.ndarray, " runs"],
-    cluster: Int[np.ndarray, " runs"],
-    seed: int = 0,
-) -> Law | None:
-    """The least-squares line through each cell's medians of x and y; None with fewer than two cells that are known.
-
-    A run that has not departed is `hidden`: its y is known to be smaller than that of any other run of its cell. A
-    median does not ask by how much, nor is it moved by a few runs that depart elsewhere. A cell of which less than
-    three quarters are known is left out. Intervals are percentiles of a bootstrap that draws clusters (seeds), all runs
-    of a cluster together, so that one draw of a start that was used at several scales counts as one. Clusters are drawn
-    among those that are in the same cells.
-
-    Example:
-        >>> x = np.repeat([-3.0, -2.0, -1.0], 50)
-        >>> y = 0.6 * x + np.tile(np.linspace(-1, 1, 50), 3)
-        >>> law = median_law(x, y, np.zeros(150, bool), np.repeat([0, 1, 2], 50), np.arange(150))
-        >>> round(law.slope, 6), law.interval[0] < 0.6 < law.interval[1], round(law.ahead[0], 6)
-        (0.6, True, 1.0)
-    """
-    y = np.where(hidden, -np.inf, y)
-    cells = [c for c in np.unique(cell) if (~hidden[cell == c]).mean() >= KNOWN]
-    kept = np.isin(cell, cells)
-    if len(cells) < 2:
-        return None
-    x, y, cell = x[kept], y[kept], cell[kept]
-    _, cluster = np.unique(cluster[kept], return_inverse=True)
-    counts = _resamples(cell, cluster, np.random.default_rng(seed))[:, cluster]
-    medians = np.array([[_medians(v[cell == c], counts[:, cell == c]) for c in cells] for v in (x, y)])
-    across, along = medians[:, np.argsort(medians[0, :, 0])]  # [cells, 1 + draws] each, from the least x
-    intercept, slope = _line(across, along)
-    low, high = np.nanpercentile(slope[1:], (2.5, 97.5))
-    ahead = None
-    if len(cells) > 2:
-        level, tilt = _line(across[1:], along[1:])
-        gap = along[0] - level - tilt * across[0]
-        ahead = tuple(np.exp([gap[0], *np.nanpercentile(gap[1:], (2.5, 97.5))]).tolist())
-    return Law(float(intercept[0]), float(slope[0]), (float(low), float(high)), len(cells), ahead)
-
-
-def _resamples(cell: np.ndarray, cluster: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[1 + draws, clusters] how often each cluster is drawn; first each once."""
-    where: dict[int, set[int]] = defaultdict(set)
-    for c, k in zip(cell.tolist(), cluster.tolist(), strict=True):
-        where[k].add(c)
-    alike: dict[frozenset[int], list[int]] = defaultdict(list)
-    for k, of in where.items():
-        alike[frozenset(of)].append(k)
-    counts = np.ones((1 + DRAWS, len(where)))
-    for members in alike.values():
-        n = len(members)
-        counts[1:, members] = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    return counts
-
-
-def _medians(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The median of `values`, each as often as `counts` [resamples, values] says; NaN where it is hidden, or none."""
-    order = np.argsort(values)
-    reached = np.cumsum(counts[:, order], axis=1)
-    total = reached[:, -1:]
-    low, high = (reached > (total - 1) / 2).argmax(1), (reached > total / 2).argmax(1)
-    ordered = values[order]
-    middle = (ordered[low] + ordered[high]) / 2
-    return np.where((total[:, 0] > 0) & np.isfinite(middle), middle, np.nan)
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope of least-squares lines, down the first axis."""
-    around = x - x.mean(0)
-    slope = (around * y).sum(0) / (around * around).sum(0)
-    return y.mean(0) - slope * x.mean(0), slope
 
 
 def predicted_exponent(depth: int) -> float:

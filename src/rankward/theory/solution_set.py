@@ -19,7 +19,7 @@ from rankward.observations import EntryMask, Measurement, two_by_two
 
 RANK_RTOL = 1e-12  # singular values beneath so much of the largest count as zero in exact statements
 PIECES = 64  # of the line at first, each halved until it is known or ruled out
-MOST = 200_000  # pieces at once; beyond, the interval reached is given as it is
+MAX_PIECES = 200_000  # at once; with more, the interval found so far is returned
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ class SolutionSet:
         rank of a solution is rank [c B] + rank [r; B] - rank B (Woerdeman 1989); and as the entry grows to infinity all
         singular values but the first tend to those of B, so that rank 1 + rank B is approached.
         """
-        rest = np.delete(np.delete(self.values, self.row, 0), self.col, 1)
+        block = np.delete(np.delete(self.values, self.row, 0), self.col, 1)
         beside, below = np.delete(self.values, self.row, 0), np.delete(self.values, self.col, 1)
-        attained = _rank(beside) + _rank(below) - _rank(rest)
-        return min(attained, 1 + _rank(rest))
+        attained = _rank(beside) + _rank(below) - _rank(block)
+        return min(attained, 1 + _rank(block))
 
     def least_norm(self, p: float, tolerance: float = 1e-6) -> Infimum:
         """The infimum over the set of a Schatten-p (quasi-)norm, in an interval that is certain.
@@ -146,7 +146,7 @@ class SolutionSet:
             below = _lower_bounds(values, norms, half, p)
             slack = tolerance * max(1.0, best)
             open_ = below < best - slack
-            if not open_.any() or 2 * open_.sum() > MOST:
+            if not open_.any() or 2 * open_.sum() > MAX_PIECES:
                 lowest = float(below[open_].min()) if open_.any() else best - slack
                 return Infimum(max(0.0, min(best, lowest)), best, where)
             half /= 2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rankward.config import DataError
 from rankward.dynamics.reference import one_thread
-from rankward.metrics.baselines import KNOWN
+from rankward.metrics.baselines import BASELINES
 from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruction_error
 from rankward.observations import EntryMask, Measurement, Sensing
 from rankward.observations.arrays import read_npy
@@ -29,12 +29,12 @@ def check(name: str, measurements: Sequence[Measurement]) -> None:
         DataError: measurements that no matrix meets, or a file that cannot be read or holds another size.
     """
     for measurement in {id(m): m for m in measurements}.values():
-        if name in KNOWN and isinstance(measurement, Sensing):
+        if name in BASELINES and isinstance(measurement, Sensing):
             try:
                 baselines.independent(measurement.matrices, measurement.values)
             except ValueError as error:
                 raise DataError(f"observations: {error}; there is no solution of least {name} norm") from error
-        if name not in KNOWN:
+        if name not in BASELINES:
             _read(Path(name), measurement.dims)
 
 
@@ -55,7 +55,7 @@ def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
 
 
 def _solve(name: str, measurement: Measurement) -> np.ndarray:
-    if name not in KNOWN:
+    if name not in BASELINES:
         return _read(Path(name), measurement.dims)
     if isinstance(measurement, EntryMask):
         if name == "frobenius":

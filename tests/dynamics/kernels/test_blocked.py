@@ -17,7 +17,7 @@ from helpers.odd_factorizations import (
     chosen,
     descended,
     forced,
-    half_and_slopes,
+    half_and_gradients,
     problem_of,
 )  # fmt: skip
 from rankward.dynamics import FusedEngine, Progress, ReferenceEngine, Schedule, Status
@@ -104,7 +104,7 @@ def test_a_random_expression_is_that_of_autograd(monkeypatch, factorization):
     factors, problem, moved, losses = one_step(factorization)
     for run in (0, 8):
         given = [factor[run] for factor in factors]
-        half, slopes = half_and_slopes(factorization, given, problem.operator[run], problem.values[run])
+        half, slopes = half_and_gradients(factorization, given, problem.operator[run], problem.values[run])
         assert losses[run] == pytest.approx(float(half), rel=1e-12, abs=1e-13)
         scale = max(1.0, *(float(slope.abs().max()) for slope in slopes))
         for start, end, slope in zip(given, moved, slopes, strict=True):
@@ -155,7 +155,7 @@ def test_axes_of_no_elements_and_of_one(name, monkeypatch):
     factorization = afresh(EDGES[name])
     factors, problem, moved, losses = one_step(factorization)
     given = [factor[2] for factor in factors]
-    half, slopes = half_and_slopes(factorization, given, problem.operator[2], problem.values[2])
+    half, slopes = half_and_gradients(factorization, given, problem.operator[2], problem.values[2])
     assert losses[2] == pytest.approx(float(half), rel=1e-13)
     for start, end, slope in zip(given, moved, slopes, strict=True):
         torch.testing.assert_close(end[2], start - problem.eta[2] * slope, rtol=1e-13, atol=1e-15)

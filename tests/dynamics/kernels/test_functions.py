@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from rankward.dynamics.kernels import blocked, store
+from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.tracing import trace_product
 from rankward.parallel import side_by_side
 
@@ -27,7 +27,7 @@ def computed(name, kind, x):
     rows = np.concatenate([x, np.zeros(-len(x) % 16, x.dtype)]).reshape(-1, 16)
     out = np.empty_like(rows)
     sizes = blocked.encoded_product(graph, kind != "lanes")
-    evaluate = store.blocked_kernels(kind, dtype, "descent").evaluate
+    evaluate = cache.blocked_kernels(kind, dtype, "descent").evaluate
     side_by_side(1, evaluate, np.zeros(1, np.int64), sizes, rows, out)
     return out.reshape(-1)[: len(x)]
 

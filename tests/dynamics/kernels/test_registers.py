@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rankward.dynamics.graph import Builder
-from rankward.dynamics.kernels import blocked, registers, store
+from rankward.dynamics.kernels import blocked, cache, registers
 
 # Rows, inner and columns: every block of a product, alone and beside others, and columns that do not fill a vector.
 SHAPES = [(1, 1, 1), (1, 3, 2), (2, 2, 3), (3, 1, 5), (4, 7, 4), (5, 4, 6), (6, 5, 8), (7, 2, 9), (9, 3, 16), (11, 6, 17),
@@ -40,7 +40,7 @@ def made(kind: str, lefts: list[np.ndarray], rights: list[np.ndarray], transpose
     graph = builder.graph([builder.gather(products, np.arange(1, count + 1), (count,))])
     packed = np.concatenate(flat, axis=1)
     out = np.full((len(packed), count), np.nan)
-    evaluate = store.blocked_kernels(kind, "float64", "descent").evaluate
+    evaluate = cache.blocked_kernels(kind, "float64", "descent").evaluate
     evaluate(np.zeros(1, np.int64), blocked.encoded_product(graph, kind != "lanes"), packed, out)
     return out
 
@@ -65,7 +65,7 @@ def test_zeros_keep_their_sign():
 
 
 def test_blocks_for_small_registers_change_no_bit():
-    text = store._lanes(8) + registers.source(wide=False, width=8, large=False)
+    text = cache._lanes(8) + registers.source(wide=False, width=8, large=False)
     small = {}
     exec(compile(text.replace("cache=True, ", ""), "small", "exec"), small)
     rows, inner, cols = 7, 5, 9

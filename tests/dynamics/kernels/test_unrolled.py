@@ -21,7 +21,7 @@ from helpers.odd_factorizations import (
     descended,
     dims_of,
     forced,
-    half_and_slopes,
+    half_and_gradients,
     numbers,
     observed,
     problem_of,
@@ -81,7 +81,7 @@ def as_text(factorization, seed=4):
         names["slopes"](state, 0, state, scratch, None, 0)
         names["advance"](state, scratch, None, 1)
     factors = [torch.from_numpy(each) for each in drawn]
-    half, slopes = half_and_slopes(factorization, factors, torch.from_numpy(operator), torch.from_numpy(values))
+    half, slopes = half_and_gradients(factorization, factors, torch.from_numpy(operator), torch.from_numpy(values))
     expected = np.concatenate([slope.numpy().reshape(-1) for slope in slopes])
     scale = max(np.abs(expected).max(initial=0.0), float(half))
     assert names["rates_of"](None) == len(flat)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankward.metrics.functional import product_matrix, singular_values, strict_matmul
+from rankward.metrics.functional import singular_values
 
 
 def exact_2x2(matrix: np.ndarray) -> list[float]:
@@ -63,17 +63,3 @@ def test_a_value_that_is_not_finite_gives_nan_and_spares_its_neighbours(dims, ba
 def test_zero_matrix_and_float32():
     assert singular_values(torch.zeros(2, 2)).tolist() == [0.0, 0.0]
     assert singular_values(torch.eye(2)).dtype == torch.float64
-
-
-def test_strict_matmul_against_numpy():
-    rng = np.random.default_rng(2)
-    left, right = rng.standard_normal((9, 3, 4)), rng.standard_normal((9, 4, 5))
-    np.testing.assert_allclose(
-        strict_matmul(torch.from_numpy(left), torch.from_numpy(right)).numpy(), left @ right, rtol=1e-12
-    )
-
-
-def test_product_matrix_multiplies_from_the_left():
-    factors = [torch.randn(4, 3, 2), torch.randn(4, 5, 3), torch.randn(4, 2, 5)]
-    expected = np.stack([f[2] @ f[1] @ f[0] for f in zip(*[f.double().numpy() for f in factors], strict=True)])
-    np.testing.assert_allclose(product_matrix(factors).numpy(), expected, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""A graph as instructions over arrays, for one loop that is compiled once and serves every graph.
+"""A graph as instructions over arrays, for an interpreter loop that is compiled once for all graphs.
 
 A number is a vector of runs, or of neighbouring elements where runs are trained one at a time. Neighbouring elementwise
 steps become one instruction, which takes a span of elements through all of them: what lies between stays in cache.
@@ -22,7 +22,7 @@ SPAN_BYTES = 2048
 
 
 def padded(size: int) -> int:
-    """The room of so many numbers, up to where the next block begins.
+    """The size rounded up to the start of the next block.
 
     Example:
         >>> padded(1), padded(16), padded(17)
@@ -33,10 +33,10 @@ def padded(size: int) -> int:
 
 @dataclass
 class _Room:
-    """Places in memory, given and taken back; the first that fits is given.
+    """A first-fit allocator of offsets.
 
     Args:
-        end: the first place beyond all that was given.
+        end: first offset beyond all allocations.
     """
 
     end: int
@@ -64,7 +64,7 @@ class _Room:
 
 @dataclass
 class Group:
-    """Elementwise and gathering steps over as many elements, made together."""
+    """Elementwise and gathering steps over the same number of elements, executed together."""
 
     count: int
     steps: list[Elementwise | Gather]
@@ -80,9 +80,9 @@ def units(steps: Sequence[Step]) -> list[Group | Product | Total]:
         count = _count(step)
         last = made[-1] if made else None
         if isinstance(last, Group) and last.count == count:
-            here = {each.out for each in last.steps}
-            own = [array for array in arrays_of(step) if array.block in here]
-            if not own or (isinstance(step, Elementwise) and all(_is_moving(array, count) for array in own)):
+            group_blocks = {each.out for each in last.steps}
+            inputs = [array for array in arrays_of(step) if array.block in group_blocks]
+            if not inputs or (isinstance(step, Elementwise) and all(_is_moving(array, count) for array in inputs)):
                 last.steps.append(step)
                 continue
         made.append(Group(count, [step]))
@@ -128,17 +128,17 @@ class _Encoder:
         self.program, self.tables = program, tables
 
     def encode(self) -> list[int]:
-        """Append the instructions; where each output lies."""
-        kept = {array.block for array in self.graph.outputs}
+        """Append the instructions and return the offset of each output."""
+        output_blocks = {array.block for array in self.graph.outputs}
         instructions = units(self.graph.steps)
         last = {block: number for number, unit in enumerate(instructions) for block in _read(unit)}
         for number, unit in enumerate(instructions):
             if isinstance(unit, Group):
-                self._group(unit, {block for block, at in last.items() if at <= number} - kept)
+                self._group(unit, {block for block, at in last.items() if at <= number} - output_blocks)
             else:
                 self.places[unit.out] = self.room.take(self.graph.sizes[unit.out])
                 self._single(unit)
-            for block in set(_read(unit)) - kept:
+            for block in set(_read(unit)) - output_blocks:
                 if last[block] == number and block in self.places and self._is_made(block):
                     self.room.give(self.places[block], self.graph.sizes[block])
         return [self.places[array.block] for array in self.graph.outputs]
@@ -204,8 +204,8 @@ class _Encoder:
                         operands += [passing[-1], LOCAL]
                 lines.append([CODES.index(step.function), *target, *operands, *[0] * (8 - len(operands))])
             over = [block for block in buffers if read_last.get(block, -1) <= at]
-            for place in [*passing, *map(buffers.pop, over)]:
-                self.room.give(place, self.span)
+            for buffer in [*passing, *map(buffers.pop, over)]:
+                self.room.give(buffer, self.span)
         self.program += [ELEMENTS, group.count, self.span, len(lines), *(each for line in lines for each in line)]
 
 
@@ -259,23 +259,23 @@ class _Encoding:
         self.constants += [self.places[key], len(values), *bits]
 
     def add(self, graph: Graph) -> tuple[list[int], int, int]:
-        """Where the outputs lie, and where the instructions begin and end."""
-        own, begin = _Room(self.room.end), self.first + len(self.program)
+        """Add a graph; return the offsets of its outputs and of the first and last instruction."""
+        room, begin = _Room(self.room.end), self.first + len(self.program)
         span = SPAN_BYTES // (8 if self.single else 64)
-        outputs = _Encoder(graph, self.places, own, span, self.program, self.tables).encode()
-        self.end = max(self.end, own.end)
+        outputs = _Encoder(graph, self.places, room, span, self.program, self.tables).encode()
+        self.end = max(self.end, room.end)
         return outputs, begin, self.first + len(self.program)
 
     def numbers(self, head: Mapping[str, int], factors: Sequence[int] = ()) -> np.ndarray:
-        """All of it; `head` lacks what is known here."""
+        """The complete array; `head` lacks the fields that this encoding knows."""
         begin = self.first + len(self.program)
         end = begin + len(self.constants)
-        whole = {**head, "spare": self.spare, "constants_begin": begin, "constants_end": end, "tables_begin": end}
-        return np.array([*(whole.get(key, 0) for key in HEAD), *factors, *self.program, *self.constants, *self.tables])
+        fields = {**head, "spare": self.spare, "constants_begin": begin, "constants_end": end, "tables_begin": end}
+        return np.array([*(fields.get(key, 0) for key in HEAD), *factors, *self.program, *self.constants, *self.tables])
 
 
 def _copied(graph: Graph) -> int:
-    """The most numbers that a product's matrices have."""
+    """The largest number of elements in the two matrices of a product."""
     steps = [step for step in graph.steps if isinstance(step, Product)]
     return max(((s.left.size + s.right.size) // max(1, s.left.shape[0]) for s in steps), default=0)
 
@@ -294,21 +294,21 @@ def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
     starts = _starts(sizes)
     weights, fields = starts[-3], starts[-1]
     start = padded(fields + rates)
-    own = start if flow else 0
+    copy_offset = start if flow else 0
     places = dict(zip(graph.inputs, starts, strict=False))
     for block in graph.inputs[:-2]:
-        places[block] += own
+        places[block] += copy_offset
     encoding = _Encoding(graph, places, start + (padded(weights) if flow else 0), single, len(sizes) - 2)
     every = range(len(graph.outputs))
-    slopes, slopes_begin, slopes_end = encoding.add(graph.only(*every[1:]))
+    gradients, slopes_begin, slopes_end = encoding.add(graph.only(*every[1:]))
     (half,), loss_begin, loss_end = encoding.add(graph.only(0))
-    (half_of_all, *slopes_of_all), all_begin, all_end = encoding.add(graph)
+    (half_of_all, *gradients_of_all), all_begin, all_end = encoding.add(graph)
     head = {
-        "scratch": encoding.end + PAD - start, "weights": weights, "fields": fields, "own": own, "half": half,
-        "half_of_all": half_of_all, "factors": len(slopes), "slopes_begin": slopes_begin, "slopes_end": slopes_end,
+        "scratch": encoding.end + PAD - start, "weights": weights, "fields": fields, "own": copy_offset, "half": half,
+        "half_of_all": half_of_all, "factors": len(gradients), "slopes_begin": slopes_begin, "slopes_end": slopes_end,
         "loss_begin": loss_begin, "loss_end": loss_end, "all_begin": all_begin, "all_end": all_end,
     }  # fmt: skip
-    factors = [n for each in zip(sizes, starts, slopes, slopes_of_all, strict=False) for n in each]
+    factors = [n for each in zip(sizes, starts, gradients, gradients_of_all, strict=False) for n in each]
     return encoding.numbers(head, factors)
 
 
@@ -323,7 +323,7 @@ def encoded_product(graph: Graph, single: bool) -> np.ndarray:
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:
-    """Where each input begins, and the last ends."""
+    """The offset of each input, and the end of the last."""
     return [int(at) for at in np.cumsum([0, *sizes])]
 
 

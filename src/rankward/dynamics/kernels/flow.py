@@ -11,7 +11,7 @@ from rankward.dynamics.kernels.tableau import Tableau
 def source(tableau: Tableau) -> str:
     """The functions `stages` and `difference` that the flow's text calls.
 
-    `stages` fills the slopes of all stages but the first, and the trial point z; `difference` is the error in a
+    `stages` fills the directions of all stages but the first, and the trial point z; `difference` is the error in a
     parameter. Slopes are gradients of the half sum: the flow goes against them, `step` includes the loss's scale.
     """
     lines = [*_function("stages(state, scratch, sizes, k, stride, z, step)"), "    weights = stride - 1"]

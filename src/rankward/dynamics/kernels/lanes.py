@@ -112,8 +112,10 @@ def store_in(
     if count is None:
         builder.store(value, pointer).align = align
         return
-    whole = ir.VectorType(count.type, kind.count)
-    mask = builder.icmp_signed("<", ir.Constant(whole, list(range(kind.count))), everywhere(builder, whole, count))
+    integer_type = ir.VectorType(count.type, kind.count)
+    mask = builder.icmp_signed(
+        "<", ir.Constant(integer_type, list(range(kind.count))), everywhere(builder, integer_type, count)
+    )
     function = ir.FunctionType(ir.VoidType(), [kind, pointer.type, ir.IntType(32), mask.type])
     name = f"llvm.masked.store.v{kind.count}{kind.element.intrinsic_name}.p0"
     masked = cgutils.get_or_insert_function(builder.module, function, name)
@@ -207,9 +209,9 @@ def _bits(kind: Any) -> tuple[Any, int, int, int]:
     """Of a float type or a vector of one: whole numbers of its size, digits of its fraction, bias, exponent's bits."""
     element = kind.element if isinstance(kind, ir.VectorType) else kind
     double = isinstance(element, ir.DoubleType)
-    whole = ir.IntType(64 if double else 32)
-    own = ir.VectorType(whole, kind.count) if isinstance(kind, ir.VectorType) else whole
-    return own, 52 if double else 23, 1023 if double else 127, 0x7FF if double else 0xFF
+    integer_type = ir.IntType(64 if double else 32)
+    bits_type = ir.VectorType(integer_type, kind.count) if isinstance(kind, ir.VectorType) else integer_type
+    return bits_type, 52 if double else 23, 1023 if double else 127, 0x7FF if double else 0xFF
 
 
 def _same(kind: Any, value: int) -> Any:
@@ -221,9 +223,9 @@ def power_of_two(typingctx: Any, power: Any) -> Any:
     """2 to a whole number that an exponent can hold; lane by lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole, digits, bias, _ = _bits(args[0].type)
-        number = builder.add(builder.fptosi(args[0], whole), _same(whole, bias))
-        return builder.bitcast(builder.shl(number, _same(whole, digits)), args[0].type)
+        integer_type, digits, bias, _ = _bits(args[0].type)
+        number = builder.add(builder.fptosi(args[0], integer_type), _same(integer_type, bias))
+        return builder.bitcast(builder.shl(number, _same(integer_type, digits)), args[0].type)
 
     return power(power), codegen
 
@@ -233,9 +235,9 @@ def exponent(typingctx: Any, value: Any) -> Any:
     """The power of two in a positive number that is neither infinite nor below the normal ones; lane by lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole, digits, bias, mask = _bits(args[0].type)
-        number = builder.lshr(builder.bitcast(args[0], whole), _same(whole, digits))
-        number = builder.sub(builder.and_(number, _same(whole, mask)), _same(whole, bias))
+        integer_type, digits, bias, mask = _bits(args[0].type)
+        number = builder.lshr(builder.bitcast(args[0], integer_type), _same(integer_type, digits))
+        number = builder.sub(builder.and_(number, _same(integer_type, mask)), _same(integer_type, bias))
         return builder.sitofp(number, args[0].type)
 
     return value(value), codegen
@@ -246,9 +248,9 @@ def mantissa(typingctx: Any, value: Any) -> Any:
     """Such a number over its power of two: from 1 to 2; lane by lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole, digits, bias, _ = _bits(args[0].type)
-        fraction = builder.and_(builder.bitcast(args[0], whole), _same(whole, (1 << digits) - 1))
-        return builder.bitcast(builder.or_(fraction, _same(whole, bias << digits)), args[0].type)
+        integer_type, digits, bias, _ = _bits(args[0].type)
+        fraction = builder.and_(builder.bitcast(args[0], integer_type), _same(integer_type, (1 << digits) - 1))
+        return builder.bitcast(builder.or_(fraction, _same(integer_type, bias << digits)), args[0].type)
 
     return value(value), codegen
 
@@ -275,9 +277,9 @@ def _make_sums(width: int) -> Any:
 def _fold(builder: Any, even: Any, odd: Any, step: int, width: int) -> Any:
     """Lanes l and l ^ step added: of `even` where that bit of l is 0, of `odd` where it is 1."""
     index = ir.VectorType(ir.IntType(32), width)
-    here = [lane + (width if lane & step else 0) for lane in range(width)]
-    there = [(lane ^ step) + (width if lane & step else 0) for lane in range(width)]
-    return builder.fadd(*(builder.shuffle_vector(even, odd, ir.Constant(index, mask)) for mask in (here, there)))
+    first = [lane + (width if lane & step else 0) for lane in range(width)]
+    second = [(lane ^ step) + (width if lane & step else 0) for lane in range(width)]
+    return builder.fadd(*(builder.shuffle_vector(even, odd, ir.Constant(index, mask)) for mask in (first, second)))
 
 
 # Of `width` values, the vector of their sums over lanes, each by the same tree: lane l sums value l.

@@ -77,12 +77,12 @@ def block(rows: int, columns: int, width: int, wide: bool) -> Any:
     ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             out, o, across, a, ao, ar, ac, b, bo, br, bc, inner, left = args
-            array, place = sig.args[0], o.type
+            array, index_type = sig.args[0], o.type
             element = ir.DoubleType() if array.dtype.bitwidth == 64 else ir.FloatType()
             kind = ir.VectorType(element, width)
 
             def times(number: Any, by: Any) -> Any:
-                return builder.mul(number, by if isinstance(by, ir.Value) else ir.Constant(place, by))
+                return builder.mul(number, by if isinstance(by, ir.Value) else ir.Constant(index_type, by))
 
             def at(*parts: Any) -> Any:
                 total = parts[0]
@@ -107,18 +107,18 @@ def block(rows: int, columns: int, width: int, wide: bool) -> Any:
                     term = builder.fmul(x[i], y[j])
                     builder.store(builder.fadd(builder.load(result), term) if k is not first else term, result)
 
-            first = ir.Constant(place, 0)
+            first = ir.Constant(index_type, 0)
             add(first)
-            with cgutils.for_range(builder, inner, start=ir.Constant(place, 1)) as loop:
+            with cgutils.for_range(builder, inner, start=ir.Constant(index_type, 1)) as loop:
                 add(loop.index)
             for (i, j), result in results.items():
-                where = at(o, times(across, i), ir.Constant(place, j * width))
-                count = builder.sub(left, ir.Constant(place, j * width)) if wide else None
+                where = at(o, times(across, i), ir.Constant(index_type, j * width))
+                count = builder.sub(left, ir.Constant(index_type, j * width)) if wide else None
                 store_in(context, builder, array, out, where, builder.load(result), count)
             return context.get_dummy_value()
 
-        whole = types.intp
-        numbers = [out, whole, whole, a, whole, whole, whole, b, whole, whole, whole, whole, whole]
+        index = types.intp
+        numbers = [out, index, index, a, index, index, index, b, index, index, index, index, index]
         return types.void(*numbers), codegen
 
     return made

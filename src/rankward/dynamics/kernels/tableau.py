@@ -13,8 +13,8 @@ class Tableau:
     """An explicit method whose last stage is the first of the next step ("first same as last").
 
     Args:
-        stages: row s combines the slopes before stage s + 1; the last row is the step itself.
-        error: the step less the embedded one of lower order, over all slopes.
+        stages: row s combines the directions before stage s + 1; the last row is the step itself.
+        error: the step less the embedded one of lower order, over all stages.
 
     Raises:
         ValueError: rows of the wrong length, or weights that do not sum to 1 (a step) or to 0 (a difference of two).

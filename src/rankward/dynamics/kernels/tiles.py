@@ -61,8 +61,8 @@ def _back(vectors: Sequence[int], tile: str, mine: str, other: str) -> list[str]
     def step(k: int, first: bool) -> list[str]:
         lines = [_load("b", f"far + {k} * CHUNK", v) for v in vectors]
         for i in FOUR:
-            place = f"{4 * i + k}" if mine == "p" else f"{4 * k + i}"
-            lines.append(f"e = spread(scratch, tile + {place})")
+            offset = f"{4 * i + k}" if mine == "p" else f"{4 * k + i}"
+            lines.append(f"e = spread(scratch, tile + {offset})")
             lines += [f"c{i}{v} = " + ("" if first else f"c{i}{v} + ") + f"e * b{v}" for v in vectors]
         return lines
 
@@ -145,9 +145,9 @@ def _few_back(vectors: Sequence[int], width: int) -> list[str]:
     lines += ["row, col = places[i, 0] * CHUNK, places[i, 1] * CHUNK"]
     for v in vectors:
         for out, mine, other, far in (("to_left", "row", "right", "col"), ("to_right", "col", "left", "row")):
-            place = f"{out} + {mine} + {v} * WIDE"
+            offset = f"{out} + {mine} + {v} * WIDE"
             far_vector = f"load_wide(scratch, {other} + {far} + {v} * WIDE)"
-            lines.append(f"store_wide(scratch, {place}, load_wide(scratch, {place}) + e * {far_vector})")
+            lines.append(f"store_wide(scratch, {offset}, load_wide(scratch, {offset}) + e * {far_vector})")
     return [
         "few_back(scratch, at, left, right, to_left, to_right, places, count, tiles_p, tiles_q)",
         "scratch[to_left : to_left + 4 * tiles_p * CHUNK] = 0",

@@ -33,7 +33,7 @@ class _Writer:
             self.names[block] = [self._number(float(value)) for value in values]
         for step in graph.steps:
             self.names[step.out] = self._written(step, graph.sizes[step.out])
-        self.outputs = [[self.names[array.block][place] for place in array.places] for array in graph.outputs]
+        self.outputs = [[self.names[array.block][index] for index in array.places] for array in graph.outputs]
 
     def _number(self, value: float) -> str:
         return self.constants.setdefault(repr(value), f"c{len(self.constants)}")
@@ -45,7 +45,7 @@ class _Writer:
         if isinstance(operand, float):
             return [self._number(operand)] * size
         names = self.names[operand.block]
-        return [names[place] for place in operand.places]
+        return [names[index] for index in operand.places]
 
     def _written(self, step: Step, size: int) -> list[str]:
         if isinstance(step, Elementwise):
@@ -78,20 +78,20 @@ class _Writer:
         all_names = [""]
         for source in step.sources:
             all_names += self._of(source, 0)
-        return [all_names[place] if place else self._number(0.0) for place in step.table]
+        return [all_names[index] if index else self._number(0.0) for index in step.table]
 
     def _sum(self, names: Sequence[str]) -> str:
         return names[0] if len(names) == 1 else self._line(" + ".join(names))
 
-    def needed(self, wanted: Sequence[str]) -> list[str]:
+    def needed(self, names: Sequence[str]) -> list[str]:
         """The lines that these names need, in order."""
-        needed = set(wanted)
-        kept: list[str] = []
+        needed = set(names)
+        lines: list[str] = []
         for expression, name in reversed(self.lines.items()):
             if name in needed:
-                kept.append(f"{name} = {expression}")
+                lines.append(f"{name} = {expression}")
                 needed.update(NAME.findall(expression))
-        return kept[::-1]
+        return lines[::-1]
 
     def fills(self, lines: Sequence[str]) -> list[str]:
         """Lines of the constants that these lines use."""
@@ -133,15 +133,15 @@ def source(graph: Graph, adaptive: bool) -> str:
         return [" " * by + line for line in lines]
 
     writer = _Writer(graph, inputs, "state")
-    (half,), *slopes = writer.outputs
-    entries = [name for each in slopes for name in each]
-    own = [f"g{number} = {name}" for number, name in enumerate(entries) if name.startswith("w")]
+    (half,), *gradients = writer.outputs
+    entries = [name for each in gradients for name in each]
+    copies = [f"g{number} = {name}" for number, name in enumerate(entries) if name.startswith("w")]
     entries = [f"g{number}" if name.startswith("w") else name for number, name in enumerate(entries)]
     last_first = [name for each in reversed(_split(entries, factors)) for name in each]
     square = " + ".join(f"{name} * {name}" for name in last_first) if adaptive else last_first[0]
-    step = [*writer.needed([name for each in slopes for name in each]), *own]
+    step = [*writer.needed([name for each in gradients for name in each]), *copies]
     step += [f"step = step_size(state, rates, {square})"]
-    step += [f"{weight} = {weight} - step * {slope}" for weight, slope in zip(weights, entries, strict=True)]
+    step += [f"{weight} = {weight} - step * {gradient}" for weight, gradient in zip(weights, entries, strict=True)]
     loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
 
     text = function("scratch_size(sizes)", ["    return 0"])

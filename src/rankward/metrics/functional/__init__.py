@@ -1,5 +1,6 @@
 """Pure functions over any leading axes, float64 inside; one matrix gives the same bits alone and in a batch."""
 
+from rankward.linalg import product_matrix, strict_matmul
 from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
 from rankward.metrics.functional.entries import determinant_sign, reconstruction_error, unbalancedness
 from rankward.metrics.functional.matricizations import (
@@ -12,7 +13,7 @@ from rankward.metrics.functional.matricizations import (
 )
 from rankward.metrics.functional.norms import frobenius_norm, nuclear_norm, schatten_norm, spectral_norm
 from rankward.metrics.functional.ranks import distance_to_infimal_rank, effective_rank, numerical_rank, stable_rank
-from rankward.metrics.functional.singular_values import product_matrix, singular_values, strict_matmul
+from rankward.metrics.functional.singular_values import singular_values
 
 __all__ = [
     "CPRank",

@@ -1,4 +1,4 @@
-"""Alternating least squares for one tensor, compiled: it holds no lock, so that tensors run side by side."""
+"""Alternating least squares for one tensor, compiled without the GIL, so that tensors are fitted in parallel."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def khatri_rao(factors: np.ndarray, dims: np.ndarray, first: int, end: int) -> n
     """Column-wise Kronecker product of the factors of modes first, ..., end - 1, rows in row-major order."""
     components = factors.shape[1]
     at = dims[:first].sum()
-    here = factors[at : at + dims[first]]
+    rows = factors[at : at + dims[first]]
     for mode in range(first + 1, end):
         at += dims[mode - 1]
-        there = np.empty((len(here) * dims[mode], components))
-        for i in range(len(here)):
+        product = np.empty((len(rows) * dims[mode], components))
+        for i in range(len(rows)):
             for j in range(dims[mode]):
                 for r in range(components):
-                    there[i * dims[mode] + j, r] = here[i, r] * factors[at + j, r]
-        here = there
-    return here
+                    product[i * dims[mode] + j, r] = rows[i, r] * factors[at + j, r]
+        rows = product
+    return rows
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -36,18 +36,18 @@ def contracted(half: np.ndarray, factors: np.ndarray, dims: np.ndarray, first: i
     out, term = np.zeros((dims[mode], components)), np.empty(components)
     for row in range(len(half)):
         term[:] = half[row]
-        rest, own, at = row, 0, dims[:end].sum()
+        remaining, index, at = row, 0, dims[:end].sum()
         for other in range(end - 1, first - 1, -1):
             at -= dims[other]
-            i = rest % dims[other]
-            rest //= dims[other]
+            i = remaining % dims[other]
+            remaining //= dims[other]
             if other == mode:
-                own = i
+                index = i
             else:
                 for r in range(components):
                     term[r] *= factors[at + i, r]
         for r in range(components):
-            out[own, r] += term[r]
+            out[index, r] += term[r]
     return out
 
 
@@ -75,8 +75,8 @@ def fit(tensor: np.ndarray, dims: np.ndarray, factors: np.ndarray, target: float
     grams = np.ones((modes, components, components))
     at = 0
     for mode in range(modes):
-        own = factors[at : at + dims[mode]]
-        grams[mode] = np.dot(own.T, own)
+        factor = factors[at : at + dims[mode]]
+        grams[mode] = np.dot(factor.T, factor)
         at += dims[mode]
     last, slow, error = np.inf, 0, np.inf
     for _ in range(sweeps):
@@ -97,11 +97,11 @@ def fit(tensor: np.ndarray, dims: np.ndarray, factors: np.ndarray, target: float
                 gram[r, r] += shift
             first, end = (0, cut) if mode < cut else (cut, modes)
             projected = contracted(half, factors, dims, first, end, mode)
-            own = np.linalg.solve(gram, (projected + shift * factors[at : at + dim]).T.copy()).T
-            factors[at : at + dim] = own
-            grams[mode] = np.dot(own.T, np.ascontiguousarray(own))
+            solution = np.linalg.solve(gram, (projected + shift * factors[at : at + dim]).T.copy()).T
+            factors[at : at + dim] = solution
+            grams[mode] = np.dot(solution.T, np.ascontiguousarray(solution))
             if mode == modes - 1:
-                inner = (projected * own).sum()
+                inner = (projected * solution).sum()
             at += dim
         whole = np.ones((components, components))
         for mode in range(modes):
@@ -125,7 +125,7 @@ def fit(tensor: np.ndarray, dims: np.ndarray, factors: np.ndarray, target: float
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def middle(dims: np.ndarray) -> int:
-    """Where to cut the modes in two halves, so that these are small."""
+    """The number of modes in the first of two halves, chosen so that both are small."""
     best, least = 1, np.inf
     for cut in range(1, dims.size):
         size = dims[:cut].prod() + dims[cut:].prod()

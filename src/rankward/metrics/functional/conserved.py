@@ -1,4 +1,4 @@
-"""What gradient flow conserves, and descent does not quite."""
+"""Quantities that gradient flow conserves, and their drift under descent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rankward.linalg import strict_matmul
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.scaling import in_range
-from rankward.metrics.functional.singular_values import strict_matmul
 
 WIDE = 64  # a hidden layer from which one looks at the layers around it
 
@@ -19,7 +19,7 @@ WIDE = 64  # a hidden layer from which one looks at the layers around it
 def matrix_drift(
     factors: Sequence[Float[Tensor, "runs _ _"]], initial: Sequence[Float[Tensor, "runs _ _"]]
 ) -> Float[Tensor, " runs"]:
-    """How far W_{l+1}^T W_{l+1} - W_l W_l^T has moved from its start, over the largest squared norm of a factor.
+    """Drift of W_{l+1}^T W_{l+1} - W_l W_l^T from its start, over the largest squared norm of a factor.
 
     Gradient flow on Equation 2 conserves these matrices (they are zero under Equation 5). The largest Frobenius norm of
     a change, over layers l; 0 for a single layer, NaN where all factors are zero or any is not finite.
@@ -70,12 +70,12 @@ def narrow(parts: Sequence[Float[Tensor, "runs n _"]]) -> list[Tensor]:
     rows = parts[0].shape[-2]
     if rows <= max(WIDE, sum(columns)):
         return list(parts)
-    whole = torch.cat(list(parts), dim=-1)
-    finite = torch.isfinite(whole).flatten(1).all(1)
-    reduced = torch.full((len(whole), sum(columns), sum(columns)), torch.nan, dtype=whole.dtype, device=whole.device)
+    joined = torch.cat(list(parts), dim=-1)
+    finite = torch.isfinite(joined).flatten(1).all(1)
+    reduced = torch.full((len(joined), sum(columns), sum(columns)), torch.nan, dtype=joined.dtype, device=joined.device)
     if finite.any():
         # Zeros up to multiples of 8: LAPACK's bits depend on how a matrix is aligned in memory.
-        padded = torch.nn.functional.pad(whole[finite], (0, -sum(columns) % 8, 0, -rows % 8))
+        padded = torch.nn.functional.pad(joined[finite], (0, -sum(columns) % 8, 0, -rows % 8))
         reduced[finite] = torch.linalg.qr(padded, mode="r").R[:, : sum(columns), : sum(columns)]
     return list(reduced.split(columns, dim=-1))
 
@@ -87,7 +87,7 @@ def _gram(matrix: Float[Tensor, "runs n _"]) -> Float[Tensor, "runs n n"]:
 def component_drift(
     factors: Sequence[Float[Tensor, "runs _ components"]], initial: Sequence[Float[Tensor, "runs _ components"]]
 ) -> Float[Tensor, " runs"]:
-    """How far differences of a component's squared vector norms have moved, over the largest squared norm of a factor.
+    """Drift of differences of a component's squared vector norms, over the largest squared norm of a factor.
 
     Gradient flow on Equation 11 conserves |w_r^n|^2 - |w_r^m|^2 for every component r and modes n, m. The root of the
     sum of squared changes over components, the largest over neighbouring modes.

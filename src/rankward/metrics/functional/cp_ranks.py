@@ -23,8 +23,8 @@ from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.parallel import cores
 
 SWEEPS = 3000
-MANY = 24  # components, from which on patience and random starts are dear, and gain a component in twenty
-PACE = 1e-6, 5e-5  # of few components, of many
+MANY_COMPONENTS = 24  # from here on patience and random starts are expensive, and rarely save a component
+PACE = 1e-6, 5e-5  # for few components, for many
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
@@ -161,8 +161,8 @@ class _Search:
     def __init__(self, tensor: np.ndarray, target: float, starts: int, seed: int) -> None:
         self.dims = np.array(tensor.shape)
         self.target, self.starts, self.seed = target, starts, seed
-        whole = torch.from_numpy(tensor)[None]
-        rows = [matricization(whole, (mode,))[0].numpy() for mode in range(tensor.ndim)]
+        batch = torch.from_numpy(tensor)[None]
+        rows = [matricization(batch, (mode,))[0].numpy() for mode in range(tensor.ndim)]
         self.tensor = np.ascontiguousarray(tensor).reshape(-1)
         self.vectors = [np.linalg.svd(row, full_matrices=True)[0] for row in rows]
         self.scale = np.linalg.norm(tensor) ** (1 / tensor.ndim)
@@ -188,7 +188,7 @@ class _Search:
 
         lowest = np.inf
         for factors in self._starts(components):
-            error = fit(self.tensor, self.dims, factors, self.target, SWEEPS, PACE[components >= MANY])
+            error = fit(self.tensor, self.dims, factors, self.target, SWEEPS, PACE[components >= MANY_COMPONENTS])
             if error < lowest:
                 lowest, self.best[components] = error, factors
             if error <= self.target:
@@ -205,7 +205,7 @@ class _Search:
             more[:, :fewer] = self.best[fewer]
             yield more
         yield drawn
-        for _ in range(1, min(self.starts, 2) if components >= MANY else self.starts):
+        for _ in range(1, min(self.starts, 2) if components >= MANY_COMPONENTS else self.starts):
             yield self.scale * random.standard_normal(drawn.shape)
 
     def _leading(self, factors: np.ndarray) -> np.ndarray:

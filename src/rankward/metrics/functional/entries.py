@@ -1,4 +1,4 @@
-"""What is read off the product and the factors themselves: determinant, balancedness, reconstruction."""
+"""Determinant, balancedness and reconstruction error of products and factors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rankward.linalg import product_matrix
 from rankward.metrics.functional.conserved import differences
 from rankward.metrics.functional.norms import root_of_squares
 from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.metrics.functional.singular_values import (
     determinant_2x2,
-    product_matrix,
     scaled_by_power_of_two,
     singular_values,
 )
@@ -65,7 +65,7 @@ def product_sign(
 def determinant_resolution(
     product: Float[Tensor, "runs rows cols"], factors: Sequence[Tensor] | None = None
 ) -> Float[Tensor, " runs"]:
-    """How near a determinant is to zero: the least ratio, over the factors, of a singular value to the largest one.
+    """Relative distance of a determinant from zero: the smallest ratio of singular values of any factor.
 
     The singular value is the n-th, for an n x n product: the smallest of a square factor, and that of a wide or tall
     one at which the product loses its rank. Where W_L ... W_1 is not `product` to the bit, the ratio is that of

@@ -1,4 +1,4 @@
-"""A tensor seen as matrices: every way to put its modes into rows and columns, and ranks of these."""
+"""Matricizations of a tensor (every split of its modes into rows and columns) and their ranks."""
 
 from __future__ import annotations
 
@@ -106,5 +106,5 @@ def cp_weights(factors: list[Float[Tensor, "runs _ components"]]) -> Float[Tenso
         (norm,), exponent = in_range([root_of_squares(factor.double().mT).flatten()])
         (norms,), more = in_range([norms * norm])
         exponents = exponents + exponent + more
-    whole = times_power_of_two(norms, exponents).reshape(runs, components)
-    return whole.sort(-1, descending=True).values
+    sizes = times_power_of_two(norms, exponents).reshape(runs, components)
+    return sizes.sort(-1, descending=True).values

@@ -17,14 +17,14 @@ EXP_LIMIT = 700.0  # of exp's argument in float64
 
 
 def ordered_sum(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-    """The sum over the last axis in an order of its own: `torch.sum` may take another order for another batch.
+    """The sum over the last axis in a fixed order, since the order of `torch.sum` may depend on the batch.
 
     Long axes are halved (first half plus second) down to 64 terms, which are summed from the first to the last.
     """
     while terms.shape[-1] > 64:
         half = terms.shape[-1] // 2
-        rest = terms[..., 2 * half :]
-        terms = torch.cat([terms[..., :half] + terms[..., half : 2 * half], rest], dim=-1)
+        last = terms[..., 2 * half :]
+        terms = torch.cat([terms[..., :half] + terms[..., half : 2 * half], last], dim=-1)
     total = terms[..., 0].clone()
     for k in range(1, terms.shape[-1]):
         total += terms[..., k]

@@ -101,7 +101,7 @@ def distance_to_rank_from_singular_values(values: Float[Tensor, "*batch n"], ran
 def distance_to_ranks_from_singular_values(
     values: Float[Tensor, "runs *batch n"], ranks: Float[Tensor, " runs"]
 ) -> Float[Tensor, "runs *batch"]:
-    """The same for a rank of each run's own; NaN where that is NaN."""
+    """`distance_to_rank_from_singular_values` with one rank a run; NaN where the rank is NaN."""
     distances = torch.full(values.shape[:-1], torch.nan, dtype=torch.float64, device=values.device)
     for rank in ranks[~torch.isnan(ranks)].unique().tolist():
         runs = ranks == rank

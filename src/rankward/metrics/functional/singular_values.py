@@ -1,50 +1,10 @@
-"""Singular values and products whose bits do not depend on what else is in the batch."""
+"""Singular values whose bits do not depend on the other matrices of a batch."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-LARGE = 64**3  # multiplications of a matrix product beyond which the engine uses BLAS too
-
-
-def strict_matmul(left: Float[Tensor, "*batch n k"], right: Float[Tensor, "*batch k m"]) -> Float[Tensor, "*batch n m"]:
-    """A matrix product with the same bits for any batch.
-
-    Small ones are summed in ascending k, elementwise, since BLAS promises nothing about a batch. Beyond `LARGE`
-    multiplications BLAS multiplies matrix by matrix, from memory that is aligned alike for each.
-
-    Example:
-        >>> strict_matmul(torch.ones(5, 2, 3), torch.ones(5, 3, 2))[0, 0, 0].item()
-        3.0
-    """
-    (rows, inner), columns = left.shape[-2:], right.shape[-1]
-    if rows * inner * columns > LARGE and left.shape[:-2] == right.shape[:-2]:
-        pairs = zip(left.reshape(-1, rows, inner), right.reshape(-1, inner, columns), strict=True)
-        made = [_aligned(a) @ _aligned(b) for a, b in pairs]
-        return (
-            torch.stack(made).reshape(*left.shape[:-1], columns) if made else left.new_zeros(*left.shape[:-1], columns)
-        )
-    result = left[..., :, 0, None] * right[..., None, 0, :]
-    for k in range(1, inner):
-        result = result + left[..., :, k, None] * right[..., None, k, :]
-    return result
-
-
-def _aligned(matrix: Tensor) -> Tensor:
-    """A copy in row-major order, in memory of its own: how BLAS sums may depend on where a matrix lies."""
-    return matrix.clone(memory_format=torch.contiguous_format)
-
-
-def product_matrix(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tensor, "*batch rows cols"]:
-    """W = W_L ... W_1 (Equation 3) in float64; `factors[0]` is W_1 and layer l is [..., d_l, d_(l-1)]."""
-    result = factors[0].double()
-    for factor in factors[1:]:
-        result = strict_matmul(factor.double(), result)
-    return result
 
 
 def determinant_2x2(matrix: Float[Tensor, "*batch 2 2"]) -> Float[Tensor, "*batch"]:

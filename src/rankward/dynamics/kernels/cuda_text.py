@@ -15,7 +15,7 @@ from typing import Any
 
 from rankward import private_apis
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels.store import imported, named, text_of, unrolled_text
+from rankward.dynamics.kernels.cache import imported, named, text_of, unrolled_text
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
@@ -38,10 +38,10 @@ def source(graph: Graph, dynamics: str) -> str:
 
 
 def module(graph: Graph, name: str, dynamics: str) -> Any:
-    """The kernel's text, imported; what it holds is compiled where it is first called.
+    """Import the kernel's text; its functions are compiled at their first call.
 
     Args:
-        name: of the factorization.
+        name: name of the factorization.
     """
     text = source(graph, dynamics)
     return _imported(named(f"cuda_{name}", text, dynamics, graph.dtype), text)
@@ -52,10 +52,10 @@ _imported = functools.cache(imported)
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """While this lasts, NVVM fuses no multiplication with an addition.
+    """Keep NVVM from fusing multiplications with additions inside this context.
 
     Raises:
-        RuntimeError: it did.
+        RuntimeError: a kernel has a fused operation all the same.
     """
     config: Any = importlib.import_module("numba").config
     if config.ENABLE_CUDASIM:  # nothing is compiled
@@ -64,10 +64,10 @@ def strict() -> Iterator[None]:
     nvvm = private_apis.nvvm()
 
     def unfused(ir: Any, **options: Any) -> Any:
-        made = compile_ir(ir, **(options | {"fma": False}))
-        if b"fma.rn" in made:
+        assembly = compile_ir(ir, **(options | {"fma": False}))
+        if b"fma.rn" in assembly:
             raise RuntimeError("this version of numba-cuda fuses multiplications with additions")
-        return made
+        return assembly
 
     with ONE_AT_A_TIME:
         compile_ir, nvvm.compile_ir = nvvm.compile_ir, unfused

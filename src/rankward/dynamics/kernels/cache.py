@@ -1,6 +1,6 @@
-"""Kernels as files: text is written once into a cache folder, imported, compiled, and kept on disk by numba.
+"""Cache of compiled kernels: generated text is written to a folder once, imported, and compiled and cached by numba.
 
-The folder's name holds the version of the whole engine, since numba's cache does not notice an edit of a callee.
+The name of the folder contains a digest of the engine, since numba's cache does not notice an edited callee.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from rankward.numba_cache import compiled_at, forgive
 from rankward.terminal import say
 
 HERE = Path(__file__).parent
-UNROLLED_LIMIT = 1200  # operations: more take over five seconds to compile; it stays the faster form up to 2,600
-ORDERED_LIMIT = 256  # side of square matrices up to which ordered sums lead BLAS
+UNROLLED_LIMIT = 1200  # operations: more take over five seconds to compile (unrolled text is faster up to 2,600)
+ORDERED_LIMIT = 256  # side of square matrices up to which ordered sums are faster than BLAS
 WIDTH = {"float64": 8, "float32": 16}  # runs in one 512-bit register
 
 Kernel = Callable[..., None]
 
 
 def form(graph: Graph) -> str:
-    """How a graph is written; by its operations and sizes alone, so that a run's bits never depend on company.
+    """The form of a graph's kernel. It depends on operations and sizes alone, so bits never depend on the other runs.
 
-    `unrolled`: scalar text of its own. `blocked`: instructions for a loop that is compiled once. `blas`: the same with
-    the matrix products of BLAS, one run at a time.
+    `unrolled`: scalar text for this graph. `blocked`: instructions for a loop that is compiled once. `blas`: the same
+    with matrix products by BLAS, one run at a time.
     """
     if graph.operations <= UNROLLED_LIMIT:
         return "unrolled"
@@ -49,11 +49,11 @@ def form(graph: Graph) -> str:
 
 
 def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
-    """The compiled `drive` of a graph's own text.
+    """Compile the `drive` of a graph's unrolled text.
 
     Args:
         graph: of half sum and gradients.
-        name: what the file is called, before a digest of its text.
+        name: first part of the file name, before a digest of the text.
     """
     text = _lanes(WIDTH[graph.dtype]) + unrolled_text(graph, dynamics) + _driver(dynamics)
     drive: Kernel = imported(named(name, text, dynamics, graph.dtype), text).drive
@@ -61,14 +61,14 @@ def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
 
 
 def unrolled_text(graph: Graph, dynamics: str) -> str:
-    """The text that a graph's kernels for a processor and for a GPU share: arithmetic and steps."""
+    """The text of arithmetic and steps, shared by a graph's kernels for a processor and for a GPU."""
     adaptive = dynamics == "adaptive"
     powers = functions.source(graph.dtype) if graph.functions.intersection(TRANSCENDENTAL) else ""
     return shared_text(adaptive) + powers + unrolled.source(graph, adaptive)
 
 
 def named(name: str, text: str, dynamics: str, dtype: str) -> str:
-    """A file's name for a text."""
+    """The file name of a text."""
     return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}{suffix_of(dynamics)}_{dtype}"
 
 
@@ -88,9 +88,9 @@ def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
 
 @functools.cache
 def _instructions(kind: str, dtype: str) -> str:
-    """The name by which kernels find the compiled loop over instructions: one for all dynamics, and compiled apart.
+    """The symbol of the compiled loop over instructions, which all dynamics share.
 
-    A callee that numba sees is optimized again in each of its callers.
+    It is compiled separately, since numba optimizes a visible callee again in each of its callers.
     """
     width, large = WIDTH[dtype], registers.has_large_registers()
     if kind == "lanes":
@@ -118,8 +118,8 @@ def suffix_of(dynamics: str) -> str:
 
 def _driver(dynamics: str) -> str:
     flow = dynamics == "flow"
-    own = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py") if flow else text_of("_descent_source.py")
-    return f"\nFLOW = {flow}\n{own}{text_of('_driver_source.py')}"
+    dynamics_text = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py") if flow else text_of("_descent_source.py")
+    return f"\nFLOW = {flow}\n{dynamics_text}{text_of('_driver_source.py')}"
 
 
 @functools.cache
@@ -171,60 +171,60 @@ def _version() -> str:
 
 @functools.cache
 def cache_folder() -> Path:
-    """Where kernels are kept: `RANKWARD_CACHE`, else the user's cache folder, else (read-only home) a temporary one.
+    """The cache folder: `RANKWARD_CACHE`, else the user's cache folder, else (read-only home) a temporary folder.
 
-    What lies there is executed. So it is the user's own folder, closed to all others, or a fresh one for this process.
+    Its files are executed. So it must belong to the user and be closed to others, or be new for this process.
     """
-    wanted = os.environ.get("RANKWARD_CACHE")
-    candidates = [Path(wanted)] if wanted else [platformdirs.user_cache_path("rankward")]
+    configured = os.environ.get("RANKWARD_CACHE")
+    candidates = [Path(configured)] if configured else [platformdirs.user_cache_path("rankward")]
     candidates.append(Path(tempfile.gettempdir()) / f"rankward-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
     for candidate in candidates:
         folder = candidate / "kernels" / _version()
         try:
             candidate.parent.mkdir(parents=True, exist_ok=True)
-            # A folder that the user has named may hold other things: it stays as it is.
-            kept = _is_guarded(candidate) if str(candidate) == wanted else _is_private(candidate, close=True)
-            if not (kept and _is_private(folder.parent, close=True) and _is_private(folder)):
+            # A folder that the user has named may hold other files: its mode is not changed.
+            safe = _is_guarded(candidate) if str(candidate) == configured else _is_private(candidate, close=True)
+            if not (safe and _is_private(folder.parent, close=True) and _is_private(folder)):
                 say(f"rankward: kernels are not kept in {folder}: others could write there", error=True)
                 continue
             with tempfile.TemporaryFile(dir=folder):
                 return folder
         except OSError:
             continue
-    fresh = Path(tempfile.mkdtemp(prefix="rankward-"))
-    atexit.register(shutil.rmtree, fresh, ignore_errors=True)
-    return fresh
+    temporary = Path(tempfile.mkdtemp(prefix="rankward-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
 def _is_guarded(folder: Path) -> bool:
-    """Whether nobody but the user (and root) can replace what the user puts in a folder, made where it is missing."""
+    """Create a folder if it is missing; return whether only the user (and root) can replace its files."""
     folder.mkdir(exist_ok=True, mode=0o700)
     if not hasattr(os, "getuid"):
         return True
-    found = folder.stat()
-    open_to_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
-    return found.st_uid in (os.getuid(), 0) and not open_to_others
+    status = folder.stat()
+    open_to_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    return status.st_uid in (os.getuid(), 0) and not open_to_others
 
 
 def _is_private(folder: Path, close: bool = False) -> bool:
-    """Whether a folder, made where it is missing, is the user's and nobody else can look into it or write there.
+    """Create a folder if it is missing; return whether it belongs to the user and is closed to others.
 
     Args:
-        close: the user's own is closed to others where it is open, which says nothing of what is in it already.
+        close: close an open folder of the user to others first; files already in it are not checked.
     """
     folder.mkdir(exist_ok=True, mode=0o700)
     if not hasattr(os, "getuid"):
         return True
-    found = folder.lstat()
-    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if own and close and stat.S_IMODE(found.st_mode) != 0o700:
+    status = folder.lstat()
+    owned = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    if owned and close and stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)
         return True
-    return own and stat.S_IMODE(found.st_mode) == 0o700
+    return owned and stat.S_IMODE(status.st_mode) == 0o700
 
 
 def imported(name: str, text: str) -> Any:
-    """The text as a module. The file is numba's to know it by: what is executed is the text."""
+    """Import a text as a module. numba identifies it by the file; the text itself is executed."""
     path = cache_folder() / f"{name}.py"
     try:
         known = path.read_bytes()
@@ -233,11 +233,11 @@ def imported(name: str, text: str) -> Any:
     if known != text.encode():
         if known is not None:
             say(f"rankward: {path} does not hold its kernel's text: written again", error=True)
-        elif sys.stderr.isatty():  # seconds without a word otherwise, before the first bar
+        elif sys.stderr.isatty():  # compiling takes seconds, before the first progress bar
             say(f"compiling {name}, once: kept in {path.parent}", error=True)
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(text.encode())
-        Path(file.name).replace(path)  # two processes may write at once; either text is the right one
+        Path(file.name).replace(path)  # two processes may write at once; both write the same text
     module = ModuleType(f"rankward_kernel_{_version()}_{name}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module

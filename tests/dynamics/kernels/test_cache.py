@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import rankward
-from rankward.dynamics.kernels import store
+from rankward.dynamics.kernels import cache as kernel_cache
 from rankward.numba_cache import compiled_at
 
 RUN = ["logger=none", "metrics=few", "depth=2", "lr.eta=0.05", "init=balanced", "max_iterations=300"]
@@ -20,9 +20,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RANKWARD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("rankward.numba_cache._reported", set())
-    store.cache_folder.cache_clear()
+    kernel_cache.cache_folder.cache_clear()
     yield tmp_path / "cache"
-    store.cache_folder.cache_clear()
+    kernel_cache.cache_folder.cache_clear()
 
 
 def mode(path: Path) -> int:
@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
 def test_the_cache_is_closed_to_others(cache):
     before = os.umask(0)
     try:
-        folder = store.cache_folder()
+        folder = kernel_cache.cache_folder()
     finally:
         os.umask(before)
     assert folder.is_relative_to(cache) and mode(folder) == mode(folder.parent) == 0o700
@@ -41,13 +41,13 @@ def test_the_cache_is_closed_to_others(cache):
 def test_a_cache_of_the_users_own_that_was_open_is_closed(cache):
     (cache / "kernels").mkdir(parents=True, mode=0o755)
     (cache / "kernels").chmod(0o775)
-    folder = store.cache_folder()
+    folder = kernel_cache.cache_folder()
     assert folder.is_relative_to(cache) and mode(folder.parent) == 0o700
 
 
 def planted(cache):
     """The folder that would be used, with a kernel of somebody else's."""
-    folder = cache / "kernels" / store._version()
+    folder = cache / "kernels" / kernel_cache._version()
     folder.mkdir(parents=True)
     for each in (folder, folder.parent):
         each.chmod(0o700)
@@ -68,7 +68,7 @@ def test_a_folder_that_others_could_write_is_not_used(cache, kind, capsys):
         if os.getuid() != 0:
             pytest.skip("only root gives files away")
         os.chown(folder, 12345, -1)
-    used = store.cache_folder()
+    used = kernel_cache.cache_folder()
     assert not used.resolve().is_relative_to(cache) and mode(used) == 0o700 and used.stat().st_uid == os.getuid()
     told = capsys.readouterr().err
     assert told.startswith(f"rankward: kernels are not kept in {folder}") and told.count("\n") == 1
@@ -78,18 +78,18 @@ def test_a_temporary_folder_that_everybody_may_write_is_one_where_names_are_kept
     """As /tmp is: what one has made there nobody else can replace."""
     cache.mkdir()
     cache.chmod(0o1777)
-    assert store.cache_folder().is_relative_to(cache)
+    assert kernel_cache.cache_folder().is_relative_to(cache)
 
 
 def test_text_that_is_not_the_kernels_is_never_executed(cache, capsys):
-    folder = store.cache_folder()
+    folder = kernel_cache.cache_folder()
     (folder / "mine.py").write_text("raise SystemExit('executed')\n")
-    assert store.imported("mine", "answer = 42\n").answer == 42
+    assert kernel_cache.imported("mine", "answer = 42\n").answer == 42
     assert (folder / "mine.py").read_text() == "answer = 42\n"
     assert capsys.readouterr().err == f"rankward: {folder}/mine.py does not hold its kernel's text: written again\n"
     (folder / "mine.py").write_bytes(b"\x00\xff")  # torn
-    assert store.imported("mine", "answer = 43\n").answer == 43
-    assert store.imported("mine", "answer = 43\n").answer == 43
+    assert kernel_cache.imported("mine", "answer = 43\n").answer == 43
+    assert kernel_cache.imported("mine", "answer = 43\n").answer == 43
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -113,17 +113,17 @@ def test_a_torn_kernel_is_compiled_again_in_a_line(cache, suffix, kept, capsys):
     """Cut to nothing, or to some bytes, as a kill leaves it."""
 
     def doubled():
-        return store.imported("double", KERNEL).double(21.0), capsys.readouterr().err
+        return kernel_cache.imported("double", KERNEL).double(21.0), capsys.readouterr().err
 
     assert doubled() == (42.0, "")
-    torn = list(store.cache_folder().rglob(f"*.{suffix}"))
+    torn = list(kernel_cache.cache_folder().rglob(f"*.{suffix}"))
     assert len(torn) == 2
     for file in torn:
         os.truncate(file, kept)
     answer, said = doubled()
     assert answer == 42.0 and said.count("\n") == 1 and "a compiled kernel cannot be read" in said
     assert doubled() == (42.0, "")
-    module = store.imported("double", KERNEL)
+    module = kernel_cache.imported("double", KERNEL)
     module.double(1.0)
     assert sum(module.double.stats.cache_hits.values()) == 1  # what was made again is kept
 
@@ -134,12 +134,12 @@ def test_what_native_callers_use_is_compiled_again_too(cache, suffix, capsys):
     import numba
 
     def doubled():
-        function = store.imported("native", "def double(x):\n    return 2 * x\n").double
+        function = kernel_cache.imported("native", "def double(x):\n    return 2 * x\n").double
         address = compiled_at(function, numba.float64(numba.float64))
         return ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(address)(21.0), capsys.readouterr().err
 
     assert doubled() == (42.0, "")
-    (torn,) = store.cache_folder().rglob(f"*.{suffix}")
+    (torn,) = kernel_cache.cache_folder().rglob(f"*.{suffix}")
     os.truncate(torn, 20)
     answer, said = doubled()
     assert answer == 42.0 and said.count("\n") == 1 and "a compiled kernel cannot be read" in said
@@ -153,7 +153,7 @@ def test_a_kernel_that_cannot_be_kept_is_used_all_the_same(cache, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(IndexDataCacheFile, "_save_index", full)
-    assert store.imported("double", KERNEL).double(21.0) == 42.0
+    assert kernel_cache.imported("double", KERNEL).double(21.0) == 42.0
 
 
 @pytest.mark.slow

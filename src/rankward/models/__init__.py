@@ -1,0 +1,5 @@
+"""Networks in plain PyTorch that correspond to a factorization."""
+
+from rankward.models.circuit import ConvolutionalArithmeticCircuit
+
+__all__ = ["ConvolutionalArithmeticCircuit"]

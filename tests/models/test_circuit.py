@@ -1,0 +1,104 @@
+"""The network of Figure 3, trained with minibatches in Lightning, is a second implementation of CP factorization."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from rankward.dynamics import FusedEngine, Problem, Progress, Schedule
+from rankward.factorizations import TensorFactorization
+from rankward.factorizations.initialisation import Gaussian
+from rankward.models import ConvolutionalArithmeticCircuit
+from rankward.observations import random_tensor
+
+
+class CircuitModule(pl.LightningModule):
+    """Gradient descent on the mean squared error of a circuit's outputs over a batch."""
+
+    def __init__(self, circuit, eta):
+        super().__init__()
+        self.circuit, self.eta = circuit, eta
+
+    def training_step(self, batch, batch_idx):
+        inputs, outputs = batch
+        return torch.nn.functional.mse_loss(self.circuit(inputs), outputs)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.eta)
+
+
+def learned(observed, factors, batch, epochs, eta=0.1):
+    """The factors after training on the observed entries with minibatches."""
+    circuit = ConvolutionalArithmeticCircuit(observed.dims, factors[0].shape[1]).double()
+    with torch.no_grad():
+        for operator, factor in zip(circuit.operators, factors, strict=True):
+            operator.copy_(factor)
+    trainer = pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    mask = torch.from_numpy(observed.mask)
+    examples = TensorDataset(mask.nonzero(), torch.from_numpy(observed.values)[mask])
+    trainer.fit(CircuitModule(circuit, eta), DataLoader(examples, batch_size=batch))
+    return [operator.detach() for operator in circuit.operators]
+
+
+@pytest.mark.parametrize("dims", [(3, 4, 2), (2, 3, 2, 2)])
+def test_full_batch_step_is_the_step_of_the_factorization(dims):
+    observed = random_tensor(dims, rank=1, count=12)
+    made = TensorFactorization(dims)
+    factors = made.start(Gaussian(0.5), 0)
+    by_lightning = learned(observed, factors, batch=observed.count, epochs=50)
+    one = torch.ones(1, dtype=torch.float64)
+    problem = Problem(
+        torch.from_numpy(observed.mask)[None].double(), torch.from_numpy(observed.values)[None], 0.1 * one, 0 * one,
+        torch.tensor([50]), 2 / observed.count * one,
+    )  # fmt: skip
+    ours = [factor[None].clone() for factor in factors]
+    FusedEngine(made, Schedule(stride=50)).advance(ours, problem, Progress.start(1), 50)
+    for a, b, start in zip(by_lightning, ours, factors, strict=True):
+        torch.testing.assert_close(a, b[0], rtol=1e-10, atol=1e-12)
+        assert (a - start).abs().max() > 1e-3
+
+
+def test_small_batches_fit_the_observed_entries():
+    observed = random_tensor((3, 3, 3), rank=1, count=20)
+    factors = TensorFactorization((3, 3, 3)).start(Gaussian(0.3), 0)
+    final = learned(observed, factors, batch=5, epochs=150, eta=0.5)
+    tensor = TensorFactorization((3, 3, 3)).product(final)
+    assert (
+        tensor[torch.from_numpy(observed.mask)] - torch.from_numpy(observed.values[observed.mask])
+    ).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("dims", [(2, 3, 4), (3, 3), (2, 1, 3, 2)])
+def test_circuit_outputs_are_the_factorized_tensor(dims):
+    factorization = TensorFactorization(dims, 5)
+    factors = factorization.start(Gaussian(1.0), 3)
+    circuit = ConvolutionalArithmeticCircuit(dims, 5).double()
+    with torch.no_grad():
+        for operator, factor in zip(circuit.operators, factors, strict=True):
+            operator.copy_(factor)
+    torch.testing.assert_close(circuit.tensor(), factorization.product(factors))
+    index = [dim - 1 for dim in dims]
+    expected = sum(np.prod([factors[n][i, r].item() for n, i in enumerate(index)]) for r in range(5))
+    assert circuit(torch.tensor([index])).item() == pytest.approx(expected)
+    vectors = [torch.randn(2, dim, dtype=torch.float64) for dim in dims]
+    contracted = torch.stack(
+        [
+            factorization.product([v[k][:, None].T @ f for v, f in zip(vectors, factors, strict=True)]).reshape(())
+            for k in range(2)
+        ]
+    )
+    torch.testing.assert_close(circuit(vectors), contracted)
+
+
+def test_shared_operator_gives_a_symmetric_tensor():
+    tensor = ConvolutionalArithmeticCircuit((3, 3, 3), 4, shared=True).tensor()
+    for turned in ((1, 0, 2), (0, 2, 1), (2, 1, 0)):
+        torch.testing.assert_close(tensor, tensor.permute(turned))
+    with pytest.raises(ValueError, match="shared"):
+        ConvolutionalArithmeticCircuit((3, 4), 4, shared=True)
+    with pytest.raises(ValueError, match="0 channels"):
+        ConvolutionalArithmeticCircuit((3, 4), 0)
