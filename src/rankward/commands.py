@@ -79,10 +79,10 @@ def _paper(asked: argparse.Namespace) -> int:
 
 def _kernel(asked: argparse.Namespace) -> int:
     from rankward.import_path import enter_directory
-    from rankward.training.kernel import listed
+    from rankward.training.kernel import kernel_listing
 
     enter_directory()  # where a user's own factorization lies
-    say(*listed(asked.overrides, asked.config_dir))
+    say(*kernel_listing(asked.overrides, asked.config_dir))
     return 0
 
 

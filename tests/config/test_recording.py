@@ -16,7 +16,7 @@ from helpers.runs import composed
 from rankward import results
 from rankward.config import DataError, config_hash
 from rankward.config.recording import closed, open_values, recorded, resolved, with_digests
-from rankward.training.train import refuse_changed
+from rankward.training.preflight import refuse_changed
 
 SHORT = ["logger=none", "depth=2", "max_iterations=50"]
 # Made by the version before there were digests: what names no file keeps its hash.

@@ -12,9 +12,11 @@ from helpers.runs import QUICK, composed, trained
 from rankward import results
 from rankward.config import ConfigError
 from rankward.loggers import run as run_loggers
-from rankward.loggers.run import LoggerError, LogTarget, check_loggers
+from rankward.loggers import wandb as wandb_loggers
+from rankward.loggers.run import check_loggers
+from rankward.loggers.target import LoggerError, LogTarget
 from rankward.sweeps.execution.ensembles import Job, train_batch
-from rankward.training.train import check_all
+from rankward.training.preflight import check_all
 
 OWN = ["+logger.mine={_target_: mine_logger.Mine}"]
 MINE = """
@@ -33,9 +35,9 @@ class Mine(Logger):
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch):
     monkeypatch.setattr(run_loggers, "_checked", set())
-    run_loggers._refused_login.cache_clear()
+    wandb_loggers.login_error.cache_clear()
     yield
-    run_loggers._refused_login.cache_clear()
+    wandb_loggers.login_error.cache_clear()
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_wandb_online_is_tried_once_for_a_sweep_and_opens_no_run(monkeypatch):
     assert len(asked) == 1
     monkeypatch.setattr(wandb, "login", lambda **options: asked.append(options))
     asked.clear()
-    run_loggers._refused_login.cache_clear()
+    wandb_loggers.login_error.cache_clear()
     assert check_all(runs) == {} and len(asked) == 1
     assert check_all([composed("logger=wandb", *QUICK)[0]]) == {} and len(asked) == 1  # offline
 
@@ -114,12 +116,12 @@ def test_a_missing_package_and_an_object_that_is_no_logger_are_told_before_train
 @pytest.mark.parametrize("method", ["log_metrics", "finalize", "save", "log_hyperparams"])
 @pytest.mark.parametrize("alone", [False, True])
 def test_results_stand_whatever_a_logger_does(tmp_path, own, method, alone, monkeypatch):
-    monkeypatch.setattr(run_loggers, "SAVED", 5)
+    monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 5)
     body = "raise SystemExit(3)" if method == "finalize" else 'raise RuntimeError("disconnected")'
     own(**{method: body})
     jobs = [[*QUICK, *OWN, f"seed={seed}"] for seed in range(1 if alone else 5)]
     if method == "log_hyperparams":  # it cannot be opened: nothing is trained
-        monkeypatch.setattr(run_loggers, "SAVED", 0)
+        monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 0)
         with pytest.raises(LoggerError, match=r"^logger\.mine: RuntimeError: disconnected$"):
             trained(tmp_path, *jobs, logger="csv")
         assert not list(tmp_path.glob("*/summary.json"))

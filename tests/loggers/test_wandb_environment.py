@@ -8,7 +8,7 @@ from helpers.commands import wandb_records
 from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed, trained
 from rankward.loggers import wandb_environment
-from rankward.loggers.run import LogTarget
+from rankward.loggers.target import LogTarget
 from rankward.sweeps.status_command import tell_status
 from rankward.training.train import train
 

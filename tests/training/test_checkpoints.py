@@ -21,13 +21,15 @@ from pytorch_lightning.loggers import CSVLogger
 from helpers.commands import leavings, rankward, small_disk
 from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, trained
 from rankward import results
-from rankward.loggers.run import LogTarget, log_kept
+from rankward.loggers.run import log_from_files
+from rankward.loggers.target import LogTarget
 from rankward.results.contract import FACTORS, SUMMARY, TRACE
 from rankward.sweeps.execution.ensembles import Job, find_checkpoints, train_batch
 from rankward.sweeps.execution.local import LocalExecutor
 from rankward.training import checkpoints
-from rankward.training.checkpoints import HASHES, AtomicCheckpoints, newest
+from rankward.training.checkpoints import HASHES, AtomicCheckpoints
 from rankward.training.module import EnsembleModule
+from rankward.training.resume import newest
 
 
 def held(path):
@@ -195,13 +197,13 @@ def test_a_run_that_trains_alone_is_complete_whatever_its_loggers_do_and_logged_
     (tmp_path / "0" / results.FAILURE).touch()
     run, plain = composed("logger=csv", *QUICK)
     target = LogTarget(tmp_path / "0", tmp_path, "sweep", "run 0", plain)
-    log_kept(run, target)
+    log_from_files(run, target)
     trained(tmp_path / "other", QUICK, logger="csv")
     logged = [(folder / "0" / "csv" / "metrics.csv").read_text() for folder in (tmp_path, tmp_path / "other")]
     assert logged[0] == logged[1] and len(logged[0].splitlines()) == 1 + len(results.read_trace(tmp_path / "0"))
     assert not [name for name in (results.UNLOGGED, results.FAILURE) if (tmp_path / "0" / name).exists()]
     (tmp_path / "0" / "csv" / "metrics.csv").unlink()
-    log_kept(run, target)  # once is enough
+    log_from_files(run, target)  # once is enough
     assert not (tmp_path / "0" / "csv" / "metrics.csv").exists()
 
 

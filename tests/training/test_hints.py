@@ -7,9 +7,10 @@ from helpers.runs import composed, trained
 from rankward import results
 from rankward.training import hints
 from rankward.training.ensemble import Ensemble
-from rankward.training.job import line
+from rankward.training.job import result_line
 from rankward.training.module import EnsembleModule
-from rankward.training.train import EnsembleOutputs, fit
+from rankward.training.outputs import EnsembleOutputs
+from rankward.training.train import fit
 
 SMALL = "init.scale=1e-6"  # at (nearly) zero factors of depth 2 the Hessian has the values' singular values, and minus those
 
@@ -31,7 +32,7 @@ def test_values_that_are_too_large_for_the_step(tmp_path):
         "the step size 0.01 exceeds 0.0001, above which no solution is stable: an observation of size 1e+04 makes "
         "their sharpness 2e+04 or more; the step size 0.01 exceeds 2/sharpness = 0.0002 at the start"
     )
-    assert line(run, outcome).endswith(f"; {note}") and "diverged after" in line(run, outcome)
+    assert result_line(run, outcome).endswith(f"; {note}") and "diverged after" in result_line(run, outcome)
     assert results.read_summary(tmp_path / "0")["notes"]["diverged"] == note
     # A step below both does not diverge.
     assert noted(tmp_path / "b", *job, "lr.eta=9e-5", "max_iterations=20000") in (

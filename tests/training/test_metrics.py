@@ -10,7 +10,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.training.ensemble import Ensemble
 from rankward.training.module import EnsembleModule
-from rankward.training.train import check
+from rankward.training.preflight import check
 
 MINE = '''
 import torch

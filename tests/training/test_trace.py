@@ -15,7 +15,7 @@ from rankward import results
 from rankward.dynamics.fused import FusedEngine
 from rankward.loggers import run as run_loggers
 from rankward.training import trace
-from rankward.training.checkpoints import newest
+from rankward.training.resume import newest
 
 EVERY = ["check_every=1", "record.every=1", "stop_loss=0"]
 FEW = 20_000  # bytes of rows in memory: about a hundred rows
@@ -48,7 +48,7 @@ SEVERAL = [[*QUICK, *EVERY, f"seed={seed}", f"max_iterations={n}"] for seed, n i
 
 def test_rows_that_went_to_a_file_leave_the_same_bytes(tmp_path, monkeypatch):
     trained(tmp_path / "memory", *SEVERAL)
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     trained(tmp_path / "file", *SEVERAL)
     trained(tmp_path / "alone", SEVERAL[1])
     for run in range(4):
@@ -64,7 +64,7 @@ def test_rows_that_went_to_a_file_leave_the_same_bytes(tmp_path, monkeypatch):
 def test_rows_in_a_file_are_the_runs_own_after_a_resume_in_parts(tmp_path, monkeypatch):
     """Four runs that trained together go on two by two: the first two never write over what the others need."""
     trained(tmp_path / "whole", *SEVERAL)
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 4)
         trained(tmp_path / "parts", *SEVERAL)
@@ -88,7 +88,7 @@ def test_rows_in_a_file_are_the_runs_own_after_a_resume_in_parts(tmp_path, monke
 def test_a_long_run_goes_on_from_its_file_of_rows(tmp_path, monkeypatch):
     job = [*LONG[:-1], "max_iterations=2000", *EVERY]
     trained(tmp_path / "whole", job)
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     checkpoint = tmp_path / "parts" / "0" / results.CHECKPOINT
     for chunks in (2, 3):  # interrupted twice
         with monkeypatch.context() as patched:
@@ -104,7 +104,7 @@ def test_a_long_run_goes_on_from_its_file_of_rows(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_whose_rows_are_gone_counts_as_none(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     interrupted_after(monkeypatch, 4)
     trained(tmp_path, SEVERAL[1])
     checkpoint = tmp_path / "0" / results.CHECKPOINT
@@ -117,8 +117,8 @@ def test_a_checkpoint_whose_rows_are_gone_counts_as_none(tmp_path, monkeypatch, 
 
 
 def test_a_table_of_a_long_run_that_was_resumed_has_every_row_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace, "HELD", FEW)
-    monkeypatch.setattr(run_loggers, "SAVED", 100)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
+    monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 100)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 4)
         trained(tmp_path, SEVERAL[1], logger="csv")

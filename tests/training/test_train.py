@@ -13,9 +13,9 @@ from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, tra
 from rankward import __version__, results
 from rankward.config import ConfigError, DataError
 from rankward.training import callbacks
-from rankward.training.checkpoints import HASHES, VERSION, part_of
-from rankward.training.ensemble import bytes_a_run
-from rankward.training.train import check, check_all
+from rankward.training.checkpoints import HASHES, VERSION, checkpoint_of_runs
+from rankward.training.ensemble import bytes_per_run
+from rankward.training.preflight import check, check_all
 
 
 def test_the_output_contract(tmp_path):
@@ -344,8 +344,8 @@ def test_parts_of_one_checkpoint_do_not_meet(tmp_path):
     """Two tasks that go on from some of its runs each, at the same time."""
     state = {"state_dict": {"factor": torch.arange(4.0)}, "trace": {}, HASHES: list("abcd"), VERSION: __version__}
     torch.save(state, tmp_path / "checkpoint.ckpt")
-    with part_of(tmp_path / "checkpoint.ckpt", ["a", "b"]) as one:
-        with part_of(tmp_path / "checkpoint.ckpt", ["c"]) as other:
+    with checkpoint_of_runs(tmp_path / "checkpoint.ckpt", ["a", "b"]) as one:
+        with checkpoint_of_runs(tmp_path / "checkpoint.ckpt", ["c"]) as other:
             held = [torch.load(path)["state_dict"]["factor"].tolist() for path in (one, other)]
             assert held == [[0.0, 1.0], [2.0]]
         assert one.is_file()
@@ -354,5 +354,5 @@ def test_parts_of_one_checkpoint_do_not_meet(tmp_path):
 
 def test_the_measurements_of_sensing_count_as_memory():
     sensing = ["observations=sensing", "observations.dims=[50,50]", "metrics=matrix"]
-    few, many = (bytes_a_run(composed(*sensing, f"observations.count={count}")[0]) for count in (10, 1010))
+    few, many = (bytes_per_run(composed(*sensing, f"observations.count={count}")[0]) for count in (10, 1010))
     assert many - few >= 1000 * 50 * 50 * 8

@@ -46,9 +46,9 @@ class CheckFirst(Callback):
                     raise ConfigError("figures", run.figures, allowed)
                 refuse_for_run(config)
                 wandb_environment.check(run.logger, in_sweep=False)
-                from rankward.training.train import check
+                from rankward.training.preflight import check, keep_for_training
 
-                check(run)
+                keep_for_training(check(run))
                 atexit.register(self.on_run_end)  # an interrupted run has no other end
                 self.hold.enter_context(claim_folder(config))
                 task = as_written(config.hydra.overrides.task)

@@ -67,7 +67,8 @@ def finish(
     say(f"table:   {table}")
     if wandb is not None:
         from rankward.loggers.charts import charts
-        from rankward.loggers.run import LoggerError, log_sweep
+        from rankward.loggers.target import LoggerError
+        from rankward.loggers.wandb import log_sweep
         from rankward.sweeps.command import told_command
 
         own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone

@@ -98,7 +98,7 @@ class SweepRunner:
             except Exception as error:  # whatever composing meets is the user's to read
                 wrong[number] = explain(error)[0]
         if not wrong:  # only now what imports torch: observations are made, and starts drawn
-            from rankward.training.train import check_all
+            from rankward.training.preflight import check_all
 
             elsewhere = self.batches is not None and self.batches.crew.elsewhere
             wrong = {number: explain(error)[0] for number, error in check_all(runs, elsewhere).items()}

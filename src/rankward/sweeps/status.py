@@ -182,8 +182,8 @@ def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tu
 def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Rows so far of runs that are not done, from the checkpoints of the ensembles they train in."""
     from rankward.config import config_hash
-    from rankward.training.checkpoints import HASHES, content_of
-    from rankward.training.trace import rows_of
+    from rankward.training.checkpoints import HASHES, read_checkpoint
+    from rankward.training.trace import read_rows
 
     found: dict[str, dict[str, list[float]]] = {}
     paths = results.run_checkpoints(sweep)
@@ -196,11 +196,11 @@ def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, li
         except results.ResultsError:
             continue
     for path in paths:
-        content = content_of(path)
+        content = read_checkpoint(path)
         held = content.get(HASHES, [])
         if not any(digest in digests for digest in held):
             continue
-        trace = rows_of(results.rows_file(path), content, ("run", "iteration", "loss", *RANKS))
+        trace = read_rows(results.rows_file(path), content, ("run", "iteration", "loss", *RANKS))
         for place, digest in enumerate(held):
             if digest in digests and trace:
                 mine = trace["run"] == place
