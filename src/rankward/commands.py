@@ -28,10 +28,10 @@ def _propositions(asked: argparse.Namespace) -> int:
         import json
         from dataclasses import asdict
 
-        from rankward.results import write_whole
+        from rankward.results import write_atomic
 
         text = json.dumps([asdict(finding) for finding in findings], indent=2) + "\n"
-        write_whole(asked.out, lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomic(asked.out, lambda path: path.write_text(text, encoding="utf-8"))
     return 0 if all(finding.holds for finding in findings) else 1
 
 

@@ -71,7 +71,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(results.ResultsError, match=r"cannot write .*summary\.json: No space left on device"):
-        results.write_whole(tmp_path / "summary.json", full)
+        results.write_atomic(tmp_path / "summary.json", full)
     assert (tmp_path / "summary.json").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -156,7 +156,7 @@ def test_an_interruption_leaves_no_temporary_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        results.write_whole(tmp_path / "file", interrupted)
+        results.write_atomic(tmp_path / "file", interrupted)
     assert not list(tmp_path.iterdir())
 
 
@@ -229,5 +229,5 @@ def test_what_killed_writers_left_is_tidied_and_what_live_ones_write_is_not(tmp_
     other = tmp_path / f".other.{process.pid}-0123abcd.tmp"
     for path in (dead, alive, other):
         path.write_text("half of")
-    results.write_whole(tmp_path / "file", lambda path: path.write_text("whole"))
+    results.write_atomic(tmp_path / "file", lambda path: path.write_text("whole"))
     assert {path.name for path in tmp_path.iterdir()} == {"file", alive.name, other.name}

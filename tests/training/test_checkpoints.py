@@ -94,7 +94,7 @@ def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_p
     path = tmp_path / results.CHECKPOINT
     write(path, 2, write(path, 1))
     path.write_bytes(path.read_bytes()[:500])
-    before = results.previous(path)
+    before = results.previous_checkpoint(path)
     assert newest(path) == before and held(before) == 1
     assert capsys.readouterr().err == f"rankward: {path} is torn and counts as none: {before} is used\n"
     write(path, 3, AtomicCheckpoints(before))
@@ -114,7 +114,7 @@ def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, 
     path.write_bytes(b"")
     job = Job(0, config, LogTarget(folder, tmp_path, None, "run", plain))
     find_checkpoints([job], results.checkpoints(folder))
-    assert job.checkpoint == results.previous(path) and "is torn" in capsys.readouterr().err
+    assert job.checkpoint == results.previous_checkpoint(path) and "is torn" in capsys.readouterr().err
     (ended,) = train_batch([job], (0, 1))
     assert ended.error is None and contents(folder) == contents(tmp_path / "whole" / "0")
     assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY, results.LOG}
@@ -176,7 +176,7 @@ def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, mo
 
     def full(folder, **_):
         tried.append(folder.name)
-        raise results.failure("write", folder / SUMMARY, OSError(errno.ENOSPC, ""))
+        raise results.io_error("write", folder / SUMMARY, OSError(errno.ENOSPC, ""))
 
     monkeypatch.setattr(results, "write_run", full)
     jobs = jobs_of(tmp_path, [[*QUICK, "max_iterations=50"], [*QUICK, "max_iterations=50", "dtype=float32"]])

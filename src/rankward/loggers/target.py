@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rankward.config import ConfigError, config_hash
-from rankward.results import ResultsError, failure, run_name
+from rankward.results import ResultsError, io_error, run_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LoggerError(ResultsError):
 
     def __init__(self, name: str, error: BaseException) -> None:
         file = getattr(error, "filename", None)
-        why = str(failure("write", Path(file), error)) if file and isinstance(error, OSError) else first_line(error)
+        why = str(io_error("write", Path(file), error)) if file and isinstance(error, OSError) else first_line(error)
         super().__init__(f"logger.{name}: {why}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.config import config_hash
-from rankward.results.atomic import ResultsError, failure, read_text, write_together, write_whole
+from rankward.results.atomic import ResultsError, io_error, read_text, write_atomic, write_atomic_group
 from rankward.results.checkpoints import checkpoints
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write_run(
     )
     arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
     text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
-    write_together(
+    write_atomic_group(
         {
             folder / TRACE: lambda path: write_table(frame, path),
             folder / FACTORS: lambda path: save_file(arrays, path),
@@ -116,7 +116,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     try:
         summary = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
     if not isinstance(summary, dict) or not all(isinstance(summary.get(key, kind()), kind) for key, kind in KINDS):
         raise ResultsError(f"cannot read {path}: not a summary")
     return summary
@@ -159,7 +159,7 @@ def reading(path: Path) -> Iterator[None]:
     except ResultsError:
         raise
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -175,7 +175,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
 def read_factors(folder: Path) -> dict[str, torch.Tensor]:
@@ -252,10 +252,10 @@ def read_yaml(path: Path) -> Any:
             _refuse_bombs(yaml.parse(text, loader))
         return yaml.load(text, loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
-def dumped(value: Any) -> str:
+def to_yaml(value: Any) -> str:
     """YAML as OmegaConf, and so Hydra, writes it."""
     import yaml
 
@@ -281,7 +281,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         ResultsError: it cannot be written.
     """
-    write_whole(folder / CONFIG, lambda path: path.write_text(dumped(config), encoding="utf-8"))
+    write_atomic(folder / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
 
 
 def _refuse_bombs(events: Iterable[Any]) -> None:
@@ -302,7 +302,7 @@ def _resolved(path: Path, config: dict[str, Any]) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except (ValueError, OmegaConfBaseException) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
 def _with_references(node: Any, config: dict[str, Any]) -> Any:
@@ -331,7 +331,7 @@ def _with_references(node: Any, config: dict[str, Any]) -> Any:
     return value(only) if only else REFERENCE.sub(lambda found: str(value(found)), node)
 
 
-def is_whole(folder: Path) -> bool:
+def has_all_files(folder: Path) -> bool:
     """Whether the run's three files stand, whatever its status."""
     return all((folder / name).is_file() for name in (TRACE, FACTORS, SUMMARY))
 
@@ -344,7 +344,7 @@ def is_complete(folder: Path) -> bool:
 def complete_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished run that is whole; None of any other folder."""
     try:
-        summary = read_summary(folder) if is_whole(folder) else {}
+        summary = read_summary(folder) if has_all_files(folder) else {}
     except ResultsError:
         return None
     return summary if summary.get("status") in COMPLETE else None
@@ -371,7 +371,7 @@ def _names(folder: str, prefix: str) -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise failure("read", Path(folder), error) from error
+        raise io_error("read", Path(folder), error) from error
     for entry in entries:
         if not holds_runs(entry.name):
             continue

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rankward.results.atomic import ResultsError, failure
+from rankward.results.atomic import ResultsError, io_error
 from rankward.terminal import say
 
 LOCK = ".lock"
@@ -82,7 +82,7 @@ def claimed(folder: Path) -> Iterator[None]:
         except FolderLocked:
             raise FolderLocked(f"{folder} is in use: another process is at work on it") from None
         except OSError as error:
-            raise failure("write", path, error) from error
+            raise io_error("write", path, error) from error
     hold = _holds[path]
     hold.claims += 1
     gone = ""

@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.results import contract, partitions
-from rankward.results.atomic import ResultsError, write_whole
+from rankward.results.atomic import ResultsError, write_atomic
 from rankward.terminal import say
 
 if TYPE_CHECKING:
     import polars as pl
 
 LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures", "results")
-PLACES = ("job", "run", "overrides")  # columns that say where a run is, before its settings
+LOCATION_COLUMNS = ("job", "run", "overrides")  # columns that say where a run is, before its settings
 MISSING = "missing"  # the status of a run whose three files do not all stand, or not with its own config
 IDENTITY = ("status", "iterations", "seconds", "config_hash")  # of a summary: what tells it from another one
 
 
-Known = Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]
+KnownRuns = Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]
 
 
-def gather(sweep: Path, known: Known | None = None) -> pl.DataFrame:
+def gather(sweep: Path, known: KnownRuns | None = None) -> pl.DataFrame:
     """One row a run, in job order: `job`, `run` (the folder), `overrides`, resolved group keys, and the summary.
 
     Group keys are named as on the command line (`depth.layers`, `lr.eta`, `init.name`, `seed`), metrics as in the
@@ -78,7 +78,7 @@ def _config_and_summary(folder: Path, said: bool = False) -> tuple[dict[str, Any
 
 def _summary(folder: Path) -> dict[str, Any]:
     try:
-        return contract.read_summary(folder) if contract.is_whole(folder) else {"status": MISSING}
+        return contract.read_summary(folder) if contract.has_all_files(folder) else {"status": MISSING}
     except ResultsError:
         return {"status": MISSING}
 
@@ -131,7 +131,7 @@ def varying(runs: pl.DataFrame) -> list[str]:
         ['depth.name']
     """
     names = runs.columns
-    settings = [name for name in names[: names.index("status")] if name not in PLACES]
+    settings = [name for name in names[: names.index("status")] if name not in LOCATION_COLUMNS]
     texts = {name: [str(value) for value in runs[name].to_list()] for name in settings}
     told = [name for name in settings if len(set(texts[name])) > 1]
     return [name for place, name in enumerate(told) if all(texts[name] != texts[other] for other in told[:place])]
@@ -163,7 +163,7 @@ def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def write_runs(sweep: Path, known: Known | None = None) -> Path:
+def write_runs(sweep: Path, known: KnownRuns | None = None) -> Path:
     """Write `runs.parquet` of a sweep and return its path; `known` as for `gather`.
 
     Raises:
@@ -180,4 +180,4 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
     Raises:
         ResultsError: it cannot be written.
     """
-    write_whole(path, lambda temporary: contract.write_table(frame, temporary))
+    write_atomic(path, lambda temporary: contract.write_table(frame, temporary))

@@ -20,7 +20,7 @@ def finish(
     figures: Sequence[str],
     wandb: Any = None,
     more: Mapping[str, pl.DataFrame] | None = None,
-    known: results.Known | None = None,
+    known: results.KnownRuns | None = None,
 ) -> None:
     """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
 

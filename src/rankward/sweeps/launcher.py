@@ -57,7 +57,7 @@ class EnsembleLauncher:
         returns: list[JobReturn] = []
         jobs: list[Job] = []
         self.digests: set[str] = set()  # of this launch's configs
-        self.keys = results.noted_keys(Path(self.config.hydra.sweep.dir))
+        self.keys = results.read_varying_keys(Path(self.config.hydra.sweep.dir))
         self.told = len(job_overrides) <= TOLD
         # Where a job's folder, and what Hydra leaves there, are the defaults, they are made without Hydra.
         plain = self.own_program and is_numbered(self.config)
@@ -161,5 +161,5 @@ def _completed(returned: JobReturn) -> bool:
 
 def _in_one_line(error: OSError | ConfigError) -> Exception:
     if isinstance(error, OSError) and not isinstance(error, results.ResultsError) and error.filename is not None:
-        return results.failure("write", Path(str(error.filename)), error)
+        return results.io_error("write", Path(str(error.filename)), error)
     return error

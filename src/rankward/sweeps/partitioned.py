@@ -107,7 +107,7 @@ class Table:
             try:
                 interrupted = self._train(numbers, checkpoint, sweep, (done, len(jobs)))
             except Exception as error:  # this part's runs are missing; the others go on
-                if results.of_place(error):
+                if results.is_storage_error(error):
                     raise
                 failed = JobReturn(status=JobStatus.FAILED)
                 failed.return_value = error
@@ -157,7 +157,7 @@ class Table:
         for made in mades:
             refuse_changed(made.composed.resolved)
         part = max(results.table_parts(sweep), default=-1) + 1
-        own = results.last(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
+        own = results.latest_checkpoint(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
         own.parent.mkdir(parents=True, exist_ok=True)
         module = prepare([made.run for made in mades])
         seconds = fit(module, digests, own, checkpoint, place)

@@ -155,7 +155,7 @@ class SweepRunner:
             # Before the folder's file says that another launcher, or another config, goes on.
             (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
             self._refuse_other(folder)
-            results.write_whole(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
+            results.write_atomic(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
             yield folder
 
     def _refuse_other(self, folder: Path) -> None:
@@ -180,7 +180,7 @@ class SweepRunner:
         first = len(self.jobs)
         self.jobs = [*self.jobs, *jobs] if first else jobs
         if self.own_program:
-            results.note_jobs(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
+            results.write_job_list(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
         batch: Sequence[JobReturn]
         if self.table is not None:
             batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))
@@ -226,7 +226,7 @@ class SweepRunner:
         names = self.names[: len(self.jobs)]
         return [number for number, name in enumerate(names) if number not in failed and name not in there]
 
-    def _configs(self) -> results.Known:
+    def _configs(self) -> results.KnownRuns:
         """Overrides and configs of the jobs by their folders, where all of them were checked at once."""
         if self.folders_only or len(self.checked) != len(self.jobs):
             return {}

@@ -97,7 +97,7 @@ class SweepMonitor:
         states = self.states(tasks, live, held)
         ends = Counter(status for status, _ in self._ended.values())
         counts = Counter(states.values())
-        if absent := results.jobs_without(self.sweep, len(states)):
+        if absent := results.missing_jobs(self.sweep, len(states)):
             counts[RUNNING if held or live else STOPPED] += absent
         return SweepStatus(counts, ends, self._details(states, most), live, said, held or bool(live))
 
@@ -129,7 +129,7 @@ class SweepMonitor:
             ends = dict(found.rows())
         said = ["Its runs stand in a table: rankward report shows them one by one."]
         counts = {DONE: sum(ends.values())}
-        if absent := results.jobs_without(self.sweep, counts[DONE]):
+        if absent := results.missing_jobs(self.sweep, counts[DONE]):
             counts[RUNNING if held else STOPPED] = absent
         return SweepStatus(counts, ends, (), {}, said, held)
 

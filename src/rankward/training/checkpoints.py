@@ -37,8 +37,8 @@ class AtomicCheckpoints(CheckpointIO):
             ResultsError: it cannot be written; the checkpoint at this path is unchanged.
         """
         path = Path(path)
-        previous = results.previous(path) if self.intact == path else None
-        results.write_whole(path, lambda temporary: _save(checkpoint, temporary), previous)
+        previous = results.previous_checkpoint(path) if self.intact == path else None
+        results.write_atomic(path, lambda temporary: _save(checkpoint, temporary), previous)
         self.intact = path
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def is_readable(path: Path) -> bool:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Contents of a checkpoint, or of the previous one if it is torn or being replaced; empty if both are torn."""
-    for candidate in (path, results.previous(path)):
+    for candidate in (path, results.previous_checkpoint(path)):
         with contextlib.suppress(ConfigError):
             return _load(candidate)
     return {}
@@ -120,7 +120,7 @@ def checkpoint_of_runs(path: Path, digests: Sequence[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # other tasks may need other runs of it
     part = _select_runs(content, [held.index(digest) for digest in digests], list(digests))
     try:
-        results.write_whole(temporary, lambda file: _save(part, file))
+        results.write_atomic(temporary, lambda file: _save(part, file))
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

@@ -85,7 +85,7 @@ def log_target(plain: dict[str, Any], config: RunConfig, folder: Path) -> LogTar
         name = ", ".join([_name(config), *filter(_is_missing_in_name, map(unquoted, overrides))])
         return LogTarget(folder, folder, None, name, plain)
     sweep, job = Path(hydra.sweep.dir), hydra.job.num
-    return sweep_target(config, folder, plain, overrides, sweep, job, results.noted_keys(sweep))
+    return sweep_target(config, folder, plain, overrides, sweep, job, results.read_varying_keys(sweep))
 
 
 def sweep_target(

@@ -110,7 +110,7 @@ class EnsembleOutputs:
         except results.ResultsError as error:
             return replace(result, error=error)
         except OSError as error:  # of the marker file
-            return replace(result, error=results.failure("write", result.folder, error))
+            return replace(result, error=results.io_error("write", result.folder, error))
         return result
 
     def log(self, index: int, log: RunLog | None, logged_in_training: bool) -> RunResult:

@@ -52,7 +52,7 @@ def newest(path: Path) -> Path | None:
     """
     torn: list[Path] = []
     found = None
-    for candidate in (path, results.previous(path)):
+    for candidate in (path, results.previous_checkpoint(path)):
         if is_readable(candidate):
             found = candidate
             break
@@ -88,7 +88,7 @@ def checkpoint_path(path: Path, resumed: Path | None, digests: Sequence[str]) ->
         resumed: the checkpoint that training continues from, or None.
         digests: config hashes of the ensemble's runs.
     """
-    if resumed is None or results.last(resumed).absolute() != path.absolute():
+    if resumed is None or results.latest_checkpoint(resumed).absolute() != path.absolute():
         return path
     if config_hashes(resumed) == list(digests):
         return path

@@ -59,7 +59,7 @@ class Trace:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise results.failure("write", path, error) from error
+            raise results.io_error("write", path, error) from error
         self.blocks.append(sum(len(chunk["run"]) for chunk in self.chunks))
         self.chunks, self.bytes = [], 0
 
@@ -101,7 +101,7 @@ class Trace:
                     for index, name in enumerate(self.names)
                 }
         except OSError as error:
-            raise results.failure("write", self.file.parent, error) from error
+            raise results.io_error("write", self.file.parent, error) from error
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint: rows in memory as `trace`; names and blocks of those in the file as `written`."""

@@ -95,7 +95,7 @@ def train_batch(
         part: whether this is a half of an ensemble that has raised.
 
     Raises:
-        OSError: of a place (see `results.of_place`).
+        OSError: of a place (see `results.is_storage_error`).
     """
     import torch
 
@@ -107,7 +107,7 @@ def train_batch(
     try:
         outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
     except Exception as raised:
-        if results.of_place(raised):
+        if results.is_storage_error(raised):
             raise
         error = raised
     if error is not None:  # handled here, so that what a half raises does not carry this one along
