@@ -56,9 +56,15 @@ def _watch(asked: argparse.Namespace) -> int:
 
 
 def _workspace(asked: argparse.Namespace) -> int:
-    from rankward.loggers.workspace import save_workspace, told
+    from rankward.loggers.workspace import save_workspace, section_lines
 
-    say(*(told(asked.folder) if asked.dry_run else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]))
+    say(
+        *(
+            section_lines(asked.folder)
+            if asked.dry_run
+            else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]
+        )
+    )
     return 0
 
 

@@ -108,7 +108,7 @@ def test_bad_folders_are_told_in_a_line(tmp_path):
         (["report"], "report: the following arguments are required: FOLDER; usage: rankward report", 2),
         (["report", "a", "--to=b"], "report: unrecognized arguments: --to=b; usage: rankward report", 2),
         (["report", "nowhere"], "cannot read nowhere: no such folder", 1),
-        (["report", "."], "cannot read .: no runs there", 1),
+        (["report", "."], "cannot read .: it has no runs", 1),
     ):
         done = rankward(*arguments, cwd=tmp_path)
         assert done.returncode == code and done.stdout == ""

@@ -24,7 +24,7 @@ def checkpoints(folder: Path, pattern: str = f"checkpoint*{_SUFFIX}") -> list[Pa
 
 
 def latest_checkpoint(path: Path) -> Path:
-    """The path of the latest checkpoint: the path itself, or if it is a previous checkpoint, the one that follows it."""
+    """The path of the latest checkpoint: the path itself, or the one that follows if it is a previous checkpoint."""
     return path.with_name(path.name.removesuffix(_PREVIOUS) + _SUFFIX) if path.name.endswith(_PREVIOUS) else path
 
 
