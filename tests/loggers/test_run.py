@@ -97,7 +97,7 @@ def test_the_environments_mode_says_whether_a_login_is_needed(monkeypatch):
     check_loggers(run)  # it is disabled: W&B is not needed
 
 
-def test_a_missing_package_and_an_object_that_is_no_logger_are_told_before_training(monkeypatch, own):
+def test_missing_package_and_non_logger_are_refused_before_training(monkeypatch, own):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(LoggerError, match=r"^logger\.wandb: ModuleNotFoundError: "):
         check_loggers(composed("logger=wandb", *QUICK)[0])
@@ -115,7 +115,7 @@ def test_a_missing_package_and_an_object_that_is_no_logger_are_told_before_train
 
 @pytest.mark.parametrize("method", ["log_metrics", "finalize", "save", "log_hyperparams"])
 @pytest.mark.parametrize("alone", [False, True])
-def test_results_stand_whatever_a_logger_does(tmp_path, own, method, alone, monkeypatch):
+def test_results_are_written_despite_a_failing_logger(tmp_path, own, method, alone, monkeypatch):
     monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 5)
     body = "raise SystemExit(3)" if method == "finalize" else 'raise RuntimeError("disconnected")'
     own(**{method: body})
@@ -141,7 +141,7 @@ def test_results_stand_whatever_a_logger_does(tmp_path, own, method, alone, monk
     assert logged == ([True] if alone else [True, True, True, False, False])  # three in a row have failed
 
 
-def test_a_logger_that_cannot_open_is_not_tried_by_halves(tmp_path, own):
+def test_logger_that_cannot_open_does_not_halve_the_batch(tmp_path, own):
     own(log_hyperparams='type(self).made += 100; raise OSError("closed")')
     pairs = [composed("logger=none", *QUICK, *OWN, f"seed={seed}") for seed in range(8)]
     targets = [LogTarget(tmp_path / str(i), tmp_path, "s", str(i), plain) for i, (_, plain) in enumerate(pairs)]
@@ -167,7 +167,7 @@ def test_results_are_written_before_any_run_of_an_ensemble_is_logged(tmp_path, m
     assert all((tmp_path / str(seed) / results.UNLOGGED).is_file() for seed in range(4))
 
 
-def test_wandb_takes_names_and_tags_of_ours_however_long(tmp_path, monkeypatch):
+def test_long_wandb_names_and_tags_are_shortened(tmp_path, monkeypatch):
     run, plain = composed("logger=wandb", *QUICK, f"observations.name={'n' * 200}", "logger.wandb.tags=[mine]")
     given = {}
 
@@ -182,7 +182,7 @@ def test_wandb_takes_names_and_tags_of_ours_however_long(tmp_path, monkeypatch):
     assert len(given["name"]) == len(given["group"]) == 128 and given["tags"][0] == "mine"
 
 
-def test_a_failing_logger_of_a_sweep_is_a_line_and_exit_code_1_and_resuming_logs(tmp_path, own):
+def test_failing_logger_of_a_sweep_is_reported_and_resume_logs(tmp_path, own):
     own(log_metrics='raise RuntimeError("disconnected")')
     sweep = ["-m", "depth=2", "seed=0,1", "max_iterations=100", "logger=csv", *OWN, "hydra.sweep.dir=s"]
     done = command_line(*sweep, cwd=tmp_path)
@@ -196,7 +196,7 @@ def test_a_failing_logger_of_a_sweep_is_a_line_and_exit_code_1_and_resuming_logs
     assert not [path for path in (tmp_path / "s").rglob("*") if path.name in (results.UNLOGGED, results.FAILURE)]
 
 
-def test_checking_writes_nothing_where_the_user_stands(tmp_path, monkeypatch):
+def test_checking_loggers_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_loggers(composed("logger=[csv,tensorboard,wandb]", *QUICK)[0])
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,7 @@ def test_large_runs_are_timed_by_few_iterations():
     assert alone / 10 < seconds < alone * 10
 
 
-def test_observations_of_many_runs_are_not_all_kept(monkeypatch):
+def test_observation_cache_is_bounded(monkeypatch):
     monkeypatch.setattr("rankward.training.ensemble.CACHE_BYTES", 100_000)
     monkeypatch.setattr("rankward.training.ensemble._cache", ObservationCache())
     problem = ["observations=random_matrix", "observations.dims=[40,40]", "observations.count=90"]

@@ -55,7 +55,7 @@ def test_checkpoints_need_no_temporary_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("moment", "found"), [("write", 2), ("fsync", 2), ("first rename", 2), ("second rename", 3)])
-def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_is_whole(tmp_path, moment, found):
+def test_kill_during_a_checkpoint_leaves_an_intact_one(tmp_path, moment, found):
     path = tmp_path / results.CHECKPOINT
     keeper = write(path, 2, write(path, 1))
     child = os.fork()
@@ -90,7 +90,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_is_whole(tmp_path,
     assert held(newest(path)) == 4 and not list(tmp_path.glob("*.tmp"))
 
 
-def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_path, capsys):
+def test_previous_checkpoint_replaces_a_torn_one(tmp_path, capsys):
     path = tmp_path / results.CHECKPOINT
     write(path, 2, write(path, 1))
     path.write_bytes(path.read_bytes()[:500])
@@ -103,7 +103,7 @@ def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
+def test_run_with_torn_checkpoint_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
     trained(tmp_path / "whole", LONG)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 3)
@@ -120,7 +120,7 @@ def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, 
     assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY, results.LOG}
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+def test_failed_checkpoint_leaves_the_last_one(tmp_path, monkeypatch):
     with small_file_limit(40_000):
         path = tmp_path / results.CHECKPOINT
         keeper = write(path, 1)
@@ -155,7 +155,7 @@ def jobs_of(tmp_path, overrides):
     ]
 
 
-def test_an_error_of_the_place_is_met_once(tmp_path, monkeypatch):
+def test_storage_error_is_raised_once(tmp_path, monkeypatch):
     """Halving four runs would meet it seven times."""
     jobs = jobs_of(tmp_path, [[*LONG, f"seed={seed}", "checkpoint.seconds=1e-9"] for seed in range(4)])
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES):
@@ -171,7 +171,7 @@ def test_an_error_of_the_place_is_met_once(tmp_path, monkeypatch):
         assert calls == [tmp_path / "0" / results.CHECKPOINT]
 
 
-def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, monkeypatch):
+def test_disk_error_at_results_ends_the_launch(tmp_path, monkeypatch):
     tried = []
 
     def full(folder, **_):
@@ -185,7 +185,7 @@ def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, mo
     assert tried == ["0"]
 
 
-def test_a_run_that_trains_alone_is_complete_whatever_its_loggers_do_and_logged_from_its_files(tmp_path, monkeypatch):
+def test_single_run_is_complete_despite_its_loggers_and_logged_from_files(tmp_path, monkeypatch):
     def full(self, status):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "0" / "csv" / "metrics.csv"))
 
@@ -208,7 +208,7 @@ def test_a_run_that_trains_alone_is_complete_whatever_its_loggers_do_and_logged_
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_terminal_that_closes_saves_a_run_unless_nohup_is_asked_for(tmp_path, monkeypatch, ignored):
+def test_closed_terminal_interrupts_unless_under_nohup(tmp_path, monkeypatch, ignored):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else lambda *_: None)
     step = EnsembleModule.training_step
 
@@ -227,7 +227,7 @@ def test_a_terminal_that_closes_saves_a_run_unless_nohup_is_asked_for(tmp_path, 
 
 
 @pytest.mark.parametrize("logger", ["none", "csv"])
-def test_a_run_that_is_interrupted_before_its_first_row_goes_on_later(tmp_path, monkeypatch, logger):
+def test_run_interrupted_before_its_first_row_resumes(tmp_path, monkeypatch, logger):
     def interrupted(self, batch, batch_idx):
         self.interrupted = True
 
@@ -248,7 +248,7 @@ ENDLESS = ["lr.eta=1e-5", "stop_loss=0", "logger=none"]
 
 
 @pytest.mark.slow
-def test_a_run_in_a_terminal_that_closes_goes_on_later(tmp_path):
+def test_run_in_a_closed_terminal_resumes(tmp_path):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     job = [*ENDLESS, "max_iterations=100000000", "checkpoint.seconds=1000", "hydra.run.dir=run"]
@@ -269,7 +269,7 @@ def test_a_run_in_a_terminal_that_closes_goes_on_later(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_at_a_checkpoint_ends_a_sweep_at_once_and_keeps_the_last_one(tmp_path):
+def test_full_disk_at_a_checkpoint_ends_the_sweep_and_keeps_the_last_checkpoint(tmp_path):
     sweep = ["-m", *ENDLESS, "seed=range(0,16)", "max_iterations=40000000", "hydra.sweep.dir=disk/s"]
     sweep.insert(1, "checkpoint.seconds=0.2")
     with small_disk(tmp_path / "disk", "4m") as disk:
@@ -296,7 +296,7 @@ def test_a_full_disk_at_a_checkpoint_ends_a_sweep_at_once_and_keeps_the_last_one
 
 
 @pytest.mark.slow
-def test_kills_with_a_temporary_folder_on_another_disk_that_is_full(tmp_path):
+def test_kills_with_a_full_temporary_disk(tmp_path):
     job = [*ENDLESS, "max_iterations=30000000", "checkpoint.seconds=0.001"]
     assert rankward(*job, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
     with small_disk(tmp_path / "disk", "64k") as disk:

@@ -59,7 +59,7 @@ def test_more_devices_than_there_are(monkeypatch):
     assert devices.free_memory(run_on("trainer=cpu")) == float("inf")
 
 
-def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, capsys, tmp_path):
+def test_ensemble_that_fails_without_a_failing_run_is_reported(monkeypatch, capsys, tmp_path):
     def train(runs, *_):
         if len(runs) > 1 or bad & {run.seed for run in runs}:
             raise ValueError("of many")
@@ -77,7 +77,7 @@ def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, caps
     assert capsys.readouterr().err == ""
 
 
-def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys, tmp_path):
+def test_out_of_memory_halves_the_batch_once(monkeypatch, capsys, tmp_path):
     sizes = []
 
     def train(runs, *_):

@@ -10,7 +10,7 @@ from rankward.training.kernel import kernel_listing
 register()
 
 
-def test_a_small_run_is_listed_with_its_text_and_its_operations():
+def test_listing_of_a_small_run_has_text_and_operations():
     lines = kernel_listing(["depth=2"], None)
     # Equation 2 at depth 2: two products and one residual forward and back, each entry a sum of two products.
     multiplications, additions = 8 + 4 + 8 + 8, 4 + 4 + 4 + 4
