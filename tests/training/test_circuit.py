@@ -27,7 +27,7 @@ def learned(observed, factors, batch, epochs, eta=0.1):
 
 
 @pytest.mark.parametrize("dims", [(3, 4, 2), (2, 3, 2, 2)])
-def test_full_batch_step_equals_factorization_step(dims):
+def test_a_batch_of_everything_is_the_factorizations_step(dims):
     observed = random_tensor(dims, rank=1, count=12)
     made = TensorFactorization(dims)
     factors = made.start(Gaussian(0.5), 0)

@@ -245,9 +245,9 @@ def _is_writable(folder: Path) -> bool:
 
 def _finish(run: Any, *, failed: bool) -> None:
     """Close a W&B run and check its file: W&B's process says nothing if it could not write it."""
-    file = Path(run.settings.sync_file)
+    file, offline = Path(run.settings.sync_file), run.offline
     run.finish(exit_code=1 if failed else 0)
-    if run.settings._offline and not file.is_file():  # private name of W&B's
+    if offline and not file.is_file():
         raise ResultsError(f"{file}: W&B has not written its run (its own log: {file.parent / 'logs'})")
 
 

@@ -55,7 +55,7 @@ def workspace(folder: Path, entity: str) -> Any:
     except ImportError as error:
         install = "wandb-workspaces to be installed: pip install 'rankward[workspace]'"
         raise ConfigError("workspace", str(folder), install) from error
-    parts = [
+    made = [
         spaces.Section(
             name=kind,
             is_open=kind in ("loss", *FIRST[:3]),
@@ -67,7 +67,7 @@ def workspace(folder: Path, entity: str) -> Any:
         for kind, charts in sections(_columns(folder)).items()
     ]
     name = f"Rankward: {folder.resolve().name}"
-    return spaces.Workspace(entity=entity, project=_project(folder), name=name, sections=parts)
+    return spaces.Workspace(entity=entity, project=_project(folder), name=name, sections=made)
 
 
 def save_workspace(folder: Path, entity: str) -> str:

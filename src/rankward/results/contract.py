@@ -266,7 +266,7 @@ def to_yaml(value: Any) -> str:
 def _dumper() -> Any:
     """OmegaConf's dumper, based on libyaml if it is available."""
     import yaml
-    from omegaconf._utils import get_omega_conf_dumper  # private name of OmegaConf's
+    from omegaconf._utils import get_omega_conf_dumper
 
     class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
         pass

@@ -16,10 +16,10 @@ from rankward.observations import EntryMask
 class CircuitModule(pl.LightningModule):
     """Plain gradient descent on the mean squared error of a circuit's outputs over a batch.
 
-    With all observed entries in one batch, a step equals one of the tensor factorization with `lr=constant`.
+    With all observed entries in one batch a step is that of the tensor factorization with `lr=constant`.
 
     Args:
-        circuit: the network.
+        circuit: what is trained.
         eta: learning rate.
     """
 
