@@ -120,19 +120,19 @@ def _taken(path: Path) -> int:
     for _ in range(TRIES):
         with contextlib.ExitStack() as closing:
             try:
-                file, made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+                file, created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
             except FileExistsError:
                 try:
-                    file, made = os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
+                    file, created = os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
                 except FileNotFoundError:
                     continue  # its process has just ended
             closing.callback(os.close, file)
             way = _lock(file, path.parent)
             if not _is_at(path, file):
                 continue  # its process has ended since the file was opened
-            if not made and way == FILE:
+            if not created and way == FILE:
                 return _taken_over(path)
-            if not made and _read(path)[-1] == FILE and _lives(path, time.time()):
+            if not created and _read(path)[-1] == FILE and _lives(path, time.time()):
                 raise FolderLocked  # it runs on a machine where this file system has no locks
             with contextlib.suppress(OSError):  # the disk may be full
                 os.ftruncate(file, 0)
@@ -151,7 +151,7 @@ def _lock(file: int, folder: Path) -> str:
             raise FolderLocked from None
         if error.errno not in NO_LOCKS:
             raise
-        text = f"its file system has no locks ({error.strerror}): {LOCK} names host and process, and is kept fresh"
+        text = f"its file system has no locks ({error.strerror}): {LOCK} names host and process, and its time is a heartbeat"
         say(f"rankward: {folder}: {text}", error=True)
         return FILE
     return FLOCK
