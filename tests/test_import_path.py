@@ -17,7 +17,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.config.build import build
 from rankward.import_path import enter_directory, leave_directory
-from rankward.loggers.workspace import told
+from rankward.loggers.workspace import section_lines
 from rankward.report.collect import collect
 from rankward.report.pack import unpack
 from rankward.report.page import write_report
@@ -146,7 +146,7 @@ def test_what_the_readers_environment_holds_is_not_resolved(tmp_path, secret, ca
     assert run["tricks"] == ["\\" + secret, "${oc.decode:" + secret + "}", "${lr.eta}", "x0.25"]
     runs = library.load(sweep).runs
     assert runs["init.name"].to_list() == [secret] * 2 and runs["init.scale"].to_list() == [0.25] * 2
-    assert tell_status(sweep) == 0 and watch(sweep, 1, once=True) == 0 and told(sweep)
+    assert tell_status(sweep) == 0 and watch(sweep, 1, once=True) == 0 and section_lines(sweep)
     path, _ = write_report(sweep)
     header, _ = unpack(collect(sweep, 10**6).packed)
     assert header["constant"]["init.name"] == secret and secret in path.read_text()

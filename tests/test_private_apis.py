@@ -91,17 +91,6 @@ def test_string_representer(library):
     assert text == OmegaConf.to_yaml(OmegaConf.create(values))
 
 
-@of("pytorch-lightning")
-def test_wandb_run(library, tmp_path):
-    from pytorch_lightning.loggers import CSVLogger, WandbLogger
-
-    run = object()
-    assert private_apis.wandb_run(WandbLogger(experiment=run)) is run
-    assert private_apis.wandb_run(WandbLogger(save_dir=tmp_path, offline=True)) is None
-    assert private_apis.wandb_run(CSVLogger(tmp_path)) is None
-    assert list(tmp_path.iterdir()) == []  # no run of W&B was opened
-
-
 @of("numba")
 def test_disk_cache(library):
     import numba

@@ -28,10 +28,10 @@ def _propositions(asked: argparse.Namespace) -> int:
         import json
         from dataclasses import asdict
 
-        from rankward.results import write_whole
+        from rankward.results import write_atomic
 
         text = json.dumps([asdict(finding) for finding in findings], indent=2) + "\n"
-        write_whole(asked.out, lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomic(asked.out, lambda path: path.write_text(text, encoding="utf-8"))
     return 0 if all(finding.holds for finding in findings) else 1
 
 
@@ -56,9 +56,15 @@ def _watch(asked: argparse.Namespace) -> int:
 
 
 def _workspace(asked: argparse.Namespace) -> int:
-    from rankward.loggers.workspace import save_workspace, told
+    from rankward.loggers.workspace import save_workspace, section_lines
 
-    say(*(told(asked.folder) if asked.dry_run else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]))
+    say(
+        *(
+            section_lines(asked.folder)
+            if asked.dry_run
+            else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]
+        )
+    )
     return 0
 
 
@@ -79,10 +85,10 @@ def _paper(asked: argparse.Namespace) -> int:
 
 def _kernel(asked: argparse.Namespace) -> int:
     from rankward.import_path import enter_directory
-    from rankward.training.kernel import listed
+    from rankward.training.kernel import kernel_listing
 
     enter_directory()  # where a user's own factorization lies
-    say(*listed(asked.overrides, asked.config_dir))
+    say(*kernel_listing(asked.overrides, asked.config_dir))
     return 0
 
 

@@ -83,14 +83,6 @@ def string_representer() -> Any:
     return get_omega_conf_dumper().str_representer
 
 
-def wandb_run(logger: Any) -> Any:
-    """The open run of a `WandbLogger`; None for other loggers and for one that has not opened its run yet.
-
-    The public `experiment` opens a run. Other loggers are told apart by name, so that wandb is not imported for them.
-    """
-    return getattr(logger, "_experiment", None) if type(logger).__name__ == "WandbLogger" else None
-
-
 def disk_cache(function: Any) -> Any:
     """The disk cache of a function that numba compiles; None without one.
 

@@ -20,7 +20,7 @@ from rankward.config import CONFIG_FOLDER, DataError, config_hash, register
 from rankward.config.choices import choices
 from rankward.config.recording import closed, open_values, recorded, resolved, with_digests
 from rankward.sweeps.grid import GridSearch
-from rankward.training.train import refuse_changed
+from rankward.training.preflight import refuse_changed
 
 SHORT = ["logger=none", "depth=2", "max_iterations=50"]
 # Made by the version before there were digests: what names no file keeps its hash.
@@ -243,10 +243,10 @@ def test_a_folder_reads_the_same_in_every_locale(tmp_path):
         "folder = Path('s') / '0'; results.write_config(folder, {'seed': 3, 'who': 'Gr\\u00f6\\u00dfe \\u2192'})\n"
         "(folder / '.hydra' / 'overrides.yaml').write_text('- who=Gr\\u00f6\\u00dfe', encoding='utf-8')\n"
         "failed(Job(0, None, SimpleNamespace(folder=folder)), ValueError('Gr\\u00f6\\u00dfe'))\n"
-        "results.note_jobs(Path('s'), 1, ['+gr\\u00f6\\u00dfe'])\n"
+        "results.write_job_list(Path('s'), 1, ['+gr\\u00f6\\u00dfe'])\n"
         "runs = rankward.load('s').runs\n"
         "assert runs['who'].to_list() == ['Gr\\u00f6\\u00dfe \\u2192'] and 'Gr\\u00f6' in runs['overrides'][0]\n"
-        "assert failure(folder) == 'ValueError: Gr\\u00f6\\u00dfe' and results.noted_keys(Path('s')) == ['+gr\\u00f6\\u00dfe']\n"
+        "assert failure(folder) == 'ValueError: Gr\\u00f6\\u00dfe' and results.read_varying_keys(Path('s')) == ['+gr\\u00f6\\u00dfe']\n"
     )
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)

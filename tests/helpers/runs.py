@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rankward.config import CONFIG_FOLDER, register, run_config
-from rankward.loggers.run import LogTarget
+from rankward.loggers.target import LogTarget
 from rankward.training.module import EnsembleModule
 from rankward.training.train import train
 

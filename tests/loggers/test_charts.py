@@ -78,7 +78,7 @@ raise SystemExit(subprocess.run([sys.executable, "-m", "rankward", *sys.argv[2:]
 """
 
 
-def test_a_process_of_wandbs_that_stands_in_another_folder_writes_where_it_is_told(tmp_path):
+def test_wandb_service_in_another_working_directory_writes_to_the_run(tmp_path):
     (tmp_path / "there").mkdir()
     command = [sys.executable, "-c", SHARED, "there", "-m", "depth=2", "max_iterations=100", "hydra.sweep.dir=sweep"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -94,7 +94,7 @@ def test_without_common_losses_or_with_too_many_settings_there_is_no_chart(sweep
     assert charts(load(sweep)) == {}
 
 
-def test_a_run_that_diverges_leaves_the_others_their_lines(tmp_path):
+def test_diverged_run_does_not_remove_the_lines_of_others(tmp_path):
     done = rankward(
         "-m", "depth=2", "lr.eta=1e-2,50", "max_iterations=2000", "logger=none", "hydra.sweep.dir=s", cwd=tmp_path
     )
@@ -104,7 +104,7 @@ def test_a_run_that_diverges_leaves_the_others_their_lines(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_home_that_cannot_be_written_is_not_needed(tmp_path):
+def test_read_only_home_is_not_needed(tmp_path):
     """The table is an artifact, which W&B stages: `wandb sync` needs it later, so it stays beside the runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "WANDB_"))}
     home = kept | {"HOME": "/dev/null/home"}
@@ -144,7 +144,7 @@ def test_the_workspace_has_a_chart_for_each_metric_with_its_bound(sweep):
     assert not next(panel for panel in panels if "rank/effective" in panel.y).log_y
 
 
-def test_the_workspace_is_told_and_refused_in_a_line(sweep, tmp_path):
+def test_workspace_command_lists_sections_and_refuses_in_a_line(sweep, tmp_path):
     told = rankward("workspace", "sweep", "--entity", "somebody", "--dry-run", cwd=sweep.parent)
     assert told.returncode == 0 and "rank (by loss and iteration): rank/effective with its bound" in told.stdout
     key = {"WANDB_API_KEY": "", "HOME": str(tmp_path), "PATH": "", "WANDB_MODE": "offline"}

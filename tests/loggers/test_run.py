@@ -12,9 +12,11 @@ from helpers.runs import QUICK, composed, trained
 from rankward import results
 from rankward.config import ConfigError
 from rankward.loggers import run as run_loggers
-from rankward.loggers.run import LoggerError, LogTarget, check_loggers
+from rankward.loggers import wandb as wandb_loggers
+from rankward.loggers.run import check_loggers
+from rankward.loggers.target import LoggerError, LogTarget
 from rankward.sweeps.execution.ensembles import Job, train_batch
-from rankward.training.train import check_all
+from rankward.training.preflight import check_all
 
 OWN = ["+logger.mine={_target_: mine_logger.Mine}"]
 MINE = """
@@ -33,9 +35,9 @@ class Mine(Logger):
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch):
     monkeypatch.setattr(run_loggers, "_checked", set())
-    run_loggers._refused_login.cache_clear()
+    wandb_loggers.login_error.cache_clear()
     yield
-    run_loggers._refused_login.cache_clear()
+    wandb_loggers.login_error.cache_clear()
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_wandb_online_is_tried_once_for_a_sweep_and_opens_no_run(monkeypatch):
     assert len(asked) == 1
     monkeypatch.setattr(wandb, "login", lambda **options: asked.append(options))
     asked.clear()
-    run_loggers._refused_login.cache_clear()
+    wandb_loggers.login_error.cache_clear()
     assert check_all(runs) == {} and len(asked) == 1
     assert check_all([composed("logger=wandb", *QUICK)[0]]) == {} and len(asked) == 1  # offline
 
@@ -95,7 +97,7 @@ def test_the_environments_mode_says_whether_a_login_is_needed(monkeypatch):
     check_loggers(run)  # it is disabled: W&B is not needed
 
 
-def test_a_missing_package_and_an_object_that_is_no_logger_are_told_before_training(monkeypatch, own):
+def test_missing_package_and_non_logger_are_refused_before_training(monkeypatch, own):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(LoggerError, match=r"^logger\.wandb: ModuleNotFoundError: "):
         check_loggers(composed("logger=wandb", *QUICK)[0])
@@ -113,13 +115,13 @@ def test_a_missing_package_and_an_object_that_is_no_logger_are_told_before_train
 
 @pytest.mark.parametrize("method", ["log_metrics", "finalize", "save", "log_hyperparams"])
 @pytest.mark.parametrize("alone", [False, True])
-def test_results_stand_whatever_a_logger_does(tmp_path, own, method, alone, monkeypatch):
-    monkeypatch.setattr(run_loggers, "SAVED", 5)
+def test_results_are_written_despite_a_failing_logger(tmp_path, own, method, alone, monkeypatch):
+    monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 5)
     body = "raise SystemExit(3)" if method == "finalize" else 'raise RuntimeError("disconnected")'
     own(**{method: body})
     jobs = [[*QUICK, *OWN, f"seed={seed}"] for seed in range(1 if alone else 5)]
     if method == "log_hyperparams":  # it cannot be opened: nothing is trained
-        monkeypatch.setattr(run_loggers, "SAVED", 0)
+        monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 0)
         with pytest.raises(LoggerError, match=r"^logger\.mine: RuntimeError: disconnected$"):
             trained(tmp_path, *jobs, logger="csv")
         assert not list(tmp_path.glob("*/summary.json"))
@@ -139,7 +141,7 @@ def test_results_stand_whatever_a_logger_does(tmp_path, own, method, alone, monk
     assert logged == ([True] if alone else [True, True, True, False, False])  # three in a row have failed
 
 
-def test_a_logger_that_cannot_open_is_not_tried_by_halves(tmp_path, own):
+def test_logger_that_cannot_open_does_not_halve_the_batch(tmp_path, own):
     own(log_hyperparams='type(self).made += 100; raise OSError("closed")')
     pairs = [composed("logger=none", *QUICK, *OWN, f"seed={seed}") for seed in range(8)]
     targets = [LogTarget(tmp_path / str(i), tmp_path, "s", str(i), plain) for i, (_, plain) in enumerate(pairs)]
@@ -165,7 +167,7 @@ def test_results_are_written_before_any_run_of_an_ensemble_is_logged(tmp_path, m
     assert all((tmp_path / str(seed) / results.UNLOGGED).is_file() for seed in range(4))
 
 
-def test_wandb_takes_names_and_tags_of_ours_however_long(tmp_path, monkeypatch):
+def test_long_wandb_names_and_tags_are_shortened(tmp_path, monkeypatch):
     run, plain = composed("logger=wandb", *QUICK, f"observations.name={'n' * 200}", "logger.wandb.tags=[mine]")
     given = {}
 
@@ -180,7 +182,7 @@ def test_wandb_takes_names_and_tags_of_ours_however_long(tmp_path, monkeypatch):
     assert len(given["name"]) == len(given["group"]) == 128 and given["tags"][0] == "mine"
 
 
-def test_a_failing_logger_of_a_sweep_is_a_line_and_exit_code_1_and_resuming_logs(tmp_path, own):
+def test_failing_logger_of_a_sweep_is_reported_and_resume_logs(tmp_path, own):
     own(log_metrics='raise RuntimeError("disconnected")')
     sweep = ["-m", "depth=2", "seed=0,1", "max_iterations=100", "logger=csv", *OWN, "hydra.sweep.dir=s"]
     done = command_line(*sweep, cwd=tmp_path)
@@ -194,7 +196,7 @@ def test_a_failing_logger_of_a_sweep_is_a_line_and_exit_code_1_and_resuming_logs
     assert not [path for path in (tmp_path / "s").rglob("*") if path.name in (results.UNLOGGED, results.FAILURE)]
 
 
-def test_checking_writes_nothing_where_the_user_stands(tmp_path, monkeypatch):
+def test_checking_loggers_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_loggers(composed("logger=[csv,tensorboard,wandb]", *QUICK)[0])
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from helpers.commands import wandb_records
 from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed, trained
 from rankward.loggers import wandb_environment
-from rankward.loggers.run import LogTarget
+from rankward.loggers.target import LogTarget
 from rankward.sweeps.status_command import tell_status
 from rankward.training.train import train
 
@@ -23,7 +23,7 @@ def opened(tmp_path, *overrides: str):
     return folder, next(record["run"] for record in wandb_records(folder) if record["type"] == "run")
 
 
-def test_a_run_is_as_the_environment_says(tmp_path, monkeypatch):
+def test_environment_variables_set_the_wandb_run(tmp_path, monkeypatch):
     said = {"PROJECT": "theirs", "DIR": str(tmp_path / "there"), "RUN_ID": "one7", "NAME": "a name", "TAGS": "x,y"}
     said |= {"RUN_GROUP": "together", "JOB_TYPE": "trial"}
     for name, value in said.items():
@@ -35,7 +35,7 @@ def test_a_run_is_as_the_environment_says(tmp_path, monkeypatch):
     assert {"x", "y", "depth=2"} <= set(run["tags"])
 
 
-def test_the_config_wins_over_the_environment(tmp_path, monkeypatch):
+def test_config_takes_precedence_over_the_environment(tmp_path, monkeypatch):
     for name, value in {"PROJECT": "theirs", "RUN_GROUP": "together", "TAGS": "x", "MODE": "disabled"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     own = ["project=mine", "group=ours", "tags=[z]", "offline=true"]
@@ -43,7 +43,7 @@ def test_the_config_wins_over_the_environment(tmp_path, monkeypatch):
     assert (run["project"], run["run_group"]) == ("mine", "ours") and "z" in run["tags"] and "x" not in run["tags"]
 
 
-def test_without_either_it_is_rankwards(tmp_path, monkeypatch):
+def test_default_wandb_settings(tmp_path, monkeypatch):
     for name in ("PROJECT", "RUN_GROUP", "TAGS", "MODE", "NAME", "RUN_ID", "DIR", "JOB_TYPE"):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
     folder, run = opened(tmp_path)
@@ -73,14 +73,14 @@ def test_modes(monkeypatch, said, mode):
     assert [wandb_environment.mode(offline) for offline in (True, False)] == ["offline", "online"]
 
 
-def test_an_unknown_mode_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_unknown_wandb_mode_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offlin")
     for more in ([], ["-m"]):
         ended = command_line(*more, *RUN, cwd=tmp_path)
         assert_refused(ended, "WANDB_MODE: 'offlin' is not allowed; expected one of online, offline", "'offline'?")
 
 
-def test_what_a_run_collects_may_be_asked_for(monkeypatch):
+def test_environment_may_enable_what_wandb_collects(monkeypatch):
     assert wandb_environment.settings()["console"] == "off" and wandb_environment.settings()["x_disable_stats"]
     monkeypatch.setenv("WANDB_CONSOLE", "wrap")
     monkeypatch.setenv("WANDB__DISABLE_STATS", "false")
@@ -92,7 +92,7 @@ def test_names_of_a_sweeps_runs_differ(monkeypatch):
     assert wandb_environment.name("3: seed=3", in_sweep=True) == "a name 3: seed=3"
 
 
-def test_a_sweep_has_no_one_id(tmp_path, monkeypatch):
+def test_wandb_run_id_is_refused_for_a_sweep(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "one7")
     sweep = ["-m", "seed=0,1", *RUN]
     assert_refused(command_line(*sweep, cwd=tmp_path), "WANDB_RUN_ID: 'one7' is not allowed", "an id of its own")

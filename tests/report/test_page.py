@@ -108,7 +108,7 @@ def test_bad_folders_are_told_in_a_line(tmp_path):
         (["report"], "report: the following arguments are required: FOLDER; usage: rankward report", 2),
         (["report", "a", "--to=b"], "report: unrecognized arguments: --to=b; usage: rankward report", 2),
         (["report", "nowhere"], "cannot read nowhere: no such folder", 1),
-        (["report", "."], "cannot read .: no runs there", 1),
+        (["report", "."], "cannot read .: it has no runs", 1),
     ):
         done = rankward(*arguments, cwd=tmp_path)
         assert done.returncode == code and done.stdout == ""
@@ -118,13 +118,13 @@ def test_bad_folders_are_told_in_a_line(tmp_path):
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_where_the_folder_cannot_be_written_it_says_how_to_write_elsewhere(sweep, tmp_path, monkeypatch, number):
     def refused(path, write):
-        raise results.failure("write", path, OSError(number, os.strerror(number)))
+        raise results.io_error("write", path, OSError(number, os.strerror(number)))
 
     with (
         monkeypatch.context() as patched,
         pytest.raises(results.ResultsError, match="; --out FILE writes it elsewhere"),
     ):
-        patched.setattr(results, "write_whole", refused)
+        patched.setattr(results, "write_atomic", refused)
         write_report(sweep)
     assert write_report(sweep, tmp_path / "r.html")[0].is_file()
 

@@ -43,7 +43,7 @@ def test_the_same_run_is_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["trace.parquet", "factors.safetensors", "summary.json"])
-def test_torn_files_are_told(tmp_path, file):
+def test_torn_files_are_errors(tmp_path, file):
     write(tmp_path)
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: len(whole) // 2])
@@ -71,7 +71,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(results.ResultsError, match=r"cannot write .*summary\.json: No space left on device"):
-        results.write_whole(tmp_path / "summary.json", full)
+        results.write_atomic(tmp_path / "summary.json", full)
     assert (tmp_path / "summary.json").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -119,7 +119,7 @@ def job(sweep, name, config="seed: 0\n", overrides="- seed=0\n"):
     return sweep / name
 
 
-def test_a_failed_rewrite_leaves_the_old_run_whole(tmp_path):
+def test_failed_rewrite_leaves_the_old_run_complete(tmp_path):
     write(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(TypeError, match="object"):
@@ -133,7 +133,7 @@ def test_a_failed_rewrite_leaves_the_old_run_whole(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_an_old_summary_never_vouches_for_new_files(tmp_path, monkeypatch):
+def test_old_summary_never_marks_new_files_as_complete(tmp_path, monkeypatch):
     write(tmp_path)
     done = []
     real = os.replace
@@ -156,7 +156,7 @@ def test_an_interruption_leaves_no_temporary_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        results.write_whole(tmp_path / "file", interrupted)
+        results.write_atomic(tmp_path / "file", interrupted)
     assert not list(tmp_path.iterdir())
 
 
@@ -222,12 +222,12 @@ def test_importing_it_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_what_killed_writers_left_is_tidied_and_what_live_ones_write_is_not(tmp_path):
+def test_temporary_files_of_killed_writers_are_removed(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     dead, alive = (tmp_path / f".file.{pid}-0123abcd.tmp" for pid in (process.pid, os.getppid()))
     other = tmp_path / f".other.{process.pid}-0123abcd.tmp"
     for path in (dead, alive, other):
         path.write_text("half of")
-    results.write_whole(tmp_path / "file", lambda path: path.write_text("whole"))
+    results.write_atomic(tmp_path / "file", lambda path: path.write_text("whole"))
     assert {path.name for path in tmp_path.iterdir()} == {"file", alive.name, other.name}

@@ -43,7 +43,7 @@ def test_runs_with_and_without_their_table(sweep):
     assert rankward.load(str(sweep)).runs.equals(loaded)
 
 
-def test_traces_are_lazy_and_whole(sweep):
+def test_traces_are_lazy_and_complete(sweep):
     traces = rankward.load(sweep).traces()
     assert isinstance(traces, pl.LazyFrame)
     rows = traces.collect()
@@ -67,7 +67,7 @@ def test_metrics_at_a_loss(sweep):
         rankward.load(sweep).at(0, "norm/nuclear")
 
 
-def test_what_one_types_first_works(sweep):
+def test_load_with_default_arguments(sweep):
     loaded = rankward.load(sweep)
     assert repr(loaded) == f"Sweep({str(sweep)!r}, 6 runs)"
     assert loaded.curves("norm/nuclear", by="lr.eta").equals(loaded.curves("norm/nuclear", by=["lr.eta"]))
@@ -93,7 +93,7 @@ def test_plots_have_a_line_a_group(sweep):
     assert [line.get_label() for line in axis.lines] == ["lr.eta 1", "lr.eta 2"] and axis.xaxis.get_inverted()
 
 
-def test_what_is_not_there_is_told(sweep, tmp_path):
+def test_missing_results_are_errors(sweep, tmp_path):
     for call in (
         lambda: rankward.load(tmp_path / "nowhere"),
         lambda: rankward.load(tmp_path).runs,

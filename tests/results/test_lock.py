@@ -33,7 +33,7 @@ def holder(folder, locks=False):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_a_file_system_without_locks_is_named_in_a_line_and_the_folder_is_held(tmp_path, monkeypatch, capsys, number):
+def test_file_system_without_locks_is_reported_and_the_folder_locked(tmp_path, monkeypatch, capsys, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
@@ -49,7 +49,7 @@ def test_a_file_system_without_locks_is_named_in_a_line_and_the_folder_is_held(t
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_a_folder_is_free_when_its_process_was_killed(tmp_path, monkeypatch, locks):
+def test_folder_is_unlocked_after_a_kill(tmp_path, monkeypatch, locks):
     """Also while nobody has waited for the dead process, whose number then still exists."""
     if not locks:
         monkeypatch.setattr(lock, "SETTLE", 0.01)
@@ -70,7 +70,7 @@ def test_a_folder_is_free_when_its_process_was_killed(tmp_path, monkeypatch, loc
     assert not list(tmp_path.iterdir())
 
 
-def test_a_holder_without_locks_keeps_out_one_that_has_them(tmp_path):
+def test_lock_by_file_excludes_flock(tmp_path):
     """As where one node of a cluster mounts the file system with locks, and another without."""
     with holder(tmp_path) as process:
         assert process.stdout.readline() == "held\n"
@@ -82,7 +82,7 @@ def test_a_holder_without_locks_keeps_out_one_that_has_them(tmp_path):
         pass
 
 
-def test_a_holder_on_another_machine_is_known_by_its_heartbeat(tmp_path, no_locks):
+def test_lock_of_another_machine_depends_on_its_heartbeat(tmp_path, no_locks):
     path = tmp_path / LOCK
     path.write_text("node7 12 345 elsewhere/pid:[1] file\n")
     for silent, held in ((0, True), (lock.SILENT - 30, True), (lock.SILENT + 30, False)):
@@ -96,7 +96,7 @@ def test_a_holder_on_another_machine_is_known_by_its_heartbeat(tmp_path, no_lock
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lock_that_says_nothing_is_held_while_it_is_new(tmp_path, no_locks):
+def test_empty_lock_file_is_held_while_it_is_recent(tmp_path, no_locks):
     (tmp_path / LOCK).touch()
     with pytest.raises(FolderLocked), claimed(tmp_path):
         pass
@@ -105,7 +105,7 @@ def test_a_lock_that_says_nothing_is_held_while_it_is_new(tmp_path, no_locks):
         pass
 
 
-def test_another_process_with_the_number_of_the_holder_is_not_taken_for_it(tmp_path, no_locks):
+def test_reused_process_number_does_not_hold_the_lock(tmp_path, no_locks):
     with claimed(tmp_path):
         host, process, started, machine, way = (tmp_path / LOCK).read_text().split()
         assert process == str(os.getpid())
@@ -115,7 +115,7 @@ def test_another_process_with_the_number_of_the_holder_is_not_taken_for_it(tmp_p
         pass
 
 
-def test_the_heart_beats_while_the_folder_is_held(tmp_path, monkeypatch):
+def test_heartbeat_continues_while_the_folder_is_locked(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 0.02)
     with claimed(tmp_path):
         os.utime(tmp_path / LOCK, (0, 0))
@@ -125,7 +125,7 @@ def test_the_heart_beats_while_the_folder_is_held(tmp_path, monkeypatch):
         assert abs((tmp_path / LOCK).stat().st_mtime - time.time()) < 30
 
 
-def test_a_folder_that_was_taken_over_is_an_error_and_left_to_the_other(tmp_path):
+def test_lock_taken_over_by_another_process_is_an_error(tmp_path):
     """As from a process that had stopped for hours, on another machine than the one that took over."""
     with pytest.raises(ResultsError, match="was taken over by another process"), claimed(tmp_path):
         (tmp_path / "new").write_text("another's")
@@ -133,7 +133,7 @@ def test_a_folder_that_was_taken_over_is_an_error_and_left_to_the_other(tmp_path
     assert (tmp_path / LOCK).read_text() == "another's"
 
 
-def test_of_many_that_take_over_one_lock_a_single_one_has_it(tmp_path):
+def test_only_one_process_takes_over_a_lock(tmp_path):
     (tmp_path / LOCK).write_text("node7 12 345 elsewhere/pid:[1] file\n")
     os.utime(tmp_path / LOCK, (0, 0))
     processes = [holder(tmp_path) for _ in range(6)]

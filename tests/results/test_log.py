@@ -20,7 +20,7 @@ def lines(folder):
     return [(datetime.datetime.fromisoformat(each[1]), each[2]) for each in found if each]
 
 
-def test_runs_that_train_together_share_lines_and_are_written_once(tmp_path):
+def test_logs_of_an_ensemble_share_lines_and_are_written_once(tmp_path):
     folders = [tmp_path / "0", tmp_path / "1"]
     for folder in folders:
         folder.mkdir()
@@ -34,17 +34,17 @@ def test_runs_that_train_together_share_lines_and_are_written_once(tmp_path):
     assert all(abs((now - time).total_seconds()) < 60 for time, _ in lines(folders[1]))
 
 
-def test_a_run_that_trains_alone_has_its_lines_at_once(tmp_path):
+def test_log_of_a_single_run_is_written_at_once(tmp_path):
     results.Log([tmp_path]).note("trains")
     assert [text for _, text in lines(tmp_path)] == ["trains"]
 
 
-def test_a_log_that_cannot_be_written_is_no_failure(tmp_path):
+def test_unwritable_log_is_ignored(tmp_path):
     results.note(tmp_path / "nowhere", "begun")
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_single_runs_failure_is_kept(tmp_path, monkeypatch):
+def test_failure_of_a_single_run_is_logged(tmp_path, monkeypatch):
     def fails(*_):
         raise ArithmeticError("a product that I do not like")
 

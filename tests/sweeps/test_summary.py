@@ -13,7 +13,7 @@ from rankward.config import ConfigError
 from rankward.dynamics import FusedEngine
 from rankward.sweeps.command import command_of
 from rankward.sweeps.summary import closing_table
-from rankward.training.calibrate import longest
+from rankward.training.calibrate import max_training_seconds
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
@@ -39,7 +39,7 @@ def test_the_time_at_most_is_of_runs_that_do_not_stop(monkeypatch):
         return rows
 
     monkeypatch.setattr(FusedEngine, "advance", counting)
-    seconds = longest([config] * 16)
+    seconds = max_training_seconds([config] * 16)
     assert len(counted) > 2 and min(counted[-1]) > 10_000  # none has stopped
     assert 0 < seconds < 600  # 80 million iterations of some nanoseconds
 

@@ -21,13 +21,15 @@ from pytorch_lightning.loggers import CSVLogger
 from helpers.commands import leavings, rankward, small_disk
 from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, trained
 from rankward import results
-from rankward.loggers.run import LogTarget, log_kept
+from rankward.loggers.run import log_from_files
+from rankward.loggers.target import LogTarget
 from rankward.results.contract import FACTORS, SUMMARY, TRACE
 from rankward.sweeps.execution.ensembles import Job, find_checkpoints, train_batch
 from rankward.sweeps.execution.local import LocalExecutor
 from rankward.training import checkpoints
-from rankward.training.checkpoints import HASHES, AtomicCheckpoints, newest
+from rankward.training.checkpoints import HASHES, AtomicCheckpoints
 from rankward.training.module import EnsembleModule
+from rankward.training.resume import newest
 
 
 def held(path):
@@ -53,7 +55,7 @@ def test_checkpoints_need_no_temporary_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("moment", "found"), [("write", 2), ("fsync", 2), ("first rename", 2), ("second rename", 3)])
-def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_is_whole(tmp_path, moment, found):
+def test_kill_during_a_checkpoint_leaves_an_intact_one(tmp_path, moment, found):
     path = tmp_path / results.CHECKPOINT
     keeper = write(path, 2, write(path, 1))
     child = os.fork()
@@ -88,11 +90,11 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_is_whole(tmp_path,
     assert held(newest(path)) == 4 and not list(tmp_path.glob("*.tmp"))
 
 
-def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_path, capsys):
+def test_previous_checkpoint_replaces_a_torn_one(tmp_path, capsys):
     path = tmp_path / results.CHECKPOINT
     write(path, 2, write(path, 1))
     path.write_bytes(path.read_bytes()[:500])
-    before = results.previous(path)
+    before = results.previous_checkpoint(path)
     assert newest(path) == before and held(before) == 1
     assert capsys.readouterr().err == f"rankward: {path} is torn and counts as none: {before} is used\n"
     write(path, 3, AtomicCheckpoints(before))
@@ -101,7 +103,7 @@ def test_the_checkpoint_before_a_torn_one_serves_and_is_not_replaced_by_it(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
+def test_run_with_torn_checkpoint_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
     trained(tmp_path / "whole", LONG)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 3)
@@ -112,13 +114,13 @@ def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, 
     path.write_bytes(b"")
     job = Job(0, config, LogTarget(folder, tmp_path, None, "run", plain))
     find_checkpoints([job], results.checkpoints(folder))
-    assert job.checkpoint == results.previous(path) and "is torn" in capsys.readouterr().err
+    assert job.checkpoint == results.previous_checkpoint(path) and "is torn" in capsys.readouterr().err
     (ended,) = train_batch([job], (0, 1))
     assert ended.error is None and contents(folder) == contents(tmp_path / "whole" / "0")
     assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY, results.LOG}
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+def test_failed_checkpoint_leaves_the_last_one(tmp_path, monkeypatch):
     with small_file_limit(40_000):
         path = tmp_path / results.CHECKPOINT
         keeper = write(path, 1)
@@ -153,7 +155,7 @@ def jobs_of(tmp_path, overrides):
     ]
 
 
-def test_an_error_of_the_place_is_met_once(tmp_path, monkeypatch):
+def test_storage_error_is_raised_once(tmp_path, monkeypatch):
     """Halving four runs would meet it seven times."""
     jobs = jobs_of(tmp_path, [[*LONG, f"seed={seed}", "checkpoint.seconds=1e-9"] for seed in range(4)])
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES):
@@ -169,12 +171,12 @@ def test_an_error_of_the_place_is_met_once(tmp_path, monkeypatch):
         assert calls == [tmp_path / "0" / results.CHECKPOINT]
 
 
-def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, monkeypatch):
+def test_disk_error_at_results_ends_the_launch(tmp_path, monkeypatch):
     tried = []
 
     def full(folder, **_):
         tried.append(folder.name)
-        raise results.failure("write", folder / SUMMARY, OSError(errno.ENOSPC, ""))
+        raise results.io_error("write", folder / SUMMARY, OSError(errno.ENOSPC, ""))
 
     monkeypatch.setattr(results, "write_run", full)
     jobs = jobs_of(tmp_path, [[*QUICK, "max_iterations=50"], [*QUICK, "max_iterations=50", "dtype=float32"]])
@@ -183,7 +185,7 @@ def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, mo
     assert tried == ["0"]
 
 
-def test_a_run_that_trains_alone_is_complete_whatever_its_loggers_do_and_logged_from_its_files(tmp_path, monkeypatch):
+def test_single_run_is_complete_despite_its_loggers_and_logged_from_files(tmp_path, monkeypatch):
     def full(self, status):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "0" / "csv" / "metrics.csv"))
 
@@ -195,18 +197,18 @@ def test_a_run_that_trains_alone_is_complete_whatever_its_loggers_do_and_logged_
     (tmp_path / "0" / results.FAILURE).touch()
     run, plain = composed("logger=csv", *QUICK)
     target = LogTarget(tmp_path / "0", tmp_path, "sweep", "run 0", plain)
-    log_kept(run, target)
+    log_from_files(run, target)
     trained(tmp_path / "other", QUICK, logger="csv")
     logged = [(folder / "0" / "csv" / "metrics.csv").read_text() for folder in (tmp_path, tmp_path / "other")]
     assert logged[0] == logged[1] and len(logged[0].splitlines()) == 1 + len(results.read_trace(tmp_path / "0"))
     assert not [name for name in (results.UNLOGGED, results.FAILURE) if (tmp_path / "0" / name).exists()]
     (tmp_path / "0" / "csv" / "metrics.csv").unlink()
-    log_kept(run, target)  # once is enough
+    log_from_files(run, target)  # once is enough
     assert not (tmp_path / "0" / "csv" / "metrics.csv").exists()
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_terminal_that_closes_saves_a_run_unless_nohup_is_asked_for(tmp_path, monkeypatch, ignored):
+def test_closed_terminal_interrupts_unless_under_nohup(tmp_path, monkeypatch, ignored):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else lambda *_: None)
     step = EnsembleModule.training_step
 
@@ -225,7 +227,7 @@ def test_a_terminal_that_closes_saves_a_run_unless_nohup_is_asked_for(tmp_path, 
 
 
 @pytest.mark.parametrize("logger", ["none", "csv"])
-def test_a_run_that_is_interrupted_before_its_first_row_goes_on_later(tmp_path, monkeypatch, logger):
+def test_run_interrupted_before_its_first_row_resumes(tmp_path, monkeypatch, logger):
     def interrupted(self, batch, batch_idx):
         self.interrupted = True
 
@@ -246,7 +248,7 @@ ENDLESS = ["lr.eta=1e-5", "stop_loss=0", "logger=none"]
 
 
 @pytest.mark.slow
-def test_a_run_in_a_terminal_that_closes_goes_on_later(tmp_path):
+def test_run_in_a_closed_terminal_resumes(tmp_path):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     job = [*ENDLESS, "max_iterations=100000000", "checkpoint.seconds=1000", "hydra.run.dir=run"]
@@ -267,7 +269,7 @@ def test_a_run_in_a_terminal_that_closes_goes_on_later(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_at_a_checkpoint_ends_a_sweep_at_once_and_keeps_the_last_one(tmp_path):
+def test_full_disk_at_a_checkpoint_ends_the_sweep_and_keeps_the_last_checkpoint(tmp_path):
     sweep = ["-m", *ENDLESS, "seed=range(0,16)", "max_iterations=40000000", "hydra.sweep.dir=disk/s"]
     sweep.insert(1, "checkpoint.seconds=0.2")
     with small_disk(tmp_path / "disk", "4m") as disk:
@@ -294,7 +296,7 @@ def test_a_full_disk_at_a_checkpoint_ends_a_sweep_at_once_and_keeps_the_last_one
 
 
 @pytest.mark.slow
-def test_kills_with_a_temporary_folder_on_another_disk_that_is_full(tmp_path):
+def test_kills_with_a_full_temporary_disk(tmp_path):
     job = [*ENDLESS, "max_iterations=30000000", "checkpoint.seconds=0.001"]
     assert rankward(*job, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
     with small_disk(tmp_path / "disk", "64k") as disk:

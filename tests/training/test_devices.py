@@ -59,12 +59,12 @@ def test_more_devices_than_there_are(monkeypatch):
     assert devices.free_memory(run_on("trainer=cpu")) == float("inf")
 
 
-def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, capsys, tmp_path):
+def test_ensemble_that_fails_without_a_failing_run_is_reported(monkeypatch, capsys, tmp_path):
     def train(runs, *_):
         if len(runs) > 1 or bad & {run.seed for run in runs}:
             raise ValueError("of many")
         summary = {"metrics": {"loss": 0.5}, "iterations": 1, "seconds": 0.0, "engine": "cuda"}
-        return [SimpleNamespace(error=None, stands=True, status="converged", summary=summary, folder="f")]
+        return [SimpleNamespace(error=None, is_written=True, status="converged", summary=summary, folder="f")]
 
     monkeypatch.setattr(training, "train", train)
     batch = [ensembles.Job(number, run_on(f"seed={number}"), SimpleNamespace(folder=tmp_path)) for number in range(4)]
@@ -77,7 +77,7 @@ def test_an_ensemble_that_raises_where_its_runs_do_not_is_told(monkeypatch, caps
     assert capsys.readouterr().err == ""
 
 
-def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys, tmp_path):
+def test_out_of_memory_halves_the_batch_once(monkeypatch, capsys, tmp_path):
     sizes = []
 
     def train(runs, *_):
@@ -85,7 +85,9 @@ def test_memory_that_does_not_do_is_halved_once(monkeypatch, capsys, tmp_path):
         if len(runs) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         summary = {"metrics": {"loss": 0.5}, "iterations": 1, "seconds": 0.0, "engine": "cuda"}
-        return [SimpleNamespace(error=None, stands=True, status="converged", summary=summary, folder="f") for _ in runs]
+        return [
+            SimpleNamespace(error=None, is_written=True, status="converged", summary=summary, folder="f") for _ in runs
+        ]
 
     monkeypatch.setattr(training, "train", train)
     run = run_on()

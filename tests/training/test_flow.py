@@ -10,7 +10,7 @@ from rankward import results
 FLOW = ["lr=flow", "init=balanced", "init.scale=1e-3", "init.determinant=positive"]
 
 
-def test_alone_and_in_company_the_same_bytes(tmp_path):
+def test_bytes_do_not_depend_on_the_ensemble(tmp_path):
     """Company with other tolerances, observations and starts: what a bound says of one leaves no column in another."""
     own = ["observations.b_22=0.1", "observations.b_22=0", "observations.b_12=-1", "observations.unobserved=[1,0]"]
     jobs = [[*FLOW, "stop_loss=1e-2", f"seed={s}", f"lr.rtol=1e-{6 + s}", own[s]] for s in range(4)]
@@ -23,7 +23,7 @@ def test_alone_and_in_company_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [1, 4])
-def test_an_interrupted_flow_goes_on_to_the_same_bits(tmp_path, monkeypatch, chunks):
+def test_interrupted_flow_resumes_to_the_same_bits(tmp_path, monkeypatch, chunks):
     jobs = [[*FLOW, f"seed={seed}"] for seed in range(2)]
     trained(tmp_path / "whole", *jobs)
     with monkeypatch.context() as patched:
@@ -85,7 +85,7 @@ def test_tensors_and_sensing_flow_too(tmp_path):
     assert outcome.summary["certificates"]["conservation"]["verdict"] == "holds"
 
 
-def test_a_solution_of_ones_own(tmp_path):
+def test_baseline_solution_from_a_file(tmp_path):
     np.save(tmp_path / "mine.npy", np.array([[2.0, 1.0], [1.0, 0.5]]))
     mine = f"+metrics.columns.mine={{_target_: rankward.metrics.DistanceToSolution, solution: {tmp_path}/mine.npy, label: mine}}"
     (outcome,) = trained(tmp_path, ["metrics=completion", "max_iterations=1000", "init.scale=0.5", mine])

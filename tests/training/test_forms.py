@@ -17,7 +17,7 @@ from rankward.theory import Corollary1, Proposition4, Theorem1
 SHORT = ["max_iterations=100", "engine=reference"]
 
 
-def test_what_measures_other_factors_is_left_out_with_a_note(tmp_path):
+def test_inapplicable_columns_are_left_out_with_a_note(tmp_path):
     jobs = {
         "symmetric": ["factorization=symmetric", "init.scale=0.1"],
         "tensor": ["factorization=tensor", "init.scale=0.1"],  # of a matrix, which has a matrix's metrics

@@ -7,9 +7,10 @@ from helpers.runs import composed, trained
 from rankward import results
 from rankward.training import hints
 from rankward.training.ensemble import Ensemble
-from rankward.training.job import line
+from rankward.training.job import result_line
 from rankward.training.module import EnsembleModule
-from rankward.training.train import EnsembleOutputs, fit
+from rankward.training.outputs import EnsembleOutputs
+from rankward.training.train import fit
 
 SMALL = "init.scale=1e-6"  # at (nearly) zero factors of depth 2 the Hessian has the values' singular values, and minus those
 
@@ -31,7 +32,7 @@ def test_values_that_are_too_large_for_the_step(tmp_path):
         "the step size 0.01 exceeds 0.0001, above which no solution is stable: an observation of size 1e+04 makes "
         "their sharpness 2e+04 or more; the step size 0.01 exceeds 2/sharpness = 0.0002 at the start"
     )
-    assert line(run, outcome).endswith(f"; {note}") and "diverged after" in line(run, outcome)
+    assert result_line(run, outcome).endswith(f"; {note}") and "diverged after" in result_line(run, outcome)
     assert results.read_summary(tmp_path / "0")["notes"]["diverged"] == note
     # A step below both does not diverge.
     assert noted(tmp_path / "b", *job, "lr.eta=9e-5", "max_iterations=20000") in (
@@ -75,7 +76,7 @@ def test_steps_that_are_too_large(tmp_path, job, note):
     assert noted(tmp_path, *job) == ("diverged", {"diverged": note})
 
 
-def test_a_sharpness_that_grows_on_the_way_and_an_adaptive_step(tmp_path):
+def test_hints_for_growing_sharpness_and_adaptive_steps(tmp_path):
     status, notes = noted(tmp_path, "observations=sensing", "metrics=completion", "init.scale=1e-3", "lr.eta=1")
     assert (
         status == "diverged" and "is below 2/step size = 2, and has passed it later: lower lr.eta" in notes["diverged"]
@@ -112,14 +113,14 @@ def test_a_run_that_stalls_at_the_edge_of_stability(tmp_path):
     )
 
 
-def test_a_run_has_the_same_note_in_company(tmp_path):
+def test_note_does_not_depend_on_the_ensemble(tmp_path):
     jobs = [["depth='2'", "lr.eta=0.3", "init.scale=30", f"seed={seed}", "max_iterations=200"] for seed in range(3)]
     together = [outcome.summary["notes"] for outcome in trained(tmp_path / "all", *jobs)]
     assert len({note["diverged"] for note in together}) > 1
     assert together == [trained(tmp_path / str(i), job)[0].summary["notes"] for i, job in enumerate(jobs)]
 
 
-def test_a_sharpness_that_cannot_be_computed_costs_no_run_and_a_table_has_no_hints(tmp_path, monkeypatch):
+def test_failing_sharpness_is_ignored_and_tables_have_no_hints(tmp_path, monkeypatch):
     def refuse(*args):
         raise RuntimeError("not differentiable twice")
 

@@ -5,13 +5,13 @@ import pytest
 
 from helpers.commands import rankward
 from rankward.config import register
-from rankward.training.kernel import listed
+from rankward.training.kernel import kernel_listing
 
 register()
 
 
-def test_a_small_run_is_listed_with_its_text_and_its_operations():
-    lines = listed(["depth=2"], None)
+def test_listing_of_a_small_run_has_text_and_operations():
+    lines = kernel_listing(["depth=2"], None)
     # Equation 2 at depth 2: two products and one residual forward and back, each entry a sum of two products.
     multiplications, additions = 8 + 4 + 8 + 8, 4 + 4 + 4 + 4
     assert f"operations: {multiplications + additions} for the gradient, 16 for the step" in lines
@@ -42,7 +42,7 @@ def test_a_small_run_is_listed_with_its_text_and_its_operations():
     ],
 )  # fmt: skip
 def test_larger_runs_are_listed_as_instructions(overrides, words):
-    text = "\n".join(listed(overrides, None))
+    text = "\n".join(kernel_listing(overrides, None))
     assert all(word in text for word in words), text
 
 

@@ -10,7 +10,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.training.ensemble import Ensemble
 from rankward.training.module import EnsembleModule
-from rankward.training.train import check
+from rankward.training.preflight import check
 
 MINE = '''
 import torch
@@ -118,7 +118,7 @@ def test_columns_of_components_are_those_of_cp_factors(tmp_path, components):
     assert "norm/frobenius" in columns
 
 
-def test_chains_keep_them(tmp_path):
+def test_chains_have_their_columns(tmp_path):
     trained(tmp_path, ["depth='2'", "max_iterations=50"])
     assert {"balance/unbalancedness", "balance/drift"} <= set(results.read_trace(tmp_path / "0").columns)
 
@@ -134,7 +134,7 @@ def test_chains_keep_them(tmp_path):
         ),
     ],
 )
-def test_a_metric_that_cannot_measure_the_start_is_refused_before_training(mine, name, words):
+def test_metric_that_fails_on_initial_factors_is_refused(mine, name, words):
     line = refused(*DIAGONAL, f"+metrics.columns.own={{_target_: mine.{name}}}")
     assert line.startswith(f"metrics.columns.own: 'mine.{name}' is not allowed; ") and words in line
 
@@ -155,11 +155,11 @@ def test_two_metrics_of_one_column_are_refused_before_training():
         ("+metrics.columns.own={_target_: torchmetrics.MeanMetric}", "expected a rankward.metrics.TraceMetric"),
     ],
 )
-def test_what_is_no_metric_is_refused(override, words):
+def test_non_metric_is_refused(override, words):
     assert words in refused(override)
 
 
-def test_null_switches_a_column_or_a_statement_off(tmp_path):
+def test_null_disables_a_column_or_a_statement(tmp_path):
     off = ["metrics.columns.schatten=null", "metrics.certificates.theorem_1=null", "max_iterations=50"]
     trained(tmp_path, off, [*off, "metrics.columns.frobenius={_target_: rankward.metrics.FrobeniusNorm}"])
     columns, summary = results.read_trace(tmp_path / "0").columns, results.read_summary(tmp_path / "0")

@@ -14,14 +14,14 @@ from helpers.runs import LONG, QUICK, contents, interrupted_after, trained
 from rankward import results
 from rankward.dynamics.fused import FusedEngine
 from rankward.loggers import run as run_loggers
-from rankward.training import trace
-from rankward.training.checkpoints import newest
+from rankward.training import module, trace
+from rankward.training.resume import newest
 
 EVERY = ["check_every=1", "record.every=1", "stop_loss=0"]
 FEW = 20_000  # bytes of rows in memory: about a hundred rows
 
 
-def test_chunks_full_of_rows_never_make_the_next_one_longer_than_what_is_left(tmp_path, monkeypatch):
+def test_next_chunk_is_never_longer_than_the_iterations_left(tmp_path, monkeypatch):
     """Twenty chunks end early, since each has 1,024 rows: 8 to the power of 20 is nearly 2 to the power of 63."""
     advance, lengths = FusedEngine.advance, []
 
@@ -48,7 +48,7 @@ SEVERAL = [[*QUICK, *EVERY, f"seed={seed}", f"max_iterations={n}"] for seed, n i
 
 def test_rows_that_went_to_a_file_leave_the_same_bytes(tmp_path, monkeypatch):
     trained(tmp_path / "memory", *SEVERAL)
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     trained(tmp_path / "file", *SEVERAL)
     trained(tmp_path / "alone", SEVERAL[1])
     for run in range(4):
@@ -64,7 +64,8 @@ def test_rows_that_went_to_a_file_leave_the_same_bytes(tmp_path, monkeypatch):
 def test_rows_in_a_file_are_the_runs_own_after_a_resume_in_parts(tmp_path, monkeypatch):
     """Four runs that trained together go on two by two: the first two never write over what the others need."""
     trained(tmp_path / "whole", *SEVERAL)
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
+    monkeypatch.setattr(module, "CHUNK_SECONDS", 1e9)  # chunks of 1, 8, 64, 512 iterations, also on a busy machine
     with monkeypatch.context() as patched:
         interrupted_after(patched, 4)
         trained(tmp_path / "parts", *SEVERAL)
@@ -85,10 +86,10 @@ def test_rows_in_a_file_are_the_runs_own_after_a_resume_in_parts(tmp_path, monke
     assert results.checkpoints(tmp_path / "parts" / "0") == [shared]
 
 
-def test_a_long_run_goes_on_from_its_file_of_rows(tmp_path, monkeypatch):
+def test_long_run_resumes_from_its_file_of_rows(tmp_path, monkeypatch):
     job = [*LONG[:-1], "max_iterations=2000", *EVERY]
     trained(tmp_path / "whole", job)
-    monkeypatch.setattr(trace, "HELD", FEW)
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     checkpoint = tmp_path / "parts" / "0" / results.CHECKPOINT
     for chunks in (2, 3):  # interrupted twice
         with monkeypatch.context() as patched:
@@ -103,8 +104,8 @@ def test_a_long_run_goes_on_from_its_file_of_rows(tmp_path, monkeypatch):
     assert not results.rows_file(checkpoint).exists()
 
 
-def test_a_checkpoint_whose_rows_are_gone_counts_as_none(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trace, "HELD", FEW)
+def test_checkpoint_without_its_rows_is_ignored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
     interrupted_after(monkeypatch, 4)
     trained(tmp_path, SEVERAL[1])
     checkpoint = tmp_path / "0" / results.CHECKPOINT
@@ -116,9 +117,9 @@ def test_a_checkpoint_whose_rows_are_gone_counts_as_none(tmp_path, monkeypatch, 
     assert capsys.readouterr().err == line
 
 
-def test_a_table_of_a_long_run_that_was_resumed_has_every_row_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace, "HELD", FEW)
-    monkeypatch.setattr(run_loggers, "SAVED", 100)
+def test_table_of_a_resumed_long_run_has_every_row_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(trace, "MAX_BYTES", FEW)
+    monkeypatch.setattr(run_loggers, "ROWS_PER_SAVE", 100)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 4)
         trained(tmp_path, SEVERAL[1], logger="csv")

@@ -13,9 +13,10 @@ from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, tra
 from rankward import __version__, results
 from rankward.config import ConfigError, DataError
 from rankward.training import callbacks
-from rankward.training.checkpoints import HASHES, VERSION, part_of
-from rankward.training.ensemble import bytes_a_run
-from rankward.training.train import check, check_all
+from rankward.training.checkpoints import HASHES, VERSION, checkpoint_of_runs
+from rankward.training.ensemble import bytes_per_run
+from rankward.training.module import EnsembleModule
+from rankward.training.preflight import check, check_all, keep_for_training, prepare
 
 
 def test_the_output_contract(tmp_path):
@@ -69,7 +70,7 @@ COMPILE_LONG = (
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in COMPILE_LONG else []) for kind in KINDS]
 )
-def test_every_kind_of_run_trains_in_company_as_it_does_alone(kind, tmp_path):
+def test_every_kind_of_run_does_not_depend_on_the_ensemble(kind, tmp_path):
     jobs = [[*KINDS[kind], f"seed={seed}"] for seed in range(3)]
     trained(tmp_path / "together", *jobs)
     trained(tmp_path / "alone", jobs[2])
@@ -87,7 +88,7 @@ def test_replaying_the_run_from_its_files(tmp_path):
     np.testing.assert_allclose(w_2, factors["final.1"].numpy(), rtol=1e-9)
 
 
-def test_alone_and_in_company_the_same_bytes(tmp_path):
+def test_bytes_do_not_depend_on_the_ensemble(tmp_path):
     jobs = [[*QUICK, f"seed={seed}", f"lr.eta={0.02 + 0.01 * seed}"] for seed in range(12)]
     trained(tmp_path / "together", *jobs)
     for seed in (0, 7):
@@ -116,7 +117,7 @@ def test_logged_rows_do_not_depend_on_company(tmp_path, monkeypatch, base):
     assert parts[0].columns == parts[1].columns
 
 
-def test_runs_that_cannot_share_an_ensemble_are_told(tmp_path):
+def test_runs_that_cannot_share_an_ensemble_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="dtype"):
         trained(tmp_path, QUICK, [*QUICK, "dtype=float32"])
     with pytest.raises(ConfigError, match="factorization"):
@@ -124,7 +125,7 @@ def test_runs_that_cannot_share_an_ensemble_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [1, 3])
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, chunks):
+def test_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, chunks):
     trained(tmp_path / "whole", LONG)
     with monkeypatch.context() as patched:
         interrupted_after(patched, chunks)
@@ -150,7 +151,7 @@ def test_an_ensemble_resumes_too(tmp_path, monkeypatch):
         assert contents(tmp_path / "parts" / str(i)) == contents(tmp_path / "whole" / str(i))
 
 
-def test_a_checkpoint_of_another_config_or_a_torn_one_is_refused(tmp_path, monkeypatch):
+def test_checkpoint_of_another_config_or_torn_one_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         interrupted_after(patched, 1)
         trained(tmp_path, LONG)
@@ -162,7 +163,7 @@ def test_a_checkpoint_of_another_config_or_a_torn_one_is_refused(tmp_path, monke
         trained(tmp_path / "torn", LONG, ckpt_path=checkpoint)
 
 
-def test_the_log_names_what_was_done_once_a_run(tmp_path, monkeypatch):
+def test_log_has_each_line_once(tmp_path, monkeypatch):
     """An ensemble's runs have the same lines of its training, and each its own end; a checkpoint has a line."""
     interrupted_after(monkeypatch, 2)
     first, second = trained(tmp_path, LONG, [*LONG, "seed=1"])
@@ -174,14 +175,34 @@ def test_the_log_names_what_was_done_once_a_run(tmp_path, monkeypatch):
         assert f"] interrupted after {outcome.summary['iterations']:,} iterations, loss " in end
 
 
-def test_checkpoints_come_in_time(tmp_path, monkeypatch):
-    saved = []
+@pytest.mark.parametrize(("seconds", "every_chunk"), [("1e-9", True), ("1e9", False), ("null", False)])
+def test_checkpoints_follow_their_interval(tmp_path, monkeypatch, seconds, every_chunk):
+    saved, chunks, step = [], [], EnsembleModule.training_step
     monkeypatch.setattr(callbacks.pl.Trainer, "save_checkpoint", lambda self, path: saved.append(path))
-    trained(tmp_path, [*LONG, "checkpoint.seconds=1e-9"])
-    assert len(saved) >= 1
+    monkeypatch.setattr(EnsembleModule, "training_step", lambda *given: (chunks.append(1), step(*given))[1])
+    trained(tmp_path, [*LONG, f"checkpoint.seconds={seconds}"])
+    assert len(chunks) > 3 and (len(saved) >= len(chunks) - 2 if every_chunk else not saved)
 
 
-def test_a_diverged_run_is_marked_and_leaves_its_neighbours(tmp_path):
+def test_the_checked_ensemble_is_the_one_that_trains(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("0,0,1\n1,1,2\n", encoding="utf-8")
+    job = ["logger=none", *QUICK, "observations=file", f"observations.path={path}", "init.determinant=any"]
+
+    def run():
+        return composed(*job)[0]
+
+    checked = check(run())
+    keep_for_training(checked)
+    assert prepare([run()]) is checked and prepare([run()]) is not checked  # it trains once
+    keep_for_training(checked)
+    assert prepare([composed(*job, "seed=1")[0]]) is not checked and prepare([run()]) is not checked
+    keep_for_training(checked)
+    path.write_text("0,0,1\n1,1,2.5\n", encoding="utf-8")
+    assert prepare([run()]) is not checked  # the data have changed
+
+
+def test_diverged_run_does_not_affect_the_others(tmp_path):
     outcomes = trained(tmp_path, QUICK, [*QUICK, "lr.eta=1e3", "init.scale=10"], [*QUICK, "seed=5"])
     assert [o.status for o in outcomes] == ["converged", "diverged", "converged"]
     trace = results.read_trace(tmp_path / "1")
@@ -190,7 +211,7 @@ def test_a_diverged_run_is_marked_and_leaves_its_neighbours(tmp_path):
     assert results.is_complete(tmp_path / "1")
 
 
-def test_engines_tell_the_same_story(tmp_path):
+def test_engines_agree(tmp_path):
     short = [*QUICK, "max_iterations=500"]
     trained(tmp_path, short)
     trained(tmp_path / "reference", [*short, "engine=reference"])
@@ -233,7 +254,7 @@ def test_observations_that_cannot_be_used_stop_before_anything_is_written(tmp_pa
     assert not (tmp_path / "0").exists()
 
 
-def test_how_a_file_was_read_is_said_once_and_kept(tmp_path, capsys):
+def test_data_note_is_printed_once_and_recorded(tmp_path, capsys):
     path = tmp_path / "ratings.csv"
     path.write_text("1,1,5\n1,2,3\n2,1,4\n")
     jobs = [
@@ -278,7 +299,7 @@ def test_a_wandb_run_holds_the_trace(tmp_path):
     assert [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"] == [0]
 
 
-def test_a_resumed_wandb_run_is_whole_and_not_doubled(tmp_path, monkeypatch):
+def test_resumed_wandb_run_is_complete_and_replaces_the_first(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         interrupted_after(patched, 2)
         trained(tmp_path, LONG, logger="wandb")
@@ -304,7 +325,7 @@ def test_wandb_runs_of_an_ensemble_do_not_mix(tmp_path):
     assert ends == {"run 0": (outcomes[0].summary["iterations"], 0), "run 1": (50, 1)}
 
 
-def test_a_wandb_run_that_cannot_be_written_is_an_error_of_that_run(tmp_path, monkeypatch):
+def test_unwritable_wandb_run_is_an_error_of_that_run(tmp_path, monkeypatch):
     trained(tmp_path / "first", QUICK, logger="wandb")  # W&B's process stands in the folder of these tests
     monkeypatch.chdir(tmp_path)
     init = wandb.init
@@ -340,12 +361,12 @@ def test_csv_and_tensorboard(tmp_path):
     assert [event.step for event in scalars] == trace["iteration"].to_list()
 
 
-def test_parts_of_one_checkpoint_do_not_meet(tmp_path):
+def test_tasks_resume_from_parts_of_one_checkpoint(tmp_path):
     """Two tasks that go on from some of its runs each, at the same time."""
     state = {"state_dict": {"factor": torch.arange(4.0)}, "trace": {}, HASHES: list("abcd"), VERSION: __version__}
     torch.save(state, tmp_path / "checkpoint.ckpt")
-    with part_of(tmp_path / "checkpoint.ckpt", ["a", "b"]) as one:
-        with part_of(tmp_path / "checkpoint.ckpt", ["c"]) as other:
+    with checkpoint_of_runs(tmp_path / "checkpoint.ckpt", ["a", "b"]) as one:
+        with checkpoint_of_runs(tmp_path / "checkpoint.ckpt", ["c"]) as other:
             held = [torch.load(path)["state_dict"]["factor"].tolist() for path in (one, other)]
             assert held == [[0.0, 1.0], [2.0]]
         assert one.is_file()
@@ -354,5 +375,5 @@ def test_parts_of_one_checkpoint_do_not_meet(tmp_path):
 
 def test_the_measurements_of_sensing_count_as_memory():
     sensing = ["observations=sensing", "observations.dims=[50,50]", "metrics=matrix"]
-    few, many = (bytes_a_run(composed(*sensing, f"observations.count={count}")[0]) for count in (10, 1010))
+    few, many = (bytes_per_run(composed(*sensing, f"observations.count={count}")[0]) for count in (10, 1010))
     assert many - few >= 1000 * 50 * 50 * 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from rankward.config.errors import ConfigError
+from rankward.config.errors import InputError
 
 PACKAGES = {
     "tensorboard": ("tensorboard",),
@@ -15,12 +15,12 @@ PACKAGES = {
 }
 
 
-class MissingPackage(ConfigError):
+class MissingPackage(InputError):
     """A feature that needs a package which cannot be imported."""
 
     def __init__(self, feature: str, package: str, extra: str, error: ImportError) -> None:
         name = package.replace("_", "-")
-        ValueError.__init__(self, f"{feature} needs {name} ({error}): pip install 'rankward[{extra}]'")
+        super().__init__(f"{feature} needs {name} ({error}): pip install 'rankward[{extra}]'")
 
 
 def require(extra: str, feature: str) -> None:

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from rankward import results
 from rankward.figures import style
-from rankward.results.columns import measured
+from rankward.results.columns import aggregated_values
 
 ENTRY, RANK = "entry/0_0", "rank/effective"
-MAPPED = {"entry": measured(ENTRY), "effective rank": measured(RANK)}
+MAPPED = {"entry": aggregated_values(ENTRY), "effective rank": aggregated_values(RANK)}
 ENDED = pl.col("status").is_in(results.ENDED)
 
 

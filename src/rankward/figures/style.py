@@ -62,6 +62,6 @@ def save(figure: Figure, sweep: Path, name: str) -> list[Path]:
         def write(temporary: Path, kind: str = kind, metadata: dict[str, None] = metadata) -> None:
             figure.savefig(temporary, format=kind, dpi=200, metadata=metadata)
 
-        results.write_whole(path, write)
+        results.write_atomic(path, write)
         paths.append(path)
     return paths

@@ -1,4 +1,4 @@
-"""What a sweep's summary run shows in W&B: metrics against the loss, each with its bound, medians over seeds."""
+"""Charts of a sweep's summary in W&B: medians over seeds of metrics against the loss, with their bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rankward.results.curves import by_setting
 from rankward.results.load import Sweep
 
 MOST_RUNS, MOST_LINES, POINTS = 2000, 24, 60
-LOG = ("entry/", "norm/")  # drawn as logarithms
+LOG = ("entry/", "norm/")  # columns drawn as logarithms
 Lines = dict[str, tuple[list[float], list[float]]]
 
 
@@ -22,8 +22,8 @@ class Chart:
     """Lines for `wandb.plot.line_series`.
 
     Args:
-        title: what they show.
-        lines: x and y of each, by name.
+        title: of the chart.
+        lines: x and y values, by name.
     """
 
     title: str
@@ -31,10 +31,10 @@ class Chart:
 
 
 def charts(sweep: Sweep) -> dict[str, Chart]:
-    """A chart for every metric that a theorem bounds, or for the reconstruction error where none is bounded.
+    """A chart for every metric with a bound, or for the reconstruction error if no metric has one.
 
-    A line a setting (runs that differ in their seeds alone), and the bound beside it. None of very many runs, of more
-    settings than one can tell apart, and of metrics whose runs have no losses in common.
+    Each setting (runs that differ only in seeds) has a line, with another for the bound. There are no charts for more
+    than `MOST_RUNS` runs or `MOST_LINES` lines, and for metrics whose runs have no losses in common.
 
     Raises:
         ResultsError: traces that cannot be read.
@@ -45,12 +45,12 @@ def charts(sweep: Sweep) -> dict[str, Chart]:
     columns = traces.collect_schema().names()
     shown = [name for name in columns if f"bound/{name}" in columns]
     shown = shown or [name for name in columns if name == "error/reconstruction"]
-    wanted = [name for metric in shown for name in (metric, f"bound/{metric}") if name in columns]
-    rows = traces.select("run", "loss", *wanted).collect()
+    read = [name for metric in shown for name in (metric, f"bound/{metric}") if name in columns]
+    rows = traces.select("run", "loss", *read).collect()
     by = [key for key in results.varying(sweep.runs) if not results.is_seed(key)]
     if sweep.runs.select(by).n_unique() > MOST_LINES // 2:
         return {}
-    made = {}
+    result = {}
     for metric in shown:
         log = metric.startswith(LOG)
         lines: Lines = {}
@@ -58,22 +58,22 @@ def charts(sweep: Sweep) -> dict[str, Chart]:
             if name in columns:
                 lines |= _lines(by_setting(rows, sweep.runs, name, by, POINTS, strict=False), by, name, log)
         if lines:
-            made[metric] = Chart(f"{'log10 ' * log}{label(metric)} by loss", lines)
-    return made
+            result[metric] = Chart(f"{'log10 ' * log}{label(metric)} by loss", lines)
+    return result
 
 
 def _lines(curves: pl.DataFrame, by: list[str], column: str, log: bool) -> Lines:
-    """Minus the logarithm of the loss, so that it falls to the right, and the medians where they can be drawn.
+    """Lines of medians against minus the logarithm of the loss, which falls to the right.
 
-    A bound that says nothing (a norm is at least a negative number) has no logarithm, and is left out there.
+    A negative bound, which is trivially satisfied, has no logarithm; such points are left out.
     """
     lines = {}
     for values, part in curves.partition_by(by, as_dict=True, maintain_order=True).items() if by else [((), curves)]:
         size = part["median"].log10() if log else part["median"]
-        kept = size.is_finite()
+        finite = size.is_finite()
         setting = ", ".join(f"{key.removesuffix('.name')} {value}" for key, value in zip(by, values, strict=True))
         name = (setting or "median") + " (bound)" * column.startswith("bound/")
-        if kept.any():
-            x = -np.log10(part["loss"].filter(kept).to_numpy())
-            lines[name] = (x.tolist(), size.filter(kept).to_list())
+        if finite.any():
+            x = -np.log10(part["loss"].filter(finite).to_numpy())
+            lines[name] = (x.tolist(), size.filter(finite).to_list())
     return lines

@@ -1,7 +1,7 @@
 """Settings for W&B, with the variables of the user's environment (`WANDB_PROJECT`, ...).
 
-They win over Rankward's defaults, and a `logger.wandb.*` of the config wins over them. W&B itself reads those that are
-not named here.
+They take precedence over Rankward's defaults, and `logger.wandb.*` in the config takes precedence over them. W&B
+itself reads all other variables.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from rankward.config.checks import one_of
 from rankward.config.groups import WandbLogger
 
 PROJECT = "rankward"
-MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")  # the last two are old names of the first two
-ONLINE = ("online", "shared", "run")  # with a server
-# Of a thousand short runs, what each collects of the machine would be the cost.
+MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")  # the last two are old names of online and offline
+ONLINE = ("online", "shared", "run")  # modes that need a server
+# Collecting data on the machine would take longer than a short run.
 QUIET = {
     "silent": True,
     "console": "off",
@@ -31,8 +31,8 @@ QUIET = {
 }
 
 
-def _said(name: str) -> str | None:
-    """A variable's value; an empty one counts as none."""
+def _variable(name: str) -> str | None:
+    """The value of `WANDB_<name>`; None if it is not set or empty."""
     return os.environ.get(f"WANDB_{name}") or None
 
 
@@ -43,7 +43,7 @@ def project(given: str | None) -> str:
         >>> project("mine")
         'mine'
     """
-    return given or _said("PROJECT") or PROJECT
+    return given or _variable("PROJECT") or PROJECT
 
 
 def mode(offline: bool | None) -> Any:
@@ -58,13 +58,13 @@ def mode(offline: bool | None) -> Any:
     """
     if offline is not None:
         return "offline" if offline else "online"
-    said = _said("MODE") or "offline"
-    one_of("WANDB_MODE", said, MODES)
-    return said
+    mode = _variable("MODE") or "offline"
+    one_of("WANDB_MODE", mode, MODES)
+    return mode
 
 
 def is_on(logger: Mapping[str, Any]) -> bool:
-    """Whether a config's loggers have one of W&B's that the environment has not switched off."""
+    """Whether a config has a W&B logger that the environment does not disable."""
     node = logger.get("wandb")
     if node is None:
         return False
@@ -72,56 +72,56 @@ def is_on(logger: Mapping[str, Any]) -> bool:
 
 
 def folder(shared: Path) -> Path:
-    """The folder in which `wandb/` lies: `WANDB_DIR`, or the run's or sweep's own."""
-    return Path(_said("DIR") or shared)
+    """The folder that contains `wandb/`: `WANDB_DIR`, or the folder of the run or sweep."""
+    return Path(_variable("DIR") or shared)
 
 
 def group(given: str | None, sweep: str | None) -> str | None:
-    """The group of a run, with `logger.wandb.group` and the name of its sweep as they are given."""
-    return given or _said("RUN_GROUP") or sweep
+    """The group of a run, with `logger.wandb.group` as it is given; by default the name of its sweep."""
+    return given or _variable("RUN_GROUP") or sweep
 
 
 def tags(given: Sequence[str]) -> list[str]:
-    """The tags of a run beside those of Rankward, with `logger.wandb.tags` as it is given."""
-    said = _said("TAGS")
-    return list(given or (said.split(",") if said else []))
+    """Tags of the user, with `logger.wandb.tags` as they are given, in addition to those of Rankward."""
+    variable = _variable("TAGS")
+    return list(given or (variable.split(",") if variable else []))
 
 
-def name(own: str, in_sweep: bool) -> str:
-    """A run's name; in a sweep `WANDB_NAME` comes before what tells the runs apart."""
-    said = _said("NAME")
-    return own if said is None else f"{said} {own}" if in_sweep else said
+def name(default: str, in_sweep: bool) -> str:
+    """The name of a run: `WANDB_NAME` replaces that of a single run, and precedes those of a sweep's runs."""
+    variable = _variable("NAME")
+    return default if variable is None else f"{variable} {default}" if in_sweep else variable
 
 
 def job_type() -> str:
     """The job type of a run."""
-    return _said("JOB_TYPE") or "run"
+    return _variable("JOB_TYPE") or "run"
 
 
 def run_id(in_sweep: bool) -> str | None:
-    """The id that a single run is to have; None where it has one of its own."""
-    return None if in_sweep else _said("RUN_ID")
+    """The id that the environment sets for a single run; None lets Rankward choose one."""
+    return None if in_sweep else _variable("RUN_ID")
 
 
 def settings() -> dict[str, Any]:
-    """Settings of what each run collects, unless the environment sets them."""
+    """Settings of what W&B collects in each run, except those that the environment sets."""
 
-    def variable(key: str) -> str:
+    def variable_name(key: str) -> str:
         return key.upper().removeprefix("X") if key.startswith("x_") else key.upper()
 
-    return {key: value for key, value in QUIET.items() if _said(variable(key)) is None}
+    return {key: value for key, value in QUIET.items() if _variable(variable_name(key)) is None}
 
 
 def check(logger: Mapping[str, Any], in_sweep: bool) -> None:
-    """Refuse an unknown mode, and one id for all runs of a sweep that is no agent's (`WANDB_SWEEP_ID`).
+    """Refuse an unknown mode, and a `WANDB_RUN_ID` for several runs unless a W&B agent (`WANDB_SWEEP_ID`) set it.
 
     Args:
-        logger: the config's.
+        logger: loggers of the config.
         in_sweep: whether there are several runs.
 
     Raises:
         ConfigError: `WANDB_MODE` or `WANDB_RUN_ID`.
     """
-    said = _said("RUN_ID")
-    if is_on(logger) and in_sweep and said is not None and _said("SWEEP_ID") is None:
-        raise ConfigError("WANDB_RUN_ID", said, "no such variable: each run of a sweep has an id of its own")
+    run_id = _variable("RUN_ID")
+    if is_on(logger) and in_sweep and run_id is not None and _variable("SWEEP_ID") is None:
+        raise ConfigError("WANDB_RUN_ID", run_id, "no such variable: each run of a sweep has an id of its own")

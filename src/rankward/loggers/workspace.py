@@ -1,4 +1,4 @@
-"""A W&B workspace for a sweep, in code: a section for each kind of metric, each metric against loss and iteration."""
+"""W&B workspace of a sweep: a section per kind of metric, with charts of each metric against loss and iteration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rankward.loggers.wandb_environment import project
 from rankward.results.load import load
 
 FIRST = ("entry", "norm", "rank", "singular_value", "error", "determinant", "balance")  # sections in this order
-AXES = ("loss", "iteration")  # what metrics are drawn against, on a log axis
-LOG = ("loss", "norm", "singular_value", "error", "balance")  # sections of what is positive and spans decades
+AXES = ("loss", "iteration")  # x axes of the charts, logarithmic
+LOG = ("loss", "norm", "singular_value", "error", "balance")  # sections with a logarithmic y axis
 UNMEASURED = (*AXES, "time", "run")
 
 
 def sections(metrics: list[str]) -> dict[str, list[tuple[str, str, list[str]]]]:
-    """What a workspace shows: by section, each chart's title, x axis and columns, a metric together with its bound.
+    """Charts of a workspace by section: title, x axis and columns, a metric together with its bound.
 
     Example:
         >>> sections(["loss", "norm/nuclear", "bound/norm/nuclear", "rank/effective"])["norm"]
@@ -40,11 +40,11 @@ def sections(metrics: list[str]) -> dict[str, list[tuple[str, str, list[str]]]]:
 
 
 def workspace(folder: Path, entity: str) -> Any:
-    """A `wandb_workspaces` workspace of a sweep's project, with just the charts that its traces have columns for.
+    """A `wandb_workspaces` workspace of a sweep's project, with the charts for which its traces have columns.
 
     Args:
         folder: of the sweep.
-        entity: the user or team whose project it is.
+        entity: user or team that the project belongs to.
 
     Raises:
         ConfigError: wandb-workspaces is not installed, or a sweep that did not log to W&B.
@@ -70,7 +70,7 @@ def workspace(folder: Path, entity: str) -> Any:
 
 
 def save_workspace(folder: Path, entity: str) -> str:
-    """Make a sweep's workspace on W&B's server; its address.
+    """Save a sweep's workspace on W&B's server; return its address.
 
     Raises:
         ConnectionError: W&B refuses or does not answer.
@@ -78,15 +78,15 @@ def save_workspace(folder: Path, entity: str) -> str:
     """
     import wandb.errors
 
-    made = workspace(folder, entity)
+    unsaved = workspace(folder, entity)
     try:
-        return str(made.save().url)
+        return str(unsaved.save().url)
     except (wandb.errors.Error, OSError) as error:
         raise ConnectionError(f"workspace: W&B has not taken it: {error}") from error
 
 
-def told(folder: Path) -> list[str]:
-    """The sections of a sweep's workspace, a line each, without asking W&B anything.
+def section_lines(folder: Path) -> list[str]:
+    """One line for each section of a sweep's workspace, without a connection to W&B.
 
     Raises:
         ResultsError: no runs or traces.

@@ -48,7 +48,7 @@ def write_circuit(out: Path) -> None:
 
     save_drawn(_diagram, out.parent, "figure3", **{"axes.grid": False})
     text = json.dumps({"dims": DIMS, "channels": CHANNELS, "difference": compare()}) + "\n"
-    results.write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
+    results.write_atomic(out, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _diagram() -> Figure:

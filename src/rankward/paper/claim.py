@@ -85,7 +85,7 @@ class Evidence:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise results.failure("read", path, error) from error
+            raise results.io_error("read", path, error) from error
 
 
 Trial = Callable[[Evidence], dict[str, Any]]  # fields of the claim that its results fill in

@@ -44,7 +44,7 @@ def write_page(out: Path, quick: bool, done: Mapping[str, Any]) -> Path:
         pictures={c.figure: _embedded(out / FIGURES / f"{c.figure}.svg") for c in claims if c.figure},
         kinds=("png", "svg", "pdf"),
     )
-    results.write_whole(out / PAPER, lambda path: path.write_text(text, encoding="utf-8"))
+    results.write_atomic(out / PAPER, lambda path: path.write_text(text, encoding="utf-8"))
     return out / PAPER
 
 
@@ -52,4 +52,4 @@ def _embedded(picture: Path) -> str:
     try:
         return "data:image/svg+xml;base64," + base64.b64encode(picture.read_bytes()).decode()
     except OSError as error:
-        raise results.failure("read", picture, error) from error
+        raise results.io_error("read", picture, error) from error

@@ -86,7 +86,7 @@ def _begun(out: Path, quick: bool) -> dict[str, Any]:
         stored = json.loads(file.read_text(encoding="utf-8"))
         begun, was_quick = dict(stored["steps"]), bool(stored["quick"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise results.failure("read", file, error) from error
+        raise results.io_error("read", file, error) from error
     if was_quick != quick:
         other = "with --quick" if was_quick else "without --quick"
         raise ConfigError("paper --out", str(out), f"another folder: the paper there was made {other}")
@@ -95,7 +95,7 @@ def _begun(out: Path, quick: bool) -> dict[str, Any]:
 
 def _write(out: Path, quick: bool, done: dict[str, Any]) -> None:
     text = json.dumps({"quick": quick, "version": __version__, "steps": done}, indent=2) + "\n"
-    results.write_whole(out / DONE, lambda path: path.write_text(text, encoding="utf-8"))
+    results.write_atomic(out / DONE, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _is_done(done: dict[str, Any], step: Step) -> bool:
@@ -144,7 +144,7 @@ def _gather(out: Path) -> list[str]:
     for picture in sorted((out / SWEEPS).glob(f"*/{FIGURES}/*")):
         if picture.parent.parent.name in ("figure1_float32", "theorem_2"):
             continue  # beside others of the same name, which are the paper's
-        results.write_whole(out / FIGURES / picture.name, partial(shutil.copyfile, picture))
+        results.write_atomic(out / FIGURES / picture.name, partial(shutil.copyfile, picture))
         names.add(picture.stem)
     return sorted(names | {path.stem for path in (out / FIGURES).glob("figure3.*")})
 

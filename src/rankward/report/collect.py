@@ -139,14 +139,14 @@ def _curves(traces: pl.DataFrame, metrics: list[str], points: int, exact: bool) 
 def _columns(runs: pl.DataFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Columns of the table: the keys that vary, the values that all runs share, and the other values."""
     names = [name for name in runs.columns if not name.startswith(HIDDEN)]
-    settings = names[len(results.PLACES) : names.index("status")]
+    settings = names[len(results.LOCATION_COLUMNS) : names.index("status")]
     first = {name: runs[name][0] for name in settings if runs[name].n_unique() == 1}
     constant = {name: "null" if value is None else str(value) for name, value in first.items()}
     keys = results.varying(runs)
     aliases = _aliases(runs, [name for name in settings if name not in constant], keys)
     texts: dict[str, list[str]] = {}
     arrays: dict[str, np.ndarray] = {}
-    for name in [*results.PLACES[1:], *keys, *names[names.index("status") :]]:
+    for name in [*results.LOCATION_COLUMNS[1:], *keys, *names[names.index("status") :]]:
         column = runs[name]
         if not column.count():
             continue

@@ -46,9 +46,9 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str
     path = out or folder / REPORT
     text = page("report.html", **around, data=report.packed)
     try:
-        results.write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        results.write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except results.ResultsError as error:
-        if out is None and results.of_place(error):  # as in a colleague's folder
+        if out is None and results.is_storage_error(error):  # as in a colleague's folder
             raise results.ResultsError(f"{error}; --out FILE writes it elsewhere") from error
         raise
     return path, report.notes

@@ -1,7 +1,14 @@
-"""The output contract: written whole, read back, gathered."""
+"""Results of runs and sweeps: files written atomically, read back, and gathered into tables."""
 
-from rankward.results.atomic import NoResults, ResultsError, failure, of_place, read_text, write_whole
-from rankward.results.checkpoints import CHECKPOINT, checkpoints, last, previous, remove_checkpoint, rows_file
+from rankward.results.atomic import NoResults, ResultsError, io_error, is_storage_error, read_text, write_atomic
+from rankward.results.checkpoints import (
+    CHECKPOINT,
+    checkpoints,
+    latest_checkpoint,
+    previous_checkpoint,
+    remove_checkpoint,
+    rows_file,
+)
 from rankward.results.contract import (
     ENDED,
     FAILURE,
@@ -15,7 +22,6 @@ from rankward.results.contract import (
     WANDB,
     MixedError,
     complete_summary,
-    dumped,
     flat,
     holds_runs,
     is_complete,
@@ -32,10 +38,11 @@ from rankward.results.contract import (
     run_folders,
     run_name,
     summary_hash,
+    to_yaml,
     write_config,
     write_run,
 )
-from rankward.results.job_list import jobs_without, note_jobs, noted_keys, varying_keys
+from rankward.results.job_list import missing_jobs, read_varying_keys, varying_keys, write_job_list
 from rankward.results.lock import LOCK, FolderLocked, claimed, is_held
 from rankward.results.log import LOG, Log, note, note_failure
 from rankward.results.partitions import digests as table_digests
@@ -44,8 +51,8 @@ from rankward.results.partitions import is_table, write_part
 from rankward.results.partitions import parts as table_parts
 from rankward.results.partitions import scan as table_scan
 from rankward.results.runs import (
-    PLACES,
-    Known,
+    LOCATION_COLUMNS,
+    KnownRuns,
     frame_of,
     gather,
     is_seed,
@@ -61,9 +68,9 @@ __all__ = [
     "ENDED",
     "FAILURE",
     "FIGURES",
+    "LOCATION_COLUMNS",
     "LOCK",
     "LOG",
-    "PLACES",
     "REFINEMENT",
     "RUNS",
     "SUMMARY",
@@ -72,7 +79,7 @@ __all__ = [
     "UNLOGGED",
     "WANDB",
     "FolderLocked",
-    "Known",
+    "KnownRuns",
     "Log",
     "MixedError",
     "NoResults",
@@ -80,24 +87,21 @@ __all__ = [
     "checkpoints",
     "claimed",
     "complete_summary",
-    "dumped",
-    "failure",
     "flat",
     "frame_of",
     "gather",
     "holds_runs",
+    "io_error",
     "is_complete",
     "is_held",
     "is_seed",
+    "is_storage_error",
     "is_table",
-    "jobs_without",
-    "last",
+    "latest_checkpoint",
+    "missing_jobs",
     "note",
     "note_failure",
-    "note_jobs",
-    "noted_keys",
-    "of_place",
-    "previous",
+    "previous_checkpoint",
     "read_arrays",
     "read_config",
     "read_factors",
@@ -107,6 +111,7 @@ __all__ = [
     "read_summary",
     "read_text",
     "read_trace",
+    "read_varying_keys",
     "read_yaml",
     "reading",
     "remove_checkpoint",
@@ -120,12 +125,14 @@ __all__ = [
     "table_frames",
     "table_parts",
     "table_scan",
+    "to_yaml",
     "varying",
     "varying_keys",
+    "write_atomic",
     "write_config",
     "write_frame",
+    "write_job_list",
     "write_part",
     "write_run",
     "write_runs",
-    "write_whole",
 ]

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, alone or several that belong together."""
+"""Atomic writes, of one file or of several that belong together."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from rankward.config.errors import RankwardError
 
-Writer = Callable[[Path], object]  # fills the file at a path
+Writer = Callable[[Path], object]  # writes a file at this path
 
-# What is wrong with a place, whoever writes there: no room, no more of a quota, read-only, broken, not allowed.
-OF_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES)
+# Errors that every write to the same disk would meet: full, over quota, read-only, broken, no permission.
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES)
 
 
 class ResultsError(RankwardError):
-    """A result that cannot be written or read; one line that names the path and the reason.
+    """A result cannot be written or read; one line with the path and the reason.
 
     `errno` is the operating system's number of the reason, where it gave one.
     """
@@ -28,45 +28,47 @@ class ResultsError(RankwardError):
 
 
 class NoResults(ResultsError):
-    """A folder in which no run has left any yet."""
+    """A folder has no results yet."""
 
 
-def of_place(error: BaseException | None) -> bool:
-    """Whether an error would meet whoever writes in the same place, as a full disk does.
+def is_storage_error(error: BaseException | None) -> bool:
+    """Whether other writes to the same disk would fail too, for example because it is full.
 
     Example:
-        >>> of_place(OSError(errno.ENOSPC, "No space left on device")), of_place(FileNotFoundError(errno.ENOENT, ""))
-        (True, False)
+        >>> is_storage_error(OSError(errno.ENOSPC, "No space left on device"))
+        True
+        >>> is_storage_error(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+        False
     """
-    return isinstance(error, OSError | ResultsError) and error.errno in OF_PLACE
+    return isinstance(error, OSError | ResultsError) and error.errno in STORAGE_ERRORS
 
 
-def write_whole(path: Path, write: Writer, previous: Path | None = None) -> None:
-    """Write a file under a temporary name, then rename it: a reader finds the whole file or none.
+def write_atomic(path: Path, write: Writer, previous: Path | None = None) -> None:
+    """Write a file atomically: under a temporary name, which is then renamed.
 
     Args:
         path: of the file.
-        write: fills it.
-        previous: where the file that it replaces is kept.
+        write: writes it.
+        previous: path to which an existing file is renamed; None replaces it.
 
     Raises:
-        ResultsError: the folder cannot be written, or the disk is full. Nothing is left behind.
+        ResultsError: the folder cannot be written, or the disk is full. No temporary file is left.
     """
-    write_together({path: write}, previous)
+    write_atomic_group({path: write}, previous)
 
 
-def write_together(writers: Mapping[Path, Writer], previous: Path | None = None) -> None:
-    """Write files that belong together; the last one vouches for the others.
+def write_atomic_group(writers: Mapping[Path, Writer], previous: Path | None = None) -> None:
+    """Write several files as a group; the last file marks the group as complete.
 
-    All are written under temporary names before the first is renamed, so that a full disk leaves what stood there. An
-    old last file goes before the others are replaced: it never vouches for files that are not its own.
+    All are written under temporary names before the first is renamed, so that a full disk leaves the old files. An old
+    last file is removed before the others are replaced, so that it never marks stale files as complete.
 
     Args:
         writers: by path.
-        previous: where the last file that is replaced is kept.
+        previous: path to which an existing last file is renamed; None removes it.
 
     Raises:
-        ResultsError: a folder cannot be written, or the disk is full. No temporary file is left behind.
+        ResultsError: a folder cannot be written, or the disk is full. No temporary file is left.
     """
     staged: dict[Path, Path] = {}
     path = last = list(writers)[-1]
@@ -85,18 +87,18 @@ def write_together(writers: Mapping[Path, Writer], previous: Path | None = None)
             last.unlink(missing_ok=True)
         for path, temporary in staged.items():
             os.replace(temporary, path)  # noqa: PTH105 - one call for tests to break
-    except Exception as error:  # libraries wrap a full disk in errors of their own
+    except Exception as error:  # libraries wrap the error of a full disk
         if isinstance(error, OSError) or "os error" in str(error):
-            raise failure("write", path, error) from error
+            raise io_error("write", path, error) from error
         raise
-    finally:  # an interruption cleans up as well; what was renamed is no longer there to remove
+    finally:  # after an interruption, too; renamed files no longer have these names
         for temporary in staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink()
 
 
 def _tidy(path: Path) -> None:
-    """Remove what processes that were killed while they wrote this file have left."""
+    """Remove temporary files of processes that were killed while they wrote this file."""
     for stale in path.parent.glob(f".{path.name}.*.tmp"):
         number = stale.name.removeprefix(f".{path.name}.").partition("-")[0]
         try:
@@ -104,23 +106,23 @@ def _tidy(path: Path) -> None:
         except (ProcessLookupError, ValueError):
             stale.unlink(missing_ok=True)
         except OSError:
-            continue  # it lives, under another user
+            continue  # the process is alive and belongs to another user
 
 
 def read_text(path: Path) -> str:
-    """Text of a regular file: a pipe would keep its reader waiting, and a device may have no end.
+    """Text of a regular file; pipes and devices are refused because they may block or never end.
 
     Raises:
-        OSError: no such file, or one of another kind.
+        OSError: no such file, or not a regular one.
     """
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
     return path.read_text(encoding="utf-8")
 
 
-def failure(verb: str, path: Path, error: BaseException) -> ResultsError:
-    """One line: what could not be done to which path, and the operating system's reason where it gave one."""
-    wrapped = re.search(r"os error (\d+)", str(error))  # as Rust libraries tell it
+def io_error(verb: str, path: Path, error: BaseException) -> ResultsError:
+    """A ResultsError of one line: the verb, the path, and the reason of the operating system if there is one."""
+    wrapped = re.search(r"os error (\d+)", str(error))  # the format of Rust libraries
     number = int(wrapped[1]) if wrapped else getattr(error, "errno", None)
     first_line = (str(error).splitlines() or [type(error).__name__])[0]
     result = ResultsError(f"cannot {verb} {path}: {os.strerror(number) if number else first_line}")

@@ -1,8 +1,8 @@
-"""A checkpoint and the files that belong to it: the checkpoint before it, and rows of the trace that are not in it.
+"""Names of checkpoint files: the checkpoint, the previous one, and rows of the trace that it does not hold.
 
 checkpoint.ckpt             the state of an ensemble
-checkpoint.previous.ckpt    the one before; it serves where the last one is torn
-checkpoint.rows             rows of a trace that has outgrown memory; it only grows, a checkpoint counts its own part
+checkpoint.previous.ckpt    the previous one; it is used if the last one is torn
+checkpoint.rows             rows of a long trace; the file only grows, and a checkpoint has the number of its rows
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ _SUFFIX, _PREVIOUS, _ROWS = ".ckpt", ".previous.ckpt", ".rows"
 
 
 def checkpoints(folder: Path, pattern: str = f"checkpoint*{_SUFFIX}") -> list[Path]:
-    """Checkpoints in folders (regular files), sorted; a path is listed as well where only the one before it is there.
+    """Sorted paths of checkpoints (regular files) in a folder, also of those of which only the previous one exists.
 
     Example:
         >>> checkpoints(Path("no such folder"))
         []
     """
-    return sorted({last(path) for path in folder.glob(pattern) if path.is_file()})
+    return sorted({latest_checkpoint(path) for path in folder.glob(pattern) if path.is_file()})
 
 
-def last(path: Path) -> Path:
-    """The checkpoint that this one belongs to: itself, or the one that came after it."""
+def latest_checkpoint(path: Path) -> Path:
+    """The path of the latest checkpoint: the path itself, or the one that follows if it is a previous checkpoint."""
     return path.with_name(path.name.removesuffix(_PREVIOUS) + _SUFFIX) if path.name.endswith(_PREVIOUS) else path
 
 
-def previous(path: Path) -> Path:
-    """Where the checkpoint before this one is kept.
+def previous_checkpoint(path: Path) -> Path:
+    """The path to which a checkpoint is renamed when a new one is written.
 
     Example:
-        >>> previous(Path("3.ckpt")).name, last(previous(Path("3.ckpt"))).name
+        >>> previous_checkpoint(Path("3.ckpt")).name, latest_checkpoint(previous_checkpoint(Path("3.ckpt"))).name
         ('3.previous.ckpt', '3.ckpt')
     """
     return path.with_name(path.name.removesuffix(_SUFFIX) + _PREVIOUS)
 
 
 def rows_file(path: Path) -> Path:
-    """Where rows lie that a checkpoint, or the one before it, counts but does not hold."""
-    return path.with_name(last(path).name.removesuffix(_SUFFIX) + _ROWS)
+    """The file with the rows that a checkpoint and the previous one count but do not hold."""
+    return path.with_name(latest_checkpoint(path).name.removesuffix(_SUFFIX) + _ROWS)
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint with all that belongs to it."""
-    for each in (path, previous(path), rows_file(path)):
-        each.unlink(missing_ok=True)
+    """Remove a checkpoint, the previous one and their file of rows."""
+    for file in (path, previous_checkpoint(path), rows_file(path)):
+        file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How a column is aggregated over runs: entries by absolute value, every other column as it is."""
+"""Aggregation of columns over runs: entries by absolute value, all other columns unchanged."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-ABSOLUTE = "entry/"  # of runs that differ in an entry's sign alone, the median would be near zero
+ABSOLUTE = "entry/"  # else the median of runs that differ in an entry's sign would be near zero
 
 
 def is_absolute(column: str, absolute: bool | None = None) -> bool:
     """Whether a column is aggregated by absolute value.
 
     Args:
-        absolute: None for the column's own rule, else the answer.
+        absolute: overrides the rule for the column; None applies it.
 
     Example:
         >>> is_absolute("entry/0_0"), is_absolute("norm/nuclear"), is_absolute("entry/0_0", absolute=False)
@@ -24,7 +24,7 @@ def is_absolute(column: str, absolute: bool | None = None) -> bool:
 
 
 def label(column: str, absolute: bool | None = None) -> str:
-    """The column's name, between bars where its absolute value is aggregated.
+    """The column's name, between bars if its absolute value is aggregated.
 
     Example:
         >>> label("entry/0_0"), label("entry/0_0", absolute=False)
@@ -33,12 +33,12 @@ def label(column: str, absolute: bool | None = None) -> str:
     return f"|{column}|" if is_absolute(column, absolute) else column
 
 
-def measured(column: str, absolute: bool | None = None) -> pl.Expr:
-    """The column's values as they are aggregated, under the column's name.
+def aggregated_values(column: str, absolute: bool | None = None) -> pl.Expr:
+    """Expression for the values that are aggregated, with the column's name.
 
     Example:
         >>> import polars as pl
-        >>> pl.DataFrame({"entry/0_0": [-2.0, 1.0]}).select(measured("entry/0_0"))["entry/0_0"].to_list()
+        >>> pl.DataFrame({"entry/0_0": [-2.0, 1.0]}).select(aggregated_values("entry/0_0"))["entry/0_0"].to_list()
         [2.0, 1.0]
     """
     import polars as pl

@@ -1,4 +1,4 @@
-"""The output contract: what a run leaves behind, written whole or not at all. The only place that knows file names."""
+"""The output contract: names and formats of the files of runs and sweeps, written atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankward.config import config_hash
 from rankward.private_apis import string_representer
-from rankward.results.atomic import ResultsError, failure, read_text, write_together, write_whole
+from rankward.results.atomic import ResultsError, io_error, read_text, write_atomic, write_atomic_group
 from rankward.results.checkpoints import checkpoints
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
-SWEEP = "multirun.yaml"  # of Hydra's: it makes a folder a sweep's
+SWEEP = "multirun.yaml"  # Hydra's; a folder with this file is a sweep's
 TASKS = "tasks.json"
-FAILURE = "failure.txt"  # of a run that has failed: why, in its first line
-UNLOGGED = ".unlogged"  # of a run whose results stand, but whose loggers have not closed
-ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs with a result
+FAILURE = "failure.txt"  # of a failed run: the reason in the first line, then the traceback
+UNLOGGED = ".unlogged"  # marks a run whose results are written, but whose loggers have not closed
+ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs that have ended regularly
 COMPLETE = (*ENDED, "diverged")
-KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # of what a summary holds
+KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # required types in a summary
 REFERENCE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")  # to another key
-LONGEST = 1000  # characters of a value that is put in the place of a reference
-DEEPEST = 100  # of nested YAML; the parser, which is written in C, has no limit of its own and would crash
+MAX_REFERENCE_LENGTH = 1000  # characters of a value that replaces a reference
+MAX_YAML_DEPTH = 100  # the C parser has no limit and would crash
 
 
 class MixedError(ResultsError):
-    """A folder with one run's config and another run's results."""
+    """A folder holds the config of one run and the results of another."""
 
 
 def write_run(
@@ -49,20 +49,20 @@ def write_run(
     factors: Mapping[str, np.ndarray | torch.Tensor],
     summary: Mapping[str, Any],
 ) -> None:
-    """Write one run's trace, factors and, last, its summary: where `summary.json` stands, the run is complete.
+    """Write the trace, the factors and, last, the summary of a run; `summary.json` marks it as complete.
 
-    The bytes of trace and factors depend on their values alone (and on the version of polars, which parquet names).
+    The bytes of trace and factors depend only on their values (and on the version of polars, which parquet names).
 
     Args:
-        folder: the run's own; made where it is missing.
+        folder: of the run; created if it is missing.
         trace: columns of equal length; `iteration` is stored first (int64), then `loss`, then the others as given
             (float64, NaN allowed).
         factors: arrays by name (`initial.0`, `final.0`, `product`, ...), without a runs axis, of any dtype.
-        summary: what `summary.json` holds. NaN and infinity stand there as the literals NaN and Infinity: strict JSON
-            has no such numbers, but Python's json reads these back as floats, which text or null would not be.
+        summary: contents of `summary.json`. NaN and infinity are written as the literals NaN and Infinity: strict
+            JSON has no such numbers, but Python's json reads them back as floats, unlike text or null.
 
     Raises:
-        ResultsError: the folder cannot be written, or the disk is full; results that stood there stand unchanged.
+        ResultsError: the folder cannot be written, or the disk is full; existing results are unchanged.
         KeyError: a trace without `iteration` or `loss`.
         TypeError: a summary with a value that JSON cannot hold.
     """
@@ -76,7 +76,7 @@ def write_run(
     )
     arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
     text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
-    write_together(
+    write_atomic_group(
         {
             folder / TRACE: lambda path: write_table(frame, path),
             folder / FACTORS: lambda path: save_file(arrays, path),
@@ -86,8 +86,8 @@ def write_run(
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
-    """Parquet whose bytes depend on the table alone."""
-    made = io.BytesIO()  # polars makes an error of its own out of that of a full disk
+    """Write Parquet whose bytes depend only on the table."""
+    made = io.BytesIO()  # polars would hide the error of a full disk
     frame.write_parquet(made, compression="zstd", compression_level=3, statistics=False)
     path.write_bytes(made.getbuffer())
 
@@ -96,7 +96,7 @@ def plain_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
     import numpy as np
 
     plain = values.detach().cpu().numpy() if hasattr(values, "detach") else values
-    return np.array(plain, order="C")  # not `ascontiguousarray`, which makes a number an array of one
+    return np.array(plain, order="C")  # not `ascontiguousarray`, which turns a scalar into an array of one
 
 
 def _plain(value: Any) -> Any:
@@ -117,14 +117,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
     try:
         summary = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
     if not isinstance(summary, dict) or not all(isinstance(summary.get(key, kind()), kind) for key, kind in KINDS):
         raise ResultsError(f"cannot read {path}: not a summary")
     return summary
 
 
 def read_trace(folder: Path) -> pl.DataFrame:
-    """The run's trace: a row per recorded iteration.
+    """The run's trace: one row per recorded iteration.
 
     Raises:
         ResultsError: no trace, or a torn one.
@@ -148,17 +148,17 @@ def read_frame(path: Path) -> pl.DataFrame:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Polars' errors in reading tables as one that names the file, or the folder of several.
+    """Raise errors of polars as one that names the file, or the folder of several files.
 
     Raises:
-        ResultsError: it cannot be read, as where it is torn.
+        ResultsError: it cannot be read, for example because it is torn.
     """
     import polars as pl
 
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
 def read_factors(folder: Path) -> dict[str, torch.Tensor]:
@@ -189,11 +189,11 @@ def read_factors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def read_config(folder: Path, trusted: bool = False) -> dict[str, Any]:
-    """The run's config, as Hydra left it, with references to its own keys (`${seed}`) resolved.
+    """The run's config, as Hydra wrote it, with references to other keys (`${seed}`) resolved.
 
     Args:
-        trusted: whether what asks for more than the config (`${oc.env:HOME}`) is resolved as well. It stays as it is
-            for commands that read: a folder may be somebody else's, and its report is passed on.
+        trusted: whether references to anything outside the config (`${oc.env:HOME}`) are resolved, too. Commands that
+            only read leave them: a folder may belong to somebody else, and its report may be passed on.
 
     Raises:
         MixedError: the summary beside it is of another config.
@@ -205,13 +205,13 @@ def read_config(folder: Path, trusted: bool = False) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ResultsError(f"cannot read {folder / CONFIG}: not a config")
     digest = summary_hash(folder)
-    if digest is not None and digest != (own := config_hash(config)) and not _is_open(folder / CONFIG):
-        raise MixedError(f"{folder / CONFIG} has config_hash {own}, but {SUMMARY} beside it {digest}")
+    if digest is not None and digest != (found := config_hash(config)) and not _is_open(folder / CONFIG):
+        raise MixedError(f"{folder / CONFIG} has config_hash {found}, but {SUMMARY} beside it {digest}")
     return config
 
 
 def summary_hash(folder: Path) -> str | None:
-    """The `config_hash` of a run's summary; None where there is none."""
+    """The `config_hash` of a run's summary; None if there is none."""
     try:
         return read_summary(folder).get("config_hash")
     except ResultsError:
@@ -219,12 +219,12 @@ def summary_hash(folder: Path) -> str | None:
 
 
 def _is_open(config: Path) -> bool:
-    """Whether values of a config come from elsewhere (`${oc.env:HOME}`): it may say something else than it did."""
+    """Whether a config has references to something outside it (`${oc.env:HOME}`), so that its values may change."""
     return re.search(r"\$\{[^{}]*:", read_text(config)) is not None
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """The overrides that made the run.
+    """The overrides of the run.
 
     Raises:
         ResultsError: no list of overrides, or a torn one.
@@ -236,26 +236,26 @@ def read_overrides(folder: Path) -> list[str]:
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file of Hydra's as plain values, nothing resolved.
+    """Plain values of a YAML file of Hydra; references are not resolved.
 
     Raises:
-        ResultsError: no such file, a torn one, or one with aliases or very deep, which Hydra does not write.
+        ResultsError: no such file, a torn one, or one with aliases or deep nesting, which Hydra does not write.
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast as OmegaConf's, and reads the same
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast as OmegaConf's, with the same result
     try:
         text = read_text(path)
-        may_be_deep = " " * DEEPEST in text or sum(map(text.count, ("[", "{", "- ", "? "))) > DEEPEST
+        may_be_deep = " " * MAX_YAML_DEPTH in text or sum(map(text.count, ("[", "{", "- ", "? "))) > MAX_YAML_DEPTH
         if may_be_deep or ("&" in text and "*" in text):
             _refuse_bombs(yaml.parse(text, loader))
         return yaml.load(text, loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
-def dumped(value: Any) -> str:
-    """YAML as OmegaConf, and so Hydra, writes it."""
+def to_yaml(value: Any) -> str:
+    """Text of a value as YAML, in the style of OmegaConf and Hydra."""
     import yaml
 
     return str(yaml.dump(value, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
@@ -263,7 +263,7 @@ def dumped(value: Any) -> str:
 
 @functools.cache
 def _dumper() -> Any:
-    """OmegaConf's, on libyaml where it is there."""
+    """OmegaConf's dumper, based on libyaml if it is available."""
     import yaml
 
     class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
@@ -274,37 +274,37 @@ def _dumper() -> Any:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Keep a run's config.
+    """Write a run's config.
 
     Raises:
         ResultsError: it cannot be written.
     """
-    write_whole(folder / CONFIG, lambda path: path.write_text(dumped(config), encoding="utf-8"))
+    write_atomic(folder / CONFIG, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
 
 
 def _refuse_bombs(events: Iterable[Any]) -> None:
-    """Refuse YAML that would fill the memory (aliases of aliases) or the stack."""
+    """Refuse YAML that would exhaust the memory (aliases of aliases) or the stack."""
     depth = 0
     for event in events:
         kind = type(event).__name__
         depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if kind == "AliasEvent" or depth > DEEPEST:
+        if kind == "AliasEvent" or depth > MAX_YAML_DEPTH:
             raise ValueError("it has aliases" if kind == "AliasEvent" else "it is nested too deep")
 
 
 def _resolved(path: Path, config: dict[str, Any]) -> Any:
-    """All that OmegaConf resolves."""
+    """The config with all references resolved by OmegaConf."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except (ValueError, OmegaConfBaseException) as error:
-        raise failure("read", path, error) from error
+        raise io_error("read", path, error) from error
 
 
 def _with_references(node: Any, config: dict[str, Any]) -> Any:
-    """A part of a config in which `${lr.eta}` is the value of that key, where that is a plain value of no great length.
+    """A part of a config with references like `${lr.eta}` replaced, if their values are plain and short.
 
     Example:
         >>> config = {"lr": {"eta": 0.1}, "init": {"scale": "${lr.eta}", "name": "${lr.eta}_${oc.env:HOME}"}}
@@ -316,7 +316,7 @@ def _with_references(node: Any, config: dict[str, Any]) -> Any:
         at: Any = config
         for key in found[1].split("."):
             at = at.get(key, found[0]) if isinstance(at, dict) else found[0]
-        plain = not isinstance(at, dict | list) and "${" not in (text := str(at)) and len(text) <= LONGEST
+        plain = not isinstance(at, dict | list) and "${" not in (text := str(at)) and len(text) <= MAX_REFERENCE_LENGTH
         return at if plain else found[0]
 
     if isinstance(node, dict):
@@ -329,30 +329,30 @@ def _with_references(node: Any, config: dict[str, Any]) -> Any:
     return value(only) if only else REFERENCE.sub(lambda found: str(value(found)), node)
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether the run's three files stand, whatever its status."""
+def has_all_files(folder: Path) -> bool:
+    """Whether the run has all three files, whatever its status."""
     return all((folder / name).is_file() for name in (TRACE, FACTORS, SUMMARY))
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the folder holds a finished run, whole."""
+    """Whether the folder holds a complete run."""
     return complete_summary(folder) is not None
 
 
 def complete_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished run that is whole; None of any other folder."""
+    """The summary of a complete run; None for any other folder."""
     try:
-        summary = read_summary(folder) if is_whole(folder) else {}
+        summary = read_summary(folder) if has_all_files(folder) else {}
     except ResultsError:
         return None
     return summary if summary.get("status") in COMPLETE else None
 
 
 def run_folders(sweep: Path) -> list[Path]:
-    """A sweep's run folders at any depth, complete or not, in the order of the jobs: numbers in names count as numbers.
+    """A sweep's run folders at any depth, complete or not, in the order of the jobs (numbers in names sort as numbers).
 
-    A single run's folder is a sweep of one. Folders that are another sweep's, `wandb`, and those whose names begin with
-    a dot, hold none.
+    A single run's folder counts as a sweep of one run. Folders of other sweeps, `wandb`, and folders whose names begin
+    with a dot are skipped.
 
     Raises:
         ResultsError: a folder that cannot be listed.
@@ -363,13 +363,13 @@ def run_folders(sweep: Path) -> list[Path]:
 
 
 def _names(folder: str, prefix: str) -> Iterator[str]:
-    """Names of the runs below a folder. Texts and not paths: there may be very many."""
+    """Names of the runs below a folder, as text: paths would be slow for very many runs."""
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise failure("read", Path(folder), error) from error
+        raise io_error("read", Path(folder), error) from error
     for entry in entries:
         if not holds_runs(entry.name):
             continue
@@ -385,7 +385,7 @@ def run_checkpoints(sweep: Path) -> list[Path]:
 
 
 def holds_runs(name: str) -> bool:
-    """Whether a sweep's runs are looked for in a folder of that name.
+    """Whether folders of this name may hold runs of a sweep.
 
     Example:
         >>> holds_runs("seed0"), holds_runs("wandb"), holds_runs(".submitit")
@@ -395,7 +395,7 @@ def holds_runs(name: str) -> bool:
 
 
 def run_name(sweep: Path, folder: Path) -> str:
-    """What a sweep calls the run in a folder: its path from the sweep's, or the name of a single run's folder.
+    """Name of a run within its sweep: the path from the sweep's folder; for a single run, the name of its folder.
 
     Example:
         >>> run_name(Path("s"), Path("s/depth2/seed0")), run_name(Path("s"), Path("s"))
@@ -412,7 +412,7 @@ def _order(name: str) -> list[tuple[bool, int, str]]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined with dots; lists as text.
+    """Flatten a config: nested keys are joined with dots, lists become text.
 
     Example:
         >>> flat({"lr": {"eta": 0.1}, "seed": 0, "dims": [2, 2]})

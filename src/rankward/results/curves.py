@@ -1,4 +1,4 @@
-"""Curves of a metric against the loss, free of time: runs brought to common losses, medians and quartiles over them."""
+"""Curves of a metric against the loss: runs interpolated at common losses, with their medians and quartiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from rankward.results.columns import measured
+from rankward.results.columns import aggregated_values
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +41,7 @@ def common_losses(curves: Sequence[Curve], points: int = 100) -> Float[np.ndarra
 def at_losses(loss: np.ndarray, value: np.ndarray, grid: np.ndarray) -> Float[np.ndarray, " points"]:
     """A curve's value when its loss first falls to each loss of the grid, linear in the loss's logarithm between rows.
 
-    NaN where the curve never gets there.
+    NaN if the curve never reaches it.
 
     Example:
         >>> at_losses(np.array([1.0, 0.01]), np.array([0.0, 2.0]), np.array([0.1, 0.001])).tolist()
@@ -52,14 +52,14 @@ def at_losses(loss: np.ndarray, value: np.ndarray, grid: np.ndarray) -> Float[np
         return np.full(len(grid), np.nan)
     first, last = (np.isclose(grid, edge, rtol=1e-12, atol=0) for edge in (losses[0], losses[-1]))
     found = np.interp(-np.log(grid), -np.log(losses), values, left=np.nan, right=np.nan)
-    return np.select([first, last], [values[0], values[-1]], found)  # which rounding may have put outside
+    return np.select([first, last], [values[0], values[-1]], found)  # rounding may put the ends outside the curve
 
 
 def _falling(loss: np.ndarray, value: np.ndarray) -> Curve:
     """The rows at which the loss is lower than ever before."""
-    sound = np.isfinite(loss) & (loss > 0) & np.isfinite(value)
-    loss, value = loss[sound], value[sound]
-    lower = loss < np.concatenate([[np.inf], np.minimum.accumulate(loss)[:-1]]) if loss.size else sound[:0]
+    valid = np.isfinite(loss) & (loss > 0) & np.isfinite(value)
+    loss, value = loss[valid], value[valid]
+    lower = loss < np.concatenate([[np.inf], np.minimum.accumulate(loss)[:-1]]) if loss.size else valid[:0]
     return loss[lower], value[lower]
 
 
@@ -86,40 +86,44 @@ def by_setting(
     strict: bool = True,
     absolute: bool | None = None,
 ) -> pl.DataFrame:
-    """`bands` of the runs that agree in the keys `by`, one setting after the other.
+    """`bands` of the runs that agree in the keys `by`, for one setting after the other.
 
     Args:
-        rows: of traces: `run`, `loss` and the column.
-        runs: a row a run, with its name in `run`, and the keys.
-        strict: False leaves out settings whose runs have no losses in common, as where one has diverged.
-        absolute: whether absolute values are aggregated; None for the column's own rule (`columns.is_absolute`).
+        rows: of the traces, with columns `run`, `loss` and the metric.
+        runs: one row per run, with its name in `run`, and the keys.
+        column: the metric.
+        by: keys that identify a setting.
+        points: losses at which the runs are compared.
+        strict: False leaves out settings whose runs have no losses in common, for example because one diverged.
+        absolute: whether absolute values are aggregated; None applies the rule for the column
+            (`columns.is_absolute`).
 
     Returns:
-        Columns `by`, `loss`, `median`, `low`, `high`, `runs`; no rows where no setting is left.
+        Columns `by`, `loss`, `median`, `low`, `high`, `runs`; no rows if no setting is left.
 
     Raises:
         ValueError: as `common_losses`, unless `strict` is False.
     """
     import polars as pl
 
-    rows = rows.select("run", "loss", measured(column, absolute)).drop_nulls(column)
+    rows = rows.select("run", "loss", aggregated_values(column, absolute)).drop_nulls(column)
     parts_by_run = rows.partition_by("run", as_dict=True)
-    mine: dict[str, Curve] = {
+    curves: dict[str, Curve] = {
         str(name): (part["loss"].to_numpy(), part[column].to_numpy()) for (name,), part in parts_by_run.items()
     }
     kinds = {key: runs.schema[key] for key in by}
     numbers = dict.fromkeys(("loss", "median", "low", "high"), pl.Float64)
     parts = [pl.DataFrame(schema={**kinds, **numbers, "runs": pl.Int32})]
     for values, group in runs.group_by(list(by) or [pl.lit(0)], maintain_order=True):
-        found = [mine[run] for run in group["run"].cast(pl.String) if run in mine]
-        if not found:
+        group_curves = [curves[run] for run in group["run"].cast(pl.String) if run in curves]
+        if not group_curves:
             continue
         try:
-            band = bands(found, points)
+            band = bands(group_curves, points)
         except ValueError:
             if strict:
                 raise
             continue
         keys = [pl.lit(value, kinds[key]).alias(key) for key, value in zip(by, values, strict=False)]
-        parts.append(band.select(*keys, pl.all(), pl.lit(len(found)).cast(pl.Int32).alias("runs")))
+        parts.append(band.select(*keys, pl.all(), pl.lit(len(group_curves)).cast(pl.Int32).alias("runs")))
     return pl.concat(parts)

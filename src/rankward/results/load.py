@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """What a sweep has left, read when it is asked for.
+    """Results of a sweep, read on demand.
 
     Args:
         folder: of the sweep.
@@ -36,9 +36,10 @@ class Sweep:
 
     @cached_property
     def runs(self) -> pl.DataFrame:
-        """One row a run: overrides, group keys, summary. From `runs.parquet`, or gathered where that is out of date.
+        """One row per run: overrides, group keys, summary; from `runs.parquet` if that is up to date, else gathered.
 
-        A run whose summary is of another config than the one beside it is `missing`; standard error says so.
+        A run whose summary belongs to another config than the one beside it has status `missing`; a line on standard
+        error says so.
 
         Raises:
             ResultsError: no runs, or a torn table.
@@ -47,7 +48,7 @@ class Sweep:
         return gather(self.folder) if runs is None else runs
 
     def mixed(self) -> list[str]:
-        """A sentence for each run whose summary is of another config than the one beside it."""
+        """One sentence for each run whose summary belongs to another config than the one beside it."""
         import polars as pl
 
         if in_parts.is_table(self.folder):
@@ -65,9 +66,9 @@ class Sweep:
         return found
 
     def traces(self) -> pl.LazyFrame:
-        """Rows of all runs that are not missing, lazily, the folder in `run`; null where a run has no such column.
+        """Rows of all runs that are not missing, lazily, with the folder in `run`; null if a run has no such column.
 
-        `sweep.traces().select("run", "loss", "norm/nuclear").collect()` reads those columns alone.
+        `sweep.traces().select("run", "loss", "norm/nuclear").collect()` reads only those columns.
 
         Raises:
             ResultsError: no complete run, or a torn trace.
@@ -83,10 +84,10 @@ class Sweep:
         for folder in folders:
             path = folder / contract.TRACE
             if contract.run_name(self.folder, folder) not in missing and path.is_file():
-                with contract.reading(path), path.open("rb") as file:  # a path would be read as a pattern
+                with contract.reading(path), path.open("rb") as file:  # polars would read a path as a pattern
                     kinds.setdefault(tuple(pl.read_parquet_schema(file)), []).append(path)
         if not kinds:
-            raise NoResults(f"cannot read {self.folder}: no traces there")
+            raise NoResults(f"cannot read {self.folder}: it has no traces")
         scans = [pl.scan_parquet(paths, glob=False, include_file_paths="run") for paths in kinds.values()]
         start = "" if folders == [self.folder] else f"{self.folder.as_posix()}/"
         name = pl.col("run").str.replace_all("\\\\", "/", literal=True).str.strip_suffix(f"/{contract.TRACE}")
@@ -94,7 +95,9 @@ class Sweep:
         return pl.concat(scans, how="diagonal").with_columns(run=name)
 
     def at(self, loss: float, *columns: str) -> pl.DataFrame:
-        """`runs` with metrics where each run's loss first falls to `loss`, linear in its logarithm between rows.
+        """`runs` with metrics at the point where the loss of each run first falls to `loss`.
+
+        Values are interpolated between rows, linearly in the logarithm of the loss.
 
         Args:
             loss: positive.
@@ -102,7 +105,7 @@ class Sweep:
                 signs.
 
         Returns:
-            `runs` and the columns; NaN where a run never gets there or has no such column.
+            `runs` and the columns; NaN if a run never reaches the loss or has no such column.
 
         Raises:
             ResultsError: a column that no run has.
@@ -149,7 +152,7 @@ class Sweep:
             column: of the traces, as `norm/nuclear`.
             by: columns of `runs`, as `init.name`; one or several.
             points: losses at which the runs are compared.
-            absolute: whether absolute values are aggregated; None for the column's own rule: those of entries are.
+            absolute: whether absolute values are aggregated; None aggregates absolute values of entries only.
 
         Returns:
             Columns `by`, `loss`, `median`, `low`, `high`, `runs`.
@@ -183,18 +186,18 @@ class Sweep:
 
         by = [by] if isinstance(by, str) else by
         groups = list(self.curves(column, by, absolute=absolute).group_by(list(by) or ["runs"], maintain_order=True))
-        own = axis is None
+        new_figure = axis is None
         axis = plt.figure(layout="constrained").add_subplot() if axis is None else axis
-        many = plt.get_cmap("viridis")  # the cycle has ten colours: more groups could not be told apart
-        for place, (values, part) in enumerate(groups):
+        many = plt.get_cmap("viridis")  # the default cycle has only ten colours
+        for index, (values, part) in enumerate(groups):
             name = ", ".join(f"{key} {value}" for key, value in zip(by, values, strict=False)) or None
-            color = many(place / len(groups)) if len(groups) > 10 else None
+            color = many(index / len(groups)) if len(groups) > 10 else None
             (line,) = axis.plot(part["loss"], part["median"], label=name, color=color)
             axis.fill_between(part["loss"], part["low"], part["high"], color=line.get_color(), alpha=0.2, linewidth=0)
         axis.set(xscale="log", xlabel="loss", ylabel=label(column, absolute))
         axis.xaxis.set_inverted(True)
         if by:
-            axis.legend(**({"loc": "upper left", "bbox_to_anchor": (1, 1)} if own else {}))
+            axis.legend(**({"loc": "upper left", "bbox_to_anchor": (1, 1)} if new_figure else {}))
         return axis
 
 
@@ -207,4 +210,6 @@ def load(folder: Any) -> Sweep:
     path = Path(folder)
     if not path.is_dir():
         raise ResultsError(f"cannot read {path}: no such folder")
-    return Sweep(path.resolve() if (path / contract.TRACE).is_file() else path)  # a run is told by its folder's name
+    return Sweep(
+        path.resolve() if (path / contract.TRACE).is_file() else path
+    )  # a run is identified by the name of its folder

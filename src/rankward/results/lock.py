@@ -1,8 +1,8 @@
-"""A folder of results is one process's at a time.
+"""Locks: only one process at a time works on a folder of results.
 
-Its `.lock` says who holds it, and its time is a heartbeat. Where the file system has locks, `flock` decides, and a hold
-ends with its process. Where it has none, whoever makes the file has the folder until that process has ended, or, on
-another machine, until its heartbeat has stopped.
+The file `.lock` names the process that holds the folder; its modification time is a heartbeat. On file systems with
+locks, `flock` decides, and a lock ends with its process. On others, the process that creates the file holds the folder
+until it ends, or, if it runs on another machine, until its heartbeat stops.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rankward.config.errors import RankwardError
-from rankward.results.atomic import ResultsError, failure
+from rankward.results.atomic import ResultsError, io_error
 from rankward.terminal import say
 
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 HELD = (errno.EAGAIN, errno.EACCES)
-BEAT, SILENT = 15.0, 180.0  # seconds: between heartbeats; without one after which a holder elsewhere has ended
-SETTLE = 1.0  # seconds for others who take over the same file: the last one has it
-TRIES = 100  # in which the lock's file may go, as its holder ends
-FLOCK, FILE = "flock", "file"  # what keeps others out
+BEAT, SILENT = 15.0, 180.0  # seconds between heartbeats; seconds after which a process elsewhere counts as ended
+SETTLE = 1.0  # seconds in which other processes may take over the same file; the last one holds it
+TRIES = 100  # the lock file may vanish during each, as its process ends
+FLOCK, FILE = "flock", "file"  # how other processes are excluded
 UNKNOWN = "?"
 
 
 class FolderLocked(RankwardError):
-    """A folder that another process is at work on."""
+    """Another process works on the folder."""
 
 
 class _Hold:
-    """A hold of this process, with its heartbeat.
+    """A lock that this process holds, with its heartbeat.
 
     Args:
         file: the open lock.
@@ -66,15 +66,14 @@ _holds: dict[Path, _Hold] = {}
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the hold ends with the process, however that ends.
+    """Lock the folder for this process; the lock ends with the context, or with the process.
 
-    A folder that this process holds already may be claimed again inside. Where the file system has no locks, a line on
-    standard error says so.
+    A folder may be claimed again inside. A line on standard error says if the file system has no locks.
 
     Raises:
         FolderLocked: another process holds it.
-        ResultsError: the folder cannot be written; or, at the end, it was deleted or moved in the meantime, or another
-            process has taken it over.
+        ResultsError: the folder cannot be written; or, at the end, it was deleted or moved, or another process has
+            taken it over.
     """
     path = folder.resolve() / LOCK
     if path not in _holds:
@@ -83,7 +82,7 @@ def claimed(folder: Path) -> Iterator[None]:
         except FolderLocked:
             raise FolderLocked(f"{folder} is in use: another process is at work on it") from None
         except OSError as error:
-            raise failure("write", path, error) from error
+            raise io_error("write", path, error) from error
     hold = _holds[path]
     hold.claims += 1
     gone = ""
@@ -104,39 +103,39 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds the folder, asked without taking hold of it or writing there.
+    """Whether a process holds the folder; the folder is neither locked nor written.
 
-    A process that was killed leaves its lock behind: on this machine it is known to have ended at once, and on another
-    one after three minutes without a heartbeat.
+    The lock of a process that was killed counts until its end is noticed: at once on this machine, and after three
+    minutes without a heartbeat on another.
     """
     return _lives(folder / LOCK, time.time())
 
 
 def _taken(path: Path) -> int:
-    """The lock, open and this process's.
+    """Open the lock file and lock it for this process.
 
     Raises:
-        FolderLocked: it is another's.
-        OSError: it cannot be made.
+        FolderLocked: another process holds it.
+        OSError: it cannot be created.
     """
     for _ in range(TRIES):
         with contextlib.ExitStack() as closing:
             try:
-                file, made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+                file, created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
             except FileExistsError:
                 try:
-                    file, made = os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
+                    file, created = os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
                 except FileNotFoundError:
-                    continue  # its holder has just ended
+                    continue  # its process has just ended
             closing.callback(os.close, file)
             way = _lock(file, path.parent)
             if not _is_at(path, file):
-                continue  # its holder has ended since it was opened
-            if not made and way == FILE:
+                continue  # its process has ended since the file was opened
+            if not created and way == FILE:
                 return _taken_over(path)
-            if not made and _read(path)[-1] == FILE and _lives(path, time.time()):
-                raise FolderLocked  # it is on a machine on which this file system has no locks
-            with contextlib.suppress(OSError):  # a disk may be full
+            if not created and _read(path)[-1] == FILE and _lives(path, time.time()):
+                raise FolderLocked  # it runs on a machine where this file system has no locks
+            with contextlib.suppress(OSError):  # the disk may be full
                 os.ftruncate(file, 0)
                 os.pwrite(file, _record(way), 0)
             closing.pop_all()
@@ -145,7 +144,7 @@ def _taken(path: Path) -> int:
 
 
 def _lock(file: int, folder: Path) -> str:
-    """Lock an open file. The answer says how others are kept out: by the lock, or without locks by the file itself."""
+    """Lock an open file; return how other processes are excluded: by the lock, or without locks by the file itself."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -153,31 +152,31 @@ def _lock(file: int, folder: Path) -> str:
             raise FolderLocked from None
         if error.errno not in NO_LOCKS:
             raise
-        said = f"its file system has no locks ({error.strerror}): {LOCK} names host and process, and is kept fresh"
-        say(f"rankward: {folder}: {said}", error=True)
+        text = f"its file system has no locks ({error.strerror})"
+        say(f"rankward: {folder}: {text}: {LOCK} names host and process, and its time is a heartbeat", error=True)
         return FILE
     return FLOCK
 
 
 def _taken_over(path: Path) -> int:
-    """A new lock in the place of one whose holder has ended, where the file system has no locks.
+    """Replace the lock file of a process that has ended, on a file system without locks.
 
     Raises:
-        FolderLocked: its holder lives, or somebody else has been faster.
+        FolderLocked: its process is alive, or another process was faster.
     """
-    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    file = os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.write(file, _record(FILE))
-        if _lives(path, os.fstat(file).st_mtime):  # by the file system's clock
+        if _lives(path, os.fstat(file).st_mtime):  # both times are of the file system's clock
             raise FolderLocked
-        own.replace(path)
+        new.replace(path)
         time.sleep(SETTLE)
         if not _is_at(path, file):
             raise FolderLocked
     except BaseException:
         os.close(file)
-        own.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
     return file
 
@@ -187,7 +186,7 @@ def _record(way: str) -> bytes:
 
 
 def _read(path: Path) -> list[str]:
-    """Host, process, its start, the machine, and what keeps others out; unknown ones where nothing is told."""
+    """Host, process, its start, the machine, and how others are excluded; `UNKNOWN` if the file does not say."""
     with contextlib.suppress(OSError, ValueError):
         if len(record := path.read_text(encoding="utf-8").split()) == 5:
             return record
@@ -195,7 +194,7 @@ def _read(path: Path) -> list[str]:
 
 
 def _lives(path: Path, now: float) -> bool:
-    """Whether the process that a lock names lives, by a look at it, or from elsewhere by its heartbeat."""
+    """Whether the process that a lock names is alive; on another machine, whether its heartbeat is recent."""
     try:
         silent = now - path.stat().st_mtime
     except OSError:
@@ -206,24 +205,24 @@ def _lives(path: Path, now: float) -> bool:
     try:
         os.kill(int(process), 0)
     except PermissionError:
-        pass  # it lives, under another user
+        pass  # it is alive and belongs to another user
     except (OSError, ValueError, OverflowError):
         return False
     return UNKNOWN in (started, found := _started(int(process))) or started == found
 
 
 def _started(process: int) -> str:
-    """When a process of this machine started, so that another one with its number is not taken for it."""
+    """Start time of a process of this machine, which distinguishes it from later ones with the same number."""
     try:
         state, *fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return UNKNOWN
-    return "ended" if state in "ZX" else fields[18]  # a zombie has no more to do
+    return "ended" if state in "ZX" else fields[18]  # zombies count as ended
 
 
 @functools.cache
 def _machine() -> str:
-    """A name of the place in which a process has its number: a machine since its start, or a container."""
+    """Name of the machine since its start, or of the container, in which process numbers are unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
@@ -232,7 +231,7 @@ def _machine() -> str:
 
 
 def _is_at(path: Path, file: int) -> bool:
-    """Whether an open file is the one at the path."""
+    """Whether an open file is still the one at the path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file))
     except OSError:

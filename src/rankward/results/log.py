@@ -1,4 +1,4 @@
-"""The log of a run: a line for each thing that was done, with its time, and why a run has failed."""
+"""The log of a run: timestamped lines, and the traceback of a failure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-LOG = "rankward.log"  # where Hydra puts what a user's own code logs, too
+LOG = "rankward.log"  # Hydra writes the messages of user code to the same file
 
 
 def stamped(text: str) -> str:
-    """A line of a log, as Hydra writes them.
+    """A log line in Hydra's format.
 
     Example:
         >>> stamped("converged")[:4].strip("[") < "3000" and stamped("converged")[-10:]
@@ -28,20 +28,20 @@ def note(folder: Path, text: str) -> None:
 
 
 def note_failure(folder: Path, why: str, error: BaseException) -> None:
-    """Add to a run's log why it has failed, and the traceback."""
+    """Add the reason of a failure, and the traceback, to a run's log."""
     _append(folder, stamped(f"failed: {why}"), "".join(traceback.format_exception(error)).rstrip())
 
 
 def _append(folder: Path, *lines: str) -> None:
-    """Add lines in one write. What cannot be written is left out: it is no reason to lose a run."""
+    """Add lines in one write. Errors are ignored: a log that cannot be written is no reason to lose a run."""
     with contextlib.suppress(OSError), (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
 class Log:
-    """The logs of runs that train together: each is written once, at the run's end, with the lines that all share.
+    """The logs of runs that train together: each is written once, at the end of the run, with the common lines.
 
-    A run that trains alone has its lines at once, for who follows it.
+    The lines of a single run are written at once, so that they can be followed.
 
     Args:
         folders: of the runs.
@@ -52,12 +52,12 @@ class Log:
         self.lines: list[str] = []
 
     def note(self, text: str) -> None:
-        """Note what all of the runs do."""
+        """Add a line to the logs of all runs."""
         if len(self.folders) == 1:
             note(self.folders[0], text)
         else:
             self.lines.append(stamped(text))
 
     def end(self, index: int, text: str) -> None:
-        """Write what has become of a run."""
+        """Write the log of one run, with this last line."""
         _append(self.folders[index], *self.lines, stamped(text))

@@ -1,8 +1,8 @@
-"""Results of very many runs: partitioned parquet, a part for each ensemble, instead of a folder for each run.
+"""Results of very many runs in partitioned tables, one part per ensemble, instead of one folder per run.
 
-runs.parquet/0.parquet       a row a run, as in `runs.parquet` of a sweep of folders; written last
-traces.parquet/0.parquet     a row per recorded iteration, `job` first
-factors/0.safetensors        arrays [runs, ...] by name, in the order of the part's runs; alike for all: [1, ...]
+runs.parquet/0.parquet       one row per run, as in `runs.parquet` of a sweep of folders; written last
+traces.parquet/0.parquet     one row per recorded iteration; the first column is `job`
+factors/0.safetensors        arrays [runs, ...] by name, in the order of the part's runs; [1, ...] if equal in all
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankward.results import contract
-from rankward.results.atomic import NoResults, write_together
+from rankward.results.atomic import NoResults, write_atomic_group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,14 +22,14 @@ TRACES, FACTORS = "traces.parquet", "factors"
 
 
 def is_table(sweep: Path) -> bool:
-    """Whether a sweep has left a table, or begun to."""
+    """Whether a sweep writes its results to a table."""
     return (sweep / contract.RUNS).is_dir()
 
 
 def write_part(
     sweep: Path, number: int, *, runs: pl.DataFrame, traces: pl.DataFrame, factors: Mapping[str, np.ndarray]
 ) -> None:
-    """Write an ensemble's results, its runs last: where they stand, the part is complete.
+    """Write the results of an ensemble; its file of runs is written last and marks the part as complete.
 
     Raises:
         ResultsError: the folder cannot be written, or the disk is full.
@@ -37,7 +37,7 @@ def write_part(
     from safetensors.numpy import save_file
 
     arrays = {name: contract.plain_array(factors[name]) for name in sorted(factors)}
-    write_together(
+    write_atomic_group(
         {
             sweep / TRACES / f"{number}.parquet": lambda path: contract.write_table(traces, path),
             sweep / FACTORS / f"{number}.safetensors": lambda path: save_file(arrays, path),
@@ -47,7 +47,7 @@ def write_part(
 
 
 def parts(sweep: Path) -> list[int]:
-    """Numbers of the parts that are complete."""
+    """Numbers of the complete parts."""
     return sorted(int(path.stem) for path in (sweep / contract.RUNS).glob("*.parquet") if path.stem.isdigit())
 
 
@@ -66,7 +66,7 @@ def digests(sweep: Path, part: int) -> list[tuple[int, str]]:
 
 
 def scan(sweep: Path, name: str) -> pl.LazyFrame:
-    """The runs (`runs.parquet`) or traces of all complete parts, lazily; null where a run has no such column.
+    """The runs (`runs.parquet`) or traces of all complete parts, lazily; null if a run has no such column.
 
     Raises:
         ResultsError: no complete part, or a torn one.
@@ -75,7 +75,7 @@ def scan(sweep: Path, name: str) -> pl.LazyFrame:
 
     found = [sweep / name / f"{number}.parquet" for number in parts(sweep)]
     if not found:
-        raise NoResults(f"cannot read {sweep}: no complete part there")
+        raise NoResults(f"cannot read {sweep}: it has no complete part")
     scans = []
     for path in found:
         with contract.reading(path):
@@ -85,7 +85,7 @@ def scan(sweep: Path, name: str) -> pl.LazyFrame:
 
 
 def frames(sweep: Path) -> Iterator[pl.DataFrame]:
-    """The runs, part by part.
+    """Iterate over the runs, part by part.
 
     Raises:
         ResultsError: a torn part.
@@ -100,7 +100,7 @@ def frames(sweep: Path) -> Iterator[pl.DataFrame]:
 
 
 def runs(sweep: Path) -> pl.DataFrame:
-    """One row a run, in the order of the jobs.
+    """One row per run, in the order of the jobs.
 
     Raises:
         ResultsError: no complete part, or a torn one.

@@ -1,4 +1,4 @@
-"""What happens before a single run: it is checked while nothing has been written, and gets a folder of its own."""
+"""Hydra callback: check a single run before anything is written, and lock its folder until it ends."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from rankward.config import RankwardError
 
 
 class CheckFirst(Callback):
-    """Refuses a single run that cannot start, before Hydra writes its folder (a sweep checks its jobs itself).
+    """Refuses a single run that cannot start, before Hydra creates its folder; a sweep checks its jobs itself.
 
-    From then until the run ends, its folder is held for this process.
+    The ensemble that was checked is kept for training. The folder is locked until the run ends.
     """
 
     def __init__(self) -> None:
-        self.hold = contextlib.ExitStack()
+        self.lock = contextlib.ExitStack()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Before the run's folder is made."""
+        """Check the run and lock its folder, before Hydra creates it."""
         from omegaconf import read_write
 
         from rankward.config import ConfigError, run_config
         from rankward.config.recording import as_written, closed, open_choices, open_values
         from rankward.config.registry import without_hydra
 
-        with told_here():
+        with errors_end_process():
             from rankward.loggers import wandb_environment
             from rankward.sweeps.directory import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
@@ -48,19 +48,19 @@ class CheckFirst(Callback):
                     raise ConfigError("figures", run.figures, allowed)
                 refuse_for_run(config)
                 wandb_environment.check(run.logger, in_sweep=False)
-                from rankward.training.train import check
+                from rankward.training.preflight import check, keep_for_training
 
-                check(run)
-                atexit.register(self.on_run_end)  # an interrupted run has no other end
-                self.hold.enter_context(claim_folder(config))
+                keep_for_training(check(run))
+                atexit.register(self.on_run_end)  # Hydra does not call it after an interruption
+                self.lock.enter_context(claim_folder(config))
                 task = as_written(config.hydra.overrides.task)
                 values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
             with read_write(config):
-                config.hydra.overrides.task = closed(task, values)  # `resume` goes on with what is used now
+                config.hydra.overrides.task = closed(task, values)  # `resume` uses the same values
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Before the sweeper is made: it checks the jobs."""
-        with told_here():
+        """Check settings of the whole sweep, before the sweeper is created, which checks the jobs."""
+        with errors_end_process():
             from rankward.sweeps.directory import refuse_hidden
             from rankward.sweeps.settings import answering, refuse_for_sweep
 
@@ -70,14 +70,14 @@ class CheckFirst(Callback):
             refuse_for_sweep(config)
 
     def on_run_end(self, *_: Any, **kwargs: Any) -> None:
-        """The folder is free again."""
-        with contextlib.suppress(OSError, RankwardError):  # a folder that is gone: the run has said so
-            self.hold.close()
+        """Unlock the folder."""
+        with contextlib.suppress(OSError, RankwardError):  # if the folder is gone, the run has reported it
+            self.lock.close()
 
 
 @contextlib.contextmanager
-def told_here() -> Iterator[None]:
-    """End the process with an error's line: Hydra turns any exception of a callback into a warning."""
+def errors_end_process() -> Iterator[None]:
+    """Report an error in one line and end the process: Hydra would turn it into a warning."""
     try:
         yield
     except Exception as error:
@@ -89,21 +89,21 @@ def told_here() -> Iterator[None]:
 
 
 def set_environment(config: DictConfig) -> None:
-    """`hydra.job.env_set`, for this process and those that it starts, before what may read it is imported."""
+    """Set `hydra.job.env_set` in this process, before modules that may read these variables are imported."""
     os.environ.update({str(name): str(value) for name, value in config.hydra.job.env_set.items()})
 
 
 @contextlib.contextmanager
 def claim_folder(config: DictConfig) -> Any:
-    """Hold a new folder for the run, or the one that the command line names, which is checked.
+    """Lock a new folder for the run, or the folder that the command line names, after checking it.
 
-    Where the default folder stands already, as of a run that started in the same second, it is the first of
-    `<folder>_2`, `<folder>_3`, ... that does not.
+    If the default folder exists, for example because another run started in the same second, the first of
+    `<folder>_2`, `<folder>_3`, ... that does not exist is created.
 
     Raises:
-        ConfigError: the folder that was named holds a run of another config.
-        FolderLocked: another process is at work in that folder, or on the sweep that it belongs to.
-        OSError: a folder cannot be made.
+        ConfigError: the folder on the command line holds a run of another config.
+        FolderLocked: another process works in that folder, or on its sweep.
+        OSError: a folder cannot be created.
     """
     from omegaconf import open_dict, read_write
 
@@ -128,7 +128,7 @@ def claim_folder(config: DictConfig) -> Any:
 
 
 def refuse_run_of_busy_sweep(folder: Path) -> None:
-    """Refuse a run's folder while another process, or a task of a cluster, is at work on its sweep.
+    """Refuse a run's folder while another process, or a cluster task, works on its sweep.
 
     Raises:
         FolderLocked: the sweep.
@@ -137,7 +137,7 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     from rankward.sweeps.directory import SWEEP
     from rankward.sweeps.execution.local import refuse_live
 
-    sweep = next((each for each in folder.absolute().parents if (each / SWEEP).is_file()), None)
+    sweep = next((parent for parent in folder.absolute().parents if (parent / SWEEP).is_file()), None)
     if sweep is not None:
         if results.is_held(sweep):
             raise results.FolderLocked(f"{sweep} is in use: another process is at work on it")

@@ -104,7 +104,7 @@ class Slim:
             for keys, text in self.template.texts.items()
             if keys[0] == "hydra"
         ]
-        return {"config.yaml": config, "hydra.yaml": "".join(lines), "overrides.yaml": results.dumped(self.overrides)}
+        return {"config.yaml": config, "hydra.yaml": "".join(lines), "overrides.yaml": results.to_yaml(self.overrides)}
 
 
 class Composer:
@@ -202,4 +202,4 @@ def _text(keys: Section, value: Any) -> str:
     nested = value
     for key in reversed(keys):
         nested = {key: nested}
-    return results.dumped(nested).split("\n", len(keys) - 1)[-1]
+    return results.to_yaml(nested).split("\n", len(keys) - 1)[-1]

@@ -169,9 +169,9 @@ def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
         complete: config hashes of runs.
     """
     for path in results.run_checkpoints(sweep):
-        from rankward.training.checkpoints import digests
+        from rankward.training.checkpoints import config_hashes
 
-        if set(digests(path)) <= complete:
+        if set(config_hashes(path)) <= complete:
             results.remove_checkpoint(path)
 
 

@@ -21,7 +21,7 @@ def finish(
     figures: Sequence[str],
     wandb: Any = None,
     more: Mapping[str, pl.DataFrame] | None = None,
-    known: results.Known | None = None,
+    known: results.KnownRuns | None = None,
 ) -> None:
     """Write `runs.parquet`, draw the figures, log both as a summary to W&B, and say where everything lies.
 
@@ -69,7 +69,8 @@ def finish(
     say(f"table:   {table}")
     if wandb is not None:
         from rankward.loggers.charts import charts
-        from rankward.loggers.run import LoggerError, log_sweep
+        from rankward.loggers.target import LoggerError
+        from rankward.loggers.wandb import log_sweep
         from rankward.sweeps.command import told_command
 
         own = {} if in_parts else {"runs": loaded.runs}  # of very many runs pictures and figures' tables alone

@@ -57,7 +57,7 @@ class EnsembleLauncher:
         returns: list[JobReturn] = []
         jobs: list[Job] = []
         self.digests: set[str] = set()  # of this launch's configs
-        self.keys = results.noted_keys(Path(self.config.hydra.sweep.dir))
+        self.keys = results.read_varying_keys(Path(self.config.hydra.sweep.dir))
         self.told = len(job_overrides) <= TOLD
         # Where a job's folder, and what Hydra leaves there, are the defaults, they are made without Hydra.
         plain = self.own_program and is_numbered(self.config)
@@ -98,10 +98,10 @@ class EnsembleLauncher:
         def task(cfg: DictConfig) -> Any:
             if not self.own_program:
                 return self.task_function(cfg)  # somebody else's program with this launcher
-            from rankward.training.job import keep_config
+            from rankward.training.job import record_config
 
             folder = Path(HydraConfig.get().runtime.output_dir)
-            plain = keep_config(cfg, folder)
+            plain = record_config(cfg, folder)
             return self._join(number, index, run_config(cfg), folder, plain, overrides, jobs)
 
         made = run_job(
@@ -125,17 +125,18 @@ class EnsembleLauncher:
         jobs: list[Job],
     ) -> float | None:
         """The last loss of a complete run, kept; or None, and the job waits for its turn."""
-        from rankward.loggers.run import log_kept
-        from rankward.training.job import begun, kept, sweep_target
+        from rankward.loggers.run import log_from_files
+        from rankward.training.job import log_header, sweep_target
+        from rankward.training.resume import completed_loss
 
         target = sweep_target(run, folder, plain, overrides, Path(self.config.hydra.sweep.dir), index, self.keys)
         self.digests.add(target.digest)
-        done = kept(folder, target.digest, self.told)
+        done = completed_loss(folder, target.digest, self.told)
         if done is None:
-            results.note(folder, begun(target))
+            results.note(folder, log_header(target))
             jobs.append(Job(number, run, target))
         else:
-            log_kept(run, target)
+            log_from_files(run, target)
         return done
 
     def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
@@ -160,5 +161,5 @@ def _completed(returned: JobReturn) -> bool:
 
 def _in_one_line(error: OSError | RankwardError) -> Exception:
     if isinstance(error, OSError) and error.filename is not None:
-        return results.failure("write", Path(str(error.filename)), error)
+        return results.io_error("write", Path(str(error.filename)), error)
     return error

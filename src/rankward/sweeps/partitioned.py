@@ -45,7 +45,7 @@ class Table:
 
     def check(self, jobs: Sequence[Job]) -> dict[int, str]:
         """What is wrong with each job, by number: all are composed, one of each kind made ready to train."""
-        from rankward.training.train import check
+        from rankward.training.preflight import check
 
         self.checked = jobs
         wrong: dict[int, str] = {}
@@ -107,7 +107,7 @@ class Table:
             try:
                 interrupted = self._train(numbers, checkpoint, sweep, (done, len(jobs)))
             except Exception as error:  # this part's runs are missing; the others go on
-                if results.of_place(error):
+                if results.is_storage_error(error):
                     raise
                 failed = JobReturn(status=JobStatus.FAILED)
                 failed.return_value = error
@@ -130,20 +130,17 @@ class Table:
 
     def _parts(self, groups: Sequence[array[int]], sweep: Path) -> Iterator[tuple[list[int], Path | None]]:
         """Jobs that train together, and the checkpoint that they go on from."""
-        from rankward.training import checkpoints
+        from rankward.training.resume import furthest_checkpoints
 
-        parts: list[tuple[list[int], Path | None]] = []
-        taken: set[int] = set()
-        found = [checkpoints.newest(path) for path in results.checkpoints(sweep / CHECKPOINTS, "*.ckpt")]
-        paths = [path for path in found if path is not None]
-        waiting = (number for group in groups for number in group) if paths else ()
+        furthest = furthest_checkpoints(results.checkpoints(sweep / CHECKPOINTS, "*.ckpt"))
+        waiting = (number for group in groups for number in group) if furthest else ()
         by_digest = {self.composer.make(self.jobs[number]).digest: number for number in waiting}
-        for path in paths:
-            held = [by_digest[digest] for digest in checkpoints.digests(path) if digest in by_digest]
-            if held and not taken.intersection(held):
-                parts.append((held, path))
-                taken.update(held)
-        yield from parts
+        resumed: dict[Path, list[int]] = {}
+        for digest, path in furthest.items():
+            if digest in by_digest:
+                resumed.setdefault(path, []).append(by_digest[digest])
+        yield from ((numbers, path) for path, numbers in sorted(resumed.items()))
+        taken = {number for numbers in resumed.values() for number in numbers}
         for group in groups:
             fresh = array("q", [number for number in group if number not in taken]) if taken else group
             size = max(1, min(PART, fitting(self.memory)(self.composer.make(self.jobs[group[0]]).run)))
@@ -151,19 +148,18 @@ class Table:
 
     def _train(self, numbers: list[int], checkpoint: Path | None, sweep: Path, place: tuple[int, int]) -> bool:
         """Train a part and write it; whether it was interrupted."""
-        from rankward.training.ensemble import Ensemble
-        from rankward.training.module import EnsembleModule
-        from rankward.training.train import EnsembleOutputs, check_devices, fit, refuse_changed
+        from rankward.training.outputs import EnsembleOutputs
+        from rankward.training.preflight import prepare, refuse_changed
+        from rankward.training.train import fit
 
         mades = [self.composer.make(self.jobs[number]) for number in numbers]
         digests = [made.digest for made in mades]
         for made in mades:
             refuse_changed(made.composed.resolved)
-        check_devices(mades[0].run)
         part = max(results.table_parts(sweep), default=-1) + 1
-        own = results.last(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
+        own = results.latest_checkpoint(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
         own.parent.mkdir(parents=True, exist_ok=True)
-        module = EnsembleModule(Ensemble.of([made.run for made in mades]))
+        module = prepare([made.run for made in mades])
         seconds = fit(module, digests, own, checkpoint, place)
         if module.interrupted:
             return True

@@ -99,7 +99,7 @@ class SweepRunner:
             except Exception as error:  # whatever composing meets is the user's to read
                 wrong[number] = explain(error)[0]
         if not wrong:  # only now what imports torch: observations are made, and starts drawn
-            from rankward.training.train import check_all
+            from rankward.training.preflight import check_all
 
             elsewhere = self.batches is not None and self.batches.crew.elsewhere
             wrong = {number: explain(error)[0] for number, error in check_all(runs, elsewhere).items()}
@@ -156,7 +156,7 @@ class SweepRunner:
             # Before the folder's file says that another launcher, or another config, goes on.
             (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
             self._refuse_other(folder)
-            results.write_whole(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
+            results.write_atomic(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
             yield folder
 
     def _refuse_other(self, folder: Path) -> None:
@@ -181,7 +181,7 @@ class SweepRunner:
         first = len(self.jobs)
         self.jobs = [*self.jobs, *jobs] if first else jobs
         if self.own_program:
-            results.note_jobs(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
+            results.write_job_list(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
         batch: Sequence[JobReturn]
         if self.table is not None:
             batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))
@@ -228,7 +228,7 @@ class SweepRunner:
         names = self.names[: len(self.jobs)]
         return [number for number, name in enumerate(names) if number not in failed and name not in there]
 
-    def _configs(self) -> results.Known:
+    def _configs(self) -> results.KnownRuns:
         """Overrides and configs of the jobs by their folders, where all of them were checked at once."""
         if self.folders_only or len(self.checked) != len(self.jobs):
             return {}

@@ -97,7 +97,7 @@ class SweepMonitor:
         states = self.states(tasks, live, held)
         ends = Counter(status for status, _ in self._ended.values())
         counts = Counter(states.values())
-        if absent := results.jobs_without(self.sweep, len(states)):
+        if absent := results.missing_jobs(self.sweep, len(states)):
             counts[RUNNING if held or live else STOPPED] += absent
         return SweepStatus(counts, ends, self._details(states, most), live, said, held or bool(live))
 
@@ -129,7 +129,7 @@ class SweepMonitor:
             ends = dict(found.rows())
         said = ["Its runs stand in a table: rankward report shows them one by one."]
         counts = {DONE: sum(ends.values())}
-        if absent := results.jobs_without(self.sweep, counts[DONE]):
+        if absent := results.missing_jobs(self.sweep, counts[DONE]):
             counts[RUNNING if held else STOPPED] = absent
         return SweepStatus(counts, ends, (), {}, said, held)
 
@@ -182,8 +182,8 @@ def _curves(trace: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], tu
 def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Rows so far of runs that are not done, from the checkpoints of the ensembles they train in."""
     from rankward.config import config_hash
-    from rankward.training.checkpoints import HASHES, content_of
-    from rankward.training.trace import rows_of
+    from rankward.training.checkpoints import HASHES, read_checkpoint
+    from rankward.training.trace import read_rows
 
     found: dict[str, dict[str, list[float]]] = {}
     paths = results.run_checkpoints(sweep)
@@ -196,11 +196,11 @@ def _in_checkpoints(sweep: Path, names: Sequence[str]) -> dict[str, dict[str, li
         except results.ResultsError:
             continue
     for path in paths:
-        content = content_of(path)
+        content = read_checkpoint(path)
         held = content.get(HASHES, [])
         if not any(digest in digests for digest in held):
             continue
-        trace = rows_of(results.rows_file(path), content, ("run", "iteration", "loss", *RANKS))
+        trace = read_rows(results.rows_file(path), content, ("run", "iteration", "loss", *RANKS))
         for place, digest in enumerate(held):
             if digest in digests and trace:
                 mine = trace["run"] == place

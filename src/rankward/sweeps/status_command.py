@@ -44,7 +44,7 @@ def tell_status(sweep: Path) -> int:
     here = results.is_held(sweep)
     states = SweepMonitor(sweep).states(tasks, live, here)
     counts = Counter(states.values())
-    absent = results.jobs_without(sweep, len(states))
+    absent = results.missing_jobs(sweep, len(states))
     counts[RUNNING if here or live else STOPPED] += absent
     say(f"{sweep}: {len(states) + absent:,} runs: " + ", ".join(f"{counts[state]:,} {state}" for state in STATES))
     for task, state in list(live.items())[:SHOWN]:

@@ -77,13 +77,19 @@ def plan(batches: Sequence[Sequence[RunConfig]]) -> str:
     Args:
         batches: configs of each ensemble's runs.
     """
-    from rankward.training.calibrate import longest
-    from rankward.training.ensemble import bytes_a_run
+    from rankward.training.calibrate import max_training_seconds
+    from rankward.training.ensemble import bytes_per_run
 
-    seconds = [longest(batch) for batch in batches]
+    seconds = [max_training_seconds(batch) for batch in batches]
     head = ["ensemble", "runs", "memory GiB", "at most", "what"]
     rows = [
-        [str(number), str(len(batch)), f"{len(batch) * bytes_a_run(batch[0]) / GIB:.2f}", duration(time), _what(batch)]
+        [
+            str(number),
+            str(len(batch)),
+            f"{len(batch) * bytes_per_run(batch[0]) / GIB:.2f}",
+            duration(time),
+            _what(batch),
+        ]
         for number, (batch, time) in enumerate(zip(batches, seconds, strict=True))
     ]
     total = sum(len(batch) for batch in batches)

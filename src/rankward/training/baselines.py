@@ -1,4 +1,4 @@
-"""Rival solutions of an ensemble's problems, for the metrics that compare runs with them."""
+"""Baseline solutions of an ensemble's problems, for the metrics that compare runs with them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Solution = Mapping[str, Tensor]
 
 
 def check(name: str, measurements: Sequence[Measurement]) -> None:
-    """Refuse, before training, a solution that cannot be had.
+    """Refuse, before training, a baseline solution that does not exist or cannot be read.
 
     Raises:
-        DataError: measurements that no matrix meets, or a file that cannot be read or holds another size.
+        DataError: measurements that no matrix satisfies, or a file that cannot be read or has another shape.
     """
     for measurement in {id(m): m for m in measurements}.values():
         if name in BASELINES and isinstance(measurement, Sensing):
@@ -39,19 +39,27 @@ def check(name: str, measurements: Sequence[Measurement]) -> None:
 
 
 def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
-    """A rival's solution for each run, [runs, d, d'], its nuclear norm, effective rank, and error if a truth is known.
+    """Baseline solution of each run, [runs, d, d'], with its nuclear norm and effective rank, [runs] each.
 
-    Runs that share observations share one solution. Each is solved by itself, so that its bits depend on no company.
+    If the ground truths are known, `error` has the reconstruction errors, [runs]. Runs that share observations share
+    one solution. Each problem is solved separately, so that its bits do not depend on the other runs.
+
+    Args:
+        name: `nuclear` or `frobenius`, the norm that is minimised, or the path of a file with a matrix.
+        measurements: observations of each run.
+
+    Raises:
+        DataError: as `check`.
     """
     distinct = {id(m): m for m in measurements}
     with one_thread(), ThreadPoolExecutor(cores()) as pool:
         found = dict(zip(distinct, pool.map(lambda m: _solve(name, m), distinct.values()), strict=True))
     matrix = torch.from_numpy(np.stack([found[id(m)] for m in measurements]))
-    made = {"matrix": matrix, "nuclear_norm": nuclear_norm(matrix), "effective_rank": effective_rank(matrix)}
+    baseline = {"matrix": matrix, "nuclear_norm": nuclear_norm(matrix), "effective_rank": effective_rank(matrix)}
     truths = [m.ground_truth for m in measurements if m.ground_truth is not None]
     if len(truths) == len(measurements):
-        made["error"] = reconstruction_error(matrix, torch.from_numpy(np.stack(truths)))
-    return made
+        baseline["error"] = reconstruction_error(matrix, torch.from_numpy(np.stack(truths)))
+    return baseline
 
 
 def _solve(name: str, measurement: Measurement) -> np.ndarray:

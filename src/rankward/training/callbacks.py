@@ -1,4 +1,4 @@
-"""Lightning callbacks: checkpoints, the progress bar, rows to the loggers, and an orderly end when interrupted."""
+"""Lightning callbacks: checkpoints, progress bar, rows for the loggers, graceful interruption."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from rankward.loggers.run import RunLog
 from rankward.training.checkpoints import HASHES, VERSION
 from rankward.training.module import EnsembleModule
 
-# Ctrl-C, a request to end, a terminal that closes, a scheduler's warning.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+# Ctrl-C, a request to terminate, a closed terminal, a scheduler's warning.
+INTERRUPTING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Checkpoints(pl.Callback):
-    """Saves the ensemble's state to one file every `seconds` of training, and when it is interrupted.
+    """Saves the ensemble's state to one file every `seconds` of training, and when training is interrupted.
+
+    Lightning's ModelCheckpoint would need more code: it does not save on interruption, and it numbers its files and
+    adds their paths to the checkpoint.
 
     Args:
-        path: of the checkpoint, replaced each time.
-        seconds: None for saving on interruption only.
-        config_hashes: of the runs; a checkpoint goes on only with the configs that wrote it.
-        note: takes a line for each.
+        path: of the checkpoint; each save replaces it.
+        seconds: None saves on interruption only.
+        config_hashes: of the runs; only runs with these configs can resume from the checkpoint.
+        note: receives a line for each checkpoint.
     """
 
     def __init__(
@@ -45,17 +48,17 @@ class Checkpoints(pl.Callback):
         self.path = path
         self.seconds = seconds
         self.config_hashes = config_hashes
-        self.last = time.monotonic()
-        self.ended = False  # Lightning has one step more, which does nothing, after an interruption
+        self.last_save = time.monotonic()
+        self.saved_interruption = False  # Lightning makes one more step after an interruption, which does nothing
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        due = self.seconds is not None and time.monotonic() - self.last >= self.seconds
-        if (pl_module.interrupted and not self.ended) or (due and pl_module.running):
+        due = self.seconds is not None and time.monotonic() - self.last_save >= self.seconds
+        if (pl_module.interrupted and not self.saved_interruption) or (due and pl_module.running):
             trainer.save_checkpoint(self.path)
             if self.note is not None:
                 self.note(f"checkpoint {self.path}: {int(pl_module.progress.iteration.sum()):,} iterations")
-            self.last = time.monotonic()
-            self.ended = pl_module.interrupted
+            self.last_save = time.monotonic()
+            self.saved_interruption = pl_module.interrupted
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint[HASHES] = self.config_hashes
@@ -63,14 +66,14 @@ class Checkpoints(pl.Callback):
 
 
 class LogTrace(pl.Callback):
-    """Feeds a single run's rows to its loggers while it trains; after a resume, from the first row on.
+    """Sends the rows of a single run to its loggers while it trains; after a resume, all rows from the first one.
 
-    The latest row waits: if it is the last, more is measured of it, and `train` logs it.
+    The latest row is held back: if it is the last, it gets more columns, and `train` logs it.
     """
 
     def __init__(self, log: RunLog) -> None:
         self.run_log = log
-        self.waiting: dict[str, np.ndarray] = {}
+        self.latest_row: dict[str, np.ndarray] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: EnsembleModule) -> None:  # type: ignore[override]
         for part in pl_module.trace.parts():
@@ -80,16 +83,19 @@ class LogTrace(pl.Callback):
         self._log(pl_module.last_rows)
 
     def _log(self, rows: dict[str, np.ndarray]) -> None:
-        """Log what waits and all of these rows but the last, which waits: it may be the run's, with more columns."""
+        """Log the row that was held back and all of these but the last, which is held back in turn."""
         if not rows:
             return
-        self.run_log.rows(self.waiting)
+        self.run_log.rows(self.latest_row)
         self.run_log.rows({name: column[:-1] for name, column in rows.items()})
-        self.waiting = {name: column[-1:] for name, column in rows.items()}
+        self.latest_row = {name: column[-1:] for name, column in rows.items()}
 
 
 class ProgressBar(pl.Callback):
-    """Iterations a second, runs done, the median of the last losses, the longest it can take; quiet when piped.
+    """Shows iterations per second, runs done, the median loss and the longest time left; silent without a terminal.
+
+    Lightning's TQDMProgressBar is not used: it counts batches, of which there is no known number, so that each of its
+    methods would have to be replaced.
 
     Args:
         before: runs of the sweep that were done earlier.
@@ -118,8 +124,8 @@ class ProgressBar(pl.Callback):
         done = int((progress.status != Status.RUNNING).sum())
         losses = pl_module.last_rows.get("loss", np.array([np.nan]))
         diverged = int((progress.status == Status.DIVERGED).sum())
-        told = f", {diverged} diverged" if diverged else ""
-        self.bar.set_description(f"{self.before + done}/{self.total} runs{told}")
+        suffix = f", {diverged} diverged" if diverged else ""
+        self.bar.set_description(f"{self.before + done}/{self.total} runs{suffix}")
         self.bar.set_postfix(loss=f"{np.median(losses[-len(progress.status) :]):.2e}")
         self.bar.update(int(progress.iteration.sum()) - self.bar.n)
 
@@ -132,39 +138,38 @@ class ProgressBar(pl.Callback):
 
 
 class GracefulInterrupt(pl.Callback):
-    """Signals that ask for an end (see `ENDING`) end training after the current chunk; a second Ctrl-C or
-    SIGTERM ends it at once.
+    """Ends training after the current chunk on any of `INTERRUPTING_SIGNALS`; a second Ctrl-C or SIGTERM ends at once.
 
-    Installed when training starts, since Lightning sets handlers of its own just before. A signal that this process
-    ignores, as SIGHUP under `nohup`, stays ignored.
+    The handlers are installed when training starts, because Lightning installs its own just before. A signal that this
+    process ignores stays ignored, for example SIGHUP under `nohup`.
 
     Args:
-        signals: takes the numbers of those that came.
+        signals: if given, the numbers of received signals are appended to it.
     """
 
     def __init__(self, signals: list[int] | None = None) -> None:
         self.signals = signals
-        self.before: dict[int, Any] = {}
+        self.previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
-            return  # only the main thread is told of signals
+            return  # only the main thread may handle signals
 
         def interrupt(number: int, frame: Any) -> None:
             pl_module.interrupted = True
             if self.signals is not None:
                 self.signals.append(number)
-            # A terminal that closes sends SIGHUP twice, and a scheduler may warn twice: that is no wish to hurry.
-            again = number in (signal.SIGINT, signal.SIGTERM)
-            signal.signal(number, signal.SIG_DFL if again else signal.SIG_IGN)
+            # Closed terminals send SIGHUP twice, and schedulers may warn twice: these are no requests to end at once.
+            ends_at_once = number in (signal.SIGINT, signal.SIGTERM)
+            signal.signal(number, signal.SIG_DFL if ends_at_once else signal.SIG_IGN)
 
-        for number in ENDING:
+        for number in INTERRUPTING_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                self.before[number] = signal.signal(number, interrupt)
+                self.previous_handlers[number] = signal.signal(number, interrupt)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        while self.before:
-            signal.signal(*self.before.popitem())
+        while self.previous_handlers:
+            signal.signal(*self.previous_handlers.popitem())
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         self.on_train_end(trainer, pl_module)

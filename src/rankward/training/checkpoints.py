@@ -1,4 +1,4 @@
-"""Checkpoints of ensembles: written whole, the one before kept; which runs they hold; the part that some runs need."""
+"""Checkpoint files of ensembles: atomic writes, the runs that a file holds, the part of it that some runs need."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from pytorch_lightning.plugins import CheckpointIO
 from rankward import __version__, results
 from rankward.config import ConfigError
 from rankward.terminal import say
-from rankward.training.trace import are_there, picked
+from rankward.training.trace import has_counted_rows, select_runs
 
-HASHES = "config_hashes"  # of the runs, in the ensemble's order
-VERSION = "rankward"  # that wrote the checkpoint
+HASHES = "config_hashes"  # key: config hashes of the runs, in the ensemble's order
+VERSION = "rankward"  # key: version of Rankward that wrote the checkpoint
 
 
 class AtomicCheckpoints(CheckpointIO):
-    """Writes a checkpoint beside its place, then renames it, and keeps the one before; no other folder is used.
+    """Writes checkpoints atomically and keeps the previous one.
 
     Args:
-        resumed: the checkpoint that training goes on from, or None.
+        resumed: the checkpoint that training continues from, or None.
     """
 
     def __init__(self, resumed: Path | None = None) -> None:
-        self.good = resumed  # a checkpoint that is whole: one that is torn never replaces the one before it
+        self.intact = resumed  # only an intact checkpoint is kept as the previous one: a torn one never replaces it
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            ResultsError: it cannot be written; what stood there stands unchanged.
+            ResultsError: it cannot be written; the checkpoint at this path is unchanged.
         """
         path = Path(path)
-        before = results.previous(path) if self.good == path else None
-        results.write_whole(path, lambda temporary: _save(checkpoint, temporary), before)
-        self.good = path
+        previous = results.previous_checkpoint(path) if self.intact == path else None
+        results.write_atomic(path, lambda temporary: _save(checkpoint, temporary), previous)
+        self.intact = path
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """A checkpoint's content.
+        """Read a checkpoint.
 
         Raises:
             ConfigError: not a checkpoint, or a torn one.
@@ -50,7 +50,7 @@ class AtomicCheckpoints(CheckpointIO):
         return _load(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove it with all that belongs to it."""
+        """Remove a checkpoint, the previous one and its rows."""
         results.remove_checkpoint(Path(path))
 
 
@@ -58,48 +58,36 @@ def _save(content: dict[str, Any], path: Path) -> None:
     try:
         with path.open("wb") as file:
             torch.save(content, file)
-    except RuntimeError as error:  # with which torch hides what has happened to the file
+    except RuntimeError as error:  # torch hides the error of the file behind one of its own
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
 
 
-def newest(path: Path) -> Path | None:
-    """A checkpoint that training can go on from: this one, or the one before where it is torn; None where neither can.
-
-    Standard error has a line about each that is torn.
-    """
-    torn: list[Path] = []
-    found = None
-    for each in (path, results.previous(path)):
-        try:
-            _load(each)
-        except ConfigError:
-            torn += [each] if each.is_file() else []
-            continue
-        found = each
-        break
-    instead = f"{found} is used" if found else "training starts from the beginning"
-    for each in torn:
-        say(f"rankward: {each} is torn and counts as none: {instead}", error=True)
-    return found
+def is_readable(path: Path) -> bool:
+    """Whether the file is a checkpoint, and neither it nor its file of rows is torn."""
+    try:
+        _load(path)
+    except ConfigError:
+        return False
+    return True
 
 
-def content_of(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, or the one before where it is torn or being replaced; empty where neither is whole."""
-    for each in (path, results.previous(path)):
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Contents of a checkpoint, or of the previous one if it is torn or being replaced; empty if both are torn."""
+    for candidate in (path, results.previous_checkpoint(path)):
         with contextlib.suppress(ConfigError):
-            return _load(each)
+            return _load(candidate)
     return {}
 
 
-def digests(path: Path) -> list[str]:
-    """Config hashes of the runs that a checkpoint, or the one before it, holds; none where neither can be read."""
-    return list(content_of(path).get(HASHES, []))
+def config_hashes(path: Path) -> list[str]:
+    """Config hashes of the runs that a checkpoint, or the previous one, holds; empty if both are torn."""
+    return list(read_checkpoint(path).get(HASHES, []))
 
 
 def iterations(path: Path) -> dict[str, int]:
-    """How far each run that a checkpoint holds is in it, by config hash; nothing where it cannot be read."""
+    """The iteration that each run of a checkpoint has reached, by config hash; empty if it is not readable."""
     try:
         content = _load(path)
         reached = content["state_dict"]["progress_iteration"].tolist()
@@ -109,47 +97,51 @@ def iterations(path: Path) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def part_of(path: Path, wanted: Sequence[str]) -> Iterator[Path]:
-    """A checkpoint of just the runs with the wanted hashes, in that order: the file itself, or one beside it.
+def checkpoint_of_runs(path: Path, digests: Sequence[str]) -> Iterator[Path]:
+    """A checkpoint of just these runs, in this order: the file itself, or a temporary one beside it.
+
+    Args:
+        path: of a checkpoint that holds these runs, and maybe others.
+        digests: config hashes.
 
     Raises:
         ConfigError: not a checkpoint, or not of these runs.
-        ResultsError: the one beside it cannot be written.
+        ResultsError: the temporary file cannot be written.
     """
     content = _load(path)
     held = list(content[HASHES])
     if content.get(VERSION) != __version__:
         say(f"rankward: {path} was written by rankward {content.get(VERSION)}, this is {__version__}", error=True)
-    if missing := [digest for digest in wanted if digest not in held]:
+    if missing := [digest for digest in digests if digest not in held]:
         raise ConfigError("ckpt_path", str(path), f"a checkpoint of this config ({missing[0]}, not {held[0]})")
-    if held == list(wanted):
+    if held == list(digests):
         yield path
         return
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # other tasks may want other parts
-    few = _picked(content, [held.index(digest) for digest in wanted], list(wanted))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # other tasks may need other runs of it
+    part = _select_runs(content, [held.index(digest) for digest in digests], list(digests))
     try:
-        results.write_whole(part, lambda temporary: _save(few, temporary))
-        yield part
+        results.write_atomic(temporary, lambda file: _save(part, file))
+        yield temporary
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _picked(content: dict[str, Any], runs: list[int], wanted: list[str]) -> dict[str, Any]:
-    """Every tensor of the state has a leading runs axis; the trace names the run of each row."""
-    at = torch.tensor(runs)
-    state = {name: tensor[at] for name, tensor in content["state_dict"].items()}
-    held = {name: column.numpy() for name, column in content["trace"].items()}
-    trace = {name: torch.from_numpy(column) for name, column in picked(held, runs).items()} if held else {}
-    return content | {"state_dict": state, "trace": trace, "picked": runs, HASHES: wanted}
+def _select_runs(content: dict[str, Any], runs: list[int], digests: list[str]) -> dict[str, Any]:
+    """Contents for some runs: tensors of the state have a leading runs axis; the trace has the run of each row."""
+    index = torch.tensor(runs)
+    state = {name: tensor[index] for name, tensor in content["state_dict"].items()}
+    rows = {name: column.numpy() for name, column in content["trace"].items()}
+    trace = {name: torch.from_numpy(column) for name, column in select_runs(rows, runs).items()} if rows else {}
+    return content | {"state_dict": state, "trace": trace, "picked": runs, HASHES: digests}
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         content[HASHES]
-    except Exception as error:  # a torn file raises whatever the unpickler met
+    except Exception as error:  # a torn file raises whatever the unpickler meets
         raise ConfigError("ckpt_path", str(path), f"a checkpoint of Rankward's ({type(error).__name__})") from error
     rows = results.rows_file(path)
-    if "picked" not in content and not are_there(rows, content):
+    if "picked" not in content and not has_counted_rows(rows, content):
         raise ConfigError("ckpt_path", str(path), f"a checkpoint with its rows ({rows} is missing or too short)")
     return dict(content)

@@ -1,4 +1,4 @@
-"""Which devices a run is trained on, whether they are there, and how many runs they hold."""
+"""Devices of a run: which ones it uses, whether they are available, and how much memory is free."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ import torch
 from rankward.config import ConfigError, RunConfig
 from rankward.dynamics import Engine
 
-SHARE = 0.5  # of a card's free memory; the rest is for rows, copies, and a graph's own
+MEMORY_FRACTION = 0.5  # of a device's free memory; the rest is for rows, copies, and CUDA graphs
 
 
 def accelerator(run: RunConfig, engine: Engine) -> str:
-    """`auto` means the processor for its compiled engine, and for the others a CUDA device where there is one."""
+    """Lightning's accelerator: `auto` is the CPU for the fused engine, and a CUDA device, if any, for the others."""
     if run.trainer.accelerator != "auto":
         return run.trainer.accelerator
     return "gpu" if engine.name != "fused" and torch.cuda.is_available() else "cpu"
 
 
 def check_devices(run: RunConfig) -> None:
-    """Refuse a GPU that is not there, or not to be used.
+    """Refuse a GPU that does not exist or cannot be used.
 
     Raises:
-        ConfigError: why.
+        ConfigError: with the reason.
     """
     if run.trainer.accelerator != "gpu":
         return
     if not torch.cuda.is_available():
         raise ConfigError("trainer", "gpu", f"cpu or auto: {_why_not()}")
-    wanted, there = run.trainer.devices, torch.cuda.device_count()
-    if wanted > there:
-        raise ConfigError("trainer.devices", wanted, f"at most {there}, the CUDA devices that are to be seen here")
+    devices, available = run.trainer.devices, torch.cuda.device_count()
+    if devices > available:
+        raise ConfigError("trainer.devices", devices, f"at most {available}, the number of visible CUDA devices")
 
 
 def _why_not() -> str:
-    """What keeps this process from a CUDA device, in a few words."""
+    """Why this process cannot use a CUDA device."""
     if torch.backends.mps.is_available():
-        return "Apple's MPS has no float64, and no CUDA device is to be seen here"
+        return "Apple's MPS has no float64, and no CUDA device is visible"
     try:
         torch.cuda.init()
     except AssertionError:
         return "this PyTorch is a build without CUDA"
-    except RuntimeError as error:  # no driver, or one that is too old: PyTorch says which
+    except RuntimeError as error:  # no driver, or an old one: PyTorch's message says which
         return str(error).split(". ")[0].splitlines()[0]
-    return "no CUDA device is to be seen here"
+    return "no CUDA device is visible"
 
 
-def cards(run: RunConfig) -> list[torch.device]:
-    """The CUDA devices that share the runs."""
+def cuda_devices(run: RunConfig) -> list[torch.device]:
+    """The CUDA devices over which the runs are distributed."""
     return [torch.device("cuda", index) for index in range(run.trainer.devices)]
 
 
 def free_memory(run: RunConfig) -> float:
-    """Bytes that an ensemble like this run may take on its devices; infinity where it needs none of theirs."""
+    """Device memory in bytes that an ensemble of such runs may take; infinite if it uses no GPU."""
     if run.trainer.accelerator != "gpu" or not torch.cuda.is_available():
         return float("inf")
-    return SHARE * sum(torch.cuda.mem_get_info(card)[0] for card in cards(run))
+    return MEMORY_FRACTION * sum(torch.cuda.mem_get_info(device)[0] for device in cuda_devices(run))
 
 
 @contextlib.contextmanager
 def precision(run: RunConfig) -> Iterator[None]:
-    """TF32 in float32 matrix products while this lasts, or not, as the run says."""
+    """Switch TF32 in float32 matrix products on or off within the context, as the config says."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = run.trainer.tf32
     try:

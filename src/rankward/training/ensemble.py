@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them has a leading runs axis, what they share is built once."""
+"""Ensembles: runs that train together; arrays that differ between runs have a leading runs axis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement
 from rankward.theory import Certificate, RunContext, infimal_rank
 
-CACHE_BYTES = 2**28  # of observations that are kept for other runs
+CACHE_BYTES = 2**28  # of observations that are kept for further runs
 KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -37,11 +37,11 @@ class Ensemble:
 
     Args:
         runs: their configs.
-        factorization: of which the factors are.
+        factorization: shared by all runs, up to numbers that do not change its product.
         factors: initial factors, [runs, *shape] each, in the runs' dtype.
-        problem: observations, learning rates and stops.
-        measurements: each run's own observations, float64.
-        schedule: which iterations are looked at and recorded.
+        problem: observations, learning rates and stopping criteria.
+        measurements: observations of each run, float64.
+        schedule: which iterations are checked and recorded.
     """
 
     runs: Sequence[RunConfig]
@@ -53,13 +53,13 @@ class Ensemble:
 
     @classmethod
     def of(cls, runs: Sequence[RunConfig]) -> Ensemble:
-        """Draw every run's observations and initial factors.
+        """Make the observations and draw the initial factors of every run.
 
         Raises:
             ConfigError: runs that cannot share an ensemble (shapes, dtype, engine, schedule), or one that cannot start.
             DataError: observations that cannot be used.
         """
-        measurements = [observed(run) for run in runs]
+        measurements = [measurement_of(run) for run in runs]
         factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
             _check_alike([_traits(*each) for each in zip(runs, measurements, factorizations, strict=True)])
@@ -89,7 +89,7 @@ class Ensemble:
         return cls(runs, factorizations[0], factors, problem, measurements, schedule)
 
     def engine(self) -> Engine:
-        """The engine that the runs ask for, or that serves them fastest."""
+        """The engine that the config names, or with `auto` the fastest one for these runs."""
         run = self.runs[0]
         return choose_engine(
             run.engine,
@@ -101,18 +101,18 @@ class Ensemble:
         )
 
     def metrics(self) -> tuple[dict[str, TraceMetric], dict[str, str]]:
-        """The metrics that the runs ask for, by name; and the name and kind of those of other factorizations' factors.
+        """The metrics of the config by name, and the kinds, by name, of those that measure other forms of factors.
 
         Raises:
-            ConfigError: one that cannot measure what this factorization makes.
+            ConfigError: a metric that cannot measure the products of this factorization.
         """
         wanted, axes = self.runs[0].metrics, len(self.measurements[0].dims)
         kind = KINDS[min(axes, 3) - 1]
         measurable = {"any", kind, "tensor"} if axes > 1 else {"any", kind}  # a matrix is a tensor of order 2
         form = self.factorization.form
         factors = {"chain": isinstance(form, Chain), "components": isinstance(form, Components)}
-        made: dict[str, TraceMetric] = {}
-        left_out: dict[str, str] = {}
+        metrics: dict[str, TraceMetric] = {}
+        inapplicable: dict[str, str] = {}
         for name, column in wanted.columns.items():
             metric = build(f"metrics.columns.{name}", column)
             if not isinstance(metric, TraceMetric):
@@ -121,7 +121,7 @@ class Ensemble:
                 )
                 raise ConfigError(f"metrics.columns.{name}", column["_target_"], allowed)
             if not factors.get(metric.kind, True):
-                left_out[name] = metric.kind
+                inapplicable[name] = metric.kind
                 continue
             if metric.kind not in measurable | factors.keys():
                 size = "x".join(map(str, self.measurements[0].dims))
@@ -132,13 +132,13 @@ class Ensemble:
                     wanted.name,
                     f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
-            made[name] = metric
-        return made, left_out
+            metrics[name] = metric
+        return metrics, inapplicable
 
     def certificates(self) -> list[Certificate]:
         """The statements that the runs are checked against."""
-        wanted = self.runs[0].metrics.certificates
-        return [build(f"metrics.certificates.{name}", node) for name, node in wanted.items()]
+        nodes = self.runs[0].metrics.certificates
+        return [build(f"metrics.certificates.{name}", node) for name, node in nodes.items()]
 
     @property
     def is_chain(self) -> bool:
@@ -147,17 +147,17 @@ class Ensemble:
 
     @cached_property
     def product(self) -> Product:
-        """From factors [rows, *shape] to their arrays; the factorization is traced for it once."""
+        """The function from factors [rows, *shape] to products [rows, *dims]; the factorization is traced once."""
         return product_of(self.factorization)
 
     def infimal_ranks(self) -> tuple[Tensor, list[str]]:
-        """The infimal rank of each run's solutions, [runs] float64, NaN where it is not known; and why, run by run."""
+        """The infimal rank of each run's solutions, [runs] float64, NaN if it is not known, and the reasons for NaN."""
         found = {id(m): infimal_rank(m) for m in {id(m): m for m in self.measurements}.values()}
         ranks, why = zip(*(found[id(m)] for m in self.measurements), strict=True)
         return torch.tensor(ranks, dtype=torch.float64), list(why)
 
-    def facts(self) -> RunContext:
-        """What certificates ask of the runs."""
+    def run_context(self) -> RunContext:
+        """Properties of the runs on which certificates depend."""
         product = self.product(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
@@ -184,11 +184,11 @@ class Ensemble:
 
     @property
     def factorization_name(self) -> str:
-        """The choice made in the group `factorization`."""
+        """Name of the choice in the config group `factorization`."""
         return self.runs[0].factorization.name
 
     def ground_truth(self) -> Tensor | None:
-        """[runs, *dims] float64, or None where the runs have none."""
+        """Ground truth of each run, [runs, *dims] float64, or None if the runs have none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
         return torch.from_numpy(np.stack(truths)) if truths else None
 
@@ -215,12 +215,12 @@ def _flow(runs: Sequence[RunConfig]) -> Flow | None:
 
 
 def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
-    """What the runs of an ensemble have in common, by key; hashable.
+    """Properties that runs must share to train in one ensemble, by key; hashable.
 
     Raises:
         ConfigError, DataError: as `Ensemble.of`.
     """
-    measurement = observed(run)
+    measurement = measurement_of(run)
     return _traits(run, measurement, _factorization(run, measurement))
 
 
@@ -229,7 +229,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
         "observations": (type(measurement).__name__, measurement.values.shape),
-        "ground truth": measurement.ground_truth is not None,  # of which there are columns
+        "ground truth": measurement.ground_truth is not None,  # there are columns for it
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": run.lr.dynamics,
@@ -244,21 +244,21 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
 
 
 def _settings(run: RunConfig) -> tuple[object, ...]:
-    """The arguments of a run's factorization that its class is given beside `dims`: its product may depend on them."""
+    """Arguments of the factorization's class beside `dims`; its product may depend on them."""
     layers = run.depth.layers if takes(run.factorization, "layers") else None
     return str(run.factorization), layers
 
 
-def bytes_a_run(run: RunConfig) -> int:
-    """About what one run of an ensemble takes: its arrays, copies of them at work, and rows waiting to be measured."""
-    measurement = observed(run)
+def bytes_per_run(run: RunConfig) -> int:
+    """Estimated memory of one run: its arrays, working copies, and rows that are not measured yet."""
+    measurement = measurement_of(run)
     factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
     return FACTOR_BYTES * factors + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
 
 
-def observed(run: RunConfig) -> Measurement:
-    """The run's observations; runs that ask for the same share one object.
+def measurement_of(run: RunConfig) -> Measurement:
+    """The run's observations; runs with equal configs share one object.
 
     Raises:
         ConfigError, DataError: observations that cannot be made or read.
@@ -268,40 +268,42 @@ def observed(run: RunConfig) -> Measurement:
     if path is not None and Path(path).is_file():
         found = Path(path).stat()
         state = found.st_mtime_ns, found.st_size  # a file that has changed is read again
-    return _kept.get((repr(run.observations), state), lambda: build("observations", run.observations))
+    return _cache.get((repr(run.observations), state), lambda: build("observations", run.observations))
 
 
-class _Kept:
-    """Observations that were made, by their config; the oldest go where all take more than `CACHE_BYTES`."""
+class ObservationCache:
+    """Observations by their config; the oldest are dropped when all take more than `CACHE_BYTES`."""
 
     def __init__(self) -> None:
-        self.made: dict[object, Measurement] = {}
+        self.measurements: dict[object, Measurement] = {}
         self.bytes = 0
 
-    def get(self, asked: object, make: Callable[[], Measurement]) -> Measurement:
-        if asked not in self.made:
-            made = self.made[asked] = make()
-            self.bytes += _bytes(made)
-            while self.bytes > CACHE_BYTES and len(self.made) > 1:
-                self.bytes -= _bytes(self.made.pop(next(iter(self.made))))
-        return self.made[asked]
+    def get(self, key: object, make: Callable[[], Measurement]) -> Measurement:
+        if key not in self.measurements:
+            measurement = self.measurements[key] = make()
+            self.bytes += _bytes(measurement)
+            while self.bytes > CACHE_BYTES and len(self.measurements) > 1:
+                self.bytes -= _bytes(self.measurements.pop(next(iter(self.measurements))))
+        return self.measurements[key]
 
 
-_kept = _Kept()
+_cache = ObservationCache()
 
 
 def _bytes(measurement: Measurement) -> int:
     truth = measurement.ground_truth
     arrays = sum(array.nbytes for array in measurement.arrays().values()) + (0 if truth is None else truth.nbytes)
-    return arrays + 2000  # of the objects themselves
+    return arrays + 2000  # bytes of the objects themselves
 
 
 def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
     layers = run.depth.layers
     run.factorization.check_memory(measurement.dims, layers)
-    made: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
-    fits_memory("factorization", run.factorization.name, FACTOR_BYTES * sum(prod(shape) for shape in made.shapes))
-    return made
+    factorization: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
+    fits_memory(
+        "factorization", run.factorization.name, FACTOR_BYTES * sum(prod(shape) for shape in factorization.shapes)
+    )
+    return factorization
 
 
 def _check_alike(traits: Sequence[tuple[tuple[str, object], ...]]) -> None:

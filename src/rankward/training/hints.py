@@ -1,7 +1,7 @@
-"""Why a descent diverged, or stalled until its limit, as far as that can be computed: notes for the user.
+"""Hints: notes on why gradient descent diverged, or stalled until `max_iterations`.
 
-Only of ended runs with folders of their own. A run of few parameters takes about a millisecond, which is too much for
-the thousands of a table.
+They are computed for ended runs that have a folder. A small run takes about a millisecond, which is too much for the
+thousands of runs of a table.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from rankward.dynamics.sharpness import least_sharpness, sharpness
 from rankward.training.ensemble import Ensemble
 
 HINTS = ("diverged", "stalled")  # names of these notes
-EDGE = 0.01  # how near to 2 the sharpness times the step size is at the edge of stability, relative
-STALLED = 0.5  # of the loss half way is left, or more, where a run has stalled
+EDGE = 0.01  # at the edge of stability, sharpness times step size is as near to 2, relatively
+STALLED = 0.5  # a run has stalled if as much, or more, of the loss half way is left at the end
 
 
 def hint(
@@ -29,16 +29,16 @@ def hint(
 
     `diverged` compares the step size with 2 over the sharpness at the start, and with 2 over the least sharpness of
     any solution, which grows with the size of the observations. `stalled` is for a run that ended at `max_iterations`
-    with its loss almost at rest, and either a step size too large for any solution or a sharpness within 1 % of 2 over
-    the step size; a run that is merely slow has a lower one. A number that is NaN, as where a factorization cannot be
-    differentiated twice, is not mentioned.
+    with an almost constant loss, and either a step size too large for any solution or a sharpness within 1 % of 2 over
+    the step size; a run that is merely slow has a lower one. A number that is NaN is not mentioned, for
+    example if the factorization cannot be differentiated twice.
 
     Args:
-        ensemble: of the run, with its initial factors.
-        run: its place.
-        factors: [runs, *shape] each, at the end.
+        ensemble: of the run, with the initial factors.
+        run: its index.
+        factors: final factors, [runs, *shape] each.
         progress: of the ensemble, at the end.
-        trace: the run's own rows.
+        trace: rows of the run.
     """
     problem, status = ensemble.problem, Status(int(progress.status[run]))
     if not trace or status not in (Status.DIVERGED, Status.MAX_ITERATIONS):
@@ -68,11 +68,11 @@ def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
     problem, parts = ensemble.problem, [why] if (why := _no_solution_is_stable(ensemble, run)) else []
     fixed = problem.adaptive is None
     step = float(problem.eta[run]) if fixed else _first_adaptive_step(ensemble, run)
-    what = f"the step size {step:.3g}" if fixed else f"the first step size, {step:.3g},"
+    subject = f"the step size {step:.3g}" if fixed else f"the first step size, {step:.3g},"
     sharp = _sharpness(ensemble, run, ensemble.factors)
     if step * sharp > 2:
-        parts.append(f"{what} exceeds 2/sharpness = {2 / sharp:.3g} at the start")
-    elif fixed and not parts and np.isfinite(sharp):  # while it is below 2/step size, the loss cannot grow
+        parts.append(f"{subject} exceeds 2/sharpness = {2 / sharp:.3g} at the start")
+    elif fixed and not parts and np.isfinite(sharp):  # below 2/step size the loss cannot grow
         parts.append(
             f"the sharpness at the start, {sharp:.3g}, is below 2/step size = {2 / step:.3g}, and has passed it later: "
             "lower lr.eta"
@@ -81,7 +81,7 @@ def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
 
 
 def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
-    """Where the step size is too large for every solution, a sentence that says so."""
+    """A sentence, if the step size is too large for every solution; else empty."""
     problem = ensemble.problem
     if problem.adaptive is not None or not problem.is_mask:  # an adaptive step changes
         return ""
@@ -109,17 +109,17 @@ def _sharpness(ensemble: Ensemble, run: int, factors: list[Tensor]) -> float:
 
 
 def _first_adaptive_step(ensemble: Ensemble, run: int) -> float:
-    """Its mean of squared gradients is the first gradient's."""
+    """The first adaptive step size: the mean of squared gradients is the first gradient's square."""
     problem, adaptive = ensemble.problem, ensemble.problem.adaptive
     assert adaptive is not None
 
     def step() -> float:
         start = [factor[run].double().requires_grad_() for factor in ensemble.factors]
-        height = loss(
+        value = loss(
             ensemble.factorization.product(start), problem.operator[run].double(), problem.values[run].double()
         )
-        slopes = torch.autograd.grad(height * problem.loss_scale[run], start)
-        size = float(torch.cat([slope.reshape(-1) for slope in slopes]).norm())
+        gradients = torch.autograd.grad(value * problem.loss_scale[run], start)
+        size = float(torch.cat([gradient.reshape(-1) for gradient in gradients]).norm())
         return float(problem.eta[run]) / (size + float(adaptive.eps[run]))
 
     return _or_nan(step)
@@ -129,12 +129,12 @@ def _step_at_the_end(problem: Problem, progress: Progress, run: int) -> float:
     eta = float(problem.eta[run])
     if problem.adaptive is None:
         return eta
-    mean = progress.mean_square[run].double() / progress.weight[run].double()  # NaN where no step was made
+    mean = progress.mean_square[run].double() / progress.weight[run].double()  # NaN if no step was made
     return eta / (float(mean.sqrt()) + float(problem.adaptive.eps[run]))
 
 
 def _or_nan(compute: Callable[[], float]) -> float:
-    """The number, or NaN where a factorization of the user's own raises: a hint never costs a run its results."""
+    """The number, or NaN if a user's factorization raises: a hint must not cost a run its results."""
     try:
         return compute()
     except Exception:

@@ -11,39 +11,41 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import __version__, results
-from rankward.config import ConfigError, RunConfig
+from rankward.config import RunConfig
 from rankward.config.explain import why
 from rankward.config.overrides import unquoted
 from rankward.config.recording import as_written, recorded, resolved
 from rankward.config.registry import NOT_HASHED
-from rankward.loggers.run import LogTarget, log_kept
+from rankward.loggers.run import log_from_files
+from rankward.loggers.target import LogTarget
 from rankward.terminal import say
-from rankward.training.checkpoints import newest
-from rankward.training.train import RunResult, train
+from rankward.training.outputs import RunResult
+from rankward.training.resume import checkpoint_of, completed_loss
+from rankward.training.train import train
 
-IN_NAMES = ("factorization", "depth", "init", "seed")  # keys that `_name` tells
+NAMED_KEYS = ("factorization", "depth", "init", "seed")  # every run's name has them
 
 
 def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
-    """Train one run in `folder`, or keep what stands complete there; its last loss.
+    """Train one run in `folder`, or keep the complete run that it holds; return the last loss.
 
     Raises:
         FolderLocked: another process trains there.
-        LoggerError: a logger failed; the results stand.
-        KeyboardInterrupt: training was interrupted; what was done is saved.
+        LoggerError: a logger failed; the results are written.
+        KeyboardInterrupt: training was interrupted; a checkpoint is saved.
     """
-    target = log_target(keep_config(cfg, folder), config, folder)
-    done = kept(folder, target.digest)
-    if done is not None:
-        log_kept(config, target)
-        return done
+    target = log_target(record_config(cfg, folder), config, folder)
+    loss = completed_loss(folder, target.digest)
+    if loss is not None:
+        log_from_files(config, target)
+        return loss
     folder.mkdir(parents=True, exist_ok=True)
-    results.note(folder, begun(target))
+    results.note(folder, log_header(target))
     with results.claimed(folder):
         try:
-            outcome = train([config], [target], _resume_from(config, folder))[0]
-            if outcome.stands:
-                say(line(config, outcome))
+            outcome = train([config], [target], checkpoint_of(config, folder))[0]
+            if outcome.is_written:
+                say(result_line(config, outcome))
             if outcome.error is not None:
                 raise outcome.error
         except Exception as error:
@@ -54,28 +56,36 @@ def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
     return float(outcome.summary["metrics"]["loss"])
 
 
-def keep_config(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """The resolved config of the job whose files Hydra has written; what these leave open stands there from now on.
+def record_config(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Return the resolved config of a job, and complete the config file that Hydra has written.
+
+    Values that the config left open are written to the file, so that a resumed run uses the same ones.
 
     Raises:
-        ResultsError: its config cannot be written.
+        ResultsError: the file cannot be written.
     """
     plain = resolved(cfg)
-    kept = recorded(cfg, plain)
-    if kept != OmegaConf.to_container(cfg, enum_to_str=True):
-        results.write_config(folder, kept)
+    complete = recorded(cfg, plain)
+    if complete != OmegaConf.to_container(cfg, enum_to_str=True):
+        results.write_config(folder, complete)
     return plain
 
 
 def log_target(plain: dict[str, Any], config: RunConfig, folder: Path) -> LogTarget:
-    """Where the results and loggers of a job with this resolved config go; a sweep's W&B runs lie together."""
+    """Target of the results and loggers of the current Hydra job; W&B runs of a sweep share a folder.
+
+    Args:
+        plain: resolved config.
+        config: the same, typed.
+        folder: of the job.
+    """
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     overrides = [] if hydra is None else as_written(hydra.overrides.task)
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        name = ", ".join([_name(config), *filter(_tells_more, map(unquoted, overrides))])
+        name = ", ".join([_name(config), *filter(_is_missing_in_name, map(unquoted, overrides))])
         return LogTarget(folder, folder, None, name, plain)
     sweep, job = Path(hydra.sweep.dir), hydra.job.num
-    return sweep_target(config, folder, plain, overrides, sweep, job, results.noted_keys(sweep))
+    return sweep_target(config, folder, plain, overrides, sweep, job, results.read_varying_keys(sweep))
 
 
 def sweep_target(
@@ -87,21 +97,23 @@ def sweep_target(
     number: int,
     keys: Sequence[str],
 ) -> LogTarget:
-    """Where the results and loggers of a sweep's job go.
+    """Target of the results and loggers of a sweep's job.
 
     Args:
-        plain: the resolved config.
+        config: of the run.
+        folder: of the job.
+        plain: resolved config.
         overrides: of the job.
         sweep: its folder.
         number: of the job.
-        keys: that vary between the sweep's jobs: the run's name has them.
+        keys: keys that vary between the jobs; they are part of the run's name.
     """
     settings = _settings(keys, overrides, plain)
     return LogTarget(folder, sweep, sweep.name, f"{number}: {settings or _name(config)}", plain, settings)
 
 
 def _settings(keys: Sequence[str], overrides: Sequence[str], plain: Mapping[str, Any]) -> str:
-    """The overrides of these keys; where a job has none, the value that it has without.
+    """The job's overrides of these keys; for a key without an override, the value in its config.
 
     Example:
         >>> plain = {"seed": 0, "init": {"name": "gaussian", "scale": 0.1}}
@@ -109,21 +121,21 @@ def _settings(keys: Sequence[str], overrides: Sequence[str], plain: Mapping[str,
         'seed=0 init=gaussian init.scale=0.1'
     """
     given = {override.partition("=")[0]: unquoted(override) for override in overrides}
-    told = []
+    settings = []
     for key in keys:
         value: Any = plain
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         value = value.get("name") if isinstance(value, Mapping) else value
         if key in given or value is not None:
-            told.append(given.get(key, f"{key}={value}"))
-    return " ".join(told)
+            settings.append(given.get(key, f"{key}={value}"))
+    return " ".join(settings)
 
 
-def _tells_more(override: str) -> bool:
-    """Whether an override decides what a run computes and is not in its name anyway."""
+def _is_missing_in_name(override: str) -> bool:
+    """Whether an override changes the results and is not in the run's name."""
     key = override.lstrip("+~").partition("=")[0]
-    return key not in IN_NAMES and key.split(".")[0] not in NOT_HASHED
+    return key not in NAMED_KEYS and key.split(".")[0] not in NOT_HASHED
 
 
 def _name(config: RunConfig) -> str:
@@ -131,41 +143,17 @@ def _name(config: RunConfig) -> str:
 
 
 def describe(config: RunConfig) -> str:
-    """What a run is, in a few words."""
+    """Depth or factorization of a run, and its init."""
     kind = config.factorization.name
-    what = f"depth {config.depth.layers}" if kind == "matrix" else kind
-    return what if kind == "linear" else f"{what}, {config.init.name}"
+    text = f"depth {config.depth.layers}" if kind == "matrix" else kind
+    return text if kind == "linear" else f"{text}, {config.init.name}"
 
 
-def kept(folder: Path, digest: str, told: bool = True) -> float | None:
-    """The last loss of a complete run of this config in the folder, `told` in a line; None where there is none.
-
-    Raises:
-        ConfigError: the folder holds the results of another config.
-    """
-    summary = results.complete_summary(folder)
-    if summary is None:
-        return None
-    if summary.get("config_hash") != digest:
-        raise ConfigError("hydra.run.dir", str(folder), "a folder that does not hold the results of another config")
-    if told:
-        version = summary.get("versions", {}).get("rankward")
-        other = "" if version == __version__ else f" (made by rankward {version}, this is {__version__})"
-        say(f"{folder}: complete, kept{other}")
-    return float(summary["metrics"]["loss"])
+def result_line(config: RunConfig, outcome: RunResult) -> str:
+    """The line that the terminal shows for a run that has ended."""
+    return f"{outcome.folder}: {describe(config)}: {outcome.description}"
 
 
-def _resume_from(config: RunConfig, folder: Path) -> Path | None:
-    if config.ckpt_path is not None:
-        return Path(config.ckpt_path)
-    return newest(folder / results.CHECKPOINT)
-
-
-def line(config: RunConfig, outcome: RunResult) -> str:
-    """What became of a run, for the terminal."""
-    return f"{outcome.folder}: {describe(config)}: {outcome.told}"
-
-
-def begun(target: LogTarget) -> str:
-    """The first line of a run's log: what it is."""
+def log_header(target: LogTarget) -> str:
+    """The first line of a run's log: version, name and config hash."""
     return f"rankward {__version__}: {target.name} (config_hash {target.digest})"

@@ -1,4 +1,4 @@
-"""The command `rankward kernel`: what is generated for a run, without training it."""
+"""The command `rankward kernel`: list the generated kernel of a run, without training it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rankward.config import CONFIG_FOLDER, ConfigError, run_config
 from rankward.config.overrides import as_hydra_has_them
 
 
-def listed(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
-    """Lines about the kernel of the run that these overrides describe.
+def kernel_listing(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    """Lines that describe the kernel of the run with these overrides.
 
     Args:
         overrides: as on the command line of a single run.
-        config_dir: a folder of more config groups.
+        config_dir: a folder of further config groups.
 
     Raises:
         ConfigError: a run that cannot start, or a factorization that cannot be compiled.

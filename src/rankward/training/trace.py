@@ -1,4 +1,4 @@
-"""Rows of an ensemble while it trains: the last ones in memory, earlier ones in a file once there are many."""
+"""Recorded rows of an ensemble in training: in memory, and in a file once they are many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from rankward import results
 
-HELD = 128 * 2**20  # bytes of rows in memory; when there are more, all of them go to the file
+MAX_BYTES = 128 * 2**20  # of rows in memory; when there are more, all of them are moved to the file
 
 Columns = dict[str, np.ndarray]
 
@@ -21,8 +21,9 @@ Columns = dict[str, np.ndarray]
 class Trace:
     """Rows of all runs in the order in which they were recorded.
 
-    The file holds blocks of rows, a block column after column, in eight bytes a number. It only grows, so a checkpoint
-    need not hold what is in it: it counts the blocks that are its own, and whoever resumes overwrites later ones.
+    The file holds blocks of rows. A block is stored column after column, with eight bytes per number. The file only
+    grows, so a checkpoint does not repeat its rows: it holds the number of blocks that belong to it. A run that is
+    resumed overwrites the blocks after those.
     """
 
     def __init__(self) -> None:
@@ -31,23 +32,23 @@ class Trace:
         self.names: list[str] = []
         self.blocks: list[int] = []  # rows of each block in the file
         self.chunks: list[Columns] = []  # in memory
-        self.held = 0  # bytes of these
+        self.bytes = 0  # of these
 
     def append(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Take rows of a chunk.
+        """Append the rows of a chunk.
 
         Raises:
             ResultsError: the file cannot be written.
         """
-        chunk: Columns = {name: np.ascontiguousarray(column, kind(name)) for name, column in rows.items()}
+        chunk: Columns = {name: np.ascontiguousarray(column, dtype_of(name)) for name, column in rows.items()}
         self.names = list(chunk)
         self.chunks.append(chunk)
-        self.held += sum(column.nbytes for column in chunk.values())
-        if self.held > HELD and self.file is not None:
+        self.bytes += sum(column.nbytes for column in chunk.values())
+        if self.bytes > MAX_BYTES and self.file is not None:
             self._write(self.file)
 
     def _write(self, path: Path) -> None:
-        """Move what is in memory to the file."""
+        """Move the rows in memory to the file."""
         try:
             with path.open("rb+" if self.blocks else "wb") as file:
                 file.seek(8 * len(self.names) * sum(self.blocks))
@@ -58,19 +59,23 @@ class Trace:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise results.failure("write", path, error) from error
+            raise results.io_error("write", path, error) from error
         self.blocks.append(sum(len(chunk["run"]) for chunk in self.chunks))
-        self.chunks, self.held = [], 0
+        self.chunks, self.bytes = [], 0
 
     def parts(self) -> Iterator[Columns]:
-        """All rows, part after part; those in the file are mapped, and read when they are used."""
+        """All rows, part after part; those in the file are memory-mapped."""
         if self.file is not None:
             yield from _mapped(self.file, self.names, self.blocks)
         yield from self.chunks
 
     def by_run(self) -> Columns:
-        """All rows, run after run; columns are mapped from a file without a name where rows are in a file already."""
-        if self.blocks and self.chunks and self.file is not None:  # what is in memory would be there beside its columns
+        """All rows, sorted by run; memory-mapped from an unnamed file if the trace has a file.
+
+        Raises:
+            ResultsError: a file cannot be written.
+        """
+        if self.blocks and self.chunks and self.file is not None:  # memory would hold the rows and their sorted copy
             self._write(self.file)
         parts = list(self.parts())
         if not parts:
@@ -79,8 +84,8 @@ class Trace:
         order = None if (runs[1:] >= runs[:-1]).all() else np.argsort(runs, kind="stable")
 
         def column(name: str) -> np.ndarray:
-            whole = np.concatenate([part[name] for part in parts])
-            return whole if order is None else whole[order]
+            values = np.concatenate([part[name] for part in parts])
+            return values if order is None else values[order]
 
         if not self.blocks:
             return {name: column(name) for name in self.names}
@@ -92,83 +97,89 @@ class Trace:
                 file.flush()
                 size = len(runs)
                 return {
-                    name: np.memmap(file, kind(name), "r", 8 * size * place, (size,))
-                    for place, name in enumerate(self.names)
+                    name: np.memmap(file, dtype_of(name), "r", 8 * size * index, (size,))
+                    for index, name in enumerate(self.names)
                 }
         except OSError as error:
-            raise results.failure("write", self.file.parent, error) from error
+            raise results.io_error("write", self.file.parent, error) from error
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: rows in memory as `trace`; names and blocks of those in the file as `written`."""
-        held = {name: np.concatenate([chunk[name] for chunk in self.chunks]) for name in self.names if self.chunks}
+        """State for a checkpoint: rows in memory as `trace`; names and blocks of those in the file as `written`."""
+        rows = {name: np.concatenate([chunk[name] for chunk in self.chunks]) for name in self.names if self.chunks}
         return {
-            "trace": {name: torch.from_numpy(column) for name, column in held.items()},
+            "trace": {name: torch.from_numpy(column) for name, column in rows.items()},
             "written": {"names": self.names, "blocks": self.blocks},
         }
 
     def load(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take up the rows of a checkpoint, whose file of rows is `source`.
+        """Restore the rows of a checkpoint, whose file of rows is `source`.
 
         Raises:
-            ResultsError: rows that have to be copied cannot be.
+            ResultsError: rows cannot be copied to the file.
         """
-        names, blocks = counted(checkpoint)
+        names, blocks = file_layout(checkpoint)
         if "picked" not in checkpoint and self.source == self.file:
             self.names, self.blocks = names, blocks
         elif blocks:
             assert self.source is not None
             for part in _mapped(self.source, names, blocks):
-                self.append(picked(part, checkpoint.get("picked")))
-        held = {name: column.numpy() for name, column in checkpoint["trace"].items()}
-        if held:
-            self.append(held)
+                self.append(select_runs(part, checkpoint.get("picked")))
+        rows = {name: column.numpy() for name, column in checkpoint["trace"].items()}
+        if rows:
+            self.append(rows)
 
 
-def kind(name: str) -> type:
-    """The type of a column."""
+def dtype_of(name: str) -> type:
+    """The type of a column: int64 for indices, else float64."""
     return np.int64 if name in ("run", "iteration") else np.float64
 
 
-def counted(checkpoint: Mapping[str, Any]) -> tuple[list[str], list[int]]:
-    """Names of the columns in a checkpoint's file of rows, and the rows of each block; none of one without a file."""
+def file_layout(checkpoint: Mapping[str, Any]) -> tuple[list[str], list[int]]:
+    """Column names, and number of rows of each block, in a checkpoint's file of rows; empty if it has no file."""
     written = checkpoint.get("written", {})
     return list(written.get("names", [])), list(written.get("blocks", []))
 
 
-def are_there(path: Path, checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a file of rows holds those that a checkpoint counts."""
-    names, blocks = counted(checkpoint)
+def has_counted_rows(path: Path, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a file of rows holds all rows that a checkpoint counts."""
+    names, blocks = file_layout(checkpoint)
     return not blocks or (path.is_file() and path.stat().st_size >= 8 * len(names) * sum(blocks))
 
 
-def rows_of(path: Path, checkpoint: Mapping[str, Any], wanted: Sequence[str]) -> Columns:
-    """Some columns of a checkpoint's whole trace, those in its file of rows included.
+def read_rows(path: Path, checkpoint: Mapping[str, Any], names: Sequence[str]) -> Columns:
+    """Columns of a checkpoint's trace, with the rows in its file.
 
     Args:
         path: the file of rows.
-        checkpoint: its content.
-        wanted: names; those that the trace has are returned.
+        checkpoint: its contents.
+        names: of columns; those that the trace lacks are left out.
     """
-    parts: list[Mapping[str, Any]] = list(_mapped(path, *counted(checkpoint)))
+    parts: list[Mapping[str, Any]] = list(_mapped(path, *file_layout(checkpoint)))
     if checkpoint["trace"]:
         parts.append({name: column.numpy() for name, column in checkpoint["trace"].items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in wanted if parts and name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in names if parts and name in parts[0]}
 
 
-def picked(rows: Mapping[str, np.ndarray], runs: Sequence[int] | None) -> Columns:
-    """Rows of some runs, which are counted anew in the given order; None for all as they are."""
+def select_runs(rows: Mapping[str, np.ndarray], runs: Sequence[int] | None) -> Columns:
+    """Rows of some runs, renumbered in the given order; None selects all rows unchanged.
+
+    Example:
+        >>> rows = {"run": np.array([0, 1, 2, 0]), "loss": np.array([4.0, 3.0, 2.0, 1.0])}
+        >>> {name: column.tolist() for name, column in select_runs(rows, [2, 0]).items()}
+        {'run': [1, 0, 1], 'loss': [4.0, 2.0, 1.0]}
+    """
     if runs is None:
         return dict(rows)
-    place = np.full(max(int(rows["run"].max(initial=0)), *runs) + 1, -1)
-    place[list(runs)] = np.arange(len(runs))
-    now = place[rows["run"]]
-    kept = now >= 0
-    return {name: (now if name == "run" else column)[kept] for name, column in rows.items()}
+    position = np.full(max(int(rows["run"].max(initial=0)), *runs) + 1, -1)
+    position[list(runs)] = np.arange(len(runs))
+    renumbered = position[rows["run"]]
+    selected = renumbered >= 0
+    return {name: (renumbered if name == "run" else column)[selected] for name, column in rows.items()}
 
 
 def _mapped(path: Path, names: Sequence[str], blocks: Sequence[int]) -> Iterator[Columns]:
     start = 0
     for rows in blocks:
         words = np.memmap(path, np.int64, "r", start, (len(names), rows))
-        yield {name: words[place].view(kind(name)) for place, name in enumerate(names)}
+        yield {name: words[index].view(dtype_of(name)) for index, name in enumerate(names)}
         start += words.nbytes

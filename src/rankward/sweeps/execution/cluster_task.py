@@ -55,11 +55,12 @@ class ClusterTask:
             path.unlink(missing_ok=True)
             if wrong:
                 text = json.dumps(wrong, indent=1) + "\n"
-                results.write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+                results.write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
 
     def _train(self) -> dict[str, str]:
-        from rankward.loggers.run import LoggerError, log_kept
-        from rankward.training.job import kept
+        from rankward.loggers.run import log_from_files
+        from rankward.loggers.target import LoggerError
+        from rankward.training.resume import completed_loss
 
         sys.path.append(str(self.path))
         wrong: dict[str, str] = {}
@@ -67,13 +68,13 @@ class ClusterTask:
         waiting: list[Job] = []
         for job in self.jobs:
             try:
-                if kept(job.target.folder, job.target.digest) is None:
+                if completed_loss(job.target.folder, job.target.digest) is None:
                     waiting.append(job)
                 else:
-                    log_kept(job.config, job.target)
+                    log_from_files(job.config, job.target)
             except (ConfigError, LoggerError) as error:  # the folder holds another config's results by now
                 wrong[names[job.number]] = str(error)
-        earlier = {results.last(job.checkpoint) for job in waiting if job.checkpoint is not None}
+        earlier = {results.latest_checkpoint(job.checkpoint) for job in waiting if job.checkpoint is not None}
         own = {path for job in self.jobs for path in results.checkpoints(job.target.folder)}
         find_checkpoints(waiting, earlier | own)
         memory = machine_memory() if self.memory is None else self.memory * GIB

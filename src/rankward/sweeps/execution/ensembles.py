@@ -60,26 +60,18 @@ def grouped(jobs: Sequence[Job], most: Callable[[RunConfig], int]) -> list[list[
 def fitting(memory: float) -> Callable[[RunConfig], int]:
     """How many runs like a given one so many bytes hold, and their devices."""
     from rankward.training.devices import free_memory
-    from rankward.training.ensemble import bytes_a_run
+    from rankward.training.ensemble import bytes_per_run
 
-    return lambda config: int(min(memory, free_memory(config)) // bytes_a_run(config))
+    return lambda config: int(min(memory, free_memory(config)) // bytes_per_run(config))
 
 
 def find_checkpoints(jobs: Sequence[Job], paths: Iterable[Path]) -> None:
-    """Give each job the checkpoint, of those that earlier attempts left at these paths, in which it is furthest.
+    """Give each job the checkpoint of earlier attempts in which it is furthest, or its own `ckpt_path`."""
+    from rankward.training.resume import furthest_checkpoints
 
-    Where it is as far in several, it is the one whose runs are the furthest together.
-    """
-    from rankward.training.checkpoints import iterations, newest
-
-    found = [(iterations(path), path) for path in sorted({each for each in map(newest, paths) if each is not None})]
-    held: dict[str, tuple[int, Path]] = {}
-    for reached, path in sorted(found, key=lambda each: sum(each[0].values())):
-        for digest, iteration in reached.items():
-            if digest not in held or iteration >= held[digest][0]:
-                held[digest] = iteration, path
+    furthest = furthest_checkpoints(paths)
     for job in jobs:
-        _, job.checkpoint = held.get(job.target.digest, (0, None))
+        job.checkpoint = furthest.get(job.target.digest)
         if job.config.ckpt_path is not None:
             job.checkpoint = Path(job.config.ckpt_path)
 
@@ -103,19 +95,19 @@ def train_batch(
         part: whether this is a half of an ensemble that has raised.
 
     Raises:
-        OSError: of a place (see `results.of_place`).
+        OSError: of a place (see `results.is_storage_error`).
     """
     import torch
 
-    from rankward.loggers.run import LoggerError
-    from rankward.training.job import line
+    from rankward.loggers.target import LoggerError
+    from rankward.training.job import result_line
     from rankward.training.train import train
 
     error: Exception | None = None
     try:
         outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
     except Exception as raised:
-        if results.of_place(raised):
+        if results.is_storage_error(raised):
             raise
         error = raised
     if error is not None:  # handled here, so that what a half raises does not carry this one along
@@ -135,8 +127,8 @@ def train_batch(
         return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
-        if outcome.stands and place[1] <= TOLD:
-            say(line(job.config, outcome))
+        if outcome.is_written and place[1] <= TOLD:
+            say(result_line(job.config, outcome))
         if outcome.error is not None:
             ended.append(failed(job, outcome.error))
             continue

@@ -75,7 +75,7 @@ class LocalExecutor:
         for batch in grouped(jobs, self.most(jobs)):
             ended = train_batch(batch, (done, len(returns)))
             record(ended, returns)
-            lost = [each.error for each in ended if each.error is not None and results.of_place(each.error)]
+            lost = [each.error for each in ended if each.error is not None and results.is_storage_error(each.error)]
             if len(lost) == len(ended) and not isinstance(lost[0], PermissionError):  # that is one folder's
                 raise lost[0]
             if any(each.interrupted for each in ended):

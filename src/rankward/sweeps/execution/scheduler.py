@@ -46,7 +46,7 @@ class Tasks:
             tasks = {str(task): [str(run) for run in runs] for task, runs in content["tasks"].items()}
             return cls(str(content["cluster"]), sweep, tasks)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise results.failure("read", path, error) from error
+            raise results.io_error("read", path, error) from error
 
     def write(self) -> None:
         """Keep the list.
@@ -55,7 +55,7 @@ class Tasks:
             ResultsError: it cannot be written.
         """
         text = json.dumps({"cluster": self.cluster, "tasks": self.runs}, indent=1) + "\n"
-        results.write_whole(self.sweep / results.TASKS, lambda path: path.write_text(text, encoding="utf-8"))
+        results.write_atomic(self.sweep / results.TASKS, lambda path: path.write_text(text, encoding="utf-8"))
 
     def live(self) -> dict[str, str]:
         """Tasks that wait or run, by id: `pending` or `running`.
