@@ -133,7 +133,7 @@ def _for_hydra(arguments: list[str]) -> list[str]:
 
 def _resumed(arguments: list[str]) -> list[str]:
     """The command line that made a folder, to go on with it."""
-    from rankward.sweeps.command import command_of, own_code
+    from rankward.sweeps.command import command_of, foreign_code
 
     folder = Path(arguments[0]) if arguments else Path()
     if arguments and not folder.exists() and re.fullmatch(r"""(["']).+\1""", arguments[0]):  # as in hydra.run.dir="..."
@@ -141,7 +141,7 @@ def _resumed(arguments: list[str]) -> list[str]:
     if not arguments or ("=" in arguments[0] and not folder.is_dir()):
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
     command = command_of(folder, arguments[1:])
-    if code := own_code(command):
+    if code := foreign_code(command):
         say(f"rankward: {folder} runs code that is not Rankward's: {', '.join(code)}", error=True)
     return command
 

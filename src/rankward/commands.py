@@ -36,9 +36,9 @@ def _propositions(asked: argparse.Namespace) -> int:
 
 
 def _status(asked: argparse.Namespace) -> int:
-    from rankward.sweeps.status_command import tell_status
+    from rankward.sweeps.status_command import show_status
 
-    return tell_status(asked.folder)
+    return show_status(asked.folder)
 
 
 def _report(asked: argparse.Namespace) -> int:

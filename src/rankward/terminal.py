@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, halves of pairs, ends of lines
@@ -46,6 +47,31 @@ def say(*lines: object, error: bool = False) -> None:
         error: to standard error.
     """
     print(*map(visible, lines), sep="\n", file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A duration in its one or two largest units.
+
+    Example:
+        >>> duration(0.4), duration(75), duration(120), duration(7300)
+        ('1 s', '1 min 15 s', '2 min', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes, rest = divmod(round(seconds), 60)
+    large, small, units = (minutes, rest, ("min", "s")) if minutes < 60 else (*divmod(minutes, 60), ("h", "min"))
+    return f"{large} {units[0]} {small} {units[1]}" if small else f"{large} {units[0]}"
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column is aligned to the left, the others to the right.
+
+    Example:
+        >>> align([["depth", "loss"], ["10", "0.5"]])
+        ['depth  loss', '10      0.5']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 class _Steady(io.FileIO):

@@ -13,7 +13,7 @@ from rankward import results
 from rankward.config import ConfigError
 from rankward.loggers import run as run_loggers
 from rankward.loggers.run import LoggerError, LogTarget, check_loggers
-from rankward.sweeps.execution.ensembles import Job, train_batch
+from rankward.sweeps.execution.ensembles import Job, Session, train_batch
 from rankward.training.train import check_all
 
 OWN = ["+logger.mine={_target_: mine_logger.Mine}"]
@@ -146,7 +146,7 @@ def test_a_logger_that_cannot_open_is_not_tried_by_halves(tmp_path, own):
     jobs = [Job(i, run, target) for i, ((run, _), target) in enumerate(zip(pairs, targets, strict=True))]
     for job in jobs:
         job.target.folder.mkdir()
-    ended = train_batch(jobs, (0, 8))
+    ended = train_batch(jobs, Session(0, 8))
     assert sys.modules["mine_logger"].Mine.made == 101
     assert [str(each.error) for each in ended] == 8 * ["logger.mine: OSError: closed"]
 

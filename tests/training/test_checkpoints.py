@@ -23,7 +23,7 @@ from helpers.runs import LONG, QUICK, composed, contents, interrupted_after, tra
 from rankward import results
 from rankward.loggers.run import LogTarget, log_kept
 from rankward.results.contract import FACTORS, SUMMARY, TRACE
-from rankward.sweeps.execution.ensembles import Job, find_checkpoints, train_batch
+from rankward.sweeps.execution.ensembles import Job, Session, find_checkpoints, train_batch
 from rankward.sweeps.execution.local import LocalExecutor
 from rankward.training import checkpoints
 from rankward.training.checkpoints import HASHES, AtomicCheckpoints, newest
@@ -113,7 +113,7 @@ def test_a_run_whose_last_checkpoint_is_torn_ends_with_the_same_bytes(tmp_path, 
     job = Job(0, config, LogTarget(folder, tmp_path, None, "run", plain))
     find_checkpoints([job], results.checkpoints(folder))
     assert job.checkpoint == results.previous(path) and "is torn" in capsys.readouterr().err
-    (ended,) = train_batch([job], (0, 1))
+    (ended,) = train_batch([job], Session(0, 1))
     assert ended.error is None and contents(folder) == contents(tmp_path / "whole" / "0")
     assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY, results.LOG}
 
@@ -165,7 +165,7 @@ def test_an_error_of_the_place_is_met_once(tmp_path, monkeypatch):
 
         monkeypatch.setattr(Trainer, "save_checkpoint", full)
         with pytest.raises(OSError, match=os.strerror(number)):
-            train_batch(jobs, (0, 4))
+            train_batch(jobs, Session(0, 4))
         assert calls == [tmp_path / "0" / results.CHECKPOINT]
 
 
@@ -179,7 +179,7 @@ def test_a_disk_that_takes_no_result_of_an_ensemble_ends_the_launch(tmp_path, mo
     monkeypatch.setattr(results, "write_run", full)
     jobs = jobs_of(tmp_path, [[*QUICK, "max_iterations=50"], [*QUICK, "max_iterations=50", "dtype=float32"]])
     with pytest.raises(results.ResultsError, match=r"0/summary\.json: No space left on device"):
-        LocalExecutor(1.0).work(jobs, [JobReturn(), JobReturn()], tmp_path)
+        LocalExecutor(1.0).run(jobs, [JobReturn(), JobReturn()], tmp_path)
     assert tried == ["0"]
 
 
