@@ -244,13 +244,10 @@ def _cell(text: str) -> str:
 def commands_page() -> str:
     """What `rankward COMMAND` takes."""
     lines = ["# Every command", "", "Beside training, which is Hydra's (`rankward key=value`, `rankward -m …`):", ""]
-    for name, (what, declare, _) in sorted(COMMANDS.items()):
-        parser = argparse.ArgumentParser(prog=f"rankward {name}", add_help=False, formatter_class=_Wide)
-        declare(parser)
+    for name, parser in sorted(COMMANDS.items()):
+        parser.formatter_class = _Wide
         lines += [
             f"## rankward {name}",
-            "",
-            f"{what[0].upper()}{what[1:]}.",
             "",
             "```text",
             parser.format_help().strip(),
