@@ -119,7 +119,7 @@ def _refuse_flag(arguments: list[str]) -> None:
     modes = [flag for flag, short in MODES.items() if flag in given or short in given]
     if len(modes) > 1:
         allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
-        raise ConfigError("option", " ".join(together), allowed)
+        raise ConfigError("option", " ".join(modes), allowed)
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:

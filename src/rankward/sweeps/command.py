@@ -54,7 +54,7 @@ def command_of(folder: Path, changes: Sequence[str] = ()) -> list[str]:
 
 
 def _stored(path: Path) -> tuple[list[str], list[str]]:
-    """Overrides that Hydra has stored, with those of its own keys, and flags that choose configs.
+    """Overrides that Hydra has stored, with those of `hydra` keys, and flags that choose configs.
 
     Nothing is resolved, and a stored flag is refused: Hydra has one that loads a pickle.
 

@@ -39,7 +39,7 @@ def refuse_for_run(config: DictConfig) -> None:
     for group, default in DEFAULTS.items():
         choice = config.hydra.runtime.choices.get(f"hydra/{group}")
         if choice != default:
-            raise ConfigError(f"hydra/{group}", choice, "a sweep: rankward -m ...; a single run is trained here")
+            raise ConfigError(f"hydra/{group}", choice, "a sweep: rankward -m ...; this process trains a single run")
         for key, value in _changed(group, config.hydra[group]).items():
             raise ConfigError(f"hydra.{group}.{key}", value, "a sweep: rankward -m ...; a single run does not read it")
     for key in ("hydra.sweep.dir", "hydra.sweep.subdir"):

@@ -106,7 +106,7 @@ def _is_finished(sweep: Path) -> bool:
 
 
 def _finish(sweep: Path, status: SweepStatus) -> None:
-    """Make table and figures; figures of a user's own modules are not imported."""
+    """Make table and figures; figures that are not Rankward's are not imported."""
     from rankward.sweeps.summary import finish
 
     if all(state == DONE for state in status.states.values()):
