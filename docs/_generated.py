@@ -236,13 +236,10 @@ def commands_page() -> str:
         "Training is Hydra's command line: `rankward key=value`, `rankward -m …`. The others are:",
         "",
     ]
-    for name, (what, declare, _) in sorted(COMMANDS.items()):
-        parser = argparse.ArgumentParser(prog=f"rankward {name}", add_help=False, formatter_class=_Wide)
-        declare(parser)
+    for name, parser in sorted(COMMANDS.items()):
+        parser.formatter_class = _Wide
         lines += [
             f"## rankward {name}",
-            "",
-            f"{what[0].upper()}{what[1:]}.",
             "",
             "```text",
             parser.format_help().strip(),

@@ -153,7 +153,7 @@ def test_bad_input_is_one_line_of_a_process_of_its_own(tmp_path, arguments, word
             "metrics.columns.mine: no such key; a new one is added with +metrics.columns.mine=...",
         ),
         ("lr.eta=1 --dry-run", "--dry-run: 'of a single run' is not allowed; expected a sweep: rankward -m"),
-        ("-m hydra/launcher=basic --dry-run", "expected another launcher: this one makes no plans"),
+        ("-m hydra/launcher=basic --dry-run", "expected another launcher: this one cannot plan"),
         ("-m hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size: 0 is not allowed"),
         (
             "-m results=table figures=[figure1]",

@@ -22,8 +22,8 @@ from rankward.report.collect import collect
 from rankward.report.pack import unpack
 from rankward.report.page import write_report
 from rankward.results import ResultsError
-from rankward.sweeps.command import command_of, own_code
-from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.command import command_of, foreign_code
+from rankward.sweeps.status_command import show_status
 from rankward.sweeps.watch import watch
 
 TRAP = "from pathlib import Path\nPath({!r}).touch()\n"
@@ -105,7 +105,7 @@ def test_the_working_directory_is_last_where_one_trains(tmp_path):
 
 def test_status_draws_no_figure_that_is_not_ours(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(trapped(tmp_path, tmp_path / "sprung", ["mine"]))
-    assert tell_status(received(tmp_path / "s", figures=["mine"])) == 0
+    assert show_status(received(tmp_path / "s", figures=["mine"])) == 0
     assert not (tmp_path / "sprung").exists()
     assert "not drawn: mine, a module that is not Rankward's; rankward resume" in capsys.readouterr().out
 
@@ -116,11 +116,11 @@ def test_status_unpickles_nothing(tmp_path, capsys):
     (sweep / "tasks.json").write_text(json.dumps({"cluster": "local", "tasks": {"999999999": ["1"]}}))
     (sweep / ".submitit").mkdir()
     (sweep / ".submitit" / "999999999_0_result.pkl").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    assert tell_status(sweep) == 1 and watch(sweep, 1, once=True) == 1
+    assert show_status(sweep) == 1 and watch(sweep, 1, once=True) == 1
     assert not (tmp_path / "sprung").exists()
     assert "run 1: task 999999999 ended before the run was complete" in capsys.readouterr().out
     (sweep / ".submitit" / "999999999_wrong.json").write_text('{"1": "no space"}')
-    assert tell_status(sweep) == 1 and "run 1: no space" in capsys.readouterr().out
+    assert show_status(sweep) == 1 and "run 1: no space" in capsys.readouterr().out
     (sweep / "1" / "checkpoint.ckpt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     assert watch(sweep, 1, once=True) == 1 and not (tmp_path / "sprung").exists()
 
@@ -128,8 +128,8 @@ def test_status_unpickles_nothing(tmp_path, capsys):
 def test_status_stays_offline(tmp_path, monkeypatch):
     sweep = received(tmp_path / "s", logger={"wandb": {"project": "p", "offline": False}})
     asked = []
-    monkeypatch.setattr("rankward.sweeps.finish.finish", lambda folder, figures, wandb: asked.append(wandb))
-    assert tell_status(sweep) == 0
+    monkeypatch.setattr("rankward.sweeps.summary.finish", lambda folder, figures, wandb: asked.append(wandb))
+    assert show_status(sweep) == 0
     assert asked == [{"project": "p", "offline": True}]
 
 
@@ -146,7 +146,7 @@ def test_what_the_readers_environment_holds_is_not_resolved(tmp_path, secret, ca
     assert run["tricks"] == ["\\" + secret, "${oc.decode:" + secret + "}", "${lr.eta}", "x0.25"]
     runs = library.load(sweep).runs
     assert runs["init.name"].to_list() == [secret] * 2 and runs["init.scale"].to_list() == [0.25] * 2
-    assert tell_status(sweep) == 0 and watch(sweep, 1, once=True) == 0 and section_lines(sweep)
+    assert show_status(sweep) == 0 and watch(sweep, 1, once=True) == 0 and section_lines(sweep)
     path, _ = write_report(sweep)
     header, _ = unpack(collect(sweep, 10**6).packed)
     assert header["constant"]["init.name"] == secret and secret in path.read_text()
@@ -181,7 +181,7 @@ def test_what_hydra_never_calls_is_never_called(tmp_path, target, monkeypatch):
 def test_resume_refuses_the_blocklist_before_anything_runs(tmp_path, target, override):
     command = command_of(received(tmp_path / "s", stored=[override.format(target)]))
     with pytest.raises(ConfigError, match=f"'{target}' is not allowed; .*blocklist"):
-        own_code(command)
+        foreign_code(command)
 
 
 def test_resume_lists_what_it_will_run(tmp_path):
@@ -192,7 +192,7 @@ def test_resume_lists_what_it_will_run(tmp_path):
     stored += ["+metrics.columns.y={_target_: rankward.metrics.TensorNorm}", "hydra.launcher.setup=[curl x]"]
     stored += ['hydra.sweeper.zip=["metrics.columns.x._target_,seed=[a.B,1]"]']
     command = command_of(received(tmp_path / "s", stored=stored))
-    assert own_code([f"--config-dir={tmp_path / 'conf'}", *command]) == [
+    assert foreign_code([f"--config-dir={tmp_path / 'conf'}", *command]) == [
         "own.Factorization",
         "own.Inner",
         f"the YAML files of {tmp_path / 'conf'}",
@@ -202,13 +202,13 @@ def test_resume_lists_what_it_will_run(tmp_path):
         "hydra.launcher.setup=[curl x]",
         stored[-1],
     ]
-    assert own_code(command_of(received(tmp_path / "t", stored=["depth=3", "init=balanced"]))) == []
+    assert foreign_code(command_of(received(tmp_path / "t", stored=["depth=3", "init=balanced"]))) == []
 
 
 def test_resume_takes_no_flag_from_a_folder(tmp_path):
     """`--experimental-rerun` is a flag of Hydra's that loads a pickle."""
     sweep = received(tmp_path / "s", stored=["--experimental-rerun=x.pickle"])
-    with pytest.raises(ResultsError, match="'--experimental-rerun=x.pickle' is no override"):
+    with pytest.raises(ResultsError, match="'--experimental-rerun=x.pickle' is not an override"):
         command_of(sweep)
 
 
@@ -254,10 +254,10 @@ import sys
 from pathlib import Path
 from rankward.results import gather
 from rankward.sweeps.status import SweepMonitor
-from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.status_command import show_status
 
 for folder in sys.argv[1:]:
-    for call in (lambda folder: SweepMonitor(folder).look(), tell_status, gather):
+    for call in (lambda folder: SweepMonitor(folder).look(), show_status, gather):
         try:
             call(Path(folder))
         except (OSError, ValueError) as error:

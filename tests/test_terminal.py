@@ -17,7 +17,7 @@ from rankward import results
 from rankward.config.errors import SweepError
 from rankward.config.explain import tell
 from rankward.sweeps.status import SweepMonitor
-from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.status_command import show_status
 from rankward.sweeps.summary import closing_table
 from rankward.sweeps.watch import draw, watch
 from rankward.terminal import say, visible
@@ -63,7 +63,7 @@ def test_failures_folders_and_overrides_are_shown_as_text(tmp_path, capsys):
     sweep = received(tmp_path / f"of {RED}\n[/x]", stored=["init.scale=1", f"+a='[/x] {RED}\n'"])
     (sweep / "1" / "summary.json").unlink()
     (sweep / "1" / "failure.txt").write_text(f"[/x] why {RED}\x07\n")
-    assert tell_status(sweep) == 1
+    assert show_status(sweep) == 1
     assert watch(sweep, 1, once=True) == 1
     told = capsys.readouterr().out
     assert told.count("why \\x1b[31mred\\x1b[0m\\x07") == 2 and "[/x]" in told

@@ -1,4 +1,4 @@
-"""The command line: Hydra's, with every mistake told in one line. Imports nothing heavy before a run starts."""
+"""The command line: Hydra's, with one line for every error. Nothing slow is imported before a run starts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from rankward.import_path import enter_directory, leave_directory
 from rankward.private_apis import hydra_flags
 from rankward.terminal import lost, say, steady
 
-_failures: list[Exception] = []
-ALONE = {"--run": "-r", "--multirun": "-m", "--cfg": "-c", "--info": "-i", "--shell-completion": "-sc"}  # Hydra's
+_failures: list[Exception] = []  # smuggles the error of a single run past Hydra, which would print lines of it
+MODES = {
+    "--run": "-r",
+    "--multirun": "-m",
+    "--cfg": "-c",
+    "--info": "-i",
+    "--shell-completion": "-sc",
+}  # of Hydra, one at a time
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
@@ -37,16 +43,16 @@ def app(cfg: DictConfig) -> float:
         return run(cfg, config, Path(hydra_config.runtime.output_dir))
     except Exception as error:
         if hydra_config.mode == RunMode.MULTIRUN:
-            raise  # the sweep goes on, and tells at its end
-        _failures.append(error)  # raised past Hydra, which would print lines of its own
+            raise  # the sweep goes on, and reports the error at its end
+        _failures.append(error)
         return float("nan")
 
 
 def main() -> None:
-    """The console script `rankward`: exit code 0, or 2 for bad input, 1 for a failure, 130 when interrupted.
+    """Run the console script `rankward`: exit code 0, 2 for bad input, 1 for a failure, 130 if interrupted.
 
-    A standard output that cannot be written (a full disk) is a failure too, though all was trained and kept; one that
-    is closed, or whose reader has gone, is not.
+    Failed writes to standard output (a full disk) are a failure too, although all results are saved. A closed standard
+    output, or a reader that has exited, is not.
     """
     leave_directory()
     steady()
@@ -62,8 +68,8 @@ def main() -> None:
 
 def _main() -> int:
     register()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report would take many lines; ours takes one
-    os.environ["MPLBACKEND"] = "agg"  # for files; a notebook's backend may not be installed here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's report has many lines
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend may not be installed
     try:
         if sys.argv[1:] == ["--version"]:
             say(f"rankward {__version__}")
@@ -72,14 +78,14 @@ def _main() -> int:
             return run_command(sys.argv[1:])
         _refuse_word(sys.argv[1:])
         sys.argv[1:] = _for_hydra(sys.argv[1:])
-        enter_directory()  # where a user's own metrics and observations lie
+        enter_directory()  # for a user's metrics and observations
         app()
         if _failures:
             raise _failures.pop()
     except KeyboardInterrupt as error:
         say(f"rankward: {str(error) or 'interrupted'}", error=True)
         return 130
-    except Exception as error:  # the one place where everything ends
+    except Exception as error:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
         from rankward.config.explain import tell
@@ -89,7 +95,7 @@ def _main() -> int:
 
 
 def _refuse_word(arguments: list[str]) -> None:
-    """A first word that is no override, no flag and no command: most likely a command misspelt."""
+    """Refuse a first word that is not an override, a flag or a command."""
     if any(text.startswith("=") for text in arguments):
         raise ConfigError("command line", " ".join(arguments), "key=value, without spaces around =")
     first = (arguments or ["-m"])[0]
@@ -99,7 +105,7 @@ def _refuse_word(arguments: list[str]) -> None:
 
 
 def _refuse_flag(arguments: list[str]) -> None:
-    """A flag that Hydra does not have; of a setting with dashes, as other programs write them, how it is written."""
+    """Refuse a flag that Hydra does not have; for a setting with dashes, the message has the syntax without them."""
     known = hydra_flags()
     for text in arguments:
         flag = text.partition("=")[0]
@@ -109,30 +115,30 @@ def _refuse_flag(arguments: list[str]) -> None:
                 raise ConfigError("option", text, f"{name if flag != text else name + '=...'}: settings have no dashes")
             raise ConfigError("option", text, "key=value, or a flag (rankward --hydra-help)", nearest(text, known))
     given = [text.partition("=")[0] for text in arguments]
-    together = [flag for flag, short in ALONE.items() if flag in given or short in given]
-    if len(together) > 1:
+    modes = [flag for flag, short in MODES.items() if flag in given or short in given]
+    if len(modes) > 1:
         allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
-        raise ConfigError("option", " ".join(together), allowed)
+        raise ConfigError("option", " ".join(modes), allowed)
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:
-    """The command line as Hydra understands it."""
+    """The command line in the syntax of Hydra."""
     if arguments[:1] == ["resume"]:
         arguments = _resumed(arguments[1:])
     if "--dry-run" in arguments:
         if "hydra/launcher=basic" in arguments:
-            raise ConfigError("--dry-run", "hydra/launcher=basic", "another launcher: this one makes no plans")
+            raise ConfigError("--dry-run", "hydra/launcher=basic", "another launcher: this one cannot plan")
         arguments = [*(text for text in arguments if text != "--dry-run"), "hydra.launcher.dry_run=true"]
     _refuse_flag(arguments)
-    # Flags first: Hydra's parser takes no overrides on both sides of one.
+    # Flags come first: Hydra's parser refuses overrides on both sides of a flag.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
     return [*sweep[:1], *as_hydra_has_them(rest)]
 
 
 def _resumed(arguments: list[str]) -> list[str]:
-    """The command line that made a folder, to go on with it."""
-    from rankward.sweeps.command import command_of, own_code
+    """The command line that resumes a folder."""
+    from rankward.sweeps.command import command_of, foreign_code
 
     folder = Path(arguments[0]) if arguments else Path()
     if arguments and not folder.exists() and re.fullmatch(r"""(["']).+\1""", arguments[0]):  # as in hydra.run.dir="..."
@@ -140,12 +146,12 @@ def _resumed(arguments: list[str]) -> list[str]:
     if not arguments or ("=" in arguments[0] and not folder.is_dir()):
         raise ConfigError("resume", " ".join(arguments), "a folder, then overrides: rankward resume FOLDER")
     command = command_of(folder, arguments[1:])
-    if code := own_code(command):
+    if code := foreign_code(command):
         say(f"rankward: {folder} runs code that is not Rankward's: {', '.join(code)}", error=True)
     return command
 
 
-if __name__ == "__main__":  # python -m rankward.cli: `app` must be this module's, whose name is not __main__
+if __name__ == "__main__":  # python -m rankward.cli: `app` must be in a module that is not __main__
     from rankward.__main__ import main as start
 
     start()

@@ -1,99 +1,52 @@
-"""What `rankward` does beside training: `rankward status FOLDER`, `report`, `watch`, `kernel`, `paper`, ..."""
+"""Commands of `rankward` besides training: `rankward status FOLDER`, `report`, `watch`, `kernel`, `paper`, ..."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rankward.config.errors import InputError
 from rankward.terminal import say
 
+COMMANDS: dict[str, argparse.ArgumentParser] = {}
+
 
 class _Parser(argparse.ArgumentParser):
-    """Mistakes are told as all others are: in one line."""
+    """Reports mistakes in one line, as the rest of the command line does."""
 
     def error(self, message: str) -> NoReturn:
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
         raise InputError(f"{self.prog.removeprefix('rankward ')}: {message}; usage: {usage}")
 
 
-def _propositions(asked: argparse.Namespace) -> int:
-    from rankward.theory.propositions import everything, told
-
-    findings = everything(asked.draws)
-    say(*told(findings).split("\n"))
-    if asked.out:
-        import json
-        from dataclasses import asdict
-
-        from rankward.results import write_atomic
-
-        text = json.dumps([asdict(finding) for finding in findings], indent=2) + "\n"
-        write_atomic(asked.out, lambda path: path.write_text(text, encoding="utf-8"))
-    return 0 if all(finding.holds for finding in findings) else 1
+def is_command(arguments: list[str]) -> bool:
+    """Whether a command line is one of these commands, and not one for Hydra."""
+    return arguments[:1] != [] and arguments[0] in COMMANDS
 
 
-def _status(asked: argparse.Namespace) -> int:
-    from rankward.sweeps.status_command import tell_status
+def run_command(arguments: list[str]) -> int:
+    """Run a command; its exit code.
 
-    return tell_status(asked.folder)
-
-
-def _report(asked: argparse.Namespace) -> int:
-    from rankward.report.page import write_report
-
-    path, notes = write_report(asked.folder, asked.out)
-    say(f"report:  {path}", *(f"         {note}" for note in notes))
-    return 0
+    Raises:
+        InputError: an argument is missing or unknown.
+    """
+    name, *rest = arguments
+    options = COMMANDS[name].parse_args(rest)
+    return int(options.run(options))
 
 
-def _watch(asked: argparse.Namespace) -> int:
-    from rankward.sweeps.watch import watch
-
-    return watch(asked.folder, asked.seconds, asked.once)
-
-
-def _workspace(asked: argparse.Namespace) -> int:
-    from rankward.loggers.workspace import save_workspace, section_lines
-
-    say(
-        *(
-            section_lines(asked.folder)
-            if asked.dry_run
-            else [f"workspace: {save_workspace(asked.folder, asked.entity)}"]
-        )
-    )
-    return 0
+def _add(run: Callable[[argparse.Namespace], int], description: str) -> argparse.ArgumentParser:
+    """The parser of a new command, which has the name of its function."""
+    name = run.__name__.removeprefix("_")
+    COMMANDS[name] = parser = _Parser(prog=f"rankward {name}", description=description, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
 
 
-def _circuit(asked: argparse.Namespace) -> int:
-    from rankward.paper.circuit import write_circuit
-
-    write_circuit(asked.out)
-    say(f"circuit: {asked.out}; drawn in {asked.out.parent / 'figures'}")
-    return 0
-
-
-def _paper(asked: argparse.Namespace) -> int:
-    from rankward.paper.run import make_paper
-
-    default = Path("multirun_outputs") / ("paper_quick" if asked.quick else "paper")
-    return make_paper(asked.out or default, asked.quick)
-
-
-def _kernel(asked: argparse.Namespace) -> int:
-    from rankward.import_path import enter_directory
-    from rankward.training.kernel import kernel_listing
-
-    enter_directory()  # where a user's own factorization lies
-    say(*kernel_listing(asked.overrides, asked.config_dir))
-    return 0
-
-
-def _folder(parser: argparse.ArgumentParser, what: str = "of a sweep") -> None:
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help=what)
+def _add_folder(parser: argparse.ArgumentParser, help_text: str = "of a sweep") -> None:
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help=help_text)
 
 
 def _positive(text: str) -> int:
@@ -102,83 +55,112 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-_positive.__name__ = "positive number"
+_positive.__name__ = "positive number"  # argparse shows it
 
 
-def _propositions_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--draws", type=_positive, default=1_000_000, help="of initial products, for Proposition 3")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="findings as JSON")
+def _propositions(options: argparse.Namespace) -> int:
+    from rankward.theory.propositions import everything, told
+
+    findings = everything(options.draws)
+    say(*told(findings).split("\n"))
+    if options.out:
+        import json
+        from dataclasses import asdict
+
+        from rankward.results import write_atomic
+
+        text = json.dumps([asdict(finding) for finding in findings], indent=2) + "\n"
+        write_atomic(options.out, lambda path: path.write_text(text, encoding="utf-8"))
+    return 0 if all(finding.holds for finding in findings) else 1
 
 
-def _watch_arguments(parser: argparse.ArgumentParser) -> None:
-    _folder(parser)
-    parser.add_argument("--seconds", metavar="N", type=_positive, default=2, help="between two looks (2)")
-    parser.add_argument("--once", action="store_true", help="look once")
+def _status(options: argparse.Namespace) -> int:
+    from rankward.sweeps.status_command import show_status
+
+    return show_status(options.folder)
 
 
-def _workspace_arguments(parser: argparse.ArgumentParser) -> None:
-    _folder(parser)
-    parser.add_argument("--entity", metavar="NAME", required=True, help="the user or team whose project it is")
-    parser.add_argument("--dry-run", action="store_true", help="print its sections; ask W&B nothing")
+def _report(options: argparse.Namespace) -> int:
+    from rankward.report.page import write_report
+
+    path, notes = write_report(options.folder, options.out)
+    say(f"report:  {path}", *(f"         {note}" for note in notes))
+    return 0
 
 
-def _circuit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("circuit.json"), help="default: circuit.json")
+def _watch(options: argparse.Namespace) -> int:
+    from rankward.sweeps.watch import watch
+
+    return watch(options.folder, options.seconds, options.once)
 
 
-def _paper_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="fewer runs: under a minute on two cores")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="default: multirun_outputs/paper (or paper_quick)")
+def _workspace(options: argparse.Namespace) -> int:
+    from rankward.loggers.workspace import save_workspace, section_lines
+
+    if options.dry_run:
+        say(*section_lines(options.folder))
+    else:
+        say(f"workspace: {save_workspace(options.folder, options.entity)}")
+    return 0
 
 
-def _kernel_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as for a single run")
-    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", type=Path, help="of more config groups")
+def _circuit(options: argparse.Namespace) -> int:
+    from rankward.paper.circuit import write_circuit
+
+    write_circuit(options.out)
+    say(f"circuit: {options.out}; drawn in {options.out.parent / 'figures'}")
+    return 0
 
 
-def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    _folder(parser, "of a sweep or of a single run")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="default: report.html in the folder")
+def _paper(options: argparse.Namespace) -> int:
+    from rankward.paper.run import make_paper
+
+    default = Path("multirun_outputs") / ("paper_quick" if options.quick else "paper")
+    return make_paper(options.out or default, options.quick)
 
 
-# name: what it does, its arguments, and the function
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[Any], int]]] = {
-    "paper": ("every statement and figure of the paper tried out, on one page", _paper_arguments, _paper),
-    "circuit": (
-        "Figure 3: the network that a tensor factorization is, drawn and compared",
-        _circuit_arguments,
-        _circuit,
-    ),
-    "propositions": (
-        "Propositions 1 to 4 tried out, a line each; 1 where one fails",
-        _propositions_arguments,
-        _propositions,
-    ),
-    "status": ("what has become of a sweep's runs; 1 where one has stopped before its end", _folder, _status),
-    "watch": ("a sweep in the terminal while it runs; writes and locks nothing", _watch_arguments, _watch),
-    "workspace": ("a W&B workspace for a sweep: metrics with their bounds, by loss", _workspace_arguments, _workspace),
-    "kernel": (
-        "what is generated to train a factorization: operations, text or instructions",
-        _kernel_arguments,
-        _kernel,
-    ),
-    "report": ("a sweep to explore in a browser: one file that needs no network", _report_arguments, _report),
-}
+def _kernel(options: argparse.Namespace) -> int:
+    from rankward.import_path import enter_directory
+    from rankward.training.kernel import kernel_listing
+
+    enter_directory()  # for a user's factorization
+    say(*kernel_listing(options.overrides, options.config_dir))
+    return 0
 
 
-def is_command(arguments: list[str]) -> bool:
-    """Whether a command line asks for one of these and not for Hydra."""
-    return arguments[:1] != [] and arguments[0] in COMMANDS
+_paper_parser = _add(_paper, "check every statement and figure of the paper, and write one page")
+_paper_parser.add_argument("--quick", action="store_true", help="fewer runs: under a minute on two cores")
+_paper_parser.add_argument(
+    "--out", metavar="FOLDER", type=Path, help="default: multirun_outputs/paper (or paper_quick)"
+)
 
+_circuit_parser = _add(_circuit, "draw Figure 3, the network of a tensor factorization, and compare the two")
+_circuit_parser.add_argument(
+    "--out", metavar="FILE", type=Path, default=Path("circuit.json"), help="default: circuit.json"
+)
 
-def run_command(arguments: list[str]) -> int:
-    """Do it, and return the exit code.
+_propositions_parser = _add(_propositions, "check Propositions 1 to 4, a line each; exit code 1 if one fails")
+_propositions_parser.add_argument(
+    "--draws", type=_positive, default=1_000_000, help="of initial product matrices, for Proposition 3"
+)
+_propositions_parser.add_argument("--out", metavar="FILE", type=Path, help="for the findings as JSON")
 
-    Raises:
-        InputError: arguments that it does not take.
-    """
-    name, *rest = arguments
-    what, declare, act = COMMANDS[name]
-    parser = _Parser(prog=f"rankward {name}", description=what, allow_abbrev=False)
-    declare(parser)
-    return act(parser.parse_args(rest))
+_add_folder(_add(_status, "show the state of a sweep's runs; exit code 1 if a run has stopped before its end"))
+
+_watch_parser = _add(_watch, "show a sweep in the terminal while it runs, without writes and locks")
+_add_folder(_watch_parser)
+_watch_parser.add_argument("--seconds", metavar="N", type=_positive, default=2, help="between two readings (2)")
+_watch_parser.add_argument("--once", action="store_true", help="show the sweep once")
+
+_workspace_parser = _add(_workspace, "make a W&B workspace for a sweep: metrics with their bounds, by loss")
+_add_folder(_workspace_parser)
+_workspace_parser.add_argument("--entity", metavar="NAME", required=True, help="user or team of the project")
+_workspace_parser.add_argument("--dry-run", action="store_true", help="print the sections without using W&B")
+
+_kernel_parser = _add(_kernel, "show the code that trains a factorization: operations, text or instructions")
+_kernel_parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as for a single run")
+_kernel_parser.add_argument("--config-dir", "-cd", metavar="FOLDER", type=Path, help="of additional config groups")
+
+_report_parser = _add(_report, "write an interactive report of a sweep: one HTML file that needs no network")
+_add_folder(_report_parser, "of a sweep or of a single run")
+_report_parser.add_argument("--out", metavar="FILE", type=Path, help="default: report.html in the folder")

@@ -1,6 +1,6 @@
-"""Everything that reaches a terminal: text is shown as text, and a stream that fails stops nothing.
+"""Output to the terminal: control characters are shown as text, and a failing stream does not stop the program.
 
-Only the standard library is imported: the command line starts here, before anything else.
+Only the standard library is imported, since the command line needs this module first.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import os
 import select
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
-HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, halves of pairs, ends of lines
+ESCAPED = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, surrogates, line separators
 # Marks of direction, which reorder the text around them.
-TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def visible(text: object) -> str:
-    """One line in which control characters, and those that reorder text, are shown as Python writes them.
+    """Replace control characters, and those that reorder text, by Python's escapes; the result is one line.
 
-    A terminal obeys such characters: those of a folder's name or of an error could colour, move or erase what it shows.
+    A terminal obeys such characters: in a folder's name or an error they could colour, move or erase other text.
 
     Example:
         >>> visible("a\\x1b[31mb\\nc"), visible("ü – \\u202e")
@@ -33,28 +34,54 @@ def visible(text: object) -> str:
         return line
     return "".join(
         character.encode("unicode_escape").decode()
-        if character in TURNING or unicodedata.category(character) in HIDDEN
+        if character in DIRECTIONS or unicodedata.category(character) in ESCAPED
         else character
         for character in line
     )
 
 
 def say(*lines: object, error: bool = False) -> None:
-    """Print lines, each of them `visible`, at once.
+    """Print lines, each of them `visible`, and flush.
 
     Args:
-        error: to standard error.
+        lines: to be printed.
+        error: whether to print to standard error.
     """
     print(*map(visible, lines), sep="\n", file=sys.stderr if error else sys.stdout, flush=True)
 
 
-class _Steady(io.FileIO):
-    """A file descriptor whose writes do not fail: what it could not take is lost, and it keeps why."""
+def duration(seconds: float) -> str:
+    """A duration in its one or two largest units.
+
+    Example:
+        >>> duration(0.4), duration(75), duration(120), duration(7300)
+        ('1 s', '1 min 15 s', '2 min', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes, rest = divmod(round(seconds), 60)
+    large, small, units = (minutes, rest, ("min", "s")) if minutes < 60 else (*divmod(minutes, 60), ("h", "min"))
+    return f"{large} {units[0]} {small} {units[1]}" if small else f"{large} {units[0]}"
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column is aligned to the left, the others to the right.
+
+    Example:
+        >>> align([["depth", "loss"], ["10", "0.5"]])
+        ['depth  loss', '10      0.5']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+class _Unfailing(io.FileIO):
+    """A file descriptor whose writes never raise; `failure` is the last error, after which data were lost."""
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """All bytes are taken; where the descriptor does not wait, this waits for it."""
+        """Write all bytes, or record the error. If the descriptor is non-blocking, wait until it is ready."""
         try:
             while (written := super().write(data)) is None:
                 select.select([], [self], [])
@@ -65,33 +92,34 @@ class _Steady(io.FileIO):
 
 
 def steady() -> None:
-    """Put streams that cannot fail in the place of standard output and standard error.
+    """Replace standard output and standard error by streams whose writes never raise.
 
-    A closed one (`2>&-`, as under cron) leads nowhere, and so does a closed standard input: files that are opened later
-    must not get their numbers. Called again, it changes nothing; nor where somebody has replaced the streams.
+    Closed streams (`2>&-`, as under cron), also a closed standard input, are connected to the null device, so that
+    files that are opened later do not get their numbers. A second call, or a stream that was replaced by other code,
+    changes nothing.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
             os.set_inheritable(number, True)
     sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     sys.stdout = _steadied(sys.stdout, sys.__stdout__, 1)
     sys.stderr = _steadied(sys.stderr, sys.__stderr__, 2)
 
 
-def _steadied(stream: Any, own: Any, number: int) -> Any:
-    if stream is not None and stream is not own:
+def _steadied(stream: Any, original: Any, number: int) -> Any:
+    if stream is not None and stream is not original:
         return stream
     if stream is not None:
         with contextlib.suppress(OSError):
             stream.flush()
-    # Characters that the encoding lacks are written as escapes.
-    buffer = io.BufferedWriter(_Steady(number, "w", closefd=False))
+    # The error handler writes characters that the encoding lacks as escapes.
+    buffer = io.BufferedWriter(_Unfailing(number, "w", closefd=False))
     options: Any = {"line_buffering": number == 2 or os.isatty(number)}
     if isinstance(stream, io.TextIOWrapper):
         options = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
@@ -100,9 +128,9 @@ def _steadied(stream: Any, own: Any, number: int) -> Any:
 
 
 def lost() -> str:
-    """Why standard output has lost something, in a line; empty where it has not, or where its reader has gone.
+    """A line that says why data for standard output were lost; empty if none were lost.
 
-    A reader that goes (`| head -1`) wanted no more.
+    A reader that has exited (`| head -1`) does not count.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()

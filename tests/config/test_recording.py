@@ -238,15 +238,15 @@ def test_a_folder_reads_the_same_in_every_locale(tmp_path):
     (tmp_path / "d.csv").write_text("0,1,1\n1,0,1\n1,1,0.25\n")
     code = (
         "import locale, sys; from pathlib import Path; import rankward; from rankward import results\n"
-        "from rankward.sweeps.execution.ensembles import Job, failed, failure; from types import SimpleNamespace\n"
+        "from rankward.sweeps.execution.ensembles import Job, failed_outcome, failure_reason; from types import SimpleNamespace\n"
         "assert locale.getencoding() != 'UTF-8', locale.getencoding()\n"
         "folder = Path('s') / '0'; results.write_config(folder, {'seed': 3, 'who': 'Gr\\u00f6\\u00dfe \\u2192'})\n"
         "(folder / '.hydra' / 'overrides.yaml').write_text('- who=Gr\\u00f6\\u00dfe', encoding='utf-8')\n"
-        "failed(Job(0, None, SimpleNamespace(folder=folder)), ValueError('Gr\\u00f6\\u00dfe'))\n"
+        "failed_outcome(Job(0, None, SimpleNamespace(folder=folder)), ValueError('Gr\\u00f6\\u00dfe'))\n"
         "results.write_job_list(Path('s'), 1, ['+gr\\u00f6\\u00dfe'])\n"
         "runs = rankward.load('s').runs\n"
         "assert runs['who'].to_list() == ['Gr\\u00f6\\u00dfe \\u2192'] and 'Gr\\u00f6' in runs['overrides'][0]\n"
-        "assert failure(folder) == 'ValueError: Gr\\u00f6\\u00dfe' and results.read_varying_keys(Path('s')) == ['+gr\\u00f6\\u00dfe']\n"
+        "assert failure_reason(folder) == 'ValueError: Gr\\u00f6\\u00dfe' and results.read_varying_keys(Path('s')) == ['+gr\\u00f6\\u00dfe']\n"
     )
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)

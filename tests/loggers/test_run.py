@@ -15,7 +15,7 @@ from rankward.loggers import run as run_loggers
 from rankward.loggers import wandb as wandb_loggers
 from rankward.loggers.run import check_loggers
 from rankward.loggers.target import LoggerError, LogTarget
-from rankward.sweeps.execution.ensembles import Job, train_batch
+from rankward.sweeps.execution.ensembles import Job, Session, train_batch
 from rankward.training.preflight import check_all
 
 OWN = ["+logger.mine={_target_: mine_logger.Mine}"]
@@ -148,7 +148,7 @@ def test_logger_that_cannot_open_does_not_halve_the_batch(tmp_path, own):
     jobs = [Job(i, run, target) for i, ((run, _), target) in enumerate(zip(pairs, targets, strict=True))]
     for job in jobs:
         job.target.folder.mkdir()
-    ended = train_batch(jobs, (0, 8))
+    ended = train_batch(jobs, Session(0, 8))
     assert sys.modules["mine_logger"].Mine.made == 101
     assert [str(each.error) for each in ended] == 8 * ["logger.mine: OSError: closed"]
 

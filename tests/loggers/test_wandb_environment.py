@@ -9,7 +9,7 @@ from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed, trained
 from rankward.loggers import wandb_environment
 from rankward.loggers.target import LogTarget
-from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.status_command import show_status
 from rankward.training.train import train
 
 RUN = ["depth.layers=2", "max_iterations=50"]
@@ -60,7 +60,7 @@ def test_switched_off_it_logs_nothing(tmp_path, monkeypatch):
         config = composed("logger=wandb", *RUN, f"seed={number}")[1]
         (tmp_path / str(number) / ".hydra" / "config.yaml").write_text(json.dumps(config))
         (tmp_path / str(number) / ".hydra" / "overrides.yaml").write_text(f"- seed={number}\n")
-    assert tell_status(tmp_path) == 0
+    assert show_status(tmp_path) == 0
     assert (tmp_path / "runs.parquet").is_file() and not list(tmp_path.rglob("wandb"))
 
 

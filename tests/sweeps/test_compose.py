@@ -70,11 +70,11 @@ def test_configs_and_files_are_hydras(hydra, composer, job):
     seen = []
     context = HydraContext(config_loader=made.config_loader, callbacks=Callbacks(master))
     run_job(seen.append, theirs, "hydra.sweep.dir", "hydra.sweep.subdir", context)
-    assert composed.own == seen[0] and OmegaConf.to_yaml(composed.own) == OmegaConf.to_yaml(seen[0])
-    if composed.template is None:  # left to Hydra
+    assert composed.config == seen[0] and OmegaConf.to_yaml(composed.config) == OmegaConf.to_yaml(seen[0])
+    if composed.base is None:  # left to Hydra
         assert any(override.startswith(("+", "~", "hydra.")) for override in job)
         return
-    files = composed.slim().files(number, folder / str(number))
+    files = composed.job().hydra_files(number, folder / str(number))
     for name, text in files.items():
         assert text == (Path(folder) / str(number) / ".hydra" / name).read_text(encoding="utf-8"), name
 
@@ -100,6 +100,6 @@ def test_integers_are_parsed_as_hydra_parses_them(composer, value):
 
 def test_one_job_does_not_change_another(composer):
     ours, _ = composer
-    before = OmegaConf.to_yaml(ours.compose(["seed=1"]).own)
+    before = OmegaConf.to_yaml(ours.compose(["seed=1"]).config)
     ours.compose(["seed=2", "observations.b_12=5"])
-    assert OmegaConf.to_yaml(ours.compose(["seed=1"]).own) == before
+    assert OmegaConf.to_yaml(ours.compose(["seed=1"]).config) == before

@@ -18,14 +18,14 @@ from rankward.report.collect import collect
 from rankward.results import FolderLocked, ResultsError, claimed
 from rankward.results.load import load
 from rankward.sweeps.callback import refuse_run_of_busy_sweep
-from rankward.sweeps.directory import SWEEP, fresh, own, refuse_other
+from rankward.sweeps.directory import SWEEP, create_unique, open_or_create, refuse_other_config
 
 SHORT = ["-m", "logger=none", "seed=0,1", "max_iterations=50"]
 
 
 def test_many_at_once_get_folders_of_their_own(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: fresh(tmp_path / "sweep"), range(40)))
+        made = list(pool.map(lambda _: create_unique(tmp_path / "sweep"), range(40)))
     assert len(set(made)) == 40 and tmp_path / "sweep" in made and tmp_path / "sweep_40" in made
 
 
@@ -38,9 +38,9 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("photos", "file"):
         with pytest.raises(ConfigError, match=r"hydra\.sweep\.dir"):
-            own(tmp_path / name)
+            open_or_create(tmp_path / name)
     for name in ("sweep", "empty", "new/deep"):
-        assert own(tmp_path / name).is_dir()
+        assert open_or_create(tmp_path / name).is_dir()
 
 
 def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
@@ -128,11 +128,11 @@ def test_results_beside_another_runs_config_are_told_and_left_out(tmp_path, caps
     with pytest.raises(ResultsError, match="has config_hash"):
         results.read_config(tmp_path / "s" / "0")
     with pytest.raises(ConfigError, match=r"another config: .*has config_hash .*; take another"):
-        refuse_other(tmp_path / "s" / "0", {"seed": 1})
+        refuse_other_config(tmp_path / "s" / "0", {"seed": 1})
     (tmp_path / "s" / "0" / ".hydra" / "config.yaml").write_text("seed")  # torn: the summary still says whose it is
     with pytest.raises(ConfigError, match=r"there summary\.json has config_hash"):
-        refuse_other(tmp_path / "s" / "0", {"seed": 1})
-    refuse_other(tmp_path / "s" / "0", {"seed": 0})
+        refuse_other_config(tmp_path / "s" / "0", {"seed": 1})
+    refuse_other_config(tmp_path / "s" / "0", {"seed": 0})
 
 
 def test_a_config_that_takes_values_from_elsewhere_is_not_called_another(tmp_path, monkeypatch):
@@ -160,12 +160,12 @@ def test_folders_deleted_while_a_sweep_trains_end_it_with_an_error(tmp_path, gon
 def test_a_run_of_another_config_is_not_written_over(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text("seed: 1\nlr: {eta: 0.1}\n")
-    refuse_other(tmp_path, {"seed": 1, "lr": {"eta": 0.1}, "logger": {}})  # loggers make no other run
-    refuse_other(tmp_path / "new", {"seed": 2})
+    refuse_other_config(tmp_path, {"seed": 1, "lr": {"eta": 0.1}, "logger": {}})  # loggers make no other run
+    refuse_other_config(tmp_path / "new", {"seed": 2})
     with pytest.raises(ConfigError, match=r"another config: there seed is 1, not 2, lr.eta is 0.1, not 0.2; take"):
-        refuse_other(tmp_path, {"seed": 2, "lr": {"eta": 0.2}, "logger": {"a": 1}})
+        refuse_other_config(tmp_path, {"seed": 2, "lr": {"eta": 0.2}, "logger": {"a": 1}})
     with pytest.raises(ConfigError, match=r"there seed is 1, not unset, lr.beta is unset, not 0.9; take"):
-        refuse_other(tmp_path, {"lr": {"eta": 0.1, "beta": 0.9}})
+        refuse_other_config(tmp_path, {"lr": {"eta": 0.1, "beta": 0.9}})
     assert config_hash(results.read_config(tmp_path)) == config_hash({"seed": 1, "lr": {"eta": 0.1}})
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.commands import TENSOR, leavings, rankward, small_disk, wandb_records
 from rankward import results
 from rankward.sweeps.status import SweepMonitor
-from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.status_command import show_status
 from rankward.sweeps.watch import watch
 
 MINE = """
@@ -67,9 +67,9 @@ def test_a_failed_run_keeps_why_until_it_is_done(tmp_path, capsys):
     assert file.read_text().startswith(f"{why}\n\nTraceback") and 'mine.py", line 7' in file.read_text()
     log = (tmp_path / "s" / "1" / "rankward.log").read_text()
     assert f"] failed: {why}\nTraceback" in log and 'mine.py", line 7' in log
-    assert tell_status(tmp_path / "s") == 1 and f"run 1: {why}; traceback: {file}" in capsys.readouterr().out
+    assert show_status(tmp_path / "s") == 1 and f"run 1: {why}; traceback: {file}" in capsys.readouterr().out
     assert watch(tmp_path / "s", 1, once=True) == 1 and "mine.Touchy" in capsys.readouterr().out
-    assert [run.why for run in SweepMonitor(tmp_path / "s").look().shown] == [why, ""]
+    assert [run.reason for run in SweepMonitor(tmp_path / "s").look().runs] == [why, ""]
     (tmp_path / "mine.py").write_text(MINE.replace("raise", "pass  # "))
     done = rankward("resume", "s", cwd=tmp_path)
     assert done.returncode == 0 and not file.exists(), done.stderr

@@ -50,16 +50,16 @@ def test_tables_traces_and_figures_have_every_run(both):
 
 
 def test_status_and_watch_see_them_and_resuming_goes_on(both, tmp_path, monkeypatch):
-    look = SweepMonitor(both / "n").look()
-    assert look.counts == {DONE: 4} and [run.loss != () for run in look.shown] == 4 * [True]
+    status = SweepMonitor(both / "n").look()
+    assert status.counts == {DONE: 4} and [run.loss != () for run in status.runs] == 4 * [True]
     words = ["-m", "depth=2", "seed=0,1", *SHORT, "stop_loss=0", "max_iterations=20000"]
     with monkeypatch.context() as patched:
         interrupted_after(patched, 1)
         stopped = command_line(*words, NESTED, "hydra.sweep.dir=p", cwd=tmp_path)
     assert stopped.code == 130 and results.run_checkpoints(tmp_path / "p")
-    look = SweepMonitor(tmp_path / "p").look()
-    assert look.counts == {STOPPED: 2} and {run.name for run in look.shown} == set(NAMES[:2])
-    assert any(run.loss for run in look.shown)  # of the checkpoint
+    status = SweepMonitor(tmp_path / "p").look()
+    assert status.counts == {STOPPED: 2} and {run.name for run in status.runs} == set(NAMES[:2])
+    assert any(run.loss for run in status.runs)  # of the checkpoint
     assert command_line("status", "p", cwd=tmp_path).code == 1
     again = command_line("resume", "p", cwd=tmp_path)
     assert again.code == 0 and not results.run_checkpoints(tmp_path / "p"), again

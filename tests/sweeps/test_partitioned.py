@@ -21,7 +21,7 @@ from rankward.config import CONFIG_FOLDER, ConfigError, register, run_config
 from rankward.config.registry import config_hash
 from rankward.sweeps.compose import Composer
 from rankward.sweeps.compose_fast import QuickComposer
-from rankward.sweeps.partitioned import LEAST, wanted
+from rankward.sweeps.partitioned import AUTO_TABLE_RUNS, uses_table
 
 SWEEP = [
     "-m",
@@ -62,7 +62,9 @@ def test_a_table_holds_what_folders_hold(tmp_path):
     again = rankward("resume", "there", cwd=tmp_path)
     assert again.returncode == 0 and "12 of 12 runs complete, kept" in again.stdout
     other = rankward(*SWEEP, "results=table", "dtype=float32", "hydra.sweep.dir=there", cwd=tmp_path)
-    assert other.returncode == 2 and "does not hold runs of another config" in other.stderr
+    assert (
+        other.returncode == 2 and "a folder without runs of another config: there job 0 has config_hash" in other.stderr
+    )
     mixed = rankward(*SWEEP, "hydra.sweep.dir=there", "results=folders", cwd=tmp_path)
     assert mixed.returncode == 2 and "results: 'folders' is not allowed" in mixed.stderr
 
@@ -126,11 +128,17 @@ def test_what_cannot_make_a_table_says_so(tmp_path, more):
 
 
 def test_a_table_comes_without_asking_from_some_thousand_runs_on():
-    assert not wanted({}, LEAST - 1, True) and wanted({}, LEAST, True) and not wanted({}, LEAST, False)
-    assert not wanted({"figures": ["figure1"]}, LEAST, True) and wanted({"figures": ["atlas"]}, LEAST, True)
-    assert not wanted({"results": "folders"}, LEAST, True) and wanted({"results": "table"}, 2, True)
+    assert (
+        not uses_table({}, AUTO_TABLE_RUNS - 1, True)
+        and uses_table({}, AUTO_TABLE_RUNS, True)
+        and not uses_table({}, AUTO_TABLE_RUNS, False)
+    )
+    assert not uses_table({"figures": ["figure1"]}, AUTO_TABLE_RUNS, True) and uses_table(
+        {"figures": ["atlas"]}, AUTO_TABLE_RUNS, True
+    )
+    assert not uses_table({"results": "folders"}, AUTO_TABLE_RUNS, True) and uses_table({"results": "table"}, 2, True)
     with pytest.raises(ConfigError, match="results"):
-        wanted({"results": "table"}, 2, False)
+        uses_table({"results": "table"}, 2, False)
 
 
 def test_wrong_jobs_of_a_table_are_told_before_anything_is_written(tmp_path):
@@ -174,11 +182,11 @@ def test_what_jobs_have_in_common_does_not_make_composing_slow(common, monkeypat
         jobs = [[*common, f"lr.eta={eta}", f"seed={seed}"] for eta in (0.1, 1) for seed in range(2)]
         expected = [composer.compose(job) for job in jobs]
         quick = QuickComposer(composer)
-        quick.make(jobs[0])
+        quick.compose(jobs[0])
         monkeypatch.setattr(composer, "compose", None)  # Hydra's work is done
         for job, whole in zip(jobs, expected, strict=True):
-            made = quick.make(job)
-            assert made.run == run_config(whole.own) and made.composed.resolved == whole.slim().resolved
+            made = quick.compose(job)
+            assert made.run == run_config(whole.config) and made.resolved == whole.job().resolved
 
 
 def test_quick_composing_is_hydras():
@@ -188,8 +196,8 @@ def test_quick_composing_is_hydras():
         composer = Composer(loader, loader.load_configuration("config", ["logger=none"], run_mode=RunMode.MULTIRUN))
         quick = QuickComposer(composer)
         for job in [*JOBS, *JOBS]:
-            whole, made = composer.compose(job), quick.make(job)
-            assert made.run == run_config(whole.own) and made.composed.resolved == whole.slim().resolved
-            assert made.digest == config_hash(whole.slim().resolved)
+            whole, made = composer.compose(job), quick.compose(job)
+            assert made.run == run_config(whole.config) and made.resolved == whole.job().resolved
+            assert made.digest == config_hash(whole.job().resolved)
         with pytest.raises(ConfigError, match="lr.eta"):
-            quick.make(["depth='2'", "lr.eta=-1.0", "seed=3", "init=balanced", "init.scale=1e-3"])
+            quick.compose(["depth='2'", "lr.eta=-1.0", "seed=3", "init=balanced", "init.scale=1e-3"])

@@ -65,7 +65,7 @@ def test_a_single_run_refuses_what_only_a_sweep_reads(tmp_path, arguments, words
 SWEEPS = [
     ("experiment=figure1,figure5", "jobs 0, 1: experiment: ", "one after the other", "hydra.sweeper"),
     ("experiment=null,figure1", "job 1 (", "experiment=figure1): experiment: ", "one after the other"),
-    ("experiment=[figure1,figure5]", "experiment: ['figure1', 'figure5'] is not allowed; expected one with a sweep"),
+    ("experiment=[figure1,figure5]", "experiment: ['figure1', 'figure5'] is not allowed; expected only one that defines a sweep"),
     ("figures=[figure1],[figure5]", "jobs 0, 1: figures: ", "a sweep has one figures for all of its jobs"),
     ("results=table,folders", "results: "),
     ("seed=0,1 hydra.run.dir=x", "hydra.run.dir: 'x' is not allowed; expected hydra.sweep.dir for a sweep"),

@@ -15,7 +15,7 @@ from rankward.config import config_hash
 from rankward.results.load import load
 from rankward.sweeps.directory import SWEEP
 from rankward.sweeps.execution.ensembles import Job, find_checkpoints
-from rankward.sweeps.status_command import tell_status
+from rankward.sweeps.status_command import show_status
 from rankward.training.checkpoints import HASHES
 
 
@@ -43,14 +43,14 @@ def test_runs_brought_in_with_older_times_are_found(tmp_path, capsys):
     assert load(tmp_path).runs["status"].to_list() == ["converged", "missing"]
     ended(tmp_path, 1)
     assert load(tmp_path).runs["status"].to_list() == ["converged", "converged"]
-    assert tell_status(tmp_path) == 0 and "table:" in capsys.readouterr().out
+    assert show_status(tmp_path) == 0 and "table:" in capsys.readouterr().out
     assert pl.read_parquet(tmp_path / "runs.parquet")["status"].to_list() == ["converged", "converged"]
-    assert tell_status(tmp_path) == 0 and "table:" not in capsys.readouterr().out  # it is there already
+    assert show_status(tmp_path) == 0 and "table:" not in capsys.readouterr().out  # it is there already
     ended(tmp_path, 1, seconds=2.0)  # another attempt's, brought in over the first
     assert load(tmp_path).runs["seconds"].to_list() == [1.0, 2.0]
     os.utime(tmp_path / "0" / "summary.json")  # touched: still the same run
     assert results.read_runs(tmp_path) is None
-    assert tell_status(tmp_path) == 0
+    assert show_status(tmp_path) == 0
     assert results.read_runs(tmp_path)["seconds"].to_list() == [1.0, 2.0]
 
 
@@ -72,7 +72,7 @@ def test_a_complete_sweep_that_cannot_be_written_is_complete(tmp_path, capsys, w
         if written:
             results.write_runs(sweep)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        assert tell_status(sweep) == 0
+        assert show_status(sweep) == 0
         said = capsys.readouterr().out
         assert "1 runs: 1 done" in said
         assert ("cannot be written here" in said) == (not written)

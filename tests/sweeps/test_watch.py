@@ -62,10 +62,9 @@ def test_a_sweep_that_is_done(tmp_path):
 
 def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     sweep, training = endless
-    watcher = SweepMonitor(sweep)
-    look = watcher.look()
-    assert look.live and look.counts == {RUNNING: 3} and len(look.shown) == 3
-    assert all(run.state == RUNNING and run.loss and run.rank and run.iterations > 0 for run in look.shown)
+    status = SweepMonitor(sweep).look()
+    assert status.active and status.counts == {RUNNING: 3} and len(status.runs) == 3
+    assert all(run.state == RUNNING and run.loss and run.rank and run.iterations > 0 for run in status.runs)
     training.send_signal(signal.SIGKILL)
     training.wait()
     assert (sweep / results.LOCK).exists() and not results.is_held(sweep)  # left behind, and nobody's
@@ -109,8 +108,8 @@ def test_it_quits_and_leaves_the_terminal_as_it_was(endless, how):
 def test_a_sweep_in_a_table(tmp_path):
     few = ["-m", "depth=2", "seed=range(0,30)", "max_iterations=500", "results=table", "metrics=few", "logger=none"]
     assert rankward(*few, "hydra.sweep.dir=table", cwd=tmp_path).returncode == 0
-    look = SweepMonitor(tmp_path / "table").look()
-    assert look.counts == {DONE: 30} and sum(look.ends.values()) == 30 and not look.live
+    status = SweepMonitor(tmp_path / "table").look()
+    assert status.counts == {DONE: 30} and sum(status.ends.values()) == 30 and not status.active
     told = rankward("status", "table", cwd=tmp_path)
     assert told.returncode == 0 and told.stdout.startswith("table: 30 done, in a table of 1 parts")
 

@@ -24,7 +24,7 @@ from rankward import results
 from rankward.loggers.run import log_from_files
 from rankward.loggers.target import LogTarget
 from rankward.results.contract import FACTORS, SUMMARY, TRACE
-from rankward.sweeps.execution.ensembles import Job, find_checkpoints, train_batch
+from rankward.sweeps.execution.ensembles import Job, Session, find_checkpoints, train_batch
 from rankward.sweeps.execution.local import LocalExecutor
 from rankward.training import checkpoints
 from rankward.training.checkpoints import HASHES, AtomicCheckpoints
@@ -115,7 +115,7 @@ def test_run_with_torn_checkpoint_ends_with_the_same_bytes(tmp_path, monkeypatch
     job = Job(0, config, LogTarget(folder, tmp_path, None, "run", plain))
     find_checkpoints([job], results.checkpoints(folder))
     assert job.checkpoint == results.previous_checkpoint(path) and "is torn" in capsys.readouterr().err
-    (ended,) = train_batch([job], (0, 1))
+    (ended,) = train_batch([job], Session(0, 1))
     assert ended.error is None and contents(folder) == contents(tmp_path / "whole" / "0")
     assert {found.name for found in folder.iterdir()} == {TRACE, FACTORS, SUMMARY, results.LOG}
 
@@ -167,7 +167,7 @@ def test_storage_error_is_raised_once(tmp_path, monkeypatch):
 
         monkeypatch.setattr(Trainer, "save_checkpoint", full)
         with pytest.raises(OSError, match=os.strerror(number)):
-            train_batch(jobs, (0, 4))
+            train_batch(jobs, Session(0, 4))
         assert calls == [tmp_path / "0" / results.CHECKPOINT]
 
 
@@ -181,7 +181,7 @@ def test_disk_error_at_results_ends_the_launch(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "write_run", full)
     jobs = jobs_of(tmp_path, [[*QUICK, "max_iterations=50"], [*QUICK, "max_iterations=50", "dtype=float32"]])
     with pytest.raises(results.ResultsError, match=r"0/summary\.json: No space left on device"):
-        LocalExecutor(1.0).work(jobs, [JobReturn(), JobReturn()], tmp_path)
+        LocalExecutor(1.0).run(jobs, [JobReturn(), JobReturn()], tmp_path)
     assert tried == ["0"]
 
 

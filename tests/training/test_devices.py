@@ -69,11 +69,16 @@ def test_ensemble_that_fails_without_a_failing_run_is_reported(monkeypatch, caps
     monkeypatch.setattr(training, "train", train)
     batch = [ensembles.Job(number, run_on(f"seed={number}"), SimpleNamespace(folder=tmp_path)) for number in range(4)]
     bad = set()
-    assert all(ended.error is None for ended in ensembles.train_batch(batch, (0, 1000)))
-    told = "rankward: 4 runs were trained apart, since together they raised ValueError: of many\n"
+    assert all(ended.error is None for ended in ensembles.train_batch(batch, ensembles.Session(0, 1000)))
+    told = "rankward: 4 runs were trained separately: as an ensemble they raised ValueError: of many\n"
     assert capsys.readouterr().err == told
     bad = {2}
-    assert [ended.error is None for ended in ensembles.train_batch(batch, (0, 1000))] == [True, True, False, True]
+    assert [ended.error is None for ended in ensembles.train_batch(batch, ensembles.Session(0, 1000))] == [
+        True,
+        True,
+        False,
+        True,
+    ]
     assert capsys.readouterr().err == ""
 
 
@@ -92,11 +97,13 @@ def test_out_of_memory_halves_the_batch_once(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(training, "train", train)
     run = run_on()
     batch = [ensembles.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(6)]
-    assert [ended.error for ended in ensembles.train_batch(batch, (0, 1000))] == [None] * 6 and sizes == [6, 3, 3]
-    assert capsys.readouterr().err == "rankward: 6 runs at once are too many for the GPU's memory: halved\n"
+    assert [ended.error for ended in ensembles.train_batch(batch, ensembles.Session(0, 1000))] == [
+        None
+    ] * 6 and sizes == [6, 3, 3]
+    assert capsys.readouterr().err == "rankward: 6 runs do not fit into the GPU's memory; they are trained in halves\n"
     sizes.clear()
     batch = [ensembles.Job(number, run, SimpleNamespace(folder=tmp_path)) for number in range(8)]
-    ended = ensembles.train_batch(batch, (0, 1000))
+    ended = ensembles.train_batch(batch, ensembles.Session(0, 1000))
     assert sizes == [8, 4, 4] and all(isinstance(each.error, torch.OutOfMemoryError) for each in ended)
 
 

@@ -1,4 +1,4 @@
-"""hydra/launcher=batched: found by Hydra at every start, so the work is imported late."""
+"""Plugin of `hydra/launcher=batched`. Hydra imports it at every start, so the launcher is imported in the class."""
 
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence
@@ -8,21 +8,22 @@ from hydra.plugins.launcher import Launcher
 
 
 class BatchedLauncher(Launcher):
-    """A multirun's jobs as a few ensembles; see `rankward.sweeps.launcher`."""
+    """Trains the jobs of a sweep as ensembles; see `rankward.sweeps.launcher`."""
 
     def __init__(self, memory: Optional[float], dry_run: bool = False) -> None:
         from rankward.sweeps.execution.local import LocalExecutor
         from rankward.sweeps.launcher import EnsembleLauncher
 
-        self.batches = EnsembleLauncher(LocalExecutor(memory))
+        self.core = EnsembleLauncher(LocalExecutor(memory))
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
-        """Take what Hydra hands to a launcher."""
-        self.batches.setup(hydra_context, task_function, config)
+        """Receive Hydra's context, the function that runs a job, and the sweep's config."""
+        self.core.setup(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
-        """Run every job, and return what became of each, in order."""
-        return self.batches.launch(job_overrides, initial_job_idx)
+        """Train the jobs; the outcome of each in order."""
+        returns, _ = self.core.launch(job_overrides, initial_job_idx)
+        return returns
 
 
 @dataclass

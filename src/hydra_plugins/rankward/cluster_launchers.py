@@ -1,4 +1,4 @@
-"""hydra/launcher=slurm and =submitit_local: found by Hydra at every start, so the work is imported late."""
+"""Plugins of `hydra/launcher=slurm` and `=submitit_local`, imported at every start: see `batched_launcher`."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
@@ -8,7 +8,7 @@ from hydra.plugins.launcher import Launcher
 
 
 class ClusterLauncher(Launcher):
-    """A multirun's jobs as tasks of a cluster; see `rankward.sweeps.execution.cluster`."""
+    """Trains the jobs of a sweep in tasks of a cluster; see `rankward.sweeps.execution.cluster`."""
 
     def __init__(
         self, cluster: str, runs_per_task: Optional[int], tasks: Optional[int], wait: bool, poll: float, dry_run: bool,
@@ -17,20 +17,21 @@ class ClusterLauncher(Launcher):
         from rankward.sweeps.execution.cluster import ClusterExecutor
         from rankward.sweeps.launcher import EnsembleLauncher
 
-        self.batches = EnsembleLauncher(ClusterExecutor(cluster, runs_per_task, tasks, wait, poll, parameters))
+        self.core = EnsembleLauncher(ClusterExecutor(cluster, runs_per_task, tasks, wait, poll, parameters))
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
-        """Take what Hydra hands to a launcher."""
-        self.batches.setup(hydra_context, task_function, config)
+        """Receive Hydra's context, the function that runs a job, and the sweep's config."""
+        self.core.setup(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
-        """Submit every job, and return what became of each, in order."""
-        return self.batches.launch(job_overrides, initial_job_idx)
+        """Submit the jobs; the outcome of each in order."""
+        returns, _ = self.core.launch(job_overrides, initial_job_idx)
+        return returns
 
 
 @dataclass
 class SubmititLocalConf:
-    """Keys of hydra.launcher; what submitit has is named as there."""
+    """Keys of hydra.launcher, with submitit's names for its parameters."""
 
     _target_: str = "hydra_plugins.rankward.cluster_launchers.ClusterLauncher"
     cluster: str = "local"
@@ -47,7 +48,7 @@ class SubmititLocalConf:
 
 @dataclass
 class SlurmConf(SubmititLocalConf):
-    """The same, and what sbatch takes."""
+    """The same keys, and options of sbatch."""
 
     cluster: str = "slurm"
     name: str = "rankward"

@@ -1,4 +1,4 @@
-"""hydra/sweeper=grid and =refine: found by Hydra at every start, so the work is imported late."""
+"""Plugins of `hydra/sweeper=grid` and `=refine`, imported at every start: see `batched_launcher`."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
@@ -8,7 +8,7 @@ from hydra.plugins.sweeper import Sweeper
 
 
 class GridSweeper(Sweeper):
-    """Unions of grids and paired values, each cell refined where asked; see `rankward.sweeps.grid` and `.refine`."""
+    """Launches unions of grids and paired values, with or without refinement; see `rankward.sweeps.grid`, `.refine`."""
 
     def __init__(
         self,
@@ -25,11 +25,11 @@ class GridSweeper(Sweeper):
         self.search = grid if refine is None else Refinement(grid, **refine)
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
-        """Take what Hydra hands to a sweeper."""
+        """Receive Hydra's context, the function that runs a job, and the sweep's config."""
         self.search.setup(hydra_context, task_function, config)
 
     def sweep(self, arguments: List[str]) -> Any:
-        """Launch every job of the grids."""
+        """Launch all jobs; their outcomes, launch by launch."""
         return self.search.sweep(arguments)
 
 
@@ -57,7 +57,7 @@ class GridSweeperConf:
 
 @dataclass
 class RefineSweeperConf(GridSweeperConf):
-    """The same with rounds of refinement."""
+    """The same keys, with rounds of refinement."""
 
     refine: Optional[Refine] = field(default_factory=Refine)
 

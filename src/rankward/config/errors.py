@@ -37,6 +37,11 @@ class DataError(InputError):
     """Observations, most often those of a file, that cannot be used; the message names the key."""
 
 
+def other_config(key: str, folder: object, difference: str) -> ConfigError:
+    """The error of a folder that has runs of another config; `key` names the folder."""
+    return ConfigError(key, str(folder), f"a folder without runs of another config: {difference}; take another")
+
+
 class SweepError(RankwardError):
     """Jobs of a sweep that cannot run (exit code 2) or that have failed (1), a line each."""
 

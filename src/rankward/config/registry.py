@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import MissingMandatoryValue
 
 from rankward.config import groups, schema
@@ -72,13 +72,13 @@ def run_config(cfg: DictConfig) -> schema.RunConfig:
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
-    """A composed config without Hydra's part; the config itself where it has no such part."""
+    """A copy of a composed config without Hydra's part; the config itself if it has no such part."""
     if "hydra" not in cfg:
         return cfg
-    own = cfg.copy()
-    with open_dict(own):
-        own.pop("hydra")
-    return own
+    config = cfg.copy()
+    with read_write(config), open_dict(config):
+        config.pop("hydra")
+    return config
 
 
 def _refuse_added(prefix: str, node: Any) -> None:

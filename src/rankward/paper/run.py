@@ -18,8 +18,7 @@ from rankward import __version__, results
 from rankward.config import ConfigError
 from rankward.config.extras import require
 from rankward.paper.steps import FIGURES, SWEEPS, Step, steps
-from rankward.sweeps.summary import duration
-from rankward.terminal import say
+from rankward.terminal import duration, say
 
 DONE, LOG = "steps.json", "log.txt"
 KEEP = 0.97  # how far a step's bar runs by its estimate alone

@@ -11,7 +11,7 @@ from typing import Any
 from rankward import __version__, results
 from rankward.config.extras import require
 from rankward.report.collect import collect
-from rankward.sweeps.command import told_command
+from rankward.sweeps.command import original_command
 
 REPORT = "report.html"
 LIMIT = 5_000_000  # characters of a page
@@ -39,8 +39,8 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str
 
     plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     scripts = "\n".join(asset(f"{name}.js") for name in SCRIPTS)
-    around = {"title": folder.resolve().name, "command": told_command(folder), "version": __version__, "plotly": plotly}
-    around |= {"style": asset("page.css"), "script": scripts}
+    around = {"title": folder.resolve().name, "command": original_command(folder), "version": __version__}
+    around |= {"plotly": plotly, "style": asset("page.css"), "script": scripts}
     empty = page("report.html", **around, data="")
     report = collect(folder, LIMIT - len(empty))
     path = out or folder / REPORT

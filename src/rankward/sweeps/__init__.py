@@ -1,8 +1,8 @@
-"""Many runs from one command."""
+"""Sweeps: many runs from one command."""
 
 from typing import Any
 
 
 def is_ours(task_function: Any) -> bool:
-    """Whether a sweep's jobs run our command line: our sweepers and launchers serve other programs' as well."""
+    """Whether jobs run Rankward's command line; its sweepers and launchers also work with other Hydra programs."""
     return getattr(task_function, "__module__", "") == "rankward.cli"

@@ -36,11 +36,11 @@ class CheckFirst(Callback):
         with errors_end_process():
             from rankward.loggers import wandb_environment
             from rankward.sweeps.directory import refuse_hidden
-            from rankward.sweeps.settings import answering, refuse_for_run, refuse_unknown
+            from rankward.sweeps.settings import hydra_resolver, refuse_for_run, refuse_unknown
 
             refuse_hidden(config)
             refuse_unknown(config)
-            with answering(config):
+            with hydra_resolver(config):
                 set_environment(config)
                 run = run_config(config)
                 if run.figures:
@@ -62,10 +62,10 @@ class CheckFirst(Callback):
         """Check settings of the whole sweep, before the sweeper is created, which checks the jobs."""
         with errors_end_process():
             from rankward.sweeps.directory import refuse_hidden
-            from rankward.sweeps.settings import answering, refuse_for_sweep
+            from rankward.sweeps.settings import hydra_resolver, refuse_for_sweep
 
             refuse_hidden(config)
-            with answering(config):
+            with hydra_resolver(config):
                 set_environment(config)
             refuse_for_sweep(config)
 
@@ -110,11 +110,11 @@ def claim_folder(config: DictConfig) -> Any:
     from rankward import results
     from rankward.config.recording import resolved
     from rankward.config.registry import without_hydra
-    from rankward.sweeps.directory import fresh, is_named, refuse_other, usable
+    from rankward.sweeps.directory import check_path, create_unique, is_named, refuse_other_config
 
-    folder = usable(Path(config.hydra.run.dir), "hydra.run.dir")
+    folder = check_path(Path(config.hydra.run.dir), "hydra.run.dir")
     if not is_named("hydra.run.dir", config):
-        folder = fresh(folder)
+        folder = create_unique(folder)
         with read_write(config), open_dict(config):
             config.hydra.run.dir = str(folder)
         with results.claimed(folder):
@@ -123,7 +123,7 @@ def claim_folder(config: DictConfig) -> Any:
     refuse_run_of_busy_sweep(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with results.claimed(folder):
-        refuse_other(folder, resolved(without_hydra(config)))
+        refuse_other_config(folder, resolved(without_hydra(config)))
         yield
 
 
@@ -135,10 +135,10 @@ def refuse_run_of_busy_sweep(folder: Path) -> None:
     """
     from rankward import results
     from rankward.sweeps.directory import SWEEP
-    from rankward.sweeps.execution.local import refuse_live
+    from rankward.sweeps.execution.local import refuse_live_tasks
 
     sweep = next((parent for parent in folder.absolute().parents if (parent / SWEEP).is_file()), None)
     if sweep is not None:
         if results.is_held(sweep):
             raise results.FolderLocked(f"{sweep} is in use: another process is at work on it")
-        refuse_live(sweep)
+        refuse_live_tasks(sweep)

@@ -1,9 +1,9 @@
-"""Many configs of one sweep, each what Hydra would compose, at a fraction of the cost.
+"""Compose the configs of a sweep's jobs: the same configs as Hydra's, at a fraction of the cost.
 
-Jobs of a sweep differ in a few values, seldom in the files that they are made of. So Hydra composes one config for each
-set of group choices, and the jobs' other overrides are applied to copies of it, as Hydra itself applies them. The files
-that Hydra leaves in a job's folder are spliced from sections that are written once: block YAML of a mapping is that of
-its items, one after the other. What is out of the ordinary (`+key`, `~key`, `hydra.key`) is left to Hydra, job by job.
+Jobs of a sweep differ in a few values, seldom in the files of which they are composed. So Hydra composes one base
+config for each set of group choices, and the other overrides of a job are applied to a copy of it, with Hydra's
+function. The files that Hydra writes into a job's folder are spliced from sections that are dumped once: the block YAML
+of a mapping is the concatenation of its items. Unusual overrides (`+key`, `~key`, `hydra.key`) are left to Hydra.
 """
 
 from __future__ import annotations
@@ -20,78 +20,107 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
+from rankward.config import RunConfig, run_config
 from rankward.config.recording import plain_values, recorded, resolved
+from rankward.config.registry import config_hash, without_hydra
 from rankward.private_apis import apply_overrides, override_dirname, with_integer
-from rankward.sweeps.settings import ASKS_HYDRA, answering, refuse_unknown
+from rankward.sweeps.settings import ASKS_HYDRA, hydra_resolver, refuse_unknown
 
 Section = tuple[str, ...]  # keys from the root
-INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)  # as Hydra's grammar has them, without underscores
-DIFFERENT = ("overrides", "job", "runtime")  # sections of Hydra's part of which jobs change some keys
+INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)  # of Hydra's grammar, without underscores
+PER_JOB = ("overrides", "job", "runtime")  # sections of Hydra's part in which jobs change some keys
 
 
 @dataclass
-class Template:
-    """What the jobs with the same group choices share.
+class BaseConfig:
+    """Config shared by the jobs with the same group choices.
 
     Args:
-        whole: as Hydra composed it, without the jobs' own overrides.
-        own: the same without Hydra's part.
-        plain: the same as plain values.
-        texts: YAML of the sections of `own` by their key, and of Hydra's part by two keys, or three where jobs differ.
+        full: as Hydra composes it, without the jobs' other overrides.
+        config: `full` without Hydra's part.
+        plain: `config` as plain values.
+        texts: YAML of the sections of `config` by their key, and of Hydra's part by two keys, or by three where jobs
+            differ.
     """
 
-    whole: DictConfig
-    own: DictConfig
+    full: DictConfig
+    config: DictConfig
     plain: dict[str, Any]
     texts: dict[Section, str]
 
     def asks_hydra(self) -> bool:
-        """Whether a value is one of Hydra's own part, which may be another one for each job."""
+        """Whether a value refers to Hydra's part, which may be different for each job."""
         return any(ASKS_HYDRA in text for keys, text in self.texts.items() if keys[0] != "hydra")
 
 
 @dataclass
-class Composed:
-    """A job's config: `own` is what its program gets, `overrides` made it; no template where Hydra composed it.
+class ComposedConfig:
+    """A job's composed config.
 
-    `whole` has Hydra's part; of a template it is without the job's own values. Where a value of `own` asks for that
-    part (`asks_hydra`), all are resolved.
+    Args:
+        config: without Hydra's part.
+        overrides: of the job.
+        full: with Hydra's part; if there is a base, without the job's values.
+        asks_hydra: whether a value of `config` refers to Hydra's part; all values are then resolved.
+        base: None if Hydra composed the config.
+        parsed: overrides, if there is a base.
     """
 
-    own: DictConfig
+    config: DictConfig
     overrides: list[str]
-    whole: DictConfig
+    full: DictConfig
     asks_hydra: bool = False
-    template: Template | None = None
+    base: BaseConfig | None = None
     parsed: Sequence[Override] = ()
 
-    def slim(self) -> Slim:
-        """What is left to keep of a checked job of many: plain values, a tenth of a config's size."""
-        values = resolved(self.own)
-        return Slim(self.overrides, recorded(self.own, values), values, self.template, self.parsed)
+    def job(self) -> ComposedJob:
+        """The checked job with plain values, which take a tenth of the memory of a config.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        run = run_config(self.config)
+        resolved_values = resolved(self.config)
+        recorded_values = recorded(self.config, resolved_values)
+        return ComposedJob(run, self.overrides, recorded_values, resolved_values, self.base, self.parsed)
 
 
 @dataclass(slots=True)
-class Slim:
-    """A composed job as plain values: as its folder keeps them, and resolved."""
+class ComposedJob:
+    """A checked job.
 
+    Args:
+        run: its config.
+        overrides: of the job.
+        recorded: plain values as its folder records them.
+        resolved: plain values, resolved.
+        base: None if Hydra composed the config.
+        parsed: overrides, if there is a base.
+    """
+
+    run: RunConfig
     overrides: list[str]
     recorded: dict[str, Any]
     resolved: dict[str, Any]
-    template: Template | None
+    base: BaseConfig | None
     parsed: Sequence[Override]
 
-    def files(self, number: int, folder: Path) -> dict[str, str]:
-        """Texts of `config.yaml`, `hydra.yaml` and `overrides.yaml` for a job of that number in that folder."""
-        assert self.template is not None
-        written = self.template.plain
-        touched = {parsed.key_or_group.split(".")[0] for parsed in self.parsed}
-        as_there = {key for key, value in self.recorded.items() if key not in touched and written.get(key) == value}
+    @property
+    def digest(self) -> str:
+        """The config's hash."""
+        return config_hash(self.resolved)
+
+    def hydra_files(self, number: int, folder: Path) -> dict[str, str]:
+        """Texts of `config.yaml`, `hydra.yaml` and `overrides.yaml` for this job's number and folder."""
+        assert self.base is not None
+        plain = self.base.plain
+        overridden = {parsed.key_or_group.split(".")[0] for parsed in self.parsed}
+        unchanged = {key for key, value in self.recorded.items() if key not in overridden and plain.get(key) == value}
         config = "".join(
-            self.template.texts[(key,)] if key in as_there else _text((key,), value)
+            self.base.texts[(key,)] if key in unchanged else _text((key,), value)
             for key, value in self.recorded.items()
         )
-        dirname = override_dirname(self.parsed, self.template.whole.hydra.job.config.override_dirname)
+        dirname = override_dirname(self.parsed, self.base.full.hydra.job.config.override_dirname)
         changed: dict[Section, Any] = {
             ("hydra", "overrides", "task"): self.overrides,
             ("hydra", "job", "override_dirname"): dirname,
@@ -101,7 +130,7 @@ class Slim:
         }
         lines = [
             _text(keys, changed[keys]) if keys in changed else text
-            for keys, text in self.template.texts.items()
+            for keys, text in self.base.texts.items()
             if keys[0] == "hydra"
         ]
         return {"config.yaml": config, "hydra.yaml": "".join(lines), "overrides.yaml": results.to_yaml(self.overrides)}
@@ -119,40 +148,40 @@ class Composer:
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
-        self.integers: dict[str, Override] = {}  # one with an integer, by the text before =
-        self.plain: dict[str, bool] = {}
-        self.templates: dict[tuple[str, ...], Template] = {}
+        self.integers: dict[str, Override] = {}  # an override with an integer, by its key
+        self.value_keys: dict[str, bool] = {}  # whether a key is that of a value
+        self.bases: dict[tuple[str, ...], BaseConfig] = {}
 
-    def compose(self, overrides: Sequence[str]) -> Composed:
-        """The config that Hydra's `load_sweep_config` gives for these overrides.
+    def compose(self, overrides: Sequence[str]) -> ComposedConfig:
+        """Compose the config of `load_sweep_config`, Hydra's function, for these overrides.
 
         Raises:
-            HydraException, OmegaConfBaseException: as Hydra does.
+            HydraException, OmegaConfBaseException: Hydra's errors.
         """
         overrides = list(overrides)
         parsed = [self.parse(override) for override in overrides]
         choices = [p for p in parsed if not self.is_value(p)]
         if any(p.is_hydra_override() or p.is_add() or p.is_delete() or p.is_force_add() for p in parsed):
             return self._by_hydra(overrides)
-        template = self._template([str(choice.input_line) for choice in choices])
-        if template.asks_hydra() or any(ASKS_HYDRA in override.replace("\\", "") for override in overrides):
+        base = self._base([str(choice.input_line) for choice in choices])
+        if base.asks_hydra() or any(ASKS_HYDRA in override.replace("\\", "") for override in overrides):
             return self._by_hydra(overrides)
-        own = copy.deepcopy(template.own)
-        apply_overrides([p for p in parsed if self.is_value(p)], own)
-        return Composed(own, overrides, template.whole, template=template, parsed=parsed)
+        config = copy.deepcopy(base.config)
+        apply_overrides([p for p in parsed if self.is_value(p)], config)
+        return ComposedConfig(config, overrides, base.full, base=base, parsed=parsed)
 
-    def _by_hydra(self, overrides: list[str]) -> Composed:
-        whole = self.loader.load_sweep_config(self.master, overrides)
-        own = _without_hydra(whole)
-        asks_hydra = ASKS_HYDRA in OmegaConf.to_yaml(own)
+    def _by_hydra(self, overrides: list[str]) -> ComposedConfig:
+        full = self.loader.load_sweep_config(self.master, overrides)
+        config = without_hydra(full)
+        asks_hydra = ASKS_HYDRA in OmegaConf.to_yaml(config)
         if asks_hydra:
-            refuse_unknown(own)
-            with answering(whole):
-                OmegaConf.resolve(own)
-        return Composed(own, overrides, whole, asks_hydra)
+            refuse_unknown(config)
+            with hydra_resolver(full):
+                OmegaConf.resolve(config)
+        return ComposedConfig(config, overrides, full, asks_hydra)
 
     def parse(self, override: str) -> Override:
-        """An override, parsed once; of a key's integers, as seeds are, the first alone."""
+        """Parse an override once; of a key's integers (seeds), Hydra parses only the first."""
         if override not in self.parsed:
             key, _, number = override.partition("=")
             model = self.integers.get(key) if INTEGER.fullmatch(number) else None
@@ -165,40 +194,31 @@ class Composer:
         return self.parsed[override]
 
     def is_value(self, override: Override) -> bool:
-        """Whether an override sets a value, and does not choose a group's file."""
+        """Whether an override sets a value; if not, it chooses the file of a group."""
         key = override.key_or_group
-        if key not in self.plain:
-            self.plain[key] = not self.loader.repository.group_exists(key)
-        return self.plain[key] and override.package is None
+        if key not in self.value_keys:
+            self.value_keys[key] = not self.loader.repository.group_exists(key)
+        return self.value_keys[key] and override.package is None
 
-    def _template(self, choices: list[str]) -> Template:
-        if tuple(choices) not in self.templates:
-            whole = self.loader.load_sweep_config(self.master, choices)
-            own = _without_hydra(whole)
-            plain = plain_values(own)
+    def _base(self, choices: list[str]) -> BaseConfig:
+        if tuple(choices) not in self.bases:
+            full = self.loader.load_sweep_config(self.master, choices)
+            config = without_hydra(full)
+            plain = plain_values(config)
             texts: dict[Section, str] = {(key,): _text((key,), value) for key, value in plain.items()}
             texts[("hydra",)] = "hydra:\n"
-            for key, value in plain_values(whole.hydra).items():
-                if key not in DIFFERENT:
+            for key, value in plain_values(full.hydra).items():
+                if key not in PER_JOB:
                     texts["hydra", key] = _text(("hydra", key), value)
                     continue
                 texts["hydra", key] = f"  {key}:\n"
                 texts |= {("hydra", key, leaf): _text(("hydra", key, leaf), each) for leaf, each in value.items()}
-            self.templates[tuple(choices)] = Template(whole, own, plain, texts)
-        return self.templates[tuple(choices)]
-
-
-def _without_hydra(whole: DictConfig) -> DictConfig:
-    own = copy.deepcopy(whole)
-    OmegaConf.set_readonly(own, False)
-    OmegaConf.set_struct(own, False)
-    del own["hydra"]
-    OmegaConf.set_struct(own, True)
-    return own
+            self.bases[tuple(choices)] = BaseConfig(full, config, plain, texts)
+        return self.bases[tuple(choices)]
 
 
 def _text(keys: Section, value: Any) -> str:
-    """The lines that a nested value adds to its mapping's YAML."""
+    """Lines of a nested value in the YAML of its mapping."""
     nested = value
     for key in reversed(keys):
         nested = {key: nested}

@@ -1,4 +1,4 @@
-"""A sweep's folder: its own, and nobody else's."""
+"""Create and check the folders of a sweep and of its runs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rankward import results
 from rankward.config import ConfigError, config_hash
+from rankward.config.errors import other_config
 from rankward.config.overrides import unquoted
-from rankward.config.recording import DIGESTS, as_written
+from rankward.config.recording import DIGESTS, as_written, plain_values
 from rankward.config.registry import hashed
 from rankward.results.contract import flat
 
 SWEEP = results.SWEEP
-SHOWN = 3  # keys that differ
+MAX_KEYS = 3  # differing keys in a message
 
 
-def fresh(folder: Path) -> Path:
-    """The folder, or where it stands already the first of `<folder>_2`, `<folder>_3`, ... that does not; made here.
+def create_unique(folder: Path) -> Path:
+    """Create the folder or, if it exists, the first of `<folder>_2`, `<folder>_3`, ... that does not exist.
 
-    Two sweeps started in the same second get two folders: making one fails for whoever comes second.
+    Two processes that start in the same second get two folders.
 
     Example:
         >>> import tempfile
-        >>> made = [fresh(Path(tempfile.gettempdir()) / f"rankward-doctest-{id(fresh)}") for _ in range(2)]
-        >>> made[1].name == made[0].name + "_2"
-        True
-        >>> [each.rmdir() for each in made]
-        [None, None]
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     [create_unique(Path(parent) / "sweep").name for _ in range(3)]
+        ['sweep', 'sweep_2', 'sweep_3']
     """
     number = 1
     while True:
@@ -52,14 +51,15 @@ def is_named(key: str, config: DictConfig) -> bool:
     return any(override.partition("=")[0].lstrip("+~") == key for override in overrides)
 
 
-def usable(folder: Path, key: str) -> Path:
-    """The folder, where Hydra can take its path as it is: it keeps paths in YAML, and replaces `${` in them.
+def check_path(folder: Path, key: str) -> Path:
+    """Refuse a folder whose path Hydra would change: it writes paths to YAML and replaces `${` in them.
 
     Args:
-        key: that has named the folder.
+        folder: to be checked, and returned.
+        key: of the config, for the error.
 
     Raises:
-        ConfigError: a path that is not UTF-8 or contains `${`, or a file of that name.
+        ConfigError: the path is not UTF-8, contains `${`, or is that of a file.
     """
     path = str(folder.absolute())
     try:
@@ -73,50 +73,49 @@ def usable(folder: Path, key: str) -> Path:
     return folder
 
 
-def own(folder: Path) -> Path:
-    """A folder that was asked for by name: made, or one that is empty or holds a sweep to go on with.
+def open_or_create(folder: Path) -> Path:
+    """Open a folder that is empty or that of a sweep, or create it.
 
     Raises:
-        ConfigError: a file of that name, a path that is not `usable`, or a folder that holds something else.
+        ConfigError: the path is refused by `check_path`, or the folder has other contents.
     """
-    usable(folder, "hydra.sweep.dir")
+    check_path(folder, "hydra.sweep.dir")
     if (
         folder.is_dir()
         and not (folder / SWEEP).is_file()
         and any(path.name != results.LOCK for path in folder.iterdir())
     ):
-        raise ConfigError("hydra.sweep.dir", str(folder), "a new folder, or one of a sweep: this holds something else")
+        raise ConfigError("hydra.sweep.dir", str(folder), "a new folder, or one of a sweep: it has other contents")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def refuse_hidden(config: DictConfig) -> None:
-    """Refuse to have Hydra keep a run's config where nobody would look for it, or nowhere.
+    """Refuse to write a run's config to another folder than `.hydra`, or not at all.
 
     Raises:
-        ConfigError: another folder than `.hydra`.
+        ConfigError: `hydra.output_subdir`.
     """
     if config.hydra.output_subdir != ".hydra":
         raise ConfigError("hydra.output_subdir", config.hydra.output_subdir, ".hydra: a run without it cannot be read")
 
 
 def is_numbered(config: DictConfig) -> bool:
-    """Whether the folders of a sweep's jobs are named by their numbers."""
-    sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
-    return isinstance(sweep, dict) and sweep["subdir"] == "${hydra.job.num}"
+    """Whether the folder of a sweep's job is named by the job's number."""
+    return bool(plain_values(config.hydra.sweep)["subdir"] == "${hydra.job.num}")
 
 
 def run_names(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> list[str]:
-    """Where `hydra.sweep.subdir` puts each job's folder, as a path from the sweep's.
+    """Path of each job's folder, from `hydra.sweep.subdir`, relative to the sweep's folder.
 
     Args:
         loader: Hydra's config loader.
-        config: the sweep's.
-        jobs: overrides of each.
-        first: number of the first.
+        config: the sweep's config.
+        jobs: overrides of each job.
+        first: number of the first job.
 
     Raises:
-        ConfigError: a folder outside of the sweep's, or one in which no run is looked for.
+        ConfigError: the folder is outside of the sweep's, or has a name that is reserved for other files.
     """
     if is_numbered(config):
         return [str(number) for number in range(first, first + len(jobs))]
@@ -124,11 +123,11 @@ def run_names(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], fi
     names = []
     try:
         for number, job in enumerate(jobs, start=first):
-            whole = loader.load_sweep_config(config, list(job))
-            with open_dict(whole):
-                whole.hydra.job.id, whole.hydra.job.num = str(number), number
-            HydraConfig.instance().set_config(whole)  # for ${hydra:...}
-            subdir = str(OmegaConf.select(whole, "hydra.sweep.subdir"))
+            composed = loader.load_sweep_config(config, list(job))
+            with open_dict(composed):
+                composed.hydra.job.id, composed.hydra.job.num = str(number), number
+            HydraConfig.instance().set_config(composed)  # for ${hydra:...}
+            subdir = str(OmegaConf.select(composed, "hydra.sweep.subdir"))
             name = os.path.normpath(subdir)
             if subdir == "" or Path(name).is_absolute() or not all(map(results.holds_runs, Path(name).parts)):
                 allowed = f"a folder below the sweep's, without {results.WANDB} or a leading dot in its path"
@@ -140,10 +139,10 @@ def run_names(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]], fi
 
 
 def refuse_shared(names: Sequence[str], jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse jobs that would share a folder, or have one inside another's.
+    """Refuse jobs that would share a folder, or whose folder would be inside that of another job.
 
     Raises:
-        ConfigError: the folder, and two of its jobs.
+        ConfigError: with the folder and two of its jobs.
     """
     owners: dict[str, int] = {}
     for number, name in enumerate(names):
@@ -151,18 +150,18 @@ def refuse_shared(names: Sequence[str], jobs: Sequence[Sequence[str]]) -> None:
         if owners[name] != number:
             _refuse_pair(name, owners[name], number, jobs)
     for name, number in owners.items():
-        for above in map(str, Path(name).parents) if os.sep in name else ():
-            if above in owners:
-                _refuse_pair(above, owners[above], number, jobs)
+        for parent in map(str, Path(name).parents) if os.sep in name else ():
+            if parent in owners:
+                _refuse_pair(parent, owners[parent], number, jobs)
 
 
-def _refuse_pair(name: str, one: int, other: int, jobs: Sequence[Sequence[str]]) -> None:
-    told = " and ".join(f"job {number} ({' '.join(map(unquoted, jobs[number]))})" for number in (one, other))
-    raise ConfigError("hydra.sweep.subdir", name, f"a folder of its own for each job: {told} share it")
+def _refuse_pair(name: str, first: int, second: int, jobs: Sequence[Sequence[str]]) -> None:
+    pair = " and ".join(f"job {number} ({' '.join(map(unquoted, jobs[number]))})" for number in (first, second))
+    raise ConfigError("hydra.sweep.subdir", name, f"a separate folder for each job: {pair} share it")
 
 
 def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
-    """Remove checkpoints all of whose runs are complete; another launch may still want the others.
+    """Remove checkpoints whose runs are all complete; another launch may need the others.
 
     Args:
         sweep: the sweep's folder.
@@ -175,43 +174,48 @@ def drop_checkpoints(sweep: Path, complete: set[str]) -> None:
             results.remove_checkpoint(path)
 
 
-def refuse_other(folder: Path, config: dict[str, Any], key: str = "hydra.run.dir", named: Path | None = None) -> None:
-    """Refuse a run's folder in which one of another config has begun.
+def refuse_other_config(
+    folder: Path, config: dict[str, Any], key: str = "hydra.run.dir", named: Path | None = None
+) -> None:
+    """Refuse the folder of a run that has another config.
 
     Args:
-        folder: the run's.
-        config: resolved, of the run that is to be there.
-        key: that has named the folder, or the sweep's.
-        named: the folder that it has named, where that is not the run's.
+        folder: of the run.
+        config: resolved, of the run that is to be trained.
+        key: of the config that names the folder, or the sweep's folder.
+        named: the folder that it names, if that is not the run's.
 
     Raises:
-        ConfigError: what stands there would be mixed with what the config makes.
+        ConfigError: results of two configs would be mixed.
     """
-    differ = ""
+    difference = ""
     try:
         summary = results.complete_summary(folder)
         if summary is not None and summary.get("config_hash") == config_hash(config):
             return
-        there = results.read_config(folder, trusted=True)
-        if config_hash(there) != config_hash(config):
-            old, new = flat(hashed(there)), flat(hashed(config))
-            keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-            told = [_told_difference(key, old, new) for key in keys[:SHOWN]]
-            differ = f"there {', '.join(told)}"
+        existing = results.read_config(folder, trusted=True)
+        if config_hash(existing) != config_hash(config):
+            difference = _difference(existing, config)
     except results.MixedError as error:
-        differ = str(error)
-    except results.ResultsError:  # nothing, or torn by a kill: what else was written says whose it is
+        difference = str(error)
+    except results.ResultsError:  # no config, or one that is torn: the summary may have a hash
         digest = results.summary_hash(folder)
         if digest not in (None, config_hash(config)):
-            differ = f"there {results.SUMMARY} has config_hash {digest}"
-    if differ:
-        raise ConfigError(key, str(named or folder), f"a folder without runs of another config: {differ}; take another")
+            difference = f"there {results.SUMMARY} has config_hash {digest}"
+    if difference:
+        raise other_config(key, named or folder, difference)
 
 
-def _told_difference(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:
-    differ = f"is {old.get(key, 'unset')}, not {new.get(key, 'unset')}"
-    group, _, rest = key.partition(f".{DIGESTS}.")
-    path = f"{group}.{rest}"
-    if rest and old.get(path) == new.get(path):
-        return f"the content of {path}={new.get(path)} {differ} (SHA-256)"
-    return f"{key} {differ}"
+def _difference(existing: dict[str, Any], config: dict[str, Any]) -> str:
+    old, new = flat(hashed(existing)), flat(hashed(config))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return f"there {', '.join(_difference_at(key, old, new) for key in keys[:MAX_KEYS])}"
+
+
+def _difference_at(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    values = f"is {old.get(key, 'unset')}, not {new.get(key, 'unset')}"
+    group, _, file_key = key.partition(f".{DIGESTS}.")
+    path = f"{group}.{file_key}"
+    if file_key and old.get(path) == new.get(path):
+        return f"the content of {path}={new.get(path)} {values} (SHA-256)"
+    return f"{key} {values}"

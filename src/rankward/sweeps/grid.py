@@ -1,14 +1,14 @@
-"""Which jobs a multirun has: Hydra's grammar, and in YAML unions of grids with paired values.
+"""The jobs of a sweep: Hydra's grammar on the command line, and unions of grids with paired values in YAML.
 
     hydra:
       sweeper:
         grids:
           - depth: [2, 3]                                        # a grid: the product of its axes
             lr.eta, init.scale: [[6e-3, 1e-5], [3e-3, 1e-6]]     # one axis of paired values
-          - depth: 4                                             # and, after it, another
-            init: gaussian,balanced                              # Hydra's own sweep grammar
+          - depth: 4                                             # a second grid
+            init: gaussian,balanced                              # Hydra's sweep grammar
 
-A key given on the command line takes the place of that key in the grids.
+A key of the command line replaces that key in the grids.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from rankward.config.overrides import as_value, quoted, spaced
 from rankward.config.recording import OPEN, closed, open_choices, open_values
 from rankward.config.registry import without_hydra
 from rankward.sweeps.runner import SweepRunner
-from rankward.sweeps.settings import answering
+from rankward.sweeps.settings import hydra_resolver
 from rankward.terminal import say
 
-NUMBER = re.compile(r"\$\\?\{hydra\\?:job\.(num|id)\\?\}")  # with the escapes that Hydra's parser puts in
-JOB_BYTES = 1000  # of a job that is to be trained, at least
-Axes = list[list[list[str]]]  # of a grid: of each axis the overrides of each choice
-Axis = list[list[tuple[str, str]]]  # of a grid: alternatives, each of which sets one or several keys
+NUMBER = re.compile(r"\$\\?\{hydra\\?:job\.(num|id)\\?\}")  # with the escapes of Hydra's parser
+JOB_BYTES = 1000  # memory of a job, at least
+Axes = list[list[list[str]]]  # of a grid: the overrides of each choice of each axis
+Axis = list[list[tuple[str, str]]]  # of a grid: choices, each of which sets one or several keys
 
 
 class Jobs(Sequence[list[str]]):
-    """The overrides of each job of a union of grids, put together when they are asked for.
+    """Overrides of the jobs of a union of grids, computed on access.
 
-    `${hydra:job.num}` stands for a job's number.
+    `${hydra:job.num}` is replaced by the job's number.
 
     Args:
-        grids: of each grid its axes, of each axis the overrides of each choice.
+        grids: overrides of each choice of each axis of each grid.
 
     Example:
         >>> jobs = Jobs([[[["seed=0"], ["seed=1"]], [["lr=flow", "depth='2'"]]]])
@@ -72,31 +72,31 @@ class Jobs(Sequence[list[str]]):
         for number, choice in enumerate(choices):
             yield self._job(number, choice)
 
-    def __getitem__(self, place: Any) -> Any:
-        places = range(len(self))[place]
-        if isinstance(places, range):
-            return self if len(places) == len(self) and places.step == 1 else [self[each] for each in places]
-        grid = bisect.bisect_right(self.ends, places)
-        rest, parts = places - (self.ends[grid - 1] if grid else 0), []
+    def __getitem__(self, index: Any) -> Any:
+        number = range(len(self))[index]
+        if isinstance(number, range):
+            return self if len(number) == len(self) and number.step == 1 else [self[each] for each in number]
+        grid = bisect.bisect_right(self.ends, number)
+        rest, parts = number - (self.ends[grid - 1] if grid else 0), []
         for axis in reversed(self.grids[grid]):
-            rest, at = divmod(rest, len(axis))
-            parts.append(axis[at])
-        return self._job(range(len(self))[place], reversed(parts))
+            rest, choice = divmod(rest, len(axis))
+            parts.append(axis[choice])
+        return self._job(number, reversed(parts))
 
     def _job(self, number: int, parts: Iterable[list[str]]) -> list[str]:
-        """A job's overrides, its number in the place of `${hydra:job.num}`."""
+        """Overrides of a job, with its number instead of `${hydra:job.num}`."""
         job = [*itertools.chain.from_iterable(parts)]
         return [NUMBER.sub(str(number), text) for text in job] if self.numbered else job
 
 
 class GridSearch:
-    """What `hydra/sweeper=grid` does, apart from being a plugin.
+    """Implementation of the plugin `hydra/sweeper=grid`.
 
     Args:
         params: axes crossed with every grid, as in Hydra's basic sweeper.
-        grids: a union of grids; none is one empty grid.
-        max_batch_size: jobs handed to the launcher at once; None for all.
-        zips: the command line's axes of paired values, as it had them.
+        grids: a union of grids; an empty list is one empty grid.
+        max_batch_size: jobs in a launch; None for all jobs in one launch.
+        zips: axes of paired values on the command line, as text.
     """
 
     def __init__(
@@ -109,33 +109,38 @@ class GridSearch:
         self.max_batch_size = max_batch_size
         self.zips = list(zips)
 
-    def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
-        """Take what Hydra hands to a sweeper."""
+    def setup(self, hydra_context: Any, task_function: Any, config: DictConfig, needs_folders: bool = False) -> None:
+        """Receive Hydra's context, the function that runs a job, and the sweep's config.
+
+        Args:
+            hydra_context, task_function, config: from Hydra.
+            needs_folders: as for `SweepRunner`.
+        """
         self.parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launching = SweepRunner(hydra_context, launcher, config, task_function)
+        self.runner = SweepRunner(hydra_context, launcher, config, task_function, needs_folders)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Check every job, launch them, and gather what they leave, failures or not.
+        """Check every job, launch the jobs, and finish the sweep even if jobs have failed.
 
         Raises:
-            SweepError: jobs that cannot run, before anything is written; or jobs that failed, after all others.
+            SweepError: jobs cannot run, before anything is written; or jobs have failed, after all others have ended.
         """
         jobs = self.jobs(self.closed(arguments))
-        self.launching.check(jobs)
-        if self.launching.dry_run:
-            say(*self.launching.plan(jobs).split("\n"))
+        self.runner.check(jobs)
+        if self.runner.dry_run:
+            say(*self.runner.plan(jobs).split("\n"))
             return []
-        with self.launching.folder() as folder:
+        with self.runner.folder() as folder:
             size = self.max_batch_size or max(1, len(jobs))
-            returns = [self.launching.launch(jobs[at : at + size]) for at in range(0, len(jobs), size)]
-            self.launching.finish(folder)
+            returns = [self.runner.launch(jobs[first : first + size]) for first in range(0, len(jobs), size)]
+            self.runner.finish(folder)
         return returns
 
     def jobs(self, arguments: Sequence[str]) -> Jobs:
-        """The overrides of every job, in order: grid after grid, the last axis varying fastest."""
+        """Overrides of every job in order: grid after grid, the last axis varying fastest."""
         given = self._axes(arguments)
         params = self._axes([f"{key}={_text(value)}" for key, value in self.params.items() if key not in given])
         paired = [self._paired("hydra.sweeper.zip", keys, yaml.safe_load(values)) for keys, values in self._zips()]
@@ -143,43 +148,43 @@ class GridSearch:
         grids: list[Axes] = []
         for index, grid in enumerate(self.grids):
             axes = [_without(axis, taken) for axis in self._grid(index, grid)]
-            own = {key for axis in axes for choice in axis for key, _ in choice}
-            crossed = [axis for key, axis in (params | given).items() if key not in own]
-            every = [axis for axis in [*crossed, *paired, *axes] if axis]
-            longest: Axis = max(every, key=len, default=[[]])
-            number = math.prod(map(len, every))
-            told = f"{len(longest):,} values in a grid of {number:,} jobs"
-            fits_memory(", ".join(key for key, _ in longest[0]), told, JOB_BYTES * number)
-            grids.append([[[quoted(f"{key}={value}") for key, value in choice] for choice in axis] for axis in every])
+            grid_keys = {key for axis in axes for choice in axis for key, _ in choice}
+            crossed = [axis for key, axis in (params | given).items() if key not in grid_keys]
+            axes = [axis for axis in [*crossed, *paired, *axes] if axis]
+            longest: Axis = max(axes, key=len, default=[[]])
+            number = math.prod(map(len, axes))
+            size = f"{len(longest):,} values in a grid of {number:,} jobs"
+            fits_memory(", ".join(key for key, _ in longest[0]), size, JOB_BYTES * number)
+            grids.append([[[quoted(f"{key}={value}") for key, value in choice] for choice in axis] for axis in axes])
         return Jobs(grids)
 
     def closed(self, arguments: Sequence[str]) -> Sequence[str]:
-        """The command line's overrides with values in the place of what they take from elsewhere (`${oc.env:X}`).
+        """Replace values such as `${oc.env:X}` in the overrides of the command line by their present values.
 
-        They are those of now in every job, and when the sweep is resumed.
+        Every job has the same values, now and when the sweep is resumed.
         """
-        if not self.launching.own_program:
+        if not self.runner.is_ours:
             return arguments
-        config = self.launching.config
-        own = without_hydra(config)
+        composed = self.runner.config
+        config = without_hydra(composed)
         parsed = self.parser.parse_overrides(list(arguments))
         swept = {each.get_key_element().lstrip("+~") for each in parsed if each.is_sweep_override()}
         axes = [*swept, *self.params, *(key for keys, _ in self._zips() for key in keys)]
         grids = [grid for grid in self.grids if isinstance(grid, Mapping)]
         axes += [key.strip() for grid in grids for keys in grid for key in str(keys).split(",")]
-        chosen = {key.split(".")[0] for key in axes}  # jobs differ there
+        chosen = {key.split(".")[0] for key in axes}  # groups in which jobs differ
         given = {each.get_key_element().lstrip("+~") for each in parsed}
-        with answering(config):
-            known = open_values(own)
-            task = [_closed_axis(each, own) for each in parsed]
+        with hydra_resolver(composed):
+            known = open_values(config)
+            task = [_closed_axis(each, config) for each in parsed]
         values = {k: v for k, v in known.items() if k in given - swept or k.split(".")[0] not in chosen}
         choices = open_choices(
-            [str(each.input_line) for each in parsed if not each.is_sweep_override()], config.hydra.runtime.choices
+            [str(each.input_line) for each in parsed if not each.is_sweep_override()], composed.hydra.runtime.choices
         )
-        made = closed(task, values | choices)
-        with read_write(config):
-            config.hydra.overrides.task = made  # for `resume`
-        return made
+        overrides = closed(task, values | choices)
+        with read_write(composed):
+            composed.hydra.overrides.task = overrides  # for `resume`
+        return overrides
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, Axis]:
         axes: dict[str, Axis] = {}
@@ -188,9 +193,8 @@ class GridSearch:
             key = override.get_key_element()
             if override.is_sweep_override():
                 if not override.is_discrete_sweep():
-                    raise ConfigError(
-                        key, override.input_line, "a list, choice(...) or range(...): an interval has no end"
-                    )
+                    allowed = "a list, choice(...) or range(...): an interval has infinitely many values"
+                    raise ConfigError(key, override.input_line, allowed)
                 fits_memory(key, override.input_line, JOB_BYTES * _count(override))
                 values = [str(value) for value in override.sweep_string_iterator()]
             else:
@@ -215,36 +219,36 @@ class GridSearch:
         return axes
 
     def _zips(self) -> list[tuple[list[str], str]]:
-        """Keys and values, still text, of the command line's `key,key=[value,value],[value,value]`."""
+        """Keys and unparsed values of `key,key=[value,value],[value,value]` on the command line."""
         parts = [text.partition("=") for text in self.zips]
         return [([key.strip() for key in keys.split(",")], f"[{values}]") for keys, _, values in parts]
 
     def _paired(self, name: str, keys: Sequence[str], values: Any) -> Axis:
         if not isinstance(values, list) or any(not isinstance(v, list) or len(v) != len(keys) for v in values):
-            raise ConfigError(f"{name}", values, f"a list of lists of {len(keys)} values, one a key")
+            raise ConfigError(f"{name}", values, f"a list of lists of {len(keys)} values, one for each key")
         return [list(zip(keys, map(_text, choice), strict=True)) for choice in values]
 
 
-def _closed_axis(override: Override, own: DictConfig) -> str:
-    """An override in whose values texts such as `${oc.env:X}` have become values."""
+def _closed_axis(override: Override, config: DictConfig) -> str:
+    """An override in which texts such as `${oc.env:X}` are replaced by their values."""
     text = str(override.input_line)
     if not (override.is_sweep_override() and override.is_discrete_sweep() and OPEN.search(text)):
         return text
     key = override.get_key_element()
-    name, made = key.lstrip("+"), []
+    name, values = key.lstrip("+"), []
     for value, written in zip(override.sweep_iterator(), override.sweep_string_iterator(), strict=True):
         plain: Any = value.text if isinstance(value, QuotedString) else value
-        tried = OmegaConf.create({name: plain})  # of a group, whose choice it is
-        if not OmegaConf.is_dict(OmegaConf.select(own, name)):
-            tried = copy.deepcopy(own)
-            OmegaConf.update(tried, name, plain, force_add=True)
-        known = open_values(tried)
-        made.append(as_value(known[name]) if name in known else written)
-    return f"{key}={','.join(made)}"
+        changed = OmegaConf.create({name: plain})  # if the key is a group, the value is a choice
+        if not OmegaConf.is_dict(OmegaConf.select(config, name)):
+            changed = copy.deepcopy(config)
+            OmegaConf.update(changed, name, plain, force_add=True)
+        known = open_values(changed)
+        values.append(as_value(known[name]) if name in known else written)
+    return f"{key}={','.join(values)}"
 
 
 def _count(override: Override) -> int:
-    """How many values a sweep has, without making them."""
+    """Number of values of an axis, without making them."""
     value = override.value()
     if not isinstance(value, RangeSweep):
         return len(getattr(value, "list", ()))
@@ -253,13 +257,13 @@ def _count(override: Override) -> int:
 
 
 def _without(axis: Axis, keys: Iterable[str]) -> Axis:
-    """An axis less the keys that the command line has set; what is left of pairs stands once."""
+    """An axis without some keys; choices that become equal are merged."""
     left = [[(key, value) for key, value in choice if key not in set(keys)] for choice in axis]
     return [choice for i, choice in enumerate(left) if choice and choice not in left[:i]]
 
 
 def _text(value: Any) -> str:
-    """A YAML value as the command line would have it."""
+    """A YAML value in the syntax of the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""A multirun as a few ensembles: jobs that can share one train side by side, and each leaves what it would alone.
+"""Launcher that trains the jobs of a sweep as ensembles; results are the same as if each job were trained alone.
 
-Hydra makes every job's folder as its basic launcher does. Then, instead of training there, the jobs are gathered,
-grouped by what an ensemble shares (shapes, dtype, engine, schedule, metrics), and trained group by group.
+Hydra's files are written into every job's folder, as its basic launcher does. Then the jobs that are not complete are
+grouped by what an ensemble shares (shapes, dtype, engine, schedule, metrics), and an executor trains the groups.
 """
 
 from __future__ import annotations
@@ -17,146 +17,167 @@ from omegaconf import DictConfig, open_dict
 from rankward import results
 from rankward.config import RankwardError, RunConfig, run_config
 from rankward.sweeps import is_ours
-from rankward.sweeps.compose import Slim
-from rankward.sweeps.directory import drop_checkpoints, is_numbered, refuse_other, refuse_shared, run_names
-from rankward.sweeps.execution.ensembles import TOLD, Job, find_checkpoints, grouped
+from rankward.sweeps.compose import ComposedJob
+from rankward.sweeps.directory import drop_checkpoints, is_numbered, refuse_other_config, refuse_shared, run_names
+from rankward.sweeps.dry_run import plan
+from rankward.sweeps.execution.ensembles import MAX_LISTED, Job, find_checkpoints, grouped
 from rankward.sweeps.execution.local import Executor
 from rankward.terminal import say
 
+ComposedJobs = dict[tuple[str, ...], ComposedJob]  # by overrides
+
 
 class EnsembleLauncher:
-    """What `hydra/launcher=batched` does, apart from being a plugin.
+    """Implementation of the launcher plugins.
 
     Args:
-        crew: trains the jobs: `LocalExecutor`, or tasks of a cluster.
+        executor: that trains the jobs.
     """
 
-    def __init__(self, crew: Executor) -> None:
-        self.crew = crew
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
-        """Take what Hydra hands to a launcher."""
+        """Receive Hydra's context, the function that runs a job, and the sweep's config."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
-        self.own_program = is_ours(task_function)
-        # By overrides, where a sweeper has composed and checked the jobs already.
-        self.composed: dict[tuple[str, ...], tuple[Slim, RunConfig]] = {}
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        """Make every job's folder, train the jobs in groups, and return what became of each, in order.
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, composed: ComposedJobs | None = None
+    ) -> tuple[list[JobReturn], bool]:
+        """Make every job's folder and train the jobs that are not complete.
+
+        Args:
+            job_overrides: of each job.
+            initial_job_idx: number of the first job.
+            composed: jobs that the sweeper has checked, removed one by one to free their memory; None if a sweeper
+                does not check jobs.
+
+        Returns:
+            The outcome of each job in order, and whether jobs are still running on a cluster.
 
         Raises:
-            KeyboardInterrupt: training was interrupted; what was done is saved.
+            KeyboardInterrupt: training was interrupted; results and checkpoints are saved.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        if self.own_program and not self.composed:  # another sweeper's jobs: ours has looked already
-            refuse_shared(
-                run_names(self.context.config_loader, self.config, job_overrides, initial_job_idx), job_overrides
-            )
-        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        returns: list[JobReturn] = []
-        jobs: list[Job] = []
-        self.digests: set[str] = set()  # of this launch's configs
-        self.keys = results.read_varying_keys(Path(self.config.hydra.sweep.dir))
-        self.told = len(job_overrides) <= TOLD
-        # Where a job's folder, and what Hydra leaves there, are the defaults, they are made without Hydra.
-        plain = self.own_program and is_numbered(self.config)
-        for number, overrides in enumerate(job_overrides):
-            begin = self._begin_fast if plain and tuple(overrides) in self.composed else self._begin
-            try:
-                returns.append(begin(number, initial_job_idx + number, list(overrides), jobs))
-            except (OSError, RankwardError) as error:  # a folder that cannot be made or is another's; the others go on
-                failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
-                failed.return_value = _in_one_line(error)
-                returns.append(failed)
-        if not self.told and (kept := sum(each.return_value is not None for each in returns if _completed(each))):
-            say(f"{self.config.hydra.sweep.dir}: {kept:,} of {len(returns):,} runs complete, kept")
-        self._train(jobs, returns)
-        return returns
+        launch = _Launch(self, initial_job_idx, len(job_overrides))
+        if launch.is_ours and composed is None:
+            names = run_names(self.context.config_loader, self.config, job_overrides, initial_job_idx)
+            refuse_shared(names, job_overrides)
+        launch.sweep.mkdir(parents=True, exist_ok=True)
+        for overrides in job_overrides:
+            launch.add(list(overrides), composed.pop(tuple(overrides), None) if composed else None)
+        return launch.returns, launch.train()
 
-    def _begin_fast(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
-        composed, run = self.composed.pop(tuple(overrides))
-        if composed.template is None:
-            return self._begin(number, index, overrides, jobs)
-        folder = Path(self.config.hydra.sweep.dir) / str(index)
-        refuse_other(folder, composed.resolved, "hydra.sweep.dir", folder.parent)
+    def plan(self, jobs: Sequence[ComposedJob]) -> str:
+        """Format the plan of a launch of these jobs."""
+        waiting = [Job(number, job.run, None) for number, job in enumerate(jobs)]
+        return plan([[job.config for job in batch] for batch in grouped(waiting, self.executor.max_runs(waiting))])
+
+
+class _Launch:
+    """One launch: jobs are added, then trained.
+
+    Args:
+        launcher: with Hydra's context.
+        first: number of the first job.
+        total: number of jobs.
+    """
+
+    def __init__(self, launcher: EnsembleLauncher, first: int, total: int) -> None:
+        self.launcher, self.config, self.first = launcher, launcher.config, first
+        self.sweep = Path(self.config.hydra.sweep.dir)
+        self.is_ours = is_ours(launcher.task_function)
+        self.listed = total <= MAX_LISTED
+        self.varying_keys = results.read_varying_keys(self.sweep)
+        self.is_numbered = is_numbered(self.config)
+        self.returns: list[JobReturn] = []
+        self.waiting: list[Job] = []
+        self.digests: set[str] = set()
+
+    def add(self, overrides: list[str], composed: ComposedJob | None) -> None:
+        """Make a job's folder; the job waits for training if it is not complete."""
+        try:
+            # Folder and files can be made without Hydra if they have their default names and contents.
+            if self.is_ours and self.is_numbered and composed is not None and composed.base is not None:
+                returned = self._make_folder(overrides, composed)
+            else:
+                returned = self._run_hydra(overrides)
+        except (OSError, RankwardError) as error:  # the other jobs go on
+            returned = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+            returned.return_value = _in_one_line(error)
+        self.returns.append(returned)
+
+    def _make_folder(self, overrides: list[str], job: ComposedJob) -> JobReturn:
+        number = self.first + len(self.returns)
+        folder = self.sweep / str(number)
+        refuse_other_config(folder, job.resolved, "hydra.sweep.dir", self.sweep)
         if not (results.is_complete(folder) and results.read_overrides(folder) == overrides):
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-            for name, text in composed.files(index, folder).items():
+            for name, text in job.hydra_files(number, folder).items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-        made = JobReturn(overrides=overrides, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
-        made.return_value = self._join(number, index, run, folder, composed.resolved, overrides, jobs)
-        return made
+        returned = JobReturn(overrides=overrides, working_dir=str(Path.cwd()), status=JobStatus.COMPLETED)
+        returned.return_value = self._enqueue(job.run, folder, job.resolved, overrides)
+        return returned
 
-    def _begin(self, number: int, index: int, overrides: list[str], jobs: list[Job]) -> JobReturn:
-        """A job's folder and Hydra's files in it, by Hydra; the job joins `jobs` where there is something to train."""
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+    def _run_hydra(self, overrides: list[str]) -> JobReturn:
+        """Let Hydra make the folder; the job of another program is run at once."""
+        launcher = self.launcher
+        config = launcher.context.config_loader.load_sweep_config(self.config, overrides)
+        number = self.first + len(self.returns)
         with open_dict(config):
-            config.hydra.job.id = index
-            config.hydra.job.num = index
+            config.hydra.job.id = number
+            config.hydra.job.num = number
 
         def task(cfg: DictConfig) -> Any:
-            if not self.own_program:
-                return self.task_function(cfg)  # somebody else's program with this launcher
+            if not self.is_ours:
+                return launcher.task_function(cfg)
             from rankward.training.job import record_config
 
             folder = Path(HydraConfig.get().runtime.output_dir)
-            plain = record_config(cfg, folder)
-            return self._join(number, index, run_config(cfg), folder, plain, overrides, jobs)
+            resolved = record_config(cfg, folder)
+            return self._enqueue(run_config(cfg), folder, resolved, overrides)
 
-        made = run_job(
-            hydra_context=self.context,
+        returned = run_job(
+            hydra_context=launcher.context,
             task_function=task,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        return made
+        return returned
 
-    def _join(
-        self,
-        number: int,
-        index: int,
-        run: RunConfig,
-        folder: Path,
-        plain: Any,
-        overrides: Sequence[str],
-        jobs: list[Job],
+    def _enqueue(
+        self, run: RunConfig, folder: Path, resolved: dict[str, Any], overrides: Sequence[str]
     ) -> float | None:
-        """The last loss of a complete run, kept; or None, and the job waits for its turn."""
+        """The last loss of a run that is complete; None if the job waits for training."""
         from rankward.loggers.run import log_from_files
         from rankward.training.job import log_header, sweep_target
         from rankward.training.resume import completed_loss
 
-        target = sweep_target(run, folder, plain, overrides, Path(self.config.hydra.sweep.dir), index, self.keys)
+        index = len(self.returns)
+        target = sweep_target(run, folder, resolved, overrides, self.sweep, self.first + index, self.varying_keys)
         self.digests.add(target.digest)
-        done = completed_loss(folder, target.digest, self.told)
-        if done is None:
+        loss = completed_loss(folder, target.digest, self.listed)
+        if loss is None:
             results.note(folder, log_header(target))
-            jobs.append(Job(number, run, target))
+            self.waiting.append(Job(index, run, target))
         else:
             log_from_files(run, target)
-        return done
+        return loss
 
-    def _train(self, jobs: list[Job], returns: list[JobReturn]) -> None:
-        folder = Path(self.config.hydra.sweep.dir)
-        find_checkpoints(jobs, results.run_checkpoints(folder))
-        self.crew.work(jobs, returns, folder)
-        if self.crew.away or not self.own_program or any(job.status == JobStatus.FAILED for job in returns):
-            return
-        drop_checkpoints(folder, self.digests)
-
-    def plan(self, jobs: Sequence[Sequence[str]]) -> str:
-        """What a launch of these jobs, which a sweeper has composed, would do."""
-        from rankward.sweeps.summary import plan
-
-        waiting = [Job(number, self.composed[tuple(job)][1], None) for number, job in enumerate(jobs)]
-        return plan([[job.config for job in batch] for batch in grouped(waiting, self.crew.most(waiting))])
-
-
-def _completed(returned: JobReturn) -> bool:
-    return returned.status == JobStatus.COMPLETED
+    def train(self) -> bool:
+        """Train the waiting jobs; whether some are still running on a cluster."""
+        complete = sum(each.status == JobStatus.COMPLETED and each.return_value is not None for each in self.returns)
+        if not self.listed and complete:
+            say(f"{self.sweep}: {complete:,} of {len(self.returns):,} runs complete, kept")
+        find_checkpoints(self.waiting, results.run_checkpoints(self.sweep))
+        detached = self.launcher.executor.run(self.waiting, self.returns, self.sweep)
+        failed = any(job.status == JobStatus.FAILED for job in self.returns)
+        if self.is_ours and not detached and not failed:
+            drop_checkpoints(self.sweep, self.digests)
+        return detached
 
 
 def _in_one_line(error: OSError | RankwardError) -> Exception:

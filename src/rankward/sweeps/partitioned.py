@@ -1,7 +1,7 @@
-"""A sweep of very many runs: composed and trained part by part, each part an ensemble, into one table.
+"""Sweeps with `results=table`: very many runs, trained part by part into one table.
 
-Nothing is kept per run but its number, and no folder is made for it: memory stays flat. A part that is complete is
-never trained again.
+Each part is an ensemble. Memory stays constant, since only a number is stored for each run, and runs have no folders.
+A complete part is never trained again.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from rankward import results
 from rankward.config import ConfigError, RunConfig
+from rankward.config.errors import other_config
 from rankward.config.explain import explain
-from rankward.sweeps.compose_fast import Made, QuickComposer
+from rankward.sweeps.compose import ComposedJob
+from rankward.sweeps.compose_fast import QuickComposer
+from rankward.sweeps.dry_run import plan
 from rankward.sweeps.execution.ensembles import fitting
 from rankward.terminal import say
 
-LEAST = 5000  # runs of a sweep from which a table is what one gets without asking
-PART = 8192  # runs of an ensemble at most: what a part that has to be trained again costs
+AUTO_TABLE_RUNS = 5000  # sweeps with at least this many runs default to results=table
+MAX_PART_RUNS = 8192  # the unit of training that is lost when a sweep is killed before its first checkpoint
 CHECKPOINTS = "checkpoints"
 
 Job = Sequence[str]
 
 
-class Table:
-    """What becomes of a sweep's jobs where `results=table`.
+class PartitionedSweep:
+    """Checks and trains the jobs of a sweep with `results=table`.
 
     Args:
         composer: of the sweep.
-        memory: bytes that an ensemble may take.
+        memory: of an ensemble, in bytes, at most.
     """
 
     def __init__(self, composer: QuickComposer, memory: float) -> None:
@@ -44,69 +47,66 @@ class Table:
         self._traits: dict[tuple[str, ...], object] = {}
 
     def check(self, jobs: Sequence[Job]) -> dict[int, str]:
-        """What is wrong with each job, by number: all are composed, one of each kind made ready to train."""
+        """Compose all jobs and check one of each kind; the errors by the job's number."""
         from rankward.training.preflight import check
 
         self.checked = jobs
-        wrong: dict[int, str] = {}
-        sound: set[tuple[str, ...]] = set()
-        for number, job in enumerate(jobs):
+        errors: dict[int, str] = {}
+        checked: set[tuple[str, ...]] = set()
+        for number, overrides in enumerate(jobs):
             try:
-                made = self.composer.make(job)
-                if made.kind not in sound:
-                    check(made.run)
-                    sound.add(made.kind)
-            except Exception as error:  # whatever composing meets is the user's to read
-                wrong[number] = explain(error)[0]
-        return wrong
+                job = self.composer.compose(overrides)
+                kind = self.composer.kind(overrides)
+                if kind not in checked:
+                    check(job.run)
+                    checked.add(kind)
+            except Exception as error:  # composing can raise anything; the user reads it in a line
+                errors[number] = explain(error)[0]
+        return errors
 
-    def refuse_other(self, sweep: Path) -> None:
-        """Refuse a folder with results of another config than the jobs that were checked.
+    def refuse_other_config(self, sweep: Path) -> None:
+        """Refuse a folder with results of another config than those of the checked jobs.
 
         Raises:
-            ConfigError: the folder.
+            ConfigError: results of two configs would be mixed.
         """
         for part in results.table_parts(sweep):
             for number, digest in results.table_digests(sweep, part):
-                if number < len(self.checked) and self.composer.make(self.checked[number]).digest != digest:
-                    raise ConfigError(
-                        "hydra.sweep.dir", str(sweep), "a folder that does not hold runs of another config"
-                    )
+                if number < len(self.checked) and self.composer.compose(self.checked[number]).digest != digest:
+                    raise other_config("hydra.sweep.dir", sweep, f"there job {number} has config_hash {digest}")
 
     def plan(self, jobs: Sequence[Job]) -> str:
-        """What a launch of these jobs would do."""
-        from rankward.sweeps.summary import plan
-
+        """Format the plan of a launch of these jobs."""
         groups: dict[object, list[RunConfig]] = {}
         for job in jobs:
-            groups.setdefault(self._ensemble(job), []).append(self.composer.make(job).run)
+            groups.setdefault(self._ensemble(job), []).append(self.composer.compose(job).run)
         return plan(list(groups.values()))
 
     def launch(self, jobs: Sequence[Job], sweep: Path) -> list[JobReturn]:
-        """Train what is missing; which jobs failed.
+        """Train the jobs that are not in the table; the outcome of each.
 
         Raises:
-            KeyboardInterrupt: training was interrupted; a checkpoint has what was done.
+            KeyboardInterrupt: training was interrupted; there is a checkpoint.
         """
         first = len(self.jobs)
         self.jobs = [*self.jobs, *jobs] if first else jobs
-        completed = JobReturn(status=JobStatus.COMPLETED)  # one for all
+        completed = JobReturn(status=JobStatus.COMPLETED)  # shared by all complete jobs
         completed.return_value = float("nan")
         returns = [completed] * len(jobs)
-        there = np.zeros(len(self.jobs), bool)
-        for part in results.table_parts(sweep):  # what is there has been compared by `refuse_other`
-            there[[number for number, _ in results.table_digests(sweep, part) if number < len(there)]] = True
+        complete = np.zeros(len(self.jobs), bool)
+        for part in results.table_parts(sweep):  # `refuse_other_config` has compared their configs
+            complete[[number for number, _ in results.table_digests(sweep, part) if number < len(complete)]] = True
         left: dict[object, array[int]] = {}
         for number, job in enumerate(jobs, start=first):
-            if not there[number]:
+            if not complete[number]:
                 left.setdefault(self._ensemble(job), array("q")).append(number)
         done = len(jobs) - sum(map(len, left.values()))
         if done:
             say(f"{sweep}: {done:,} of {len(jobs):,} runs complete, kept")
         for numbers, checkpoint in self._parts(list(left.values()), sweep):
             try:
-                interrupted = self._train(numbers, checkpoint, sweep, (done, len(jobs)))
-            except Exception as error:  # this part's runs are missing; the others go on
+                interrupted = self._train(numbers, checkpoint, sweep, done, len(jobs))
+            except Exception as error:  # the other parts are trained all the same
                 if results.is_storage_error(error):
                     raise
                 failed = JobReturn(status=JobStatus.FAILED)
@@ -120,21 +120,21 @@ class Table:
         return returns
 
     def _ensemble(self, job: Job) -> object:
-        """What tells ensembles apart; of a kind it is found once."""
+        """Traits of a job: jobs with equal traits can share an ensemble. They are found once for each kind."""
         from rankward.training.ensemble import traits
 
         kind = self.composer.kind(job)
         if kind not in self._traits:
-            self._traits[kind] = traits(self.composer.make(job).run)
+            self._traits[kind] = traits(self.composer.compose(job).run)
         return self._traits[kind]
 
     def _parts(self, groups: Sequence[array[int]], sweep: Path) -> Iterator[tuple[list[int], Path | None]]:
-        """Jobs that train together, and the checkpoint that they go on from."""
+        """Numbers of jobs that train together, and the checkpoint from which they resume."""
         from rankward.training.resume import furthest_checkpoints
 
         furthest = furthest_checkpoints(results.checkpoints(sweep / CHECKPOINTS, "*.ckpt"))
         waiting = (number for group in groups for number in group) if furthest else ()
-        by_digest = {self.composer.make(self.jobs[number]).digest: number for number in waiting}
+        by_digest = {self.composer.compose(self.jobs[number]).digest: number for number in waiting}
         resumed: dict[Path, list[int]] = {}
         for digest, path in furthest.items():
             if digest in by_digest:
@@ -142,83 +142,82 @@ class Table:
         yield from ((numbers, path) for path, numbers in sorted(resumed.items()))
         taken = {number for numbers in resumed.values() for number in numbers}
         for group in groups:
-            fresh = array("q", [number for number in group if number not in taken]) if taken else group
-            size = max(1, min(PART, fitting(self.memory)(self.composer.make(self.jobs[group[0]]).run)))
-            yield from ((list(fresh[at : at + size]), None) for at in range(0, len(fresh), size))
+            new = array("q", [number for number in group if number not in taken]) if taken else group
+            size = max(1, min(MAX_PART_RUNS, fitting(self.memory)(self.composer.compose(self.jobs[group[0]]).run)))
+            yield from ((list(new[at : at + size]), None) for at in range(0, len(new), size))
 
-    def _train(self, numbers: list[int], checkpoint: Path | None, sweep: Path, place: tuple[int, int]) -> bool:
-        """Train a part and write it; whether it was interrupted."""
+    def _train(self, numbers: list[int], checkpoint: Path | None, sweep: Path, done: int, total: int) -> bool:
+        """Train a part and write it, after `done` of `total` runs; whether it was interrupted."""
         from rankward.training.outputs import EnsembleOutputs
         from rankward.training.preflight import prepare, refuse_changed
         from rankward.training.train import fit
 
-        mades = [self.composer.make(self.jobs[number]) for number in numbers]
-        digests = [made.digest for made in mades]
-        for made in mades:
-            refuse_changed(made.composed.resolved)
+        jobs = [self.composer.compose(self.jobs[number]) for number in numbers]
+        digests = [job.digest for job in jobs]
+        for job in jobs:
+            refuse_changed(job.resolved)
         part = max(results.table_parts(sweep), default=-1) + 1
-        own = results.latest_checkpoint(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
-        own.parent.mkdir(parents=True, exist_ok=True)
-        module = prepare([made.run for made in mades])
-        seconds = fit(module, digests, own, checkpoint, place)
+        written = results.latest_checkpoint(checkpoint or sweep / CHECKPOINTS / f"{part}.ckpt")
+        written.parent.mkdir(parents=True, exist_ok=True)
+        module = prepare([job.run for job in jobs])
+        seconds = fit(module, digests, written, checkpoint, (done, total))
         if module.interrupted:
             return True
-        left = EnsembleOutputs(module, digests, seconds)
-        rows = [
-            self._row(number, made, left.summary(i))
-            for i, (number, made) in enumerate(zip(numbers, mades, strict=True))
-        ]
+        outputs = EnsembleOutputs(module, digests, seconds)
+        summaries = map(outputs.summary, range(len(jobs)))
+        rows = [_row(*each) for each in zip(numbers, jobs, summaries, strict=True)]
         results.write_part(
             sweep,
             part,
             runs=results.frame_of(rows),
-            traces=_rows(left.trace, numbers),
-            factors=_stacked([left.arrays(index) for index in range(len(numbers))]),
+            traces=_traces(outputs.trace, numbers),
+            factors=_stacked([outputs.arrays(index) for index in range(len(numbers))]),
         )
-        results.remove_checkpoint(own)
+        results.remove_checkpoint(written)
         return False
 
-    def _row(self, number: int, made: Made, summary: dict[str, Any]) -> dict[str, Any]:
-        row = {"job": number, "run": str(number), "overrides": " ".join(self.jobs[number])}
-        return row | results.row_of(made.flat, summary)
+
+def _row(number: int, job: ComposedJob, summary: dict[str, Any]) -> dict[str, Any]:
+    row = {"job": number, "run": str(number), "overrides": " ".join(job.overrides)}
+    return row | results.row_of(results.flat(job.resolved), summary)
 
 
-def _rows(trace: dict[str, np.ndarray], numbers: Sequence[int]) -> pl.DataFrame:
-    """A part's trace by job; where a bound says nothing of a run, as if it had no such column."""
+def _traces(trace: dict[str, np.ndarray], numbers: Sequence[int]) -> pl.DataFrame:
+    """Rows of a part by job; null where a bound does not apply to a run (all NaN)."""
     rows = pl.DataFrame(trace | {"job": np.array(numbers)[trace["run"]]}).sort("job", "iteration")
     bounds = [name for name in rows.columns if name.startswith("bound/")]
-    silent = [pl.when(~pl.col(name).is_nan().all().over("job")).then(name).alias(name) for name in bounds]
-    rows = rows.with_columns(silent)
+    applies = [~pl.col(name).is_nan().all().over("job") for name in bounds]
+    rows = rows.with_columns(pl.when(each).then(name).alias(name) for each, name in zip(applies, bounds, strict=True))
     return rows.select("job", pl.exclude("job", "run", *(name for name in bounds if rows[name].is_null().all())))
 
 
 def _stacked(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays by name, [runs, ...]; one that is the same for all runs is [1, ...]."""
+    """Arrays by name, `[runs, ...]`; an array that is equal for all runs is `[1, ...]`."""
     stacked = {name: np.stack([each[name] for each in arrays]) for name in arrays[0]}
     return {name: array[:1] if (array == array[:1]).all() else array for name, array in stacked.items()}
 
 
-def wanted(config: Any, jobs: int, possible: bool) -> bool:
+def uses_table(config: Any, jobs: int, possible: bool) -> bool:
     """Whether a sweep's results go into a table.
 
     Args:
-        config: the sweep's.
-        jobs: how many there are.
-        possible: whether its launcher and sweeper can; they must where it is asked for.
+        config: of the sweep.
+        jobs: number of jobs.
+        possible: whether the sweep's launcher and sweeper can make a table.
 
     Raises:
-        ConfigError: it is asked for, and cannot be.
+        ConfigError: `results=table` is requested, but not possible.
     """
     from rankward.figures import needs_folders
 
-    asked = config.get("results")
-    if asked == "folders" or (asked is None and not (possible and jobs >= LEAST)):
+    requested = config.get("results")
+    if requested == "folders" or (requested is None and not (possible and jobs >= AUTO_TABLE_RUNS)):
         return False
     pictures = [name for name in config.get("figures", []) if needs_folders(name)]
-    if asked == "table" and not possible:
+    if requested == "table" and not possible:
         raise ConfigError(
             "results", "table", "folders: only hydra/launcher=batched with hydra/sweeper=grid makes a table"
         )
-    if asked == "table" and pictures:
-        raise ConfigError("results", "table", f"folders: the figure {pictures[0]} is drawn from runs' own")
+    if requested == "table" and pictures:
+        raise ConfigError("results", "table", f"folders: the figure {pictures[0]} is drawn from the runs' folders")
     return not pictures

@@ -1,10 +1,9 @@
-"""The paper's protocol: smaller learning rates and initialisations, round after round, until nothing changes any more.
+"""The paper's refinement protocol: decrease learning rate and initialisation, round by round, until curves agree.
 
 "Runs were iteratively carried out, with both learning rate and standard deviation for initialization decreased after
 each run, until further reduction did not yield a noticeable change" (Section 4.1).
 
-Only runs that reached their stop are compared for that: two runs that were cut at `max_iterations` agree on what they
-have in common, whatever comes after.
+A cell settles only on converged runs: two runs that end at `max_iterations` may agree up to there and differ later.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from rankward.terminal import say
 
 @dataclass
 class Round:
-    """One run of a cell, and how it ended.
+    """A run of a cell and its results.
 
     Args:
-        job: its number.
-        change: of the watched curve from the round before to this one; None for the first, NaN where one left no curve.
-        status, loss: as in the run's summary; None where it left none.
-        sharpness: at the end; see `rankward.dynamics.sharpness`. NaN where it is not known.
-        edge: 2 / learning rate, below which the sharpness must be for descent to be stable; NaN where the rate varies.
+        job: number of the job.
+        change: of the watched curve since the previous round; None in the first round, NaN if one of them has no curve.
+        status, loss: from the run's summary; None and NaN if there is none.
+        sharpness: at the end; see `rankward.dynamics.sharpness`. NaN if it is not known.
+        edge: 2 / learning rate: descent is stable if the sharpness is smaller. NaN if the learning rate varies.
     """
 
     job: int
@@ -48,13 +47,14 @@ class Round:
 
 @dataclass
 class Cell:
-    """One point of the grid, refined by itself.
+    """A point of the grid, which is refined separately.
 
     Args:
-        job: its overrides, without those of the rounds.
+        job: overrides, without those of the rounds.
         start: values of the refined keys in round 0.
+        rounds: so far.
         settled: whether the last two rounds converged and differ by less than the tolerance.
-        stuck: whether a round failed, so that there is nothing to compare.
+        stuck: whether a round failed, so that there is no curve to compare.
     """
 
     job: list[str]
@@ -65,18 +65,18 @@ class Cell:
 
 
 class Refinement:
-    """What `hydra/sweeper=refine` does, apart from being a plugin. Rounds of all cells are launched together.
+    """Implementation of the plugin `hydra/sweeper=refine`. A round of all cells is one launch.
 
     Args:
-        grid: whose jobs are the cells.
-        factors: of each refined key from round to round.
-        watch: the trace's column that is compared, by absolute value.
-        tolerance: of the change: the largest difference of the two curves at common losses, over the later one's
-            largest value.
+        grid: its jobs are the cells.
+        factors: by which each refined key is multiplied from round to round.
+        watch: column of the trace that is compared, by absolute value.
+        tolerance: of the change, which is the largest difference of the two curves at common losses, divided by the
+            largest value of the later curve.
         max_rounds: at least 2.
 
     Raises:
-        ConfigError: factors that do not make a key smaller, or another value out of range.
+        ConfigError: a factor is not between 0 and 1, or another value is out of range.
     """
 
     def __init__(
@@ -88,56 +88,55 @@ class Refinement:
             if not 0 < factor < 1:
                 raise ConfigError(f"hydra.sweeper.refine.factors.{key}", factor, "a number between 0 and 1")
         if not self.factors:
-            raise ConfigError("hydra.sweeper.refine.factors", "{}", "at least one key to make smaller, as lr.eta: 0.5")
+            raise ConfigError("hydra.sweeper.refine.factors", "{}", "at least one key to decrease, as in lr.eta: 0.5")
         if not tolerance > 0:
             raise ConfigError("hydra.sweeper.refine.tolerance", tolerance, "a number above 0")
         if max_rounds < 2:
             raise ConfigError("hydra.sweeper.refine.max_rounds", max_rounds, "an integer of at least 2")
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
-        """Take what Hydra hands to a sweeper."""
-        self.grid.setup(hydra_context, task_function, config)
-        self.grid.launching.folders_only = True
+        """Receive Hydra's context, the function that runs a job, and the sweep's config."""
+        self.grid.setup(hydra_context, task_function, config, needs_folders=True)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Refine every cell until it has settled, and gather what all rounds left.
+        """Refine every cell until it has settled, and finish the sweep.
 
         Raises:
-            SweepError: as the grid's sweep.
+            SweepError: as `GridSearch.sweep`.
         """
-        launching = self.grid.launching
-        if not launching.config.hydra.launcher.get("wait", True):
+        runner = self.grid.runner
+        if not runner.config.hydra.launcher.get("wait", True):
             raise ConfigError("hydra.launcher.wait", False, "true: a round is compared with the one before it")
         jobs = self.grid.jobs(self.grid.closed(arguments))
-        launching.check(jobs)
+        runner.check(jobs)
         cells = [Cell(job, self._start(job)) for job in jobs]
-        if launching.dry_run:
-            launching.check(first := [self._job(cell, 0) for cell in cells])
-            plan = launching.plan(first) + f"; that is the first of at most {self.max_rounds} rounds"
+        if runner.dry_run:
+            runner.check(first := [self._job(cell, 0) for cell in cells])
+            plan = runner.plan(first) + f"; that is the first of at most {self.max_rounds} rounds"
             say(*plan.split("\n"))
             return []
         returns: list[Sequence[JobReturn]] = []
-        with launching.folder() as folder:
+        with runner.folder() as folder:
             for number in range(self.max_rounds):
                 open_cells = [cell for cell in cells if not (cell.settled or cell.stuck)]
                 if not open_cells:
                     break
                 round_jobs = [self._job(cell, number) for cell in open_cells]
-                launching.check(round_jobs)
-                first_job = len(launching.jobs)
-                returns.append(launching.launch(round_jobs))
-                for place, (cell, job) in enumerate(zip(open_cells, round_jobs, strict=True)):
-                    cell.rounds.append(self._ended(first_job + place, folder, job))
+                runner.check(round_jobs)
+                first_job = len(runner.jobs)
+                returns.append(runner.launch(round_jobs))
+                for index, (cell, job) in enumerate(zip(open_cells, round_jobs, strict=True)):
+                    cell.rounds.append(self._read_round(first_job + index, folder, job))
                     self._compare(cell, folder)
                 say(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
             table = self._table(cells)
             results.write_frame(folder / results.REFINEMENT, table)
-            say(*map(self._told, cells))
-            launching.finish(folder, {"refinement": table})
+            say(*map(self._format, cells))
+            runner.finish(folder, {"refinement": table})
         return returns
 
     def _start(self, job: list[str]) -> dict[str, float]:
-        config = self.grid.launching.composer.compose(job).own
+        config = self.grid.runner.composer.compose(job).config
         values: dict[str, float] = {}
         for key in self.factors:
             value = OmegaConf.select(config, key)
@@ -147,39 +146,39 @@ class Refinement:
         return values
 
     def _job(self, cell: Cell, number: int) -> list[str]:
-        kept = [override for override in cell.job if override.partition("=")[0] not in self.factors]
-        return [*kept, *(f"{key}={cell.start[key] * factor**number:.6g}" for key, factor in self.factors.items())]
+        fixed = [override for override in cell.job if override.partition("=")[0] not in self.factors]
+        return [*fixed, *(f"{key}={cell.start[key] * factor**number:.6g}" for key, factor in self.factors.items())]
 
-    def _ended(self, number: int, folder: Path, job: Sequence[str]) -> Round:
-        """What the round's run left."""
+    def _read_round(self, number: int, folder: Path, job: Sequence[str]) -> Round:
+        """Results of a job's run."""
         try:
-            run = self.grid.launching.run_folder(folder, number)
+            run = self.grid.runner.run_folder(folder, number)
             summary = results.read_summary(run)
-            ended = Round(number, status=summary["status"], loss=summary.get("metrics", {}).get("loss", np.nan))
+            read = Round(number, status=summary["status"], loss=summary.get("metrics", {}).get("loss", np.nan))
         except results.ResultsError:
             return Round(number)
-        if self.grid.launching.own_program:
-            config = run_config(self.grid.launching.composer.compose(job).own)
-            ended.sharpness, ended.edge = _stability(config, run)
-        return ended
+        if self.grid.runner.is_ours:
+            config = run_config(self.grid.runner.composer.compose(job).config)
+            read.sharpness, read.edge = _stability(config, run)
+        return read
 
     def _compare(self, cell: Cell, folder: Path) -> None:
-        """The change of the cell's last round from the one before."""
+        """Compare the cell's last round with the previous one."""
         last = cell.rounds[-1]
-        curves = [self._curve(self.grid.launching.run_folder(folder, each.job)) for each in cell.rounds[-2:]]
+        curves = [self._curve(self.grid.runner.run_folder(folder, each.job)) for each in cell.rounds[-2:]]
         if any(curve is None for curve in curves):
             cell.stuck = True
             last.change = np.nan if len(curves) > 1 else None
             return
         if len(curves) < 2:
             return
-        before, after = (curve for curve in curves if curve is not None)
+        previous, current = (curve for curve in curves if curve is not None)
         try:
-            grid = common_losses([before, after])
+            losses = common_losses([previous, current])
         except ValueError:
             last.change = np.nan
             return
-        old, new = at_losses(*before, grid), at_losses(*after, grid)
+        old, new = at_losses(*previous, losses), at_losses(*current, losses)
         last.change = float(np.max(np.abs(new - old)) / np.max(np.abs(new)))
         converged = all(each.status == "converged" for each in cell.rounds[-2:])
         cell.settled = converged and last.change < self.tolerance
@@ -202,37 +201,41 @@ class Refinement:
             {
                 "cell": number,
                 "overrides": " ".join(cell.job),
-                "round": place,
+                "round": index,
                 "job": each.job,
-                **{key: cell.start[key] * factor**place for key, factor in self.factors.items()},
+                **{key: cell.start[key] * factor**index for key, factor in self.factors.items()},
                 **{key: value for key, value in asdict(each).items() if key != "job"},
                 "settled": cell.settled,
             }
             for number, cell in enumerate(cells)
-            for place, each in enumerate(cell.rounds)
+            for index, each in enumerate(cell.rounds)
         ]
-        kinds = dict.fromkeys(("change", "loss", "sharpness", "edge"), pl.Float64) | {"status": pl.String}
-        return pl.DataFrame(rows, schema_overrides=kinds)
+        types = dict.fromkeys(("change", "loss", "sharpness", "edge"), pl.Float64) | {"status": pl.String}
+        return pl.DataFrame(rows, schema_overrides=types)
 
-    def _told(self, cell: Cell) -> str:
+    def _format(self, cell: Cell) -> str:
         last = len(cell.rounds) - 1
         values = ", ".join(f"{key} {cell.start[key] * factor**last:.3g}" for key, factor in self.factors.items())
         changes = ", ".join(f"{each.change:.2g}" for each in cell.rounds if each.change is not None) or "none"
         verdict = f"settled in round {last}" if cell.settled else "a round failed" if cell.stuck else "has NOT settled"
         swept = " ".join(part for part in cell.job if not part.startswith(("experiment=", "logger=", "hydra.")))
-        cut = [_cut(place, each) for place, each in enumerate(cell.rounds) if each.status not in (None, "converged")]
-        return "; ".join([f"{swept or 'the default'}: {verdict} at {values}", f"change a round: {changes}", *cut])
+        not_converged = [
+            _format_round(number, each)
+            for number, each in enumerate(cell.rounds)
+            if each.status not in (None, "converged")
+        ]
+        verdict = f"{swept or 'the default'}: {verdict} at {values}"
+        return "; ".join([verdict, f"change a round: {changes}", *not_converged])
 
 
-def _cut(place: int, ended: Round) -> str:
-    """A round that did not reach its stop, so that nothing settles on it."""
-    text = f"round {place} ended with status {ended.status} at loss {ended.loss:.3g}"
+def _format_round(number: int, ended: Round) -> str:
+    text = f"round {number} ended with status {ended.status} at loss {ended.loss:.3g}"
     known = np.isfinite(ended.sharpness) and np.isfinite(ended.edge)
     return text + f" (sharpness {ended.sharpness:.4g}, 2/lr {ended.edge:.4g})" * bool(known)
 
 
 def _stability(config: RunConfig, run: Path) -> tuple[float, float]:
-    """A run's sharpness at its end, and 2 / learning rate; NaN where there is none, or a file cannot be read."""
+    """Sharpness at the end of a run, and 2 / learning rate; NaN if the rate varies or a file cannot be read."""
     from rankward.dynamics.sharpness import sharpness
     from rankward.training.ensemble import Ensemble
 

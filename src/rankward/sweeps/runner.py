@@ -1,4 +1,4 @@
-"""From a sweep's jobs to its folder: checked before, launched, and gathered after, whatever failed."""
+"""Run a sweep's jobs, for all sweepers: check them, open the sweep's folder, launch them, and finish the sweep."""
 
 from __future__ import annotations
 
@@ -13,205 +13,220 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from rankward import results
-from rankward.config import ConfigError, RankwardError, RunConfig
+from rankward.config import ConfigError, RankwardError
 from rankward.config.errors import SweepError
 from rankward.config.explain import explain
 from rankward.config.overrides import unquoted
 from rankward.figures import check_name
 from rankward.loggers import wandb_environment
 from rankward.sweeps import is_ours
-from rankward.sweeps.compose import Composer, Slim
+from rankward.sweeps.compose import ComposedJob, Composer
 from rankward.sweeps.compose_fast import QuickComposer
 from rankward.sweeps.directory import (
     SWEEP,
-    fresh,
+    check_path,
+    create_unique,
     is_named,
-    own,
-    refuse_other,
+    open_or_create,
+    refuse_other_config,
     refuse_shared,
     run_names,
-    usable,
 )
-from rankward.sweeps.execution.ensembles import TOLD
-from rankward.sweeps.execution.local import LocalExecutor, refuse_live
-from rankward.sweeps.finish import finish
-from rankward.sweeps.partitioned import Table, wanted
+from rankward.sweeps.execution.local import LocalExecutor, refuse_live_tasks
+from rankward.sweeps.launcher import EnsembleLauncher
+from rankward.sweeps.partitioned import PartitionedSweep, uses_table
 from rankward.sweeps.settings import refuse_job_callbacks, refuse_two_sweeps
+from rankward.sweeps.summary import finish
 from rankward.terminal import say
+
+MAX_ERRORS = 100  # lines of errors
+MAX_NUMBERS = 8  # jobs in such a line
 
 
 class SweepRunner:
-    """What every sweeper of ours does with jobs.
+    """Checks, launches and finishes the jobs of a sweep.
 
     Args:
-        context: Hydra's.
-        launcher: of Hydra's or ours.
-        config: the sweep's.
-        task_function: what runs a job. Of another program, which may use our sweepers, jobs are launched and no more.
+        context: Hydra's context.
+        launcher: Hydra's or Rankward's.
+        config: of the sweep.
+        task_function: that runs a job. The jobs of another program are launched without checks.
+        needs_folders: whether the sweeper reads the runs' folders, so that results cannot go into a table.
     """
 
-    def __init__(self, context: Any, launcher: Any, config: DictConfig, task_function: Any) -> None:
+    def __init__(
+        self, context: Any, launcher: Any, config: DictConfig, task_function: Any, needs_folders: bool = False
+    ) -> None:
         self.launcher, self.config, self.callbacks = launcher, config, context.callbacks.callbacks
-        self.own_program = is_ours(task_function)
+        self.is_ours, self.needs_folders = is_ours(task_function), needs_folders
         self.composer = Composer(context.config_loader, config)
-        self.quick = QuickComposer(self.composer)
-        self.batches = getattr(launcher, "batches", None)  # the batched launcher's core, or None with another
+        self.quick_composer = QuickComposer(self.composer)
+        core = getattr(launcher, "core", None)
+        self.ensembles = core if isinstance(core, EnsembleLauncher) else None  # None with Hydra's launchers
         self.dry_run = bool(config.hydra.launcher.get("dry_run", False))
         self.jobs: Sequence[Sequence[str]] = ()  # launched so far
-        self.known: Sequence[Sequence[str]] = ()  # checked so far: of a sweep in batches all, while some are launched
-        self.failed: dict[str, list[int]] = {}  # jobs by what went wrong
-        self.folders_only = False  # for sweepers that look into runs' folders
-        self.table: Table | None = None  # where results go into a table
-        self.names: list[str] = []  # of the folders of all jobs that were launched, and of those checked last
-        self.checked: list[tuple[Sequence[str], dict[str, Any]]] = []  # the jobs of the last check, and their configs
+        self.all_checked: Sequence[Sequence[str]] = ()  # checked so far
+        self.failed: dict[str, list[int]] = {}  # numbers of failed jobs by their error
+        self.detached = False  # whether jobs are still running on a cluster
+        self.partitioned: PartitionedSweep | None = None  # with results=table
+        self.names: list[str] = []  # folders of the jobs that were launched, and of those that were checked last
+        self.checked: list[tuple[Sequence[str], dict[str, Any]]] = []  # jobs of the last check and their configs
+        self.composed: dict[tuple[str, ...], ComposedJob] = {}  # jobs of the last check that were not launched
 
     def check(self, jobs: Sequence[Sequence[str]]) -> None:
-        """Compose and check every job before the first starts.
+        """Compose and check every job before the first one starts.
 
         Raises:
-            SweepError: jobs that cannot run, a line each.
+            SweepError: jobs that cannot run, a line for each error.
         """
-        if self.batches is not None and not self.dry_run:
-            self.batches.crew.check()
-        if not self.own_program:
+        if self.ensembles is not None and not self.dry_run:
+            self.ensembles.executor.check()
+        if not self.is_ours:
             return
         for name in self.config.get("figures", []):
             check_name(name)
         refuse_two_sweeps(self.config, self.composer.loader.repository)
         wandb_environment.check(self.config.get("logger") or {}, in_sweep=True)
-        if self.batches is not None:
+        if self.ensembles is not None:
             refuse_job_callbacks(self.config, self.callbacks)
-        self.known = [*self.known, *jobs] if self.known else jobs
-        if self._makes_table(len(jobs)):
-            self._refuse(self._table().check(jobs), jobs)
+        self.all_checked = [*self.all_checked, *jobs] if self.all_checked else jobs
+        if partitioned := self._partitioned(len(jobs)):
+            self._refuse(partitioned.check(jobs), jobs)
             return
         launched = len(self.jobs)
         self.names[launched:] = run_names(self.composer.loader, self.config, jobs, launched)
         refuse_shared(self.names, [*self.jobs, *jobs] if launched else jobs)
-        wrong: dict[int, str] = {}
-        runs: list[RunConfig] = []
-        composed: list[Slim] = []
+        errors: dict[int, str] = {}
+        composed: list[ComposedJob] = []
         for number, job in enumerate(jobs):
             try:
-                made = self.quick.make(job)
-                runs.append(made.run)
-                composed.append(made.composed)
-            except Exception as error:  # whatever composing meets is the user's to read
-                wrong[number] = explain(error)[0]
-        if not wrong:  # only now what imports torch: observations are made, and starts drawn
+                composed.append(self.quick_composer.compose(job))
+            except Exception as error:  # composing can raise anything; the user reads it in a line
+                errors[number] = explain(error)[0]
+        if not errors:  # only now is torch imported: the check makes observations and draws initial factors
             from rankward.training.preflight import check_all
 
-            elsewhere = self.batches is not None and self.batches.crew.elsewhere
-            wrong = {number: explain(error)[0] for number, error in check_all(runs, elsewhere).items()}
-        self._refuse(wrong, jobs)
+            remote = self.ensembles is not None and self.ensembles.executor.remote
+            found = check_all([job.run for job in composed], remote)
+            errors = {number: explain(error)[0] for number, error in found.items()}
+        self._refuse(errors, jobs)
         self.checked = [(job, each.resolved) for job, each in zip(jobs, composed, strict=True)]
-        if self.batches is not None:
-            self.batches.composed = {tuple(job): both for job, *both in zip(jobs, composed, runs, strict=True)}
+        self.composed = {tuple(job): each for job, each in zip(jobs, composed, strict=True)}
 
-    def _makes_table(self, jobs: int) -> bool:
-        possible = self.batches is not None and isinstance(self.batches.crew, LocalExecutor) and not self.folders_only
-        return wanted(self.config, jobs, possible)
-
-    def _table(self) -> Table:
-        if self.table is None:
-            assert self.batches is not None
-            self.table = Table(self.quick, self.batches.crew.memory)
-        return self.table
+    def _partitioned(self, jobs: int) -> PartitionedSweep | None:
+        """The sweep's `PartitionedSweep` if its results go into a table."""
+        executor = None if self.ensembles is None or self.needs_folders else self.ensembles.executor
+        if not uses_table(self.config, jobs, isinstance(executor, LocalExecutor)):
+            return None
+        if self.partitioned is None:
+            assert isinstance(executor, LocalExecutor)
+            self.partitioned = PartitionedSweep(self.quick_composer, executor.memory)
+        return self.partitioned
 
     @staticmethod
-    def _refuse(wrong: Mapping[int, str], jobs: Sequence[Sequence[str]]) -> None:
-        if not wrong:
+    def _refuse(errors: Mapping[int, str], jobs: Sequence[Sequence[str]]) -> None:
+        if not errors:
             return
-        whys: dict[str, list[int]] = {}
-        for number, why in wrong.items():
-            whys.setdefault(why, []).append(number)
-        lines = [_told(numbers, jobs) + why for why, numbers in list(whys.items())[:TOLD]]
-        more = sum(map(len, list(whys.values())[TOLD:]))
+        by_error: dict[str, list[int]] = {}
+        for number, error in errors.items():
+            by_error.setdefault(error, []).append(number)
+        lines = [_format_jobs(numbers, jobs) + error for error, numbers in list(by_error.items())[:MAX_ERRORS]]
+        more = sum(map(len, list(by_error.values())[MAX_ERRORS:]))
         raise SweepError([*lines, f"and {more:,} jobs more"] if more > 0 else lines)
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> str:
-        """What launching these jobs would do."""
-        if self.table is not None:
-            return self.table.plan(jobs)
-        return f"{len(jobs)} jobs" if self.batches is None else str(self.batches.plan(jobs))
+        """Format the plan of a launch of these jobs, which were checked last."""
+        if self.partitioned is not None:
+            return self.partitioned.plan(jobs)
+        if self.ensembles is None or not self.is_ours:
+            return f"{len(jobs)} jobs"
+        return self.ensembles.plan([self.composed[tuple(job)] for job in jobs])
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
-        """The sweep's folder, held for this process; one named on the command line may hold a sweep to go on with.
+        """Open the sweep's folder and lock it for this process.
+
+        A folder that the command line names may be that of a sweep, which is then resumed.
 
         Raises:
-            ConfigError, FolderLocked: as `own` and `claimed`.
+            ConfigError: as `open_or_create`, or the folder has runs of another config.
+            FolderLocked: another process or a task trains the sweep.
         """
-        wanted = Path(self.config.hydra.sweep.dir)
-        folder = own(wanted) if is_named("hydra.sweep.dir", self.config) else fresh(usable(wanted, "hydra.sweep.dir"))
-        if folder != wanted:  # another sweep has begun in the same second
+        path = Path(self.config.hydra.sweep.dir)
+        if is_named("hydra.sweep.dir", self.config):
+            folder = open_or_create(path)
+        else:
+            folder = create_unique(check_path(path, "hydra.sweep.dir"))
+        if folder != path:  # another sweep has started in the same second
             with read_write(self.config), open_dict(self.config):
                 self.config.hydra.sweep.dir = str(folder)
                 self.config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
-            if self.batches is not None:
-                self.batches.composed.clear()  # they have the other folder in their files
+            self.composed.clear()  # the files of these jobs would name the other folder
         with results.claimed(folder):
-            if self.table is None and results.is_table(folder):
+            if self.partitioned is None and results.is_table(folder):
                 raise ConfigError("results", "folders", f"table, which {folder} holds")
-            # Before the folder's file says that another launcher, or another config, goes on.
-            (refuse_live if self.batches is None else self.batches.crew.claim)(folder)
-            self._refuse_other(folder)
+            # These checks come before multirun.yaml is written, which is the config of the sweep in this folder.
+            (refuse_live_tasks if self.ensembles is None else self.ensembles.executor.ensure_free)(folder)
+            self._refuse_other_config(folder)
             results.write_atomic(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
             yield folder
 
-    def _refuse_other(self, folder: Path) -> None:
-        """Refuse a folder with runs of another config, while its own config stands."""
-        if self.table is not None:
-            self.table.refuse_other(folder)
+    def _refuse_other_config(self, folder: Path) -> None:
+        if self.partitioned is not None:
+            self.partitioned.refuse_other_config(folder)
             return
-        wrong: dict[int, str] = {}
+        errors: dict[int, str] = {}
         for number, (_, resolved) in enumerate(self.checked):
             try:
-                refuse_other(self.run_folder(folder, number), resolved, "hydra.sweep.dir", folder)
+                refuse_other_config(self.run_folder(folder, number), resolved, "hydra.sweep.dir", folder)
             except ConfigError as error:
-                wrong[number] = str(error)
-        self._refuse(wrong, [job for job, _ in self.checked])
+                errors[number] = str(error)
+        self._refuse(errors, [job for job, _ in self.checked])
 
     def run_folder(self, sweep: Path, number: int) -> Path:
-        """The folder of a job that was checked."""
+        """Folder of a job that was checked."""
         return sweep / (self.names[number] if self.names else str(number))
 
     def launch(self, jobs: Sequence[list[str]]) -> Sequence[JobReturn]:
-        """Run jobs, numbered on from those before; failures are kept for the end."""
+        """Run jobs, numbered after those launched before; errors are recorded for `finish`."""
         first = len(self.jobs)
         self.jobs = [*self.jobs, *jobs] if first else jobs
-        if self.own_program:
-            results.write_job_list(Path(self.config.hydra.sweep.dir), len(self.jobs), self._varying())
-        batch: Sequence[JobReturn]
-        if self.table is not None:
-            batch = self.table.launch(jobs, Path(self.config.hydra.sweep.dir))
+        sweep = Path(self.config.hydra.sweep.dir)
+        if self.is_ours:
+            results.write_job_list(sweep, len(self.jobs), self._varying_keys())
+        returns: Sequence[JobReturn]
+        if self.partitioned is not None:
+            returns = self.partitioned.launch(jobs, sweep)
+        elif self.ensembles is not None:
+            returns, detached = self.ensembles.launch(jobs, first, self.composed)
+            self.detached |= detached
         else:
-            batch = self.launcher.launch([*jobs], initial_job_idx=first)
-        for number, job in enumerate(batch, start=first):
+            returns = self.launcher.launch([*jobs], initial_job_idx=first)
+        for number, job in enumerate(returns, start=first):
             if job.status == JobStatus.FAILED:
                 error = replace(job, status=JobStatus.COMPLETED).return_value  # a failed job would raise it, and print
                 line, _ = explain(error)
                 self.failed.setdefault(line, []).append(number)
-        return batch
+        return returns
 
-    def _varying(self) -> list[str]:
-        """Keys that vary between the sweep's jobs, those that a later round of a refinement changes among them."""
+    def _varying_keys(self) -> list[str]:
+        """Keys that vary between jobs, with those that a later round of a refinement changes."""
         refined = list((self.config.hydra.sweeper.get("refine") or {}).get("factors", {}))
-        return [*(key for key in results.varying_keys(self.known) if key not in refined), *refined]
+        return [*(key for key in results.varying_keys(self.all_checked) if key not in refined), *refined]
 
     def finish(self, folder: Path, tables: Mapping[str, pl.DataFrame] | None = None) -> None:
-        """Gather what the jobs left.
+        """Make the sweep's table, figures and summaries, and report the errors.
 
         Raises:
-            SweepError: jobs that failed, or a table or figure that could not be made.
+            SweepError: jobs have failed, or a table or figure could not be made.
         """
-        lines = [_told(numbers, self.jobs) + line for line, numbers in self.failed.items()]
-        if gone := self._gone(folder):
-            lines.append(_told(gone, self.jobs) + "the folder was deleted or moved before the sweep ended")
+        lines = [_format_jobs(numbers, self.jobs) + line for line, numbers in self.failed.items()]
+        if missing := self._without_folder(folder):
+            lines.append(_format_jobs(missing, self.jobs) + "the folder was deleted or moved before the sweep ended")
         try:
-            if self.batches is not None and self.batches.crew.away:
-                say(f"submitted; rankward status {folder} tells how far they are, and gathers what they leave")
-            elif self.own_program:
+            if self.detached:
+                say(f"submitted; rankward status {folder} shows the progress, and makes the table at the end")
+            elif self.is_ours:
                 wandb = self.config.get("logger", {}).get("wandb")
                 finish(folder, self.config.get("figures", []), wandb, tables, self._configs())
         except (OSError, RankwardError) as error:
@@ -219,25 +234,25 @@ class SweepRunner:
         if lines:
             raise SweepError(lines, exit_code=1)
 
-    def _gone(self, folder: Path) -> list[int]:
-        """Jobs that have not failed, and whose folder is not there or has lost its config."""
-        if not self.own_program or self.table is not None:
+    def _without_folder(self, folder: Path) -> list[int]:
+        """Jobs that have not failed, and whose folder is missing or has no config."""
+        if not self.is_ours or self.partitioned is not None:
             return []
         failed = {number for numbers in self.failed.values() for number in numbers}
-        there = {results.run_name(folder, path) for path in results.run_folders(folder)}
+        existing = {results.run_name(folder, path) for path in results.run_folders(folder)}
         names = self.names[: len(self.jobs)]
-        return [number for number, name in enumerate(names) if number not in failed and name not in there]
+        return [number for number, name in enumerate(names) if number not in failed and name not in existing]
 
     def _configs(self) -> results.KnownRuns:
-        """Overrides and configs of the jobs by their folders, where all of them were checked at once."""
-        if self.folders_only or len(self.checked) != len(self.jobs):
+        """Overrides and configs of the jobs by their folders; empty if not all jobs were in the last check."""
+        if self.needs_folders or len(self.checked) != len(self.jobs):
             return {}
         return dict(zip(self.names, self.checked, strict=True))
 
 
-def _told(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
-    """Which jobs a line is about: one with its overrides, or many by number."""
+def _format_jobs(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
+    """Beginning of a line about jobs: one job with its overrides, or the numbers of several."""
     if len(numbers) == 1:
         return f"job {numbers[0]} ({' '.join(map(unquoted, jobs[numbers[0]]))}): "
-    shown = ", ".join(map(str, numbers[:8])) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
-    return f"jobs {shown}: "
+    more = f" and {len(numbers) - MAX_NUMBERS} more" if len(numbers) > MAX_NUMBERS else ""
+    return f"jobs {', '.join(map(str, numbers[:MAX_NUMBERS]))}{more}: "

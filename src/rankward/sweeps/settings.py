@@ -1,4 +1,4 @@
-"""Settings that would have no effect where they stand are refused, with the reason, before anything is written."""
+"""Refuse settings that would have no effect, with the reason, before anything is written."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from rankward.config import ConfigError
+from rankward.config.recording import plain_values
+from rankward.config.registry import without_hydra
 from rankward.results import flat
 from rankward.sweeps.directory import is_named
 
-OURS = {"launcher": "batched", "sweeper": "grid"}  # the defaults of these groups
-OF_SWEEP = ("launcher", "sweeper", "callbacks", "job.chdir", "job.env_set")  # of `hydra`: one for all jobs
-OF_PROGRAM = ("figures", "results")  # of the config: one for all jobs
+DEFAULTS = {"launcher": "batched", "sweeper": "grid"}  # choices of these groups of `hydra`
+# Keys that have one value for all jobs of a sweep.
+SHARED_BY_JOBS = (
+    *("hydra.launcher", "hydra.sweeper", "hydra.callbacks", "hydra.job.chdir", "hydra.job.env_set"),
+    *("figures", "results"),
+)
 ASKS_HYDRA = "${hydra:"
-UNKNOWN = re.compile(r"\$\{hydra:(job\.num|job\.id|runtime\.output_dir)\}")  # before a job has begun
+UNKNOWN = re.compile(r"\$\{hydra:(job\.num|job\.id|runtime\.output_dir)\}")  # values unknown before the job begins
 
 
 def refuse_for_run(config: DictConfig) -> None:
-    """Refuse, in a single run, what only a sweep reads.
+    """Refuse settings of a single run that only a sweep reads.
 
     Raises:
         ConfigError: the key.
@@ -31,10 +36,10 @@ def refuse_for_run(config: DictConfig) -> None:
     refuse_chdir(config)
     if config.hydra.launcher.get("dry_run"):
         raise ConfigError("--dry-run", "of a single run", "a sweep: rankward -m ... --dry-run")
-    for group, default in OURS.items():
+    for group, default in DEFAULTS.items():
         choice = config.hydra.runtime.choices.get(f"hydra/{group}")
         if choice != default:
-            raise ConfigError(f"hydra/{group}", choice, "a sweep: rankward -m ...; a single run is trained here")
+            raise ConfigError(f"hydra/{group}", choice, "a sweep: rankward -m ...; this process trains a single run")
         for key, value in _changed(group, config.hydra[group]).items():
             raise ConfigError(f"hydra.{group}.{key}", value, "a sweep: rankward -m ...; a single run does not read it")
     for key in ("hydra.sweep.dir", "hydra.sweep.subdir"):
@@ -47,7 +52,7 @@ def refuse_for_run(config: DictConfig) -> None:
 
 
 def refuse_for_sweep(config: DictConfig) -> None:
-    """Refuse, in a sweep, what only a single run reads, or only another sweeper's jobs would.
+    """Refuse settings of a sweep that only a single run, or another sweeper, reads.
 
     Raises:
         ConfigError: the key.
@@ -62,7 +67,7 @@ def refuse_for_sweep(config: DictConfig) -> None:
 
 
 def refuse_chdir(config: DictConfig) -> None:
-    """Refuse runs that change the working directory: relative paths are checked, and read, from where one starts.
+    """Refuse runs that change the working directory: relative paths are checked and read from the starting directory.
 
     Raises:
         ConfigError: `hydra.job.chdir`.
@@ -73,11 +78,11 @@ def refuse_chdir(config: DictConfig) -> None:
 
 
 def refuse_job_callbacks(config: DictConfig, callbacks: Sequence[Any]) -> None:
-    """Refuse callbacks of jobs where jobs are trained side by side: each would be told of an end before training.
+    """Refuse callbacks of jobs if jobs are trained as ensembles: `on_job_end` would be called before training.
 
     Args:
-        config: the sweep's.
-        callbacks: as Hydra has made them of `hydra.callbacks`, in order.
+        config: the sweep's config.
+        callbacks: that Hydra has made from `hydra.callbacks`, in order.
 
     Raises:
         ConfigError: the callback.
@@ -93,25 +98,25 @@ def _has(callback: Any, method: str) -> bool:
     return getattr(type(callback), method, None) is not getattr(Callback, method)
 
 
-def shared(config: DictConfig) -> dict[str, Any]:
-    """The parts of a sweep's config of which there is one for all jobs, as written.
+def shared_settings(config: DictConfig) -> dict[str, Any]:
+    """Settings that have one value for all jobs of a sweep, unresolved.
 
     Example:
         >>> from omegaconf import OmegaConf
-        >>> shared(OmegaConf.create({"figures": ["a"], "hydra": {"launcher": {"memory": 1}}}))["hydra.launcher"]
+        >>> config = OmegaConf.create({"figures": ["a"], "hydra": {"launcher": {"memory": 1}}})
+        >>> shared_settings(config)["hydra.launcher"]
         {'memory': 1}
     """
-    keys = [*(f"hydra.{key}" for key in OF_SWEEP), *OF_PROGRAM]
-    return {key: _plain(OmegaConf.select(config, key)) for key in keys}
+    return {key: _plain(OmegaConf.select(config, key)) for key in SHARED_BY_JOBS}
 
 
-def refuse_other(of_sweep: Mapping[str, Any], of_job: Mapping[str, Any], swept: Sequence[str]) -> None:
-    """Refuse a job that sets what its sweep has one of, as an experiment with a sweep of its own does.
+def refuse_per_job_settings(of_sweep: Mapping[str, Any], of_job: Mapping[str, Any], swept: Sequence[str]) -> None:
+    """Refuse a job that changes a setting of the whole sweep, for example by an experiment that defines a sweep.
 
     Args:
-        of_sweep: `shared` of the sweep's config.
-        of_job: of the job's, or some keys of it.
-        swept: overrides that the job has and the sweep has not.
+        of_sweep: `shared_settings` of the sweep's config.
+        of_job: `shared_settings` of the job's config, or some of them.
+        swept: overrides of the job that are not overrides of the sweep.
 
     Raises:
         ConfigError: the group that is swept, or the key.
@@ -119,16 +124,16 @@ def refuse_other(of_sweep: Mapping[str, Any], of_job: Mapping[str, Any], swept: 
     for key, value in of_job.items():
         if value != of_sweep[key]:
             group = next((text.partition("=")[0] for text in swept), key)
-            one = "one after the other, each with a rankward -m of its own" if group != key else "one value"
+            one = "one after the other, each with a separate rankward -m" if group != key else "one value"
             raise ConfigError(group, "several in a sweep", f"{one}: a sweep has one {key} for all of its jobs")
 
 
 def refuse_two_sweeps(config: DictConfig, repository: Any) -> None:
-    """Refuse a list of experiments several of which have a sweep of their own: the last one's would replace the others.
+    """Refuse a list of experiments if several define a sweep: the last one would replace the others.
 
     Args:
-        config: the sweep's.
-        repository: of Hydra's config files.
+        config: the sweep's config.
+        repository: Hydra's repository of config files.
 
     Raises:
         ConfigError: `experiment`.
@@ -137,29 +142,28 @@ def refuse_two_sweeps(config: DictConfig, repository: Any) -> None:
     names = given[-1].partition("=")[2].strip("[]").split(",") if given else []
     files = [repository.load_config(f"experiment/{name.strip()}") for name in names if name]
     if sum("sweeper" in file.config.get("hydra", {}) for file in files if file is not None) > 1:
-        raise ConfigError("experiment", names, "one with a sweep of its own (hydra.sweeper); run them in turn")
+        raise ConfigError("experiment", names, "only one that defines a sweep (hydra.sweeper); run them in turn")
 
 
 def refuse_unknown(config: DictConfig) -> None:
-    """Refuse a run that asks Hydra for what is not known before a job has begun.
+    """Refuse values of Hydra that are not known before the job has begun.
 
     Raises:
         ConfigError: the key.
     """
-    own = {key: value for key, value in _plain(config).items() if key != "hydra"}
-    for key, value in flat(own).items():
+    for key, value in flat(plain_values(without_hydra(config))).items():
         if found := UNKNOWN.search(str(value)):
-            allowed = "a value: of a sweep's jobs the number can be asked for on the command line alone, with -m"
+            allowed = "a value: the number of a job can be used only on the command line, with -m"
             if found[1] == "runtime.output_dir":
-                allowed = "a path that is known before the folder of the run is made"
+                allowed = "a path that is known before the run's folder is made"
             raise ConfigError(key, value, allowed)
 
 
 @contextlib.contextmanager
-def answering(config: DictConfig) -> Iterator[None]:
-    """Let `${hydra:...}` be resolved as in a job of this config, whose checks come before Hydra lets it."""
+def hydra_resolver(config: DictConfig) -> Iterator[None]:
+    """Let `${hydra:...}` be resolved as in a job of this config, for checks before Hydra starts the job."""
     before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config.copy())  # it makes what it gets read-only
+    HydraConfig.instance().set_config(config.copy())  # it makes its argument read-only
     try:
         yield
     finally:
@@ -167,7 +171,7 @@ def answering(config: DictConfig) -> Iterator[None]:
 
 
 def _changed(group: str, node: DictConfig) -> dict[str, Any]:
-    """Settings of our default launcher or sweeper that are not the defaults."""
+    """Settings of the default launcher or sweeper that differ from its defaults."""
     from hydra_plugins.rankward.batched_launcher import BatchedLauncherConf
     from hydra_plugins.rankward.grid_sweeper import GridSweeperConf
 

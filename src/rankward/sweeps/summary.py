@@ -1,138 +1,159 @@
-"""A sweep in a few lines: what there is to do before it, and what became of it after."""
+"""The end of a sweep: its table of runs, its figures, its W&B summary, and the closing table in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from rankward import results
-from rankward.config import RunConfig
-from rankward.config.checks import GIB
+from rankward.config import RankwardError
 from rankward.config.overrides import unquoted
-from rankward.terminal import visible
+from rankward.loggers import wandb_environment
+from rankward.results.load import load
+from rankward.sweeps.status import RANKS
+from rankward.terminal import align, say, visible
 
-RANKS = ("rank/cp_upper", "rank/effective", "rank/numerical")  # the first that runs have is told
 ERROR = "error/reconstruction"
-ROWS = 12  # of the closing table at most; all are in runs.parquet
-APART = ("logger=", "hydra.")  # overrides that make no other setting, beside those of seeds
+MAX_ROWS = 12  # of the closing table; runs.parquet has all
+IGNORED = ("logger=", "hydra.")  # overrides that, like seeds, do not make another setting
+
+
+def finish(
+    sweep: Path,
+    figures: Sequence[str],
+    wandb: Any = None,
+    tables: Mapping[str, pl.DataFrame] | None = None,
+    known: results.KnownRuns | None = None,
+) -> None:
+    """Write `runs.parquet`, draw the figures, log both to W&B, and print the closing table and the paths.
+
+    Args:
+        sweep: the sweep's folder.
+        figures: names of modules in `rankward.figures`.
+        wandb: the config's `logger.wandb`, or None.
+        tables: additional tables for W&B.
+        known: configs of the runs, as for `results.gather`.
+
+    Raises:
+        ResultsError: a table or picture cannot be written, or all runs of a figure are missing.
+    """
+    in_parts = results.is_table(sweep)
+    if not (results.table_parts(sweep) if in_parts else results.run_folders(sweep)):
+        return
+    table = sweep / results.RUNS if in_parts else results.write_runs(sweep, known)
+    loaded = load(sweep)
+    if not wandb_environment.is_on({"wandb": wandb}):
+        wandb = None
+    pictures, curves, failures = _draw(sweep, figures, with_curves=wandb is not None)
+    for picture in pictures:
+        if picture.suffix == ".png":
+            others = [p.suffix for p in pictures if p != picture and p.with_suffix(".png") == picture]
+            say(f"figure:  {picture}" + (f" (and {', '.join(others)})" if others else ""))
+    say(*closing_table(results.table_frames(sweep) if in_parts else [loaded.runs]).split("\n"))
+    say(f"table:   {table}")
+    if wandb is not None:
+        from rankward.loggers.charts import charts
+        from rankward.loggers.target import LoggerError
+        from rankward.loggers.wandb import log_sweep
+        from rankward.sweeps.command import original_command
+
+        # A table of very many runs is too large for W&B.
+        runs = {} if in_parts else {"runs": loaded.runs}
+        drawn = {} if in_parts else charts(loaded)
+        try:
+            log_sweep(wandb, sweep, original_command(sweep), {**runs, **(tables or {}), **curves}, pictures, drawn)
+        except LoggerError as error:
+            failures.append(str(error))
+    folder = (wandb_environment.folder(sweep) if wandb is not None else sweep) / results.WANDB
+    if folder.is_dir():
+        say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
+    if failures:
+        raise results.ResultsError("; ".join(failures))
+
+
+def _draw(
+    sweep: Path, figures: Sequence[str], with_curves: bool
+) -> tuple[list[Path], dict[str, pl.DataFrame], list[str]]:
+    """Draw figures and print their sentences: pictures, tables by the figure's name, and errors, each in a line."""
+    from rankward.figures import figure
+
+    pictures: list[Path] = []
+    curves: dict[str, pl.DataFrame] = {}
+    failures: list[str] = []
+    for name in figures:
+        module = figure(name)
+        sentences = getattr(module, "told", None)
+        try:
+            pictures += module.draw(sweep)
+            if hasattr(module, "curves") and (sentences or with_curves):
+                curves[name] = module.curves(sweep)
+        except Exception as error:  # a user's figure may raise anything; the sweep still gets its table
+            is_plain = isinstance(error, OSError | RankwardError)
+            line = str(error) if is_plain else f"cannot draw {name}: {type(error).__name__}: {error}"
+            failures.append(line)
+            continue
+        if sentences:
+            say(*sentences(curves[name]).split("\n"))
+    return pictures, curves, failures
 
 
 def closing_table(parts: Iterable[pl.DataFrame]) -> str:
-    """Best, median and spread of the last loss over seeds for each setting, and how runs have ended.
+    """Format best, median and interquartile range of the last loss over seeds for each setting, and the runs' ends.
 
-    A setting is what the overrides say that differ between runs, but for the seed. Runs that diverged or are missing
-    count as failed, interrupted ones apart where there are any. A rank and the reconstruction error follow, as medians.
+    A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
+    failed; interrupted runs have a column if there are any. Medians of a rank and of the reconstruction error follow.
 
     Args:
-        parts: of the sweep's runs; texts are kept once for each setting, so that millions of runs need little memory.
+        parts: tables of the sweep's runs. A text is stored once for each setting, so that millions of runs need little
+            memory.
     """
-    told_once: dict[str, str] = {}  # an override, as it is told; empty for one that makes no other setting
-    places: dict[tuple[str, ...], int] = {}
+    labels: dict[str, str] = {}  # of each override; empty if it does not make another setting
+    settings: dict[tuple[str, ...], int] = {}
 
-    def place(text: str) -> int:
-        told = []
-        for part in text.split(" "):
-            if part not in told_once:
-                apart = part.startswith(APART) or results.is_seed(part.partition("=")[0])
-                told_once[part] = "" if apart else unquoted(part)
-            if shown := told_once[part]:
-                told.append(shown)
-        return places.setdefault(tuple(told), len(places))
+    def setting_index(overrides: str) -> int:
+        setting = []
+        for override in overrides.split(" "):
+            if override not in labels:
+                ignored = override.startswith(IGNORED) or results.is_seed(override.partition("=")[0])
+                labels[override] = "" if ignored else unquoted(override)
+            if label := labels[override]:
+                setting.append(label)
+        return settings.setdefault(tuple(setting), len(settings))
 
     frames = []
     for part in parts:
-        mine = pl.Series([place(text) for text in part["overrides"].fill_null("")], dtype=pl.Int32)
-        wanted = ["job", "status", "loss", *RANKS, ERROR]
-        frames.append(part.select(name for name in wanted if name in part.columns).with_columns(place=mine))
+        index = pl.Series([setting_index(text) for text in part["overrides"].fill_null("")], dtype=pl.Int32)
+        columns = ["job", "status", "loss", *RANKS, ERROR]
+        frames.append(part.select(name for name in columns if name in part.columns).with_columns(setting=index))
     runs = pl.concat(frames, how="diagonal_relaxed")
     runs = runs.sort("job", maintain_order=True) if len(frames) > 1 else runs
-    common = set(next(iter(places))).intersection(*places)
-    labels = [visible(" ".join(part for part in setting if part not in common) or "all") for setting in places]
-    ended, stopped = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
+    common = set(next(iter(settings))).intersection(*settings)
+    names = [visible(" ".join(part for part in setting if part not in common) or "all") for setting in settings]
+    ended, interrupted = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
     rank = next((name for name in RANKS if name in runs.columns), None)
-    told = [name for name in (rank, ERROR) if name in runs.columns]
+    medians = [name for name in (rank, ERROR) if name in runs.columns]
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
-    table = runs.group_by("place", maintain_order=True).agg(
+    table = runs.group_by("setting", maintain_order=True).agg(
         pl.len().alias("runs"),
         (pl.col("status") == "converged").sum().alias("converged"),
-        (~ended & ~stopped).sum().alias("failed"),
-        *([stopped.sum().alias("interrupted")] if "interrupted" in runs["status"] else []),
+        (~ended & ~interrupted).sum().alias("failed"),
+        *([interrupted.sum().alias("interrupted")] if "interrupted" in runs["status"] else []),
         loss.min().alias("best loss"),
         loss.median().alias("median loss"),
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
-        *(pl.col(name).filter(ended).median().alias(name) for name in told),
+        *(pl.col(name).filter(ended).median().alias(name) for name in medians),
     )
-    rows = [[labels[number], *map(_cell, values)] for number, *values in table.head(ROWS).rows()]
-    lines = _aligned([["setting", *table.columns[1:]], *rows])
-    if table.height > ROWS:
-        lines.append(f"... and {table.height - ROWS} more settings")
+    rows = [[names[index], *map(_cell, values)] for index, *values in table.head(MAX_ROWS).rows()]
+    lines = align([table.columns, *rows])
+    if table.height > MAX_ROWS:
+        lines.append(f"... and {table.height - MAX_ROWS} more settings")
     return "\n".join(lines)
-
-
-def plan(batches: Sequence[Sequence[RunConfig]]) -> str:
-    """What a sweep would do: a line for each ensemble, with estimates of its memory and, from a few iterations, time.
-
-    Args:
-        batches: configs of each ensemble's runs.
-    """
-    from rankward.training.calibrate import max_training_seconds
-    from rankward.training.ensemble import bytes_per_run
-
-    seconds = [max_training_seconds(batch) for batch in batches]
-    head = ["ensemble", "runs", "memory GiB", "at most", "what"]
-    rows = [
-        [
-            str(number),
-            str(len(batch)),
-            f"{len(batch) * bytes_per_run(batch[0]) / GIB:.2f}",
-            duration(time),
-            _what(batch),
-        ]
-        for number, (batch, time) in enumerate(zip(batches, seconds, strict=True))
-    ]
-    total = sum(len(batch) for batch in batches)
-    lines = _aligned([head, *rows])
-    return "\n".join(
-        [*lines, f"{total} runs, at most about {duration(sum(seconds))} of training; nothing was trained or written"]
-    )
-
-
-def _what(batch: Sequence[RunConfig]) -> str:
-    from rankward.training.job import describe
-
-    names = list(dict.fromkeys(describe(run) for run in batch))
-    return "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else visible(value)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if not i else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def duration(seconds: float) -> str:
-    """Whole units that one can read at a glance.
-
-    Example:
-        >>> duration(0.4), duration(75), duration(120), duration(7300)
-        ('1 s', '1 min 15 s', '2 min', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes, rest = divmod(round(seconds), 60)
-    large, small, units = (minutes, rest, ("min", "s")) if minutes < 60 else (*divmod(minutes, 60), ("h", "min"))
-    return f"{large} {units[0]} {small} {units[1]}" if small else f"{large} {units[0]}"

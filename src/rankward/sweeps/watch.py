@@ -1,9 +1,8 @@
-"""`rankward watch FOLDER`: a sweep in the terminal while it runs, from any process that can read its folder."""
+"""`rankward watch FOLDER`: the status of a sweep in the terminal while it runs, for any reader of its folder."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,58 +21,67 @@ BAD = ("diverged", "interrupted")
 
 
 def watch(sweep: Path, seconds: float, once: bool) -> int:
-    """Show the sweep until nobody is at work on it, or until q or Ctrl-C; 1 where runs have stopped before their end.
+    """Show a sweep's status until nothing is training it, or until q or Ctrl-C.
 
-    Nothing is written or locked. Piped, or with `once`, it is shown once.
+    Nothing is written or locked. The status is shown once if standard output is not a terminal.
+
+    Args:
+        sweep: the sweep's folder.
+        seconds: between two readings of the folder.
+        once: whether to show the status once.
+
+    Returns:
+        1 if a run has stopped before its end, else 0.
 
     Raises:
-        ConfigError: no sweep's folder.
-        ResultsError: a torn list of tasks.
+        ConfigError: the folder is not that of a sweep.
+        ResultsError: the list of tasks is torn.
     """
     from rich.console import Console
     from rich.live import Live
 
     console = Console()
-    watcher = SweepMonitor(sweep)
-    look = watcher.look(_room(console.height))
-    if not once and console.is_terminal and look.live:
-        view = Live(draw(sweep, look, console.width), console=console, screen=True, auto_refresh=False)
-        with _quitting() as quitting, contextlib.suppress(KeyboardInterrupt), view:
-            while look.live and not quitting.wait(seconds):
-                look = watcher.look(_room(console.height))
-                view.update(draw(sweep, look, console.width), refresh=True)
-    console.print(draw(sweep, look, console.width))  # it stays, where the screen was given back
-    return 1 if look.counts.get(STOPPED) else 0
+    monitor = SweepMonitor(sweep)
+
+    def read() -> tuple[SweepStatus, Group]:
+        status = monitor.look(max_runs=max(3, console.height - 10))
+        return status, draw(sweep, status, console.width)
+
+    status, view = read()
+    if not once and console.is_terminal and status.active:
+        live = Live(view, console=console, screen=True, auto_refresh=False)
+        with _quit_key() as quit_pressed, contextlib.suppress(KeyboardInterrupt), live:
+            while status.active and not quit_pressed.wait(seconds):
+                status, view = read()
+                live.update(view, refresh=True)
+    console.print(view)  # remains in the terminal after the alternate screen is closed
+    return 1 if status.counts.get(STOPPED) else 0
 
 
-def _room(height: int) -> int:
-    return max(3, height - 10)
-
-
-def draw(sweep: Path, look: SweepStatus, columns: int) -> Group:
-    """The view of one look, in a terminal of so many columns."""
+def draw(sweep: Path, status: SweepStatus, columns: int) -> Group:
+    """The view of a sweep's status, in a terminal of so many columns."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     def text(content: object = "", style: str = "") -> Text:
-        return Text(visible(content), style)  # a plain string would be read as markup
+        return Text(visible(content), style)  # rich would read a plain string as markup
 
-    total, done = sum(look.counts.values()), look.counts.get(DONE, 0)
+    total, done = sum(status.counts.values()), status.counts.get(DONE, 0)
     title = Text.assemble((visible(sweep), "bold"), f"  {total:,} runs: ")
-    states = [(f"{look.counts[state]:,} {state}", color) for state, color in COLORS.items() if look.counts.get(state)]
-    title.append_text(text(", ").join(text(*state) for state in states))
-    if look.ends:
-        ends = ", ".join(f"{number:,} {status}" for status, number in sorted(look.ends.items()))
+    counts = [text(f"{status.counts[state]:,} {state}", COLORS[state]) for state in COLORS if status.counts.get(state)]
+    title.append_text(text(", ").join(counts))
+    if status.ends:
+        ends = ", ".join(f"{number:,} {status}" for status, number in sorted(status.ends.items()))
         title.append_text(text(f"  ({ends})"))
     parts: list[object] = [title, ProgressBar(total=max(total, 1), completed=done, width=min(60, columns)), text()]
-    for task, state in list(look.tasks.items())[:5]:
+    for task, state in list(status.live_tasks.items())[:5]:
         parts.append(text(f"task {task}: {state}", COLORS.get(state, "")))
-    if len(look.tasks) > 5:
-        parts.append(text(f"and {len(look.tasks) - 5:,} tasks more"))
-    parts += [text(sentence, "yellow") for sentence in look.said]
-    if look.shown:
+    if len(status.live_tasks) > 5:
+        parts.append(text(f"and {len(status.live_tasks) - 5:,} tasks more"))
+    parts += [text(sentence, "yellow") for sentence in (status.note, status.error) if sentence]
+    if status.runs:
         width = WIDTH if columns >= 100 else WIDTH // 2
         table = Table(box=None, padding=(0, 1), header_style="bold", expand=True)
         table.add_column("run", justify="right", no_wrap=True)
@@ -82,9 +90,9 @@ def draw(sweep: Path, look: SweepStatus, columns: int) -> Group:
         for name, wide in (("loss", 8), ("", width), ("rank", 5), ("", width)):
             table.add_column(name, no_wrap=True, min_width=wide)
         table.add_column("overrides", no_wrap=True, overflow="ellipsis", ratio=1)
-        shared = set.intersection(*(set(run.overrides.split(" ")) for run in look.shown))
-        shared = shared if len(look.shown) > 1 else set()
-        for run in look.shown:
+        shared = set.intersection(*(set(run.overrides.split(" ")) for run in status.runs))
+        shared = shared if len(status.runs) > 1 else set()
+        for run in status.runs:
             word = run.status or run.state
             color = "red" if word in BAD else COLORS[run.state]
             table.add_row(
@@ -98,51 +106,34 @@ def draw(sweep: Path, look: SweepStatus, columns: int) -> Group:
                 text(" ".join(word for word in run.overrides.split(" ") if word not in shared)),
             )
         parts.append(table)
-        if len(look.shown) < total:
-            parts.append(text(f"and {total - len(look.shown):,} runs more", "dim"))
-        whys = {run.why: run.name for run in reversed(look.shown) if run.why}  # each once, by the first run
-        parts += [text(f"run {name}: {why}", "red") for why, name in list(whys.items())[:5]]
-    if look.counts.get(STOPPED):
-        parts.append(text(f"{STOPPED}: not done, and nobody is at work; rankward resume {sweep} goes on", "red"))
-    elif look.live:
+        if len(status.runs) < total:
+            parts.append(text(f"and {total - len(status.runs):,} runs more", "dim"))
+        reasons = {run.reason: run.name for run in reversed(status.runs) if run.reason}  # with the first run of each
+        parts += [text(f"run {name}: {reason}", "red") for reason, name in list(reasons.items())[:5]]
+    if status.counts.get(STOPPED):
+        parts.append(text(f"{STOPPED}: not done, and nothing is training it; rankward resume {sweep} goes on", "red"))
+    elif status.active:
         parts.append(text("q quits, the sweep goes on", "dim"))
     return Group(*parts)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
-def _quitting() -> Iterator[threading.Event]:
-    """Set when q is pressed, or Ctrl-C for the first time: a moment's wait for the screen to be given back."""
-    with _quit_key() as pressed:
-
-        def interrupted(number: int, frame: object) -> None:
-            pressed.set()
-            signal.signal(signal.SIGINT, before)  # the second time it does not wait
-
-        before = signal.signal(signal.SIGINT, interrupted)
-        try:
-            yield pressed
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
 def _quit_key() -> Iterator[threading.Event]:
-    """Set when q is pressed; the terminal is left as it was."""
-    pressed = threading.Event()
+    """An event that is set when q is pressed, without Enter; the terminal's settings are restored."""
+    pressed, closed = threading.Event(), threading.Event()
     try:
         import termios
         import tty
 
-        before = termios.tcgetattr(sys.stdin)
-    except (ImportError, OSError, ValueError):  # no terminal to read from: Ctrl-C ends it
+        settings = termios.tcgetattr(sys.stdin)
+    except (ImportError, OSError, ValueError):  # standard input is no terminal: Ctrl-C quits
         yield pressed
         return
-    over = threading.Event()
 
     def listen() -> None:
         import select
 
-        while not over.is_set():
+        while not closed.is_set():
             if select.select([sys.stdin], [], [], 0.1)[0] and sys.stdin.read(1) in ("q", "Q", ""):
                 pressed.set()
                 return
@@ -153,6 +144,6 @@ def _quit_key() -> Iterator[threading.Event]:
     try:
         yield pressed
     finally:
-        over.set()
+        closed.set()
         listener.join()
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)

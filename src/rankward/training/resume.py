@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rankward import __version__, results
-from rankward.config import ConfigError, RunConfig
+from rankward.config import RunConfig
+from rankward.config.errors import other_config
 from rankward.terminal import say
 from rankward.training.checkpoints import config_hashes, is_readable, iterations
 
@@ -31,8 +32,7 @@ def completed_loss(folder: Path, digest: str, print_line: bool = True) -> float 
     if summary is None:
         return None
     if (found := summary.get("config_hash")) != digest:
-        allowed = f"a folder without runs of another config: there config_hash is {found}, not {digest}; take another"
-        raise ConfigError("hydra.run.dir", str(folder), allowed)
+        raise other_config("hydra.run.dir", folder, f"there config_hash is {found}, not {digest}")
     if print_line:
         version = summary.get("versions", {}).get("rankward")
         other = "" if version == __version__ else f" (made by rankward {version}, this is {__version__})"

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from rankward import results
-from rankward.config import ConfigError, RunConfig
+from rankward.config import InputError, RunConfig
 from rankward.dynamics import Engine
 from rankward.environment import RANKS, hidden
 from rankward.loggers.run import RunLog
@@ -83,7 +83,7 @@ def train(
                 run_logs.end(index, outcome.description)
         if not module.interrupted and all(outcome.error is None for outcome in outcomes):
             results.remove_checkpoint(checkpoint)
-        failures: list[results.ResultsError | ConfigError] = []  # in a row
+        failures: list[results.ResultsError | InputError] = []  # in a row
         for index, outcome in enumerate(outcomes):
             if outcome.error is not None or not (ended[index] or index == 0):
                 continue

@@ -13,7 +13,7 @@ import pytest
 from helpers.commands import computed, rankward
 from rankward.config import ConfigError
 from rankward.sweeps.execution.cluster import ClusterExecutor
-from rankward.sweeps.execution.sbatch import misleading
+from rankward.sweeps.execution.sbatch import conflicting_variables
 from rankward.sweeps.execution.scheduler import slurm_states
 
 SWEEP = ("-m", "seed=0,1,2,3", "max_iterations=2000", "logger=none")
@@ -116,8 +116,8 @@ def test_outside_of_an_allocation_only_what_the_launcher_sets_itself_is_hidden(m
         monkeypatch.delenv(name)
     for name in ("SLURM_CPU_BIND", "SRUN_CPUS_PER_TASK", "SBATCH_QOS", "SBATCH_TIMELIMIT", "SBATCH_MEM_PER_CPU"):
         monkeypatch.setenv(name, "1")
-    assert misleading(["timeout_min"]) == ["SBATCH_TIMELIMIT"]
-    assert sorted(misleading(["mem_gb", "qos"])) == ["SBATCH_MEM_PER_CPU", "SBATCH_QOS", "SBATCH_TIMELIMIT"]
+    assert conflicting_variables(["timeout_min"]) == ["SBATCH_TIMELIMIT"]
+    assert sorted(conflicting_variables(["mem_gb", "qos"])) == ["SBATCH_MEM_PER_CPU", "SBATCH_QOS", "SBATCH_TIMELIMIT"]
 
 
 def test_a_line_break_in_an_option_is_refused() -> None:

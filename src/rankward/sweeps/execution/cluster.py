@@ -1,4 +1,4 @@
-"""A sweep on a cluster: its ensembles cut into chunks, one task of a job array each, submitted through submitit."""
+"""Executor that submits a sweep's jobs as tasks of a job array, through submitit."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from rankward.config.checks import at_least, positive
 from rankward.config.extras import require
 from rankward.environment import hidden
 from rankward.sweeps.execution.ensembles import Job, grouped
-from rankward.sweeps.execution.sbatch import misleading
-from rankward.sweeps.execution.scheduler import SUBMITTED, SchedulerUnavailable, Tasks, wrong_path
+from rankward.sweeps.execution.sbatch import conflicting_variables
+from rankward.sweeps.execution.scheduler import SUBMITTED, SchedulerUnavailable, Tasks, errors_path
 from rankward.terminal import say
 
 RUNS_PER_TASK = 1000
 
 
 class TaskFailed(RankwardError):
-    """A run that its task has not completed."""
+    """A run was not completed by its task."""
 
 
 class ClusterExecutor:
-    """Tasks of SLURM, or of this machine.
+    """Executor of SLURM tasks, or of processes on this machine that submitit starts.
 
     Args:
         cluster: `slurm` or `local`.
-        runs_per_task: runs of a chunk at most.
-        tasks: chunks at most, in place of `runs_per_task`; a sweep has one for each kind of ensemble at least.
-        wait: whether to stay until every task has ended.
-        poll: seconds between two questions for the tasks' states.
-        parameters: of submitit's executor, named as there.
+        runs_per_task: the largest number of runs in a task.
+        tasks: the largest number of tasks, as an alternative to `runs_per_task`; runs that cannot share an ensemble
+            are in different tasks all the same.
+        wait: whether to wait until every task has ended.
+        poll: seconds between two queries of the tasks' states.
+        parameters: of submitit's executor, with submitit's names.
 
     Raises:
         ConfigError: settings out of range.
@@ -59,29 +60,29 @@ class ClusterExecutor:
             if value is not None:
                 at_least(f"hydra.launcher.{key}", value, 1)
         if runs_per_task is not None and tasks is not None:
-            raise ConfigError("hydra.launcher.tasks", tasks, f"null: runs_per_task={runs_per_task} says how many")
+            raise ConfigError("hydra.launcher.tasks", tasks, f"null, because runs_per_task={runs_per_task} is set")
         positive("hydra.launcher.poll", poll)
         positive("hydra.launcher.timeout_min", parameters["timeout_min"])
         self.cluster, self.runs_per_task, self.tasks = cluster, runs_per_task, tasks
         self.wait, self.poll = wait, poll
-        self.parameters = _set(parameters)
-        self.elsewhere, self.away = cluster == "slurm", False
+        self.parameters = _without_null(parameters)
+        self.remote = cluster == "slurm"
 
     def check(self) -> None:
-        """Refuse to submit without submitit, and SLURM where there is none.
+        """Refuse SLURM on a machine without it, before anything is written.
 
         Raises:
-            ConfigError: told before anything is written.
+            ConfigError: `sbatch` or `srun` is missing.
         """
         require("cluster", f"hydra/launcher={'slurm' if self.cluster == 'slurm' else 'submitit_local'}")
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
-            raise ConfigError("hydra/launcher", "slurm", "batched or submitit_local: sbatch and srun are not here")
+            raise ConfigError("hydra/launcher", "slurm", "batched or submitit_local: there is no sbatch and srun")
 
-    def claim(self, sweep: Path) -> None:
-        """Nobody is disturbed: runs of live tasks are left to them."""
+    def ensure_free(self, sweep: Path) -> None:
+        """Accept: `run` submits no run that a live task has."""
 
-    def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
-        """`runs_per_task`, or the fewest with which so many tasks are enough."""
+    def max_runs(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
+        """Limit a task to `runs_per_task`, or to the smallest number with which `tasks` tasks are enough."""
         if self.tasks is None:
             return lambda config: self.runs_per_task or RUNS_PER_TASK
         groups = [len(group) for group in grouped(jobs, lambda config: len(jobs))]
@@ -89,72 +90,77 @@ class ClusterExecutor:
         size = next(size for size in range(1, len(jobs) + 1) if sum(-(-n // size) for n in groups) <= tasks)
         return lambda config: size
 
-    def work(self, jobs: list[Job], returns: list[JobReturn], sweep: Path) -> None:
-        """Submit a task for each chunk of the jobs that no live task has, and wait for all where asked to.
+    def run(self, jobs: list[Job], returns: list[JobReturn], sweep: Path) -> bool:
+        """Submit the jobs that no live task has; with `wait`, return when all tasks have ended.
+
+        Returns:
+            Whether the tasks may still be running.
 
         Raises:
-            ConfigError: the folder's tasks are of another kind of cluster.
-            KeyboardInterrupt: while waiting; tasks of SLURM go on.
+            FolderLocked: live tasks of another kind of cluster train the sweep.
+            KeyboardInterrupt: interrupted while waiting; tasks of SLURM continue.
         """
         tasks = Tasks.read(sweep, self.cluster)
         live = tasks.live()
         if live and tasks.cluster != self.cluster:
             raise results.FolderLocked(f"{sweep} is in use: tasks {', '.join(live)} are at work on it")
         tasks.cluster = self.cluster
-        theirs = {run for task in live for run in tasks.runs[task]}
-        chunks = grouped(waiting, self.most(waiting)) if (waiting := _without(jobs, theirs)) else []
-        if chunks:
+        in_tasks = {run for task in live for run in tasks.runs[task]}
+        waiting = [job for job in jobs if job.target.run not in in_tasks]
+        if waiting:
+            batches = grouped(waiting, self.max_runs(waiting))
             try:
-                ids = self._submit(chunks, sweep)
-            except Exception as error:  # what sbatch said, whatever submitit has wrapped it in
+                ids = self._submit(batches, sweep)
+            except Exception as error:  # submitit wraps the message of sbatch in several types
                 _fail(waiting, returns, TaskFailed(f"sbatch: {_last_line(error)}"))
-                return
-            tasks.runs |= {task: [j.target.run for j in c] for task, c in zip(ids, chunks, strict=True)}
+                return False
+            tasks.runs |= {task: [job.target.run for job in b] for task, b in zip(ids, batches, strict=True)}
             tasks.write()
             say(f"tasks:   {', '.join(ids)}: {len(waiting)} runs; logs in {sweep / SUBMITTED}")
         if not self.wait:
-            self.away = True
-            return
+            return True
         try:
             self._wait(tasks, jobs)
         except KeyboardInterrupt:
-            told = "its tasks go on" if self.cluster == "slurm" else "its tasks were interrupted as well"
-            raise KeyboardInterrupt(f"interrupted; {told}: rankward status {sweep}") from None
+            state = "its tasks go on" if self.cluster == "slurm" else "its tasks were interrupted as well"
+            raise KeyboardInterrupt(f"interrupted; {state}: rankward status {sweep}") from None
         _collect(tasks, jobs, returns)
+        return False
 
-    def _submit(self, chunks: Sequence[list[Job]], sweep: Path) -> list[str]:
-        """Tasks' ids, a task a chunk."""
+    def _submit(self, batches: Sequence[list[Job]], sweep: Path) -> list[str]:
+        """Submit a task for each batch; the tasks' ids."""
         import submitit
 
         from rankward.sweeps.execution.cluster_task import ClusterTask
 
-        own = dict(self.parameters)
-        timeouts = own.pop("max_num_timeout", 3)
+        parameters = dict(self.parameters)
+        timeouts = parameters.pop("max_num_timeout", 3)
         folder = sweep.resolve() / SUBMITTED
         executor: submitit.Executor
         if self.cluster == "local":  # AutoExecutor passes no signal_delay_s on to it
             executor = submitit.LocalExecutor(folder, max_num_timeout=timeouts)
-            executor.update_parameters(**own)
+            executor.update_parameters(**parameters)
         else:
             executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
             shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout")
-            executor.update_parameters(**{key if key in shared else f"slurm_{key}": own[key] for key in own})
-        memory = own.get("mem_gb")
-        options = [*own, *own.get("additional_parameters", {})]
-        with hidden(*(misleading(options) if self.cluster == "slurm" else ())), executor.batch():
+            names = {key: key if key in shared else f"slurm_{key}" for key in parameters}
+            executor.update_parameters(**{names[key]: parameters[key] for key in parameters})
+        memory = parameters.get("mem_gb")
+        options = [*parameters, *parameters.get("additional_parameters", {})]
+        with hidden(*(conflicting_variables(options) if self.cluster == "slurm" else ())), executor.batch():
             submitted = [
-                executor.submit(ClusterTask(sweep.resolve(), _resolved(c), Path.cwd(), memory)) for c in chunks
+                executor.submit(ClusterTask(sweep.resolve(), _resolved(b), Path.cwd(), memory)) for b in batches
             ]
         return [job.job_id for job in submitted]
 
     def _wait(self, tasks: Tasks, jobs: Sequence[Job]) -> None:
-        """Until no task lives; a bar of runs on a terminal."""
+        """Wait until no task is live, with a progress bar of runs on a terminal."""
         left = [job.target.folder for job in jobs]
         with tqdm(total=len(left), unit="run", leave=False, disable=not sys.stderr.isatty()) as bar:
             while True:
                 try:
                     live = tasks.live()
-                except SchedulerUnavailable as error:  # schedulers restart; tasks go on
+                except SchedulerUnavailable as error:  # the scheduler may be restarting; tasks go on
                     live = dict.fromkeys(tasks.runs, f"unknown ({error})")
                 left = [folder for folder in left if not results.is_complete(folder)]
                 bar.update(len(jobs) - len(left) - bar.n)
@@ -165,28 +171,24 @@ class ClusterExecutor:
                 time.sleep(self.poll)
 
 
-def _set(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _without_null(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters that are not null, as plain values.
 
     Raises:
-        ConfigError: an option with a line break, after which the job's script would run the rest.
+        ConfigError: an option with a line break, after which the job's script would run the rest of it.
     """
     plain: Any = OmegaConf.to_container(OmegaConf.create(dict(parameters)), resolve=True)
     more = {key: value for key, value in (plain.pop("additional_parameters", None) or {}).items() if value is not None}
     plain = {key: value for key, value in plain.items() if value is not None}
-    beside = {f"additional_parameters.{key}": value for key, value in more.items()}
-    for key, value in {**plain, **beside}.items():
+    additional = {f"additional_parameters.{key}": value for key, value in more.items()}
+    for key, value in (plain | additional).items():
         if key != "setup" and "\n" in str(value):
             raise ConfigError(f"hydra.launcher.{key}", value, "one line")
     return plain | ({"additional_parameters": more} if more else {})
 
 
-def _without(jobs: Sequence[Job], runs: set[str]) -> list[Job]:
-    return [job for job in jobs if job.target.run not in runs]
-
-
 def _resolved(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs whose folders are named from the root: a node may start elsewhere."""
+    """Jobs with absolute paths: a node may have another working directory."""
     from dataclasses import replace
 
     return [
@@ -200,7 +202,7 @@ def _resolved(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> None:
-    """What became of jobs whose tasks have ended."""
+    """Write the outcomes of jobs whose tasks have ended into `returns`."""
     last = {run: task for task, runs in tasks.runs.items() for run in runs}
     for job in jobs:
         folder = job.target.folder
@@ -208,19 +210,19 @@ def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) ->
             loss = results.read_summary(folder)["metrics"].get("loss", float("nan"))
             returns[job.number].return_value = float(loss)
             continue
-        _fail([job], returns, TaskFailed(told(tasks, last[job.target.run], job.target.run)))
+        _fail([job], returns, TaskFailed(failure_in_task(tasks, last[job.target.run], job.target.run)))
 
 
-def told(tasks: Tasks, task: str, run: str) -> str:
-    """Why a run of a task that has ended is not complete. Nothing is unpickled: the folder may be somebody else's."""
+def failure_in_task(tasks: Tasks, task: str, run: str) -> str:
+    """Why a run is not complete although its task has ended. No file is unpickled, since it may not be trusted."""
     try:
-        known = dict(json.loads(results.read_text(wrong_path(tasks.sweep, task))))
-    except (OSError, ValueError, TypeError, RecursionError):  # none, or torn
-        known = {}
-    if run in known:
-        return str(known[run])
-    if "" in known:
-        return f"task {task}: {known['']}"
+        errors = dict(json.loads(results.read_text(errors_path(tasks.sweep, task))))
+    except (OSError, ValueError, TypeError, RecursionError):  # missing or torn
+        errors = {}
+    if run in errors:
+        return str(errors[run])
+    if "" in errors:
+        return f"task {task}: {errors['']}"
     return f"task {task} ended before the run was complete; its log is {tasks.log(task)}"
 
 

@@ -1,4 +1,4 @@
-"""What a task of a cluster does: it trains a chunk of a sweep's runs, as ensembles, and goes on when started again."""
+"""A task of a cluster: it trains some of a sweep's runs as ensembles, and resumes when it is started again."""
 
 from __future__ import annotations
 
@@ -15,46 +15,54 @@ from submitit.helpers import DelayedSubmission
 from rankward import results
 from rankward.config import ConfigError
 from rankward.config.checks import GIB, machine_memory
-from rankward.sweeps.execution.ensembles import Job, JobOutcome, find_checkpoints, fitting, grouped, train_batch
-from rankward.sweeps.execution.scheduler import wrong_path
+from rankward.sweeps.execution.ensembles import (
+    Job,
+    JobOutcome,
+    Session,
+    find_checkpoints,
+    fitting,
+    grouped,
+    train_batch,
+)
+from rankward.sweeps.execution.scheduler import errors_path
 from rankward.terminal import steady
 
 
 class ClusterTask:
-    """A task's runs. Whatever ended it before, it starts by keeping what is complete and finding its checkpoint.
+    """Trains the runs of a task. At each start it skips complete runs and resumes from the newest checkpoint.
 
-    A signal that the scheduler sends before a time limit or to preempt (USR2) ends training in good order: a checkpoint
-    is written, and submitit requeues the task and counts its timeouts. SIGTERM, a cancellation, ends it for good.
+    On SIGUSR2, which the scheduler sends before a time limit or a preemption, a checkpoint is written, and submitit
+    requeues the task and counts its timeouts. SIGTERM, a cancellation, ends the task for good.
 
     Args:
         sweep: the sweep's folder.
-        jobs: of the chunk.
-        path: folder where a user's own modules lie.
-        memory: GiB that the task has; None for what its node has.
+        jobs: of the task.
+        path: folder of a user's modules.
+        memory: GiB of the task; None for all of the node's memory.
     """
 
     def __init__(self, sweep: Path, jobs: Sequence[Job], path: Path, memory: float | None) -> None:
         self.sweep, self.jobs, self.path, self.memory = sweep, list(jobs), path, memory
 
     def __call__(self) -> dict[str, str]:
-        """Train; what went wrong, by the run's folder. A file keeps it for whoever asks later."""
+        """Train the runs and write their errors to a file; the errors by the name of the run's folder."""
         from rankward.config.explain import explain
 
-        steady()  # a log that cannot be written stops no training
+        steady()  # a log that cannot be written does not stop training
         try:
-            wrong = self._train()
+            errors = self._train()
         except Exception as error:
-            self._keep({"": explain(error)[0]})
+            self._write_errors({"": explain(error)[0]})
             raise
-        self._keep(wrong)
-        return wrong
+        self._write_errors(errors)
+        return errors
 
-    def _keep(self, wrong: dict[str, str]) -> None:
-        path = wrong_path(self.sweep, submitit.JobEnvironment().job_id)
-        with contextlib.suppress(OSError, results.ResultsError):  # a disk that is full is most likely what went wrong
+    def _write_errors(self, errors: dict[str, str]) -> None:
+        path = errors_path(self.sweep, submitit.JobEnvironment().job_id)
+        with contextlib.suppress(OSError, results.ResultsError):  # most likely the disk is full: the error itself
             path.unlink(missing_ok=True)
-            if wrong:
-                text = json.dumps(wrong, indent=1) + "\n"
+            if errors:
+                text = json.dumps(errors, indent=1) + "\n"
                 results.write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
 
     def _train(self) -> dict[str, str]:
@@ -63,7 +71,7 @@ class ClusterTask:
         from rankward.training.resume import completed_loss
 
         sys.path.append(str(self.path))
-        wrong: dict[str, str] = {}
+        errors: dict[str, str] = {}
         names = {job.number: job.target.run for job in self.jobs}
         waiting: list[Job] = []
         for job in self.jobs:
@@ -72,31 +80,32 @@ class ClusterTask:
                     waiting.append(job)
                 else:
                     log_from_files(job.config, job.target)
-            except (ConfigError, LoggerError) as error:  # the folder holds another config's results by now
-                wrong[names[job.number]] = str(error)
-        earlier = {results.latest_checkpoint(job.checkpoint) for job in waiting if job.checkpoint is not None}
-        own = {path for job in self.jobs for path in results.checkpoints(job.target.folder)}
-        find_checkpoints(waiting, earlier | own)
+            except (ConfigError, LoggerError) as error:  # the folder has results of another config by now
+                errors[names[job.number]] = str(error)
+        submitted = {results.latest_checkpoint(job.checkpoint) for job in waiting if job.checkpoint is not None}
+        written = {path for job in self.jobs for path in results.checkpoints(job.target.folder)}
+        find_checkpoints(waiting, submitted | written)
         memory = machine_memory() if self.memory is None else self.memory * GIB
-        done = len(self.jobs) - len(waiting)
+        signals: list[int] = []
+        session = Session(len(self.jobs) - len(waiting), len(self.jobs), signals)
         for batch in grouped(waiting, fitting(memory / 2)):
-            signals: list[int] = []
-            ended = train_batch(batch, (done, len(self.jobs)), signals)
-            wrong |= {names[each.number]: _line(each) for each in ended if each.error is not None}
+            signals.clear()
+            ended = train_batch(batch, session)
+            errors |= {names[each.number]: _line(each) for each in ended if each.error is not None}
             if any(each.interrupted for each in ended):
                 if signal.SIGUSR2 in signals:
-                    _pass_on(signal.SIGUSR2)
-                return wrong  # cancelled; a checkpoint has what was done
-            done += len(batch)
-        return wrong
+                    _call_handler(signal.SIGUSR2)
+                return errors  # the task was cancelled; there is a checkpoint
+            session.done += len(batch)
+        return errors
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit starts next: the same, since a chunk looks for what is done."""
+        """Submit this object again, for submitit: it finds by itself which runs are complete."""
         return DelayedSubmission(self)
 
 
-def _pass_on(number: signal.Signals) -> None:
-    """Let submitit, whose handler stood before training, requeue this task."""
+def _call_handler(number: signal.Signals) -> None:
+    """Call submitit's handler, which training has restored: it requeues this task."""
     handler = signal.getsignal(number)
     if callable(handler):
         handler(number, None)

@@ -1,4 +1,4 @@
-"""Jobs of a sweep whose folders stand: grouped into ensembles, and trained, wherever that happens."""
+"""Group the jobs of a sweep into ensembles, and train an ensemble: in one process or in a task of a cluster."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rankward import results
 from rankward.config import RunConfig
 from rankward.terminal import say
 
-TOLD = 100  # runs of a sweep that are told one by one; of more, the closing table
+MAX_LISTED = 100  # runs of a sweep that get a line each; larger sweeps print only the closing table
 
 
 @dataclass
 class Job:
-    """A job whose folder stands, waiting for its turn.
+    """A job whose folder exists and that is not yet trained.
 
     Args:
-        number: its place in the launch.
+        number: its index in the launch.
         config: of its run.
-        target: where its results go.
-        checkpoint: that it goes on from, or None.
+        target: a `LogTarget`, to which its results go; None in a dry run.
+        checkpoint: from which it resumes, or None.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job: its last loss, or an error; or it was interrupted, and a checkpoint has it."""
+    """Outcome of a job: its last loss, or an error, or the fact that it was interrupted with a checkpoint."""
 
     number: int
     loss: float = float("nan")
@@ -43,8 +43,28 @@ class JobOutcome:
     interrupted: bool = False
 
 
-def grouped(jobs: Sequence[Job], most: Callable[[RunConfig], int]) -> list[list[Job]]:
-    """Jobs that can share an ensemble and go on from the same checkpoint, at most so many together."""
+@dataclass
+class Session:
+    """Progress of a launch, and the signals that have ended it early.
+
+    Args:
+        done: runs that are complete.
+        total: runs of the launch.
+        signals: as for `train`; None if interrupted runs are written because nothing restarts this process.
+    """
+
+    done: int
+    total: int
+    signals: list[int] | None = None
+
+
+def grouped(jobs: Sequence[Job], max_runs: Callable[[RunConfig], int]) -> list[list[Job]]:
+    """Group jobs that can share an ensemble and resume from the same checkpoint.
+
+    Args:
+        jobs: to be trained.
+        max_runs: size of an ensemble of runs like a given one, at most.
+    """
     from rankward.training.ensemble import traits
 
     groups: dict[object, list[Job]] = {}
@@ -52,13 +72,13 @@ def grouped(jobs: Sequence[Job], most: Callable[[RunConfig], int]) -> list[list[
         groups.setdefault((traits(job.config), job.checkpoint), []).append(job)
     batches = []
     for group in groups.values():
-        size = max(1, most(group[0].config))
+        size = max(1, max_runs(group[0].config))
         batches += [group[first : first + size] for first in range(0, len(group), size)]
     return batches
 
 
 def fitting(memory: float) -> Callable[[RunConfig], int]:
-    """How many runs like a given one so many bytes hold, and their devices."""
+    """Function from a config to the number of such runs that `memory` bytes and the memory of their device hold."""
     from rankward.training.devices import free_memory
     from rankward.training.ensemble import bytes_per_run
 
@@ -77,25 +97,25 @@ def find_checkpoints(jobs: Sequence[Job], paths: Iterable[Path]) -> None:
 
 
 def train_batch(
-    batch: list[Job], place: tuple[int, int], signals: list[int] | None = None, halved: bool = False, part: bool = False
+    batch: list[Job], session: Session, out_of_memory: bool = False, is_half: bool = False
 ) -> list[JobOutcome]:
-    """Train an ensemble; where it raises, its halves, so that in the end only the runs that raise have failed.
+    """Train an ensemble; if it raises, train its halves, so that in the end only the runs that raise have failed.
 
-    Where none of them raises alone it is the ensemble's fault, which is told: apart they take longer. Halves would
-    only meet the error of a place again, as a full disk under a checkpoint: that is raised.
-
-    After an interruption what has not begun is missing from the answer. Runs for which a GPU's memory does not do are
-    halved once.
+    A line says so if no run raises alone: the ensemble was at fault, and separate training takes longer. An error of a
+    disk or folder (see `results.is_storage_error`) would meet the halves as well, so it is raised. If the memory of a
+    GPU is too small, the batch is halved once.
 
     Args:
         batch: jobs that can share an ensemble.
-        place: how many runs of the sweep are done before these, and how many there are.
-        signals: as for `train`.
-        halved: whether memory was short before.
-        part: whether this is a half of an ensemble that has raised.
+        session: of this launch; not changed, but for the signals.
+        out_of_memory: whether memory was too small for the batch of which this is a half.
+        is_half: whether this is a half of an ensemble that has raised.
+
+    Returns:
+        Outcomes in order. Jobs that had not begun before an interruption are missing.
 
     Raises:
-        OSError: of a place (see `results.is_storage_error`).
+        OSError: an error of a disk or folder.
     """
     import torch
 
@@ -105,32 +125,35 @@ def train_batch(
 
     error: Exception | None = None
     try:
-        outcomes = train([j.config for j in batch], [j.target for j in batch], batch[0].checkpoint, place, signals)
+        configs, targets = [job.config for job in batch], [job.target for job in batch]
+        progress = (session.done, session.total)
+        outcomes = train(configs, targets, batch[0].checkpoint, progress, session.signals)
     except Exception as raised:
         if results.is_storage_error(raised):
             raise
         error = raised
-    if error is not None:  # handled here, so that what a half raises does not carry this one along
+    if error is not None:  # outside of `except`: an error of a half does not get this one as its context
         full = isinstance(error, torch.OutOfMemoryError)
-        if len(batch) == 1 or (full and halved) or isinstance(error, LoggerError):
-            return [failed(job, error) for job in batch]
+        if len(batch) == 1 or (full and out_of_memory) or isinstance(error, LoggerError):
+            return [failed_outcome(job, error) for job in batch]
         if full:
-            say(f"rankward: {len(batch):,} runs at once are too many for the GPU's memory: halved", error=True)
+            message = f"{len(batch):,} runs do not fit into the GPU's memory; they are trained in halves"
+            say(f"rankward: {message}", error=True)
         half = len(batch) // 2
-        first = train_batch(batch[:half], place, signals, full, True)
+        first = train_batch(batch[:half], session, full, True)
         if any(each.interrupted for each in first):
             return first
-        both = first + train_batch(batch[half:], place, signals, full, True)
-        if not (part or full or any(each.error for each in both)):
-            told = f"{len(batch):,} runs were trained apart, since together they raised {type(error).__name__}: {error}"
-            say(f"rankward: {told}", error=True)
+        both = first + train_batch(batch[half:], session, full, True)
+        if not (is_half or full or any(each.error for each in both)):
+            why = f"as an ensemble they raised {type(error).__name__}: {error}"
+            say(f"rankward: {len(batch):,} runs were trained separately: {why}", error=True)
         return both
     ended = []
     for job, outcome in zip(batch, outcomes, strict=True):
-        if outcome.is_written and place[1] <= TOLD:
+        if outcome.is_written and session.total <= MAX_LISTED:
             say(result_line(job.config, outcome))
         if outcome.error is not None:
-            ended.append(failed(job, outcome.error))
+            ended.append(failed_outcome(job, outcome.error))
             continue
         (job.target.folder / results.FAILURE).unlink(missing_ok=True)  # of an earlier attempt
         loss = float(outcome.summary["metrics"].get("loss", float("nan")))
@@ -138,20 +161,20 @@ def train_batch(
     return ended
 
 
-def failed(job: Job, error: Exception) -> JobOutcome:
-    """A job that has failed. Its folder keeps why: in a line, and the traceback."""
+def failed_outcome(job: Job, error: Exception) -> JobOutcome:
+    """Outcome of a job that has failed. The reason, in a line, and the traceback are written to its folder."""
     from rankward.config.explain import why
 
     line = why(error)
     text = f"{line}\n\n{''.join(traceback.format_exception(error))}"
     results.note_failure(job.target.folder, line, error)
-    with contextlib.suppress(OSError):  # a disk that is full is most likely the failure itself
+    with contextlib.suppress(OSError, results.ResultsError):  # most likely the disk is full: the failure itself
         (job.target.folder / results.FAILURE).write_text(text, encoding="utf-8")
     return JobOutcome(job.number, error=error)
 
 
-def failure(folder: Path) -> str:
-    """Why the run in a folder has failed, in a line; empty where it did not, or left no word."""
+def failure_reason(folder: Path) -> str:
+    """The line that says why the run in a folder has failed; empty if there is none."""
     try:
         return results.read_text(folder / results.FAILURE).partition("\n")[0]
     except (OSError, ValueError):

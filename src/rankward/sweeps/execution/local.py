@@ -1,4 +1,4 @@
-"""Who trains the jobs of a sweep: this process, or tasks of a cluster."""
+"""Executors: the interface, and training in this process."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from hydra.core.utils import JobReturn, JobStatus
 from rankward import results
 from rankward.config import ConfigError, RunConfig
 from rankward.config.checks import GIB, machine_memory
-from rankward.sweeps.execution.ensembles import Job, JobOutcome, fitting, grouped, train_batch
+from rankward.sweeps.execution.ensembles import Job, JobOutcome, Session, fitting, grouped, train_batch
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """What a launcher asks of those who train."""
+    """Trains the jobs of a launcher."""
 
-    elsewhere: bool  # whether runs train on other machines than this one
-    away: bool  # whether jobs are still at work when `work` has returned
+    remote: bool  # whether runs train on other machines
 
     def check(self) -> None:
-        """Raise a ConfigError where nobody could train."""
+        """Raise a ConfigError if this executor cannot train."""
 
-    def claim(self, sweep: Path) -> None:
-        """Raise FolderLocked where others are at work on the sweep whom these would disturb."""
+    def ensure_free(self, sweep: Path) -> None:
+        """Raise FolderLocked if other processes train the sweep and would be disturbed."""
 
-    def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
-        """How many runs like a given one may train together, if these jobs are all that there is to do."""
+    def max_runs(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
+        """Function from a config to the largest ensemble of such runs, if these jobs are all that are left."""
 
-    def work(self, jobs: list[Job], returns: list[JobReturn], sweep: Path) -> None:
-        """Train the jobs, and put what became of each into `returns` at its number."""
+    def run(self, jobs: list[Job], returns: list[JobReturn], sweep: Path) -> bool:
+        """Train the jobs, and write each outcome into `returns` at the job's number.
+
+        Returns:
+            Whether jobs are still running, without a connection to this process.
+        """
 
 
 class LocalExecutor:
@@ -44,7 +47,7 @@ class LocalExecutor:
         ConfigError: no memory.
     """
 
-    elsewhere, away = False, False
+    remote = False
 
     def __init__(self, memory: float | None) -> None:
         if memory is not None and not memory > 0:
@@ -52,39 +55,41 @@ class LocalExecutor:
         self.memory = (memory * GIB) if memory is not None else machine_memory() / 2
 
     def check(self) -> None:
-        """Nothing is needed."""
+        """Accept: this process can always train."""
 
-    def claim(self, sweep: Path) -> None:
-        """Refuse a sweep on which tasks of a cluster are at work."""
-        refuse_live(sweep)
+    def ensure_free(self, sweep: Path) -> None:
+        """Refuse a sweep that tasks of a cluster train."""
+        refuse_live_tasks(sweep)
 
-    def most(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
-        """As many as the memory holds."""
+    def max_runs(self, jobs: Sequence[Job]) -> Callable[[RunConfig], int]:
+        """Limit an ensemble to what the memory holds."""
         return fitting(self.memory)
 
-    def work(self, jobs: list[Job], returns: list[JobReturn], sweep: Path) -> None:
-        """Train the jobs.
+    def run(self, jobs: list[Job], returns: list[JobReturn], sweep: Path) -> bool:
+        """Train the jobs until all have ended.
 
         Raises:
-            KeyboardInterrupt: training was interrupted; what was done is saved.
-            FolderLocked: tasks of a cluster are at work on the sweep.
-            OSError: of a place, at a checkpoint or at all results of an ensemble: what follows would be lost as well.
+            KeyboardInterrupt: training was interrupted; results and checkpoints are saved.
+            FolderLocked: tasks of a cluster train the sweep.
+            OSError: an error of the disk or folder at a checkpoint, or at all results of an ensemble: later ensembles
+                would meet it too.
         """
-        self.claim(sweep)
-        done = len(returns) - len(jobs)
-        for batch in grouped(jobs, self.most(jobs)):
-            ended = train_batch(batch, (done, len(returns)))
+        self.ensure_free(sweep)
+        session = Session(len(returns) - len(jobs), len(returns))
+        for batch in grouped(jobs, self.max_runs(jobs)):
+            ended = train_batch(batch, session)
             record(ended, returns)
             lost = [each.error for each in ended if each.error is not None and results.is_storage_error(each.error)]
-            if len(lost) == len(ended) and not isinstance(lost[0], PermissionError):  # that is one folder's
+            if len(lost) == len(ended) and not isinstance(lost[0], PermissionError):  # which concerns a single folder
                 raise lost[0]
             if any(each.interrupted for each in ended):
                 raise KeyboardInterrupt(f"interrupted; rankward resume {sweep} goes on")
-            done += len(batch)
+            session.done += len(batch)
+        return False
 
 
 def record(ended: Sequence[JobOutcome], returns: Sequence[JobReturn]) -> None:
-    """Tell Hydra what became of jobs."""
+    """Write outcomes into Hydra's returns."""
     for each in ended:
         returned = returns[each.number]
         if each.error is not None:
@@ -92,11 +97,11 @@ def record(ended: Sequence[JobOutcome], returns: Sequence[JobReturn]) -> None:
         returned.return_value = each.loss if each.error is None else each.error
 
 
-def refuse_live(sweep: Path) -> None:
-    """Refuse a sweep on which a cluster's tasks are at work.
+def refuse_live_tasks(sweep: Path) -> None:
+    """Refuse a sweep that tasks of a cluster train.
 
     Raises:
-        FolderLocked: they are named.
+        FolderLocked: with the tasks' ids.
     """
     if not (sweep / results.TASKS).is_file():
         return

@@ -1,4 +1,4 @@
-"""A sweep's tasks on a cluster: which runs each has, kept in the sweep's folder, and which of them are still alive."""
+"""The list of a sweep's tasks on a cluster, in the sweep's folder, and the states of these tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from rankward import results
 from rankward.config import RankwardError
 from rankward.environment import hidden
 
-SUBMITTED = ".submitit"  # folder of scripts, pickles and logs
+SUBMITTED = ".submitit"  # submitit's folder of scripts, pickles and logs
 
 
 @dataclass
 class Tasks:
-    """Tasks of a sweep, of all launches.
+    """Tasks of all launches of a sweep.
 
     Args:
         cluster: `slurm` or `local`.
@@ -33,10 +33,10 @@ class Tasks:
 
     @classmethod
     def read(cls, sweep: Path, cluster: str = "slurm") -> Tasks:
-        """Those of a sweep so far; none where it has none.
+        """Read the list of a sweep's tasks; an empty list if there is none.
 
         Raises:
-            ResultsError: a torn list.
+            ResultsError: the list is torn.
         """
         path = sweep / results.TASKS
         if not path.is_file():
@@ -49,7 +49,7 @@ class Tasks:
             raise results.io_error("read", path, error) from error
 
     def write(self) -> None:
-        """Keep the list.
+        """Write the list into the sweep's folder, as an atomic write.
 
         Raises:
             ResultsError: it cannot be written.
@@ -58,41 +58,41 @@ class Tasks:
         results.write_atomic(self.sweep / results.TASKS, lambda path: path.write_text(text, encoding="utf-8"))
 
     def live(self) -> dict[str, str]:
-        """Tasks that wait or run, by id: `pending` or `running`.
+        """State of each task that waits or runs, by id: `pending` or `running`.
 
         Raises:
-            SchedulerUnavailable: the scheduler does not tell.
+            SchedulerUnavailable: the scheduler does not report the states.
         """
         return (slurm_states if self.cluster == "slurm" else local_states)(list(self.runs))
 
     def log(self, task: str) -> Path:
-        """Where a task's output lies."""
+        """Path of a task's log."""
         return self.sweep / SUBMITTED / f"{task}_0_log.out"
 
 
-def wrong_path(sweep: Path, task: str) -> Path:
-    """Where a task says what went wrong: a line for each run's folder, for "" of all."""
+def errors_path(sweep: Path, task: str) -> Path:
+    """Path of a task's errors as JSON: a line for each failed run by its folder's name, "" for the task itself."""
     return sweep / SUBMITTED / f"{task}_wrong.json"
 
 
 class SchedulerUnavailable(RankwardError):
-    """The scheduler did not tell its jobs' states."""
+    """The scheduler does not report the states of its tasks."""
 
 
 def slurm_states(tasks: Sequence[str]) -> dict[str, str]:
-    """Tasks that SLURM's queue still has. It needs no accounting: a job that has ended is no longer there.
+    """States of the tasks that are in SLURM's queue. A task that has ended has left the queue.
 
     Raises:
-        SchedulerUnavailable: no answer from `squeue`.
+        SchedulerUnavailable: `squeue` fails or does not answer.
     """
     if not tasks:
         return {}
     if shutil.which("squeue") is None:
-        return {}  # a folder that was carried home; nobody is at work on it here
+        return {}  # the folder was copied to a machine without SLURM
     jobs = ",".join(dict.fromkeys(task.partition("_")[0] for task in tasks))
     command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={jobs}"]
     try:
-        with hidden("SQUEUE_"):  # a user's own filters and formats
+        with hidden("SQUEUE_"):  # a user's filters and formats
             answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired as error:
         raise SchedulerUnavailable("squeue has not answered for a minute") from error
@@ -101,29 +101,25 @@ def slurm_states(tasks: Sequence[str]) -> dict[str, str]:
             return {}
         raise SchedulerUnavailable(f"squeue: {(answer.stderr.strip().splitlines() or ['no answer'])[-1]}")
     found = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if " " in line.strip())
-    return _named(found, tasks)
-
-
-def _named(found: Mapping[str, str], tasks: Sequence[str]) -> dict[str, str]:
     waiting = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED")
     return {task: "pending" if found[task].strip() in waiting else "running" for task in tasks if task in found}
 
 
 def local_states(tasks: Sequence[str]) -> dict[str, str]:
-    """Tasks of `submitit_local` whose process lives on this machine.
+    """States of the tasks of `submitit_local` whose process runs on this machine.
 
     Example:
-        >>> local_states(["1"])  # a process, but none of ours
+        >>> local_states(["1"])  # a process that submitit has not started
         {}
     """
-    return {task: "running" for task in tasks if task.isdigit() and _is_ours(int(task))}
+    return {task: "running" for task in tasks if task.isdigit() and _is_submitits(int(task))}
 
 
-def _is_ours(process: int) -> bool:
+def _is_submitits(process: int) -> bool:
     try:
         os.kill(process, 0)
     except PermissionError:
-        pass  # it lives, under another user
+        pass  # it runs under another user
     except (ProcessLookupError, OverflowError):
         return False
     command = Path(f"/proc/{process}/cmdline")
