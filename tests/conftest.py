@@ -3,8 +3,9 @@ numba could not store, and one that makes functions as it goes, each of which th
 
 from pathlib import Path
 
-import helpers.shapecheck  # noqa: F401 - named below
 from jaxtyping import install_import_hook
+
+import helpers.shapecheck  # noqa: F401 - named below
 
 SOURCE = Path(__file__).parent.parent / "src"
 MODULES = [".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.glob("rankward/**/*.py")]

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from benchmarks.departure import implicit
 
-from helpers.commands import rankward
 from helpers.drawn import assert_legends_are_clear, drawn
+from helpers.in_process import rankward
 from rankward import results
 from rankward.figures import _runs, conjectures, departure, descent_to_flow, draw, solution_set
 from rankward.theory import dimensions_bound
