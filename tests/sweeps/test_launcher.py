@@ -31,7 +31,7 @@ def test_the_same_bytes_as_job_by_job(tmp_path):
     for name in basic:
         assert batched[name] == basic[name], name
     status = pl.read_parquet(tmp_path / "batched" / "runs.parquet")["status"]
-    assert set(status.to_list()) == {"converged", "diverged"} or "max_iterations" in status.to_list()
+    assert status.to_list() == [*["converged", "converged", "diverged"] * 2, *["converged"] * 4]
 
 
 LONG = ["-m", *TENSOR, "observations.count=8,20,30", "seed=range(0,4)", "stop_loss=0", "max_iterations=600_000"]

@@ -15,6 +15,7 @@ from rankward.config import ConfigError, DataError
 from rankward.training import callbacks
 from rankward.training.checkpoints import HASHES, VERSION, part_of
 from rankward.training.ensemble import bytes_a_run
+from rankward.training.module import EnsembleModule
 from rankward.training.train import check, check_all
 
 
@@ -174,11 +175,13 @@ def test_the_log_names_what_was_done_once_a_run(tmp_path, monkeypatch):
         assert f"] interrupted after {outcome.summary['iterations']:,} iterations, loss " in end
 
 
-def test_checkpoints_come_in_time(tmp_path, monkeypatch):
-    saved = []
+@pytest.mark.parametrize(("seconds", "every_chunk"), [("1e-9", True), ("1e9", False), ("null", False)])
+def test_checkpoints_come_in_time(tmp_path, monkeypatch, seconds, every_chunk):
+    saved, chunks, step = [], [], EnsembleModule.training_step
     monkeypatch.setattr(callbacks.pl.Trainer, "save_checkpoint", lambda self, path: saved.append(path))
-    trained(tmp_path, [*LONG, "checkpoint.seconds=1e-9"])
-    assert len(saved) >= 1
+    monkeypatch.setattr(EnsembleModule, "training_step", lambda *given: (chunks.append(1), step(*given))[1])
+    trained(tmp_path, [*LONG, f"checkpoint.seconds={seconds}"])
+    assert len(chunks) > 3 and (len(saved) >= len(chunks) - 2 if every_chunk else not saved)
 
 
 def test_a_diverged_run_is_marked_and_leaves_its_neighbours(tmp_path):
