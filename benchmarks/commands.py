@@ -1,4 +1,4 @@
-"""Whole commands, timed."""
+"""Measure the time of complete command lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Factorizations of one's own against JAX and the autograd loop, in one run: nanoseconds a run-iteration, and ratios.
+"""Compare user-defined factorizations with JAX and the autograd loop: nanoseconds per run and iteration, and ratios.
 
 python -m benchmarks.factorizations             everything, about three minutes
 python -m benchmarks.factorizations --quick     one number of runs for each

@@ -1,4 +1,4 @@
-"""Gradient flow and the nuclear-norm rival: seconds to the end, beside SciPy's.
+"""Measure the seconds that gradient flow and the nuclear-norm baseline take, and compare them with SciPy's.
 
 python -m benchmarks.flow            about a minute
 """

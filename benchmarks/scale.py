@@ -1,4 +1,4 @@
-"""Very many runs: what the atlas, 20,000 folders, their resume and large matrices take, in time and memory.
+"""Measure time and memory of the atlas, of 20,000 folders, of resuming them, and of large matrices.
 
 python -m benchmarks.scale             about twenty minutes on two cores
 python -m benchmarks.scale --quick     a thirtieth of the runs

@@ -1,4 +1,4 @@
-"""Tensor factorization against its peers, in one run: microseconds a run-iteration, ratios, and the share of GEMM peak.
+"""Compare tensor factorization with its peers: microseconds per run and iteration, ratios, and share of the GEMM peak.
 
 python -m benchmarks.tensors            about three minutes
 """
