@@ -26,7 +26,7 @@ from rankward.config.choices import choices
 from rankward.observations import from_file
 
 pytestmark = pytest.mark.slow
-EXAMPLES = int(os.environ.get("RANKWARD_FUZZ", "300"))
+EXAMPLES = int(os.environ.get("RANKWARD_FUZZ", "100"))
 SECONDS = 10
 fuzzed = settings(
     max_examples=EXAMPLES,
