@@ -154,12 +154,8 @@ def slope_of(
         for layer in layers:
             below.append(times(layer, below[-1]))
         product = below[-1]
-        above: Sequence[float] = (
-            0.0,
-            product[1] - 1,
-            product[2] - 1,
-            product[3],
-        )  # the residual; then times each layer, transposed
+        # The residual, which is multiplied by each transposed layer below.
+        above: Sequence[float] = (0.0, product[1] - 1, product[2] - 1, product[3])
         found: list[tuple[float, ...]] = []
         for index in range(depth - 1, -1, -1):
             b, layer = below[index], layers[index]

@@ -45,7 +45,7 @@ def ours(runs: int, stop: float) -> tuple[float, int]:
 
 
 def scipy_radau(stop: float) -> float:
-    """Seconds of one run by SciPy's implicit method at the same tolerance, with its own numerical Jacobian."""
+    """Seconds of one run by SciPy's implicit method at the same tolerance, with a numerical Jacobian."""
 
     def slope(_: float, y: np.ndarray) -> np.ndarray:
         w_1, w_2, w_3 = y.reshape(3, 2, 2)

@@ -40,7 +40,7 @@ def folders() -> None:
 
 
 def large() -> None:
-    """What a dry run of large matrices takes."""
+    """Measure a dry run of large matrices."""
     problem = ["observations=random_matrix", "observations.dims=[1000,1000]", "observations.count=10000"]
     with tempfile.TemporaryDirectory() as folder:
         told = cost(folder, "-m", *problem, "logger=none", "seed=range(0,20)", "--dry-run")

@@ -18,7 +18,7 @@ Matrix = tuple[Decimal, Decimal, Decimal, Decimal]
 
 @dataclass(frozen=True)
 class End:
-    """Where a descent ends.
+    """The end of a descent.
 
     Args:
         iterations: that it made.

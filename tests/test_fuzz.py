@@ -1,6 +1,6 @@
 """Whatever is typed, and whatever a data file holds: exit code 0 or 2, one line that names the key, nothing written, soon.
 
-`RANKWARD_FUZZ=5000` tries so many command lines and files instead of a few hundred.
+`RANKWARD_FUZZ=5000` tries so many command lines and files instead of a hundred.
 """
 
 import contextlib
