@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from helpers import in_process
-from helpers.commands import TENSOR, rankward, wandb_summary
+from helpers import commands
+from helpers.commands import TENSOR, wandb_summary
+from helpers.in_process import rankward
 from rankward import load
 from rankward.loggers.charts import charts
 from rankward.loggers.workspace import sections, workspace
@@ -96,7 +97,7 @@ def test_without_common_losses_or_with_too_many_settings_there_is_no_chart(sweep
 
 
 def test_a_run_that_diverges_leaves_the_others_their_lines(tmp_path):
-    done = in_process.rankward(
+    done = rankward(
         "-m", "depth=2", "lr.eta=1e-2,50", "max_iterations=2000", "logger=none", "hydra.sweep.dir=s", cwd=tmp_path
     )
     assert done.returncode == 0
@@ -109,7 +110,9 @@ def test_a_home_that_cannot_be_written_is_not_needed(tmp_path):
     """The table is an artifact, which W&B stages: `wandb sync` needs it later, so it stays beside the runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "WANDB_"))}
     home = kept | {"HOME": "/dev/null/home"}
-    done = rankward("-m", "seed=0,1", "depth=2", "max_iterations=50", "hydra.sweep.dir=s", cwd=tmp_path, env=home)
+    done = commands.rankward(
+        "-m", "seed=0,1", "depth=2", "max_iterations=50", "hydra.sweep.dir=s", cwd=tmp_path, env=home
+    )
     assert done.returncode == 0 and done.stderr == "", done.stderr
     _, run, records = wandb_summary(tmp_path / "s")
     assert run["job_type"] == "summary" and any(record["type"] == "history" for record in records)
@@ -119,7 +122,7 @@ def test_a_home_that_cannot_be_written_is_not_needed(tmp_path):
 @pytest.mark.slow
 def test_tensors_are_drawn_by_their_reconstruction(tmp_path):
     task = [name for name in TENSOR if name != "logger=none"]
-    done = in_process.rankward(
+    done = rankward(
         "-m", *task, "observations.count=30", "seed=0,1", "max_iterations=500", "hydra.sweep.dir=s", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -146,15 +149,15 @@ def test_the_workspace_has_a_chart_for_each_metric_with_its_bound(sweep):
 
 
 def test_the_workspace_is_told_and_refused_in_a_line(sweep, tmp_path):
-    told = in_process.rankward("workspace", "sweep", "--entity", "somebody", "--dry-run", cwd=sweep.parent)
+    told = rankward("workspace", "sweep", "--entity", "somebody", "--dry-run", cwd=sweep.parent)
     assert told.returncode == 0 and "rank (by loss and iteration): rank/effective with its bound" in told.stdout
     key = {"WANDB_API_KEY": "", "HOME": str(tmp_path), "PATH": "", "WANDB_MODE": "offline"}
-    refused = rankward("workspace", "sweep", "--entity", "somebody", cwd=sweep.parent, env=key)
+    refused = commands.rankward("workspace", "sweep", "--entity", "somebody", cwd=sweep.parent, env=key)
     assert refused.returncode == 1 and refused.stdout == ""
     assert refused.stderr.startswith("rankward: workspace: W&B has not taken it: ") and refused.stderr.count("\n") == 1
-    silent = in_process.rankward("-m", "depth=2", "max_iterations=50", "logger=none", "hydra.sweep.dir=s", cwd=tmp_path)
+    silent = rankward("-m", "depth=2", "max_iterations=50", "logger=none", "hydra.sweep.dir=s", cwd=tmp_path)
     assert silent.returncode == 0
-    refused = in_process.rankward("workspace", "s", "--entity", "somebody", cwd=tmp_path)
+    refused = rankward("workspace", "s", "--entity", "somebody", cwd=tmp_path)
     assert refused.returncode == 2 and "expected a sweep that logged to W&B (logger=wandb)" in refused.stderr
     with pytest.raises(ResultsError):
         workspace(tmp_path / "nowhere", "somebody")
