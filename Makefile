@@ -22,7 +22,7 @@ paper: setup
 	$(BIN)/rankward paper $(if $(QUICK),--quick)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # SLURM, whose one node wants the whole machine, comes last and by itself.
 # The GPU's kernel is compiled and simulated without a GPU; ptxas tells its spills.
@@ -32,7 +32,7 @@ $(GPU): $(STAMP)
 	touch $@
 
 test-slow: $(GPU)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore tests/sweeps/test_slurm.py
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --ignore tests/sweeps/test_slurm.py
 	$(BIN)/python -m pytest -m slow tests/sweeps/test_slurm.py
 
 # On a machine with an NVIDIA card.
