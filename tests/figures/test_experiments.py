@@ -24,11 +24,11 @@ def larger(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("larger"), "experiment=figure4", *coarse)[0]
 
 
-@pytest.mark.slow
 def depth_is(method):
     return pl.col("depth.layers") == int(method.removeprefix("depth "))
 
 
+@pytest.mark.slow
 def test_figure_4_has_a_panel_for_each_size_and_depth(larger):
     shown, left_out = _runs.curves(larger)
     assert len(shown) == 18 and not left_out

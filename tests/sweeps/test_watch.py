@@ -77,7 +77,7 @@ def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     assert SweepMonitor(sweep).look().counts == {STOPPED: 3}
 
 
-@pytest.mark.parametrize("how", ["q", "ctrl-c"])
+@pytest.mark.parametrize("how", ["q", pytest.param("ctrl-c", marks=pytest.mark.slow)])
 def test_it_quits_and_leaves_the_terminal_as_it_was(endless, how):
     sweep, training = endless
     main, side = pty.openpty()
