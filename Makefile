@@ -22,7 +22,7 @@ paper: setup
 	$(BIN)/rankward paper $(if $(QUICK),--quick)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The kernel of the GPU is compiled and simulated without a GPU; ptxas reports its register spills.
 GPU := $(VENV)/.ready-gpu
@@ -32,7 +32,7 @@ $(GPU): $(STAMP)
 
 # The tests of SLURM run last and alone: its one node takes all cores.
 test-slow: $(GPU)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore tests/sweeps/test_slurm.py
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --ignore tests/sweeps/test_slurm.py
 	$(BIN)/python -m pytest -m slow tests/sweeps/test_slurm.py
 
 # These need an NVIDIA GPU.

@@ -1,1 +1,1 @@
-"""Measurements; run with `make bench`."""
+"""Benchmarks. `make bench` runs them."""

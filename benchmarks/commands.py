@@ -1,4 +1,4 @@
-"""Whole commands, timed."""
+"""Measure the time of complete command lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cost:
 
 
 def cost(folder: str, *arguments: str) -> Cost:
-    """What `rankward` with these arguments costs in a folder.
+    """Measure what `rankward` with these arguments costs in a folder.
 
     Raises:
         RuntimeError: it failed.

@@ -1,4 +1,4 @@
-"""The numbers of docs/departure.md that the sweep does not give.
+"""Compute the numbers of docs/departure.md that its sweep does not contain.
 
 python -m benchmarks.departure            all, about five minutes on one core
 python -m benchmarks.departure digits     depth 2: descent in 60 digits beside float64 and float32
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,8 +43,10 @@ WITHIN = (
 AHEAD = {3: (1e-6, 1e-8), 4: (1e-4, 1e-6)}
 
 
-def trained(starts: list[list[torch.Tensor]], eta: float = 0.0, dtype: str = "float64", rtol: float | None = None):
-    """|W_11| at the end of descents, or of flows with that rtol, by our engine; NaN where the stop is not met."""
+def trained(
+    starts: list[list[torch.Tensor]], eta: float = 0.0, dtype: str = "float64", rtol: float | None = None
+) -> np.ndarray:
+    """|W_11| at the end of descents, or of flows with that rtol; NaN for runs that do not converge."""
     runs, kind = len(starts), getattr(torch, dtype)
 
     def full(value: float, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -64,7 +67,7 @@ def trained(starts: list[list[torch.Tensor]], eta: float = 0.0, dtype: str = "fl
 
 
 def turn(start: list[torch.Tensor], eta: float, dtype: str) -> tuple[int, float, int]:
-    """Where a descent's sign first turns: the iteration, |W_11| there, and how often it turns in all."""
+    """The iteration at which a descent's determinant first changes sign, |W_11| there, and the number of changes."""
     kind = getattr(torch, dtype)
     factors = [layer.to(kind)[None].clone() for layer in start]  # the engine changes them in place
     mask, values = (torch.tensor([x], dtype=kind) for x in (MASK, VALUES))
@@ -84,7 +87,7 @@ def turn(start: list[torch.Tensor], eta: float, dtype: str) -> tuple[int, float,
 
 
 def digits() -> None:
-    """Depth 2 from balanced starts: where descent ends, and what sets that."""
+    """Print where descent from balanced starts ends at depth 2, and what determines it."""
     print("Figure 1's depth 2 (b), seed 0: iteration at which the sign turns, |W_11| there, |W_11| at the end")
     for eta, scale in FIGURE_1:
         start = Balanced(scale, "positive").draw((2, 2, 2), 0)
@@ -92,9 +95,9 @@ def digits() -> None:
         assert end.turned_at is not None
         print(f"  lr {eta:g}: 60 digits {end.turned}, {abs(end.turned_at):.4f}, {abs(end.entry):.7f}")
         for dtype in ("float64", "float32"):
-            at, there, turns = turn(start, eta, dtype)
+            at, entry, count = turn(start, eta, dtype)
             (last,) = trained([start], eta, dtype)
-            print(f"    {dtype} {at}, {there:.4f} ({turns} turns), {last:.7f}")
+            print(f"    {dtype} {at}, {entry:.4f} ({count} turns), {last:.7f}")
         product = exact((start[1] @ start[0]).numpy())
         end, _ = descend_balanced(product, eta, 3e-3)
         where = f"|W_11| {abs(end.entry):.4f} at loss {end.loss:.3g}"
@@ -107,12 +110,12 @@ def digits() -> None:
     for eta in RATES:
         ends = [descend([exact(layer.numpy()) for layer in start], eta, STOP) for start in starts]
         sixty = np.array([abs(end.entry) for end in ends])
-        there = np.array([abs(end.turned_at or math.nan) for end in ends])
+        turns = np.array([abs(end.turned_at or math.nan) for end in ends])
         double, single = trained(starts, eta), trained(starts, eta, "float32")
         print(
             f"  lr {eta:g}: {np.median(sixty):.3f}, {np.median(double):.3f}, {np.abs(sixty - double).max():.1e}, "
             f"{np.nanmedian(single):.2f} ({np.isnan(single).sum()} stand still); "
-            f"the sign turns at |W_11| {there.min():.2f} to {there.max():.2f}, median {np.median(there):.2f}",
+            f"the sign turns at |W_11| {turns.min():.2f} to {turns.max():.2f}, median {np.median(turns):.2f}",
             flush=True,
         )
     print("The same starts, flow at rtol 1e-4, 1e-8, 1e-12, 1e-14: median of |W_11| at the end")
@@ -121,8 +124,8 @@ def digits() -> None:
     print("ln det W + W_11^2 / 2 + 3 ln |W_11| at |W_11| = 4, 8, 12, layers balanced after each step (lr 2e-3)")
     for scale in (1.0, 1e-2, 1e-4):
         for seed in (0, 1):
-            (product,) = Balanced(scale, "positive").draw((2, 2), seed)
-            _, marks = descend_balanced(exact(product.numpy()), 2e-3, 3.4e-3)
+            (single_layer,) = Balanced(scale, "positive").draw((2, 2), seed)
+            _, marks = descend_balanced(exact(single_layer.numpy()), 2e-3, 3.4e-3)
             found = {round(x): value + x * x / 2 + 3 * math.log(x) for x, value in marks}
             (x, last) = next(mark for mark in marks if round(mark[0]) == 12)
             ratio = math.exp(last / 2 - math.log(x + 2 / x))  # sigma_1 is x + 2 / x to 1e-3
@@ -132,11 +135,13 @@ def digits() -> None:
             )
 
 
-def slope_of(depth: int):
-    """Equation 4's right side on Equation 6, of factors in one vector, and what is read off them."""
-    eye = [1.0, 0.0, 0.0, 1.0]
+def slope_of(
+    depth: int,
+) -> tuple[Callable[[float, np.ndarray], list[float]], Callable[[np.ndarray], tuple[float, float, float]]]:
+    """The right side of Equation 4 on Equation 6 for factors in one vector, and a function that measures the state."""
+    eye: Sequence[float] = [1.0, 0.0, 0.0, 1.0]
 
-    def times(x, y):
+    def times(x: Sequence[float], y: Sequence[float]) -> tuple[float, ...]:
         return (
             x[0] * y[0] + x[1] * y[2],
             x[0] * y[1] + x[1] * y[3],
@@ -150,7 +155,8 @@ def slope_of(depth: int):
         for layer in layers:
             below.append(times(layer, below[-1]))
         product = below[-1]
-        above = (0.0, product[1] - 1, product[2] - 1, product[3])  # the residual; then times each layer, transposed
+        # The residual, which is multiplied by each transposed layer below.
+        above: Sequence[float] = (0.0, product[1] - 1, product[2] - 1, product[3])
         found: list[tuple[float, ...]] = []
         for index in range(depth - 1, -1, -1):
             b, layer = below[index], layers[index]
@@ -171,7 +177,7 @@ def slope_of(depth: int):
 
 
 def implicit(depth: int, scale: float, unbalance: float, seed: int, rtol: float = 1e-9) -> tuple[float, float, float]:
-    """A start's unbalancedness, and loss and |W_11| where its sign first turns by SciPy's LSODA; NaN if it does not."""
+    """A start's unbalancedness, and loss and |W_11| at the first change of sign by SciPy's LSODA; NaN without one."""
     start = [layer.numpy() for layer in Between(scale, unbalance, "positive").draw((2,) * (depth + 1), seed)]
     gaps = [above.T @ above - below @ below.T for below, above in pairwise(start)]
     unbalancedness = max(float(np.linalg.norm(gap, 2)) for gap in gaps)
@@ -183,7 +189,8 @@ def implicit(depth: int, scale: float, unbalance: float, seed: int, rtol: float 
     def ends(_: float, state: np.ndarray) -> float:
         return read(state)[1] - DEEPEST
 
-    turns.terminal = ends.terminal = True
+    for event in (turns, ends):
+        setattr(event, "terminal", True)  # noqa: B010 - an attribute that SciPy reads from a plain function
     flow = solve_ivp(
         slope, (0, 1e40), np.stack(start).ravel(), method="LSODA", rtol=rtol, atol=1e-14, events=[turns, ends]
     )  # fmt: skip
@@ -195,7 +202,7 @@ def implicit(depth: int, scale: float, unbalance: float, seed: int, rtol: float 
 
 
 def flows(sweep: Path | None) -> None:
-    """The same starts made smaller and smaller: the exponent from one scale to the next, and new starts."""
+    """Print the exponent from one scale to the next for the same starts at smaller and smaller scales."""
     print("Slope of ln loss against ln unbalancedness from one scale to the next, within a start: median [quartiles]")
     for depth, unbalance, scales in WITHIN:
         found = np.array([[implicit(depth, s, unbalance, seed) for s in scales] for seed in range(5000, 5030)])
@@ -224,18 +231,18 @@ def flows(sweep: Path | None) -> None:
 
 
 def ahead(sweep: Path) -> None:
-    """What the law of a sweep says of new starts at smaller scales, beside what they do."""
+    """Print the losses of new starts at smaller scales over those that the law of a sweep predicts."""
     print("New starts at scales that the sweep does not have: median loss over what is predicted for it")
     print("  from the sweep's fitted line, and from its smallest scale with the predicted slope")
     for depth, share, part in figure.parts(figure.curves(sweep)):
         fitted = figure.law(part, "turning") if share is not None and figure.by_the_sign(part) else None
-        if fitted is None:
+        if fitted is None or share is None:
             continue
         known = part.filter(pl.col("turning").is_not_null().mean().over("scale") >= KNOWN_SHARE)
         last = known.filter(pl.col("scale") == pl.col("scale").min())
         # A run that has not turned turns at a smaller loss than any other: at 0.
-        x_0 = math.log(last["unbalancedness"].median())
-        y_0 = math.log(last["turning"].fill_null(0.0).median())
+        x_0 = math.log(np.median(last["unbalancedness"].drop_nulls().to_numpy()))
+        y_0 = math.log(np.median(last["turning"].fill_null(0.0).to_numpy()))
         for scale in AHEAD[depth]:
             found = np.array([implicit(depth, scale, share, seed) for seed in range(6000, 6050)])
             x, y = np.log(np.median(found[:, 0])), np.log(np.median(found[:, 1]))

@@ -1,4 +1,4 @@
-"""Rankward's engine against its peers, in one run: nanoseconds a run-iteration, and ratios.
+"""Compare the compiled engine with its peers in one process: nanoseconds per run and iteration, and ratios.
 
 python -m benchmarks.engine            everything, about two minutes
 python -m benchmarks.engine --quick    fewer repetitions

@@ -1,4 +1,4 @@
-"""Factorizations of one's own against JAX and the autograd loop, in one run: nanoseconds a run-iteration, and ratios.
+"""Compare user-defined factorizations with JAX and the autograd loop: nanoseconds per run and iteration, and ratios.
 
 python -m benchmarks.factorizations             everything, about three minutes
 python -m benchmarks.factorizations --quick     one number of runs for each
@@ -83,7 +83,7 @@ def nanoseconds(factorization: Factorization, p: products.Arrays, threads: int, 
 
 
 def peer(name: str, kind: str, batch: int, cores: int) -> float | None:
-    """What a peer needs, in a process of its own held to so many cores; None where it is not installed."""
+    """Measure a peer in a separate process that may use so many cores; None if the peer is not installed."""
     if name == "jax" and importlib.util.find_spec("jax") is None:
         return None
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={cores}"
@@ -188,7 +188,7 @@ def components() -> None:
 
 
 def forms() -> None:
-    """What the limit of operations for text of one's own rests on; processor time, one thread."""
+    """Measure processor time on one thread to justify the limit of operations of unrolled kernels."""
     print("\nwritten out / as instructions: ns a run-iteration on one core (processor time), and seconds to compile")
     print(f"{'':28} {'operations':>10} {'compile':>8} {'1 run':>17} {'64 runs':>17}")
     cases = {f"chain {d}x{d}, depth {depth}": products.chain(d, depth)

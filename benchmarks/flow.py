@@ -1,4 +1,4 @@
-"""Gradient flow and the nuclear-norm rival: seconds to the end, beside SciPy's.
+"""Measure the seconds that gradient flow and the nuclear-norm baseline take, and compare them with SciPy's.
 
 python -m benchmarks.flow            about a minute
 """
@@ -45,7 +45,7 @@ def ours(runs: int, stop: float) -> tuple[float, int]:
 
 
 def scipy_radau(stop: float) -> float:
-    """Seconds of one run by SciPy's implicit method at the same tolerance, with its own numerical Jacobian."""
+    """Seconds of one run by SciPy's implicit method at the same tolerance, with a numerical Jacobian."""
 
     def slope(_: float, y: np.ndarray) -> np.ndarray:
         w_1, w_2, w_3 = y.reshape(3, 2, 2)

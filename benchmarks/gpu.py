@@ -1,4 +1,4 @@
-"""The engines of a GPU: nanoseconds a run-iteration, share of the card's peak, figures; beside the processor.
+"""Measure the GPU engines: nanoseconds per run and iteration, share of the peak, and figures against the CPU.
 
 python -m benchmarks.gpu            everything; needs an NVIDIA card
 python -m benchmarks.gpu --quick    fewer runs

@@ -1,4 +1,4 @@
-"""Very many runs: what the atlas, 20,000 folders, their resume and large matrices take, in time and memory.
+"""Measure time and memory of the atlas, of 20,000 folders, of resuming them, and of large matrices.
 
 python -m benchmarks.scale             about twenty minutes on two cores
 python -m benchmarks.scale --quick     a thirtieth of the runs
@@ -40,7 +40,7 @@ def folders() -> None:
 
 
 def large() -> None:
-    """What a dry run of large matrices takes."""
+    """Measure a dry run of large matrices."""
     problem = ["observations=random_matrix", "observations.dims=[1000,1000]", "observations.count=10000"]
     with tempfile.TemporaryDirectory() as folder:
         told = cost(folder, "-m", *problem, "logger=none", "seed=range(0,20)", "--dry-run")

@@ -1,4 +1,4 @@
-"""Descent at depth 2 on Equation 6 in decimal arithmetic of any precision: what rounding has no part in.
+"""Run gradient descent at depth 2 on Equation 6 in decimal arithmetic of any precision, to exclude rounding.
 
 Matrices are tuples (top left, top right, bottom left, bottom right) of decimals. About 5 microseconds an iteration.
 """
@@ -18,7 +18,7 @@ Matrix = tuple[Decimal, Decimal, Decimal, Decimal]
 
 @dataclass(frozen=True)
 class End:
-    """Where a descent ends.
+    """The end of a descent.
 
     Args:
         iterations: that it made.

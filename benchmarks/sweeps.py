@@ -1,4 +1,4 @@
-"""Sweeps: what a run costs beside its arithmetic, batched and one by one, and what memory they take.
+"""Measure the overhead of a run in sweeps, batched and one by one, and their memory.
 
 python -m benchmarks.sweeps            about four minutes
 """

@@ -1,4 +1,4 @@
-"""Tensor factorization against its peers, in one run: microseconds a run-iteration, ratios, and the share of GEMM peak.
+"""Compare tensor factorization with its peers: microseconds per run and iteration, ratios, and share of the GEMM peak.
 
 python -m benchmarks.tensors            about three minutes
 """
@@ -59,7 +59,7 @@ def ours(p: completions.Arrays, threads: int) -> float:
 
 
 def peer(*arguments: object, cores: int = 1) -> float:
-    """What a peer prints, run in a process of its own held to so many cores."""
+    """The output of a peer in a separate process that may use so many cores."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "OMP_NUM_THREADS": str(cores),

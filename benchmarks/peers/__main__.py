@@ -1,4 +1,4 @@
-"""Do the peers agree, and how fast is each?"""
+"""Check that the peers agree, and print the time of each."""
 
 import sys
 

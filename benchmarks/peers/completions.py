@@ -1,4 +1,4 @@
-"""Tensor completion as the paper's own script does it, and as a careful user would in JAX today.
+"""Tensor completion by the loop of the paper's script, and by a careful implementation in JAX.
 
 Nothing of Rankward is imported here. Factors are a list of [runs, d, R], mask and values [runs, *dims].
 """

@@ -1,4 +1,4 @@
-"""What Rankward is measured against: the loop of a paper's script, and what a careful user would write in JAX today.
+"""The peers of Rankward: the loop of a paper's script, and a careful implementation in JAX.
 
 Nothing of Rankward is imported here.
 """

@@ -1,4 +1,4 @@
-"""Factorizations of one's own, and gradient descent on them in JAX and by an autograd loop.
+"""User-defined factorizations, and gradient descent on them in JAX and by an autograd loop.
 
 Nothing of Rankward is imported here. A product is written once, in what torch and jax.numpy have in common. Factors are
 a list of [runs, *shape], mask and values [runs, *dims].

@@ -1,4 +1,4 @@
-"""How fast the peers are, each measured in a process of its own, and whether they agree."""
+"""Measure the peers, each in a separate process, and check that they agree."""
 
 from __future__ import annotations
 

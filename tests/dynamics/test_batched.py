@@ -1,16 +1,15 @@
 """The batched engine, on the processor and without a CUDA graph, agrees with the compiled engine and autograd."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from helpers.components import problem_of, starts
-from helpers.engines import InTurn, ensemble, trained
+from helpers.engines import InTurn, ensemble, picked, trained
 from helpers.own_factorizations import chain
-from rankward.dynamics import Adaptive, FusedEngine, ReferenceEngine, Schedule, Status
-from rankward.dynamics.batched import BatchedEngine, _Chunk, gradients_of
+from rankward.dynamics import Adaptive, FusedEngine, Progress, ReferenceEngine, Schedule, Status
+from rankward.dynamics.batched import BatchedEngine, gradients_of
 from rankward.factorizations import TensorFactorization
 
 
@@ -56,10 +55,16 @@ def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
 @pytest.mark.parametrize("ratio", [1.02, 1.1, 1.2, 1.25])
 @pytest.mark.parametrize("stride", [50, 100])
 def test_the_next_row_is_due_where_the_schedule_says(ratio, stride):
+    """Each run starts one stride before a row that is due."""
     schedule = Schedule(stride=stride, iteration_ratio=ratio)
-    iterations = torch.cat([torch.arange(0, 40_000, stride), torch.tensor([4_999_950, 123_456_700])])
-    chunk = SimpleNamespace(schedule=schedule, iteration=iterations)
-    assert _Chunk._after(chunk).tolist() == [schedule.after(int(iteration)) for iteration in iterations]
+    iterations = torch.cat([torch.arange(stride, 40_000, 3 * stride), torch.tensor([4_999_950, 123_456_700])])
+    _, factors, problem = ensemble((2, 2), 1, max_iterations=10**9)
+    factors, problem = picked(factors, problem, torch.zeros(len(iterations), dtype=torch.long))
+    progress = Progress.start(len(iterations))
+    progress.iteration[:], progress.next_record[:] = iterations - stride, iterations
+    rows = BatchedEngine(chain((2, 2)), schedule).advance(factors, problem, progress, stride)
+    assert rows.iteration.tolist() == iterations.tolist()
+    assert progress.next_record.tolist() == [schedule.after(int(iteration)) for iteration in iterations]
 
 
 def test_runs_stop_each_at_its_own_time_and_diverge_alone():

@@ -1,14 +1,13 @@
 """Figures 2 and 6, of a small sweep trained by the real command line, and what W&B gets of it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from helpers.commands import wandb_summary
 from helpers.drawn import assert_legends_are_clear, drawn
+from helpers.in_process import rankward
 from rankward import results
 from rankward.figures import draw
 from rankward.figures.figure2 import curves
@@ -18,11 +17,8 @@ from rankward.figures.figure2 import curves
 def sweep(tmp_path_factory):
     """Figure 2's own experiment with small tensors and few trials."""
     folder = tmp_path_factory.mktemp("figure2")
-    command = [
-        sys.executable, "-m", "rankward", "-m", "experiment=figure2_order3", "observations.dims=[4,4,4]",
-        "observations.count=20,50", "seed=range(0,3)", f"hydra.sweep.dir={folder}",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200)
+    small = ["observations.dims=[4,4,4]", "observations.count=20,50", "seed=range(0,3)"]
+    done = rankward("-m", "experiment=figure2_order3", *small, f"hydra.sweep.dir={folder}", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -111,11 +107,8 @@ def test_nothing_to_draw_is_told(tmp_path):
 @pytest.mark.parametrize("name", ["figure2", "figure6"])
 def test_the_whole_experiment_in_small(tmp_path, name):
     """Both orders' grids, with tensors of order 3 and a few iterations; every count becomes 20."""
-    command = [
-        sys.executable, "-m", "rankward", "-m", f"experiment={name}", "logger=none", "observations.dims=[3,3,4]",
-        "observations.count=20", "seed=0,1", "max_iterations=100", "hydra.sweep.dir=s",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    small = ["observations.dims=[3,3,4]", "observations.count=20", "seed=0,1", "max_iterations=100", "logger=none"]
+    done = rankward("-m", f"experiment={name}", *small, "hydra.sweep.dir=s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = results.gather(tmp_path / "s")
     assert sorted(set(table["observations.name"])) == ["tensor_order3", "tensor_order4"]

@@ -1,8 +1,6 @@
 """Figure 1 from result files: real runs, gaps, and the same bytes twice."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
@@ -10,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.drawn import assert_legends_are_clear, drawn, legends
+from helpers.in_process import rankward
 from rankward import results
 from rankward.config import ConfigError
 from rankward.figures import _runs, draw, names
@@ -21,8 +20,7 @@ def sweep(tmp_path_factory):
     """The experiment itself, coarse: its learning rate and start are larger."""
     folder = tmp_path_factory.mktemp("sweep")
     coarse = ["lr.eta=0.05", "init.scale=1e-3", "stop_loss=1e-3", "logger=none", "hydra.sweep.dir=sweep"]
-    command = [sys.executable, "-m", "rankward", "-m", "experiment=figure1", *coarse]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+    done = rankward("-m", "experiment=figure1", *coarse, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "figures/figure1.png" in done.stdout
     return folder / "sweep"

@@ -1,11 +1,9 @@
 """The phase diagram's experiment in small."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from helpers.in_process import rankward
 from rankward import results
 from rankward.figures import draw
 from rankward.figures.phase_diagram import curves, grid
@@ -14,11 +12,8 @@ from rankward.figures.phase_diagram import curves, grid
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phases")
-    command = [
-        sys.executable, "-m", "rankward", "-m", "experiment=phase_diagram", "depth=2,3", "lr.eta=geomspace(1e-2,10,3)",
-        "init.scale=geomspace(1e-3,0.1,2)", "max_iterations=2000", f"hydra.sweep.dir={folder}/s",
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    coarse = ["depth=2,3", "lr.eta=geomspace(1e-2,10,3)", "init.scale=geomspace(1e-3,0.1,2)", "max_iterations=2000"]
+    done = rankward("-m", "experiment=phase_diagram", *coarse, "hydra.sweep.dir=s", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "s"
 

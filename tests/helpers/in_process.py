@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -63,6 +64,13 @@ def command_line(*arguments: str, cwd: Path, trains: bool = False) -> CommandOut
             code = int(end.code or 0)
     files = [str(path.relative_to(cwd)) for path in set(cwd.rglob("*")) - before if path.is_file()]
     return CommandOutcome(code, out.getvalue(), err.getvalue(), sorted(files), time.perf_counter() - start)
+
+
+def rankward(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The outcome of `helpers.commands.rankward`, without a process: it saves seconds of imports."""
+    with mock.patch.dict(os.environ, env or {}, clear=env is not None):
+        done = command_line(*arguments, cwd=cwd, trains=True)
+    return subprocess.CompletedProcess(["rankward", *arguments], done.code, done.out, done.err)
 
 
 def assert_refused(ended: CommandOutcome, *words: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 import rankward as library
 from helpers.browser import opened
-from helpers.commands import TENSOR, rankward
+from helpers.commands import TENSOR
+from helpers.in_process import rankward
 from rankward import results
 from rankward.report import collect as collecting
 from rankward.report.pack import unpack

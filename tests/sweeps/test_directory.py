@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from helpers import in_process
 from helpers.commands import rankward
 from rankward import results
 from rankward.config import ConfigError, config_hash
@@ -92,7 +93,7 @@ def test_a_run_named_in_a_folder_where_another_has_begun_is_refused(tmp_path):
     config = tmp_path / "X" / ".hydra" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("seed: 0\n")
-    done = rankward("logger=none", "seed=1", "++hydra.run.dir=X", cwd=tmp_path)
+    done = in_process.rankward("logger=none", "seed=1", "++hydra.run.dir=X", cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "seed is 0, not 1" in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [config] and config.read_text() == "seed: 0\n"
 
@@ -171,21 +172,24 @@ def test_a_run_of_another_config_is_not_written_over(tmp_path):
 
 def test_what_is_refused_leaves_the_folders_own_config(tmp_path):
     """A finished run and a finished sweep, asked for with other settings: their configs stand, and resuming works."""
-    assert rankward("logger=none", "depth=2", "max_iterations=50", "hydra.run.dir=one", cwd=tmp_path).returncode == 0
-    assert rankward(*SHORT, "hydra.sweep.dir=many", cwd=tmp_path).returncode == 0
+    assert (
+        in_process.rankward("logger=none", "depth=2", "max_iterations=50", "hydra.run.dir=one", cwd=tmp_path).returncode
+        == 0
+    )
+    assert in_process.rankward(*SHORT, "hydra.sweep.dir=many", cwd=tmp_path).returncode == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for words in (["logger=none", "depth=3", "hydra.run.dir=one"], ["resume", "many", "lr.eta=0.2"]):
-        refused = rankward(*words, cwd=tmp_path)
+        refused = in_process.rankward(*words, cwd=tmp_path)
         assert refused.returncode == 2 and refused.stdout == "", refused.stdout
         assert "expected a folder without runs of another config: there " in refused.stderr
     assert "jobs 0, 1: " in refused.stderr and "there lr.eta is 0.003, not 0.2" in refused.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     for folder in ("one", "many"):
-        assert "complete, kept" in rankward("resume", folder, cwd=tmp_path).stdout
+        assert "complete, kept" in in_process.rankward("resume", folder, cwd=tmp_path).stdout
     summary = tmp_path / "one" / results.SUMMARY  # now another run's results beside this config
     summary.write_text(json.dumps(results.read_summary(tmp_path / "one") | {"config_hash": "0" * 16}))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    done = rankward("resume", "one", cwd=tmp_path)
+    done = in_process.rankward("resume", "one", cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "0" * 16 in done.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from polars.testing import assert_frame_equal
 
-from helpers.commands import rankward
+from helpers.in_process import rankward
 from rankward import results
 from rankward.config import ConfigError
 from rankward.sweeps.grid import GridSearch, Jobs

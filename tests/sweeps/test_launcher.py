@@ -8,6 +8,7 @@ import time
 import polars as pl
 import pytest
 
+from helpers import in_process
 from helpers.commands import TENSOR, leavings, rankward
 from rankward import results
 
@@ -23,14 +24,14 @@ def test_the_same_bytes_as_job_by_job(tmp_path):
     )
     sweep = ["-m", "--config-dir=conf", "experiment=mixed", "logger=none", "max_iterations=2000"]
     for launcher in ("batched", "basic"):
-        done = rankward(*sweep, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}", cwd=tmp_path)
+        done = in_process.rankward(*sweep, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     batched, basic = leavings(tmp_path / "batched"), leavings(tmp_path / "basic")
     assert batched.keys() == basic.keys() and len(results.run_folders(tmp_path / "basic")) == 10
     for name in basic:
         assert batched[name] == basic[name], name
     status = pl.read_parquet(tmp_path / "batched" / "runs.parquet")["status"]
-    assert set(status.to_list()) == {"converged", "diverged"} or "max_iterations" in status.to_list()
+    assert status.to_list() == [*["converged", "converged", "diverged"] * 2, *["converged"] * 4]
 
 
 LONG = ["-m", *TENSOR, "observations.count=8,20,30", "seed=range(0,4)", "stop_loss=0", "max_iterations=600_000"]
@@ -89,10 +90,12 @@ def test_some_runs_of_a_checkpoint_go_on_without_the_others(tmp_path):
 @pytest.mark.slow
 def test_memory_cuts_an_ensemble_and_changes_nothing(tmp_path):
     sweep = ["-m", *TENSOR, "observations.count=20", "seed=range(0,5)"]
-    assert rankward(*sweep, "hydra.sweep.dir=one", cwd=tmp_path).returncode == 0
-    assert rankward(*sweep, "hydra.sweep.dir=cut", "hydra.launcher.memory=0.002", cwd=tmp_path).returncode == 0
+    assert in_process.rankward(*sweep, "hydra.sweep.dir=one", cwd=tmp_path).returncode == 0
+    assert (
+        in_process.rankward(*sweep, "hydra.sweep.dir=cut", "hydra.launcher.memory=0.002", cwd=tmp_path).returncode == 0
+    )
     assert leavings(tmp_path / "one") == leavings(tmp_path / "cut")
-    refused = rankward(*sweep, "hydra.launcher.memory=-1", cwd=tmp_path)
+    refused = in_process.rankward(*sweep, "hydra.launcher.memory=-1", cwd=tmp_path)
     assert refused.returncode == 2 and "hydra.launcher.memory: -1.0" in refused.stderr.splitlines()[-1]
 
 
@@ -100,7 +103,9 @@ def test_a_folder_that_cannot_be_made_fails_its_run_alone(tmp_path):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "multirun.yaml").touch()
     (tmp_path / "sweep" / "1").write_text("in the way")
-    done = rankward("-m", *TENSOR, "observations.count=20", "seed=0,1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    done = in_process.rankward(
+        "-m", *TENSOR, "observations.count=20", "seed=0,1,2", "hydra.sweep.dir=sweep", cwd=tmp_path
+    )
     assert done.returncode == 1 and "job 1 (" in done.stderr and len(done.stderr.splitlines()) == 1
     assert results.is_complete(tmp_path / "sweep" / "0") and results.is_complete(tmp_path / "sweep" / "2")
 

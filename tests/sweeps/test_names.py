@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from helpers.commands import rankward, wandb_records
+from helpers.commands import wandb_records
+from helpers.in_process import rankward
 
 SHORT = ["max_iterations=50", "hydra.sweep.dir=s"]
 MINE = """# @package _global_

@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from safetensors.numpy import load_file
 
 import rankward as rw
-from helpers.commands import rankward
+from helpers.in_process import rankward
 from rankward import results
 from rankward.config import CONFIG_FOLDER, ConfigError, register, run_config
 from rankward.config.registry import config_hash

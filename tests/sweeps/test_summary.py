@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from helpers.commands import rankward
+from helpers.in_process import rankward
 from helpers.runs import composed
 from rankward import results
 from rankward.config import ConfigError

@@ -1,4 +1,4 @@
-"""The robustness bound against searches over the matrices that the theorem speaks of, and against 60 digits."""
+"""The robustness bound against searches over matrices with the determinant's sign, and against 60 digits."""
 
 import mpmath
 import numpy as np
@@ -12,12 +12,16 @@ PROBLEMS = [(1.0, 1.0, 0.0), (-2.0, 0.5, 0.1), (1.0, -3.0, -0.5), (0.3, 0.3, 2.0
 @pytest.mark.parametrize("b", PROBLEMS)
 @pytest.mark.parametrize("share", [1e-4, 0.1, 0.5, 0.9, 0.999])
 def test_no_matrix_of_the_right_sign_and_loss_is_below_and_one_is_near(b, share):
-    """A sample of the sphere a^2 + b^2 + c^2 = 2 loss, then smaller and smaller samples around the best of it."""
+    """A sample of the sphere a^2 + b^2 + c^2 = 2 loss, then smaller and smaller samples around the best of it.
+
+    The determinant is linear in W_11. A matrix of the sample has the required sign, that of b_12 b_21, for some
+    |W_11| <= x only if it has that sign at W_11 = x or at W_11 = -x.
+    """
     sizes = np.abs(b)
     s = share * sizes[:2].min()
     rng = np.random.default_rng(0)
     best, width = s * np.array([0.1, 0.1, 1.0]), s
-    lowest = np.inf
+    lowest, bound = np.inf, robustness_bound(s * s / 2, *b)
     for _ in range(40):
         error = best + width * rng.standard_normal((20_000, 3))
         error *= s / np.linalg.norm(error, axis=1, keepdims=True)
@@ -26,9 +30,20 @@ def test_no_matrix_of_the_right_sign_and_loss_is_below_and_one_is_near(b, share)
         if entry.min() < lowest:
             lowest, best = entry.min(), error[entry.argmin()]
         width *= 0.6
-    bound = robustness_bound(s * s / 2, *b)
-    assert lowest >= bound * (1 - 1e-12)
-    assert lowest <= bound * (1 + 1e-6)
+        assert not has_sign(error, b, bound * (1 - 1e-9)).any()
+    assert has_sign(best[None], b, bound * (1 + 1e-6)).all()
+
+
+def has_sign(error, b, size):
+    """Whether W has a determinant of the sign of b_12 b_21 at W_11 = size or -size; its other entries are b + error."""
+    signs = np.where(np.array(b) < 0, -1.0, 1.0)  # the errors are of sizes |b|
+    found = np.zeros(len(error), dtype=bool)
+    for corner in (size, -size):
+        w = np.full((len(error), 2, 2), corner)
+        w[:, 0, 1], w[:, 1, 0] = b[0] - signs[0] * error[:, 0], b[1] - signs[1] * error[:, 1]
+        w[:, 1, 1] = b[2] + signs[2] * error[:, 2]
+        found |= np.sign(np.linalg.det(w)) == np.sign(b[0] * b[1])
+    return found
 
 
 @pytest.mark.parametrize("loss", ["1e-20", "1e-10", "1e-4", "0.1", "0.37", "0.38", "0.49"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from helpers.commands import rankward
+from helpers.in_process import rankward
 from helpers.made_traces import facts
 from helpers.runs import trained
 from rankward import load, results

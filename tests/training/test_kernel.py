@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.commands import rankward
+from helpers.in_process import rankward
 from rankward.config import register
 from rankward.training.kernel import kernel_listing
 

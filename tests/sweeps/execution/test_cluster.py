@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import in_process
 from helpers.commands import computed, rankward
 from rankward.config import ConfigError
 from rankward.sweeps.execution.cluster import ClusterExecutor
@@ -29,7 +30,7 @@ def test_tasks_of_this_machine_leave_the_bytes_of_one_process(tmp_path: Path) ->
 
 
 def test_settings_that_cannot_be(tmp_path: Path) -> None:
-    both = rankward(*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.tasks=2", "hydra.launcher.runs_per_task=1",
+    both = in_process.rankward(*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.tasks=2", "hydra.launcher.runs_per_task=1",
                     "hydra.sweep.dir=there", cwd=tmp_path)  # fmt: skip
     assert both.returncode == 2 and "hydra.launcher.tasks: 2" in both.stderr.splitlines()[-1]
     assert not (tmp_path / "there").exists()
@@ -68,14 +69,14 @@ def _kill(process: int) -> None:
 
 
 def test_rounds_of_refinement_wait_for_their_tasks(tmp_path: Path) -> None:
-    refused = rankward("-m", "hydra/sweeper=refine", "hydra/launcher=submitit_local", "hydra.launcher.wait=false",
+    refused = in_process.rankward("-m", "hydra/sweeper=refine", "hydra/launcher=submitit_local", "hydra.launcher.wait=false",
                        "hydra.sweep.dir=there", cwd=tmp_path)  # fmt: skip
     assert refused.returncode == 2 and "hydra.launcher.wait" in refused.stderr and not (tmp_path / "there").exists()
 
 
 def test_status_wants_a_sweep(tmp_path: Path) -> None:
     for arguments in (("nowhere",), (), ("a", "b")):
-        refused = rankward("status", *arguments, cwd=tmp_path)
+        refused = in_process.rankward("status", *arguments, cwd=tmp_path)
         assert refused.returncode == 2 and refused.stderr.startswith("rankward: status: ")
 
 
