@@ -13,7 +13,7 @@ class RankwardError(Exception):
 
 
 class InputError(RankwardError):
-    """Something that the user can correct, told in a plain sentence."""
+    """An error that the user can correct; the message is a plain sentence."""
 
     exit_code = 2
 

@@ -15,7 +15,7 @@ COUNTS = ("iteration", "status", "below", "next_record")  # integer fields of `P
 
 
 class Status(IntEnum):
-    """Where a run stands; the names in lower case are what `summary.json` says."""
+    """Status of a run; `summary.json` has the name in lower case."""
 
     RUNNING = 0
     CONVERGED = 1

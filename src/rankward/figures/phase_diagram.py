@@ -36,7 +36,7 @@ def curves(sweep: Path) -> pl.DataFrame:
 
 
 def medians(**columns: pl.Expr) -> list[pl.Expr]:
-    """Of a cell: medians over the runs that ended, how many runs there are, and how many diverged."""
+    """Medians of a cell over the runs that ended, the number of its runs, and the number that diverged."""
     return [
         *(values.filter(ENDED).median().alias(name) for name, values in columns.items()),
         pl.len().alias("runs"),

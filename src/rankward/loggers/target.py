@@ -15,7 +15,7 @@ from rankward.results import ResultsError, io_error, run_name
 
 @dataclasses.dataclass(frozen=True)
 class LogTarget:
-    """Where a run's results and loggers are written.
+    """Destinations of a run's results and loggers.
 
     Args:
         folder: of the run.

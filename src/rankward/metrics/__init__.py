@@ -1,4 +1,4 @@
-"""Custom torchmetrics of product matrices and factors; the maths stands in `functional`."""
+"""Custom torchmetrics of product matrices and factors; the mathematics is in `functional`."""
 
 # ruff: noqa: E402 - torchmetrics is imported before any module that imports it
 

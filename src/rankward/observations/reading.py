@@ -47,7 +47,7 @@ def what_was_read(mask: Bool[np.ndarray, "*dims"], values: Float[np.ndarray, "*d
 
 
 def starts_from_one(indices: Sequence[np.ndarray]) -> bool:
-    """Whether no entry has the index 0 on any axis; an entry's index on each axis stands in one array each."""
+    """Whether no entry has the index 0 on any axis; `indices` has one array of indices for each axis."""
     return all(index.min() > 0 for index in indices)
 
 

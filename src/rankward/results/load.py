@@ -48,7 +48,7 @@ class Sweep:
         return gather(self.folder) if runs is None else runs
 
     def mixed(self) -> list[str]:
-        """One sentence for each run whose summary belongs to another config than the one beside it."""
+        """One sentence for each run whose summary belongs to another config than the one in its folder."""
         import polars as pl
 
         if in_parts.is_table(self.folder):

@@ -24,7 +24,7 @@ BALANCED = 1e-12  # relative to the largest squared factor: a start is balanced 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What statements need to know about the runs of an ensemble, before training.
+    """Facts about the runs of an ensemble before training, for statements.
 
     Args:
         depth: number of factors.

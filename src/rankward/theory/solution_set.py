@@ -86,7 +86,7 @@ class SolutionSet:
         return matrices
 
     def singular_values(self, entry: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n values"]:
-        """Of each of these solutions, descending."""
+        """Singular values of each of these solutions, descending."""
         return functional.singular_values(torch.from_numpy(self.at(entry))).numpy()
 
     def schatten_norm(self, entry: Float[np.ndarray, " n"], p: float) -> Float[np.ndarray, " n"]:
@@ -154,7 +154,7 @@ class SolutionSet:
 
 
 def _lower_bounds(values: np.ndarray, norms: np.ndarray, half: float, p: float) -> np.ndarray:
-    """What the norm is at least, within `half` of solutions with these singular values and norms."""
+    """A lower bound of the norm within `half` of solutions with these singular values and norms."""
     shrunk = torch.from_numpy(np.maximum(values - half, 0.0))
     by_weyl = schatten_norm_from_singular_values(shrunk, p).numpy()
     if p >= 1:

@@ -98,7 +98,7 @@ def iterations(path: Path) -> dict[str, int]:
 
 @contextlib.contextmanager
 def checkpoint_of_runs(path: Path, digests: Sequence[str]) -> Iterator[Path]:
-    """A checkpoint of just these runs, in this order: the file itself, or a temporary one beside it.
+    """A checkpoint of just these runs, in this order: the file itself, or a temporary one in its folder.
 
     Args:
         path: of a checkpoint that holds these runs, and maybe others.

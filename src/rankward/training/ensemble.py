@@ -244,7 +244,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
 
 
 def _settings(run: RunConfig) -> tuple[object, ...]:
-    """Arguments of the factorization's class beside `dims`; its product may depend on them."""
+    """Arguments of the factorization's class other than `dims`; its product may depend on them."""
     layers = run.depth.layers if takes(run.factorization, "layers") else None
     return str(run.factorization), layers
 

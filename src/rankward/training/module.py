@@ -131,7 +131,7 @@ class EnsembleModule(pl.LightningModule):
         return trace
 
     def _context(self, run: Tensor) -> dict[str, Any]:
-        """Arguments of metrics beside the rows themselves, for the run of each row."""
+        """Arguments of metrics other than the rows, for the run of each row."""
         return {
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
             "initial": [factor[run] for factor in self.ensemble.factors],
