@@ -252,6 +252,7 @@ PIPES += ["0/checkpoint.ckpt", "0/trace.parquet", "runs.parquet", "multirun.yaml
 LOOK = """
 import sys
 from pathlib import Path
+from rankward.config import RankwardError
 from rankward.results import gather
 from rankward.sweeps.status import SweepMonitor
 from rankward.sweeps.status_command import show_status
@@ -260,7 +261,7 @@ for folder in sys.argv[1:]:
     for call in (lambda folder: SweepMonitor(folder).look(), show_status, gather):
         try:
             call(Path(folder))
-        except (OSError, ValueError) as error:
+        except RankwardError as error:
             print(error)
 """
 

@@ -13,7 +13,7 @@ import torch
 from helpers.engines import OnCard, ensemble, trained
 from helpers.odd_factorizations import ODD
 from helpers.own_factorizations import chain
-from rankward.config import ConfigError
+from rankward.config.extras import MissingPackage
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.layouts import layout_of
@@ -53,9 +53,9 @@ def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
             assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in done.stderr, done.stderr
 
 
-def test_a_missing_compiler_is_told(monkeypatch):
+def test_missing_compiler_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba_cuda", None)
-    with pytest.raises(ConfigError, match="numba-cuda"):
+    with pytest.raises(MissingPackage, match="numba-cuda"):
         CudaEngine(chain((2, 2, 2)), Schedule())
 
 

@@ -115,7 +115,8 @@ def test_depth_3_agrees_with_an_implicit_solver():
 def test_every_kernel_makes_the_references_steps_alone_and_in_company(sizes):
     factorization, factors, _ = ensemble(sizes, 5)
     seen = [random_matrix((sizes[-1], sizes[0]), 1, max(1, sizes[-1] * sizes[0] // 2), seed=s) for s in range(5)]
-    first = 0.5 * ((product(factors) - np.stack([o.values for o in seen])) ** 2 * np.stack([o.mask for o in seen]))
+    values, mask = (torch.from_numpy(np.stack([getattr(o, name) for o in seen])) for name in ("values", "mask"))
+    first = 0.5 * (product(factors) - values) ** 2 * mask
     stop = 0.5 * first.flatten(1).sum(1)
     problem = flow_problem(seen, stop, rtol=1e-6, atol=1e-9)
     fast, there, rows = trained(FusedEngine(chain(sizes), EVERY), factors, problem)

@@ -149,7 +149,7 @@ def test_the_threshold_is_the_root_of_the_imbalance(changes, threshold):
 @pytest.mark.parametrize("name", ["Residual", "Reversed"])
 def test_a_factorization_of_ones_own_has_the_sign_of_its_product(tmp_path, name):
     """Its factors are square, and W is not W_L ... W_1: no statement on chains applies, and none is violated."""
-    own = [f"factorization._target_=own_factorizations.{name}", "depth='2'", "init=gaussian", "lr.eta=0.05"]
+    own = [f"factorization._target_=helpers.own_factorizations.{name}", "depth='2'", "init=gaussian", "lr.eta=0.05"]
     jobs = [[*own, "init.scale=0.5", "max_iterations=100", f"seed={seed}"] for seed in range(6)]
     turned = 0
     for outcome in trained(tmp_path, *jobs):

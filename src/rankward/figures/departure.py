@@ -116,7 +116,7 @@ def rates(table: pl.DataFrame) -> list[tuple[int, str, np.ndarray, int]]:
 
 
 def told(table: pl.DataFrame) -> str:
-    """A line for each depth and share, with the ends of the runs and a law; then a line for each rate and the reference.
+    """A line for each depth and share, with the ends of the runs and a law; then one for each rate and the reference.
 
     The law is of the sign where few signs turn early. Elsewhere it is of the bound, and only describes.
     """

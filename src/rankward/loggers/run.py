@@ -18,6 +18,7 @@ import numpy as np
 from pytorch_lightning.loggers import Logger
 
 from rankward.config import ConfigError, RunConfig
+from rankward.config.extras import require
 from rankward.loggers import wandb_environment
 from rankward.loggers.target import LoggerError, LogTarget, logger_errors
 from rankward.loggers.wandb import WandbRunLogger, check_wandb, open_run
@@ -160,6 +161,7 @@ def _open(name: str, node: Any, run: RunConfig, target: LogTarget) -> Any:
     if name == "wandb":
         return open_run(node, run, target)
     if name == "tensorboard":
+        require("tensorboard", "logger=tensorboard")
         from pytorch_lightning.loggers import TensorBoardLogger
 
         version = re.sub(r"[^\w.,=+ -]", "_", target.settings)[:200]  # TensorBoard names a run by its folders

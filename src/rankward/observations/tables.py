@@ -118,7 +118,7 @@ def names_a_list(header: Sequence[str]) -> bool:
 
 
 def _check_roles(line: Line, left: int, holed: bool) -> None:
-    """Refuse a header of a list of entries if its columns are in another order, or if there are names of rows or holes."""
+    """Refuse a header of a list of entries if its columns are in another order, or there are names of rows or holes."""
     number, cells = line
     roles = {column: ROLES[name] for column, cell in enumerate(cells) if (name := cell.strip().lower()) in ROLES}
     if left or holed:

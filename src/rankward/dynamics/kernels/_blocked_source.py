@@ -82,7 +82,7 @@ def advance(state, scratch, sizes, steps):
 
 @numba.njit(cache=True, nogil=True)
 def evaluate(queue, sizes, factors, out):
-    """The array that every row of factors stands for, LANES rows a ticket of the queue."""
+    """The product matrix of every row of factors; a ticket of the queue is LANES rows."""
     state = aligned(sizes[SCRATCH] * LANES, factors.dtype)
     begin(state, sizes)
     while True:

@@ -35,7 +35,7 @@ def products(scratch, block, sizes):
 
 @numba.njit(cache=True, nogil=True)
 def halves(sizes):
-    """Where K and L begin in a block."""
+    """The offsets of K and L in a block."""
     return sizes[HEAD + 4 * sizes[5] + 1] * CHUNK, sizes[HEAD + 4 * sizes[6] + 1] * CHUNK
 
 
@@ -66,7 +66,7 @@ def observed(state, mask, sizes):
 
 @numba.njit(cache=True, nogil=True)
 def place_of(row, col, sizes):
-    """Where an entry of K L' lies in the order of tiles."""
+    """The offset of an entry of K L' in the order of tiles."""
     return ((row // 4) * sizes[4] + col // 4) * 16 + (row % 4) * 4 + col % 4
 
 
@@ -102,7 +102,7 @@ def weights_of(sizes):
 
 @numba.njit(cache=True, nogil=True)
 def rates_of(sizes):
-    """Where the state keeps rates: behind factors, mask and values."""
+    """The offset of the rates in the state, after factors, mask and values."""
     return weights_of(sizes) + 32 * sizes[3] * sizes[4]
 
 

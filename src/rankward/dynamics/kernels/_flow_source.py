@@ -28,7 +28,7 @@ def larger(a, b):
 
 @numba.njit(cache=True, nogil=True)
 def within(state, rates, number, trial):
-    """What an error in a parameter is measured by: atol + rtol times the larger of the two values."""
+    """The scale of an error in a parameter: atol + rtol times the larger of the two values."""
     zero = fill(state, 0.0)
     number, trial = larger(number, zero - number), larger(trial, zero - trial)
     return load(state, (rates + ATOL) * LANES) + load(state, (rates + RTOL) * LANES) * larger(number, trial)

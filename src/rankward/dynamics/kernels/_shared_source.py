@@ -12,7 +12,7 @@ def aligned(size, dtype):
 
 @numba.njit(cache=True, nogil=True)
 def step_size(state, rates, square):
-    """What the half sum's gradient is multiplied by, from its square norm.
+    """The factor of the half sum's gradient, from its square norm.
 
     `rates` is where the state keeps eta, scale (of the loss over the half sum), beta, 1 - beta, eps, and what an
     adaptive rate remembers: the square norm's running mean, and the sum of its weights, which corrects its bias.

@@ -162,7 +162,7 @@ class _Encoder:
         return len(self.tables) - len(addresses)
 
     def _group(self, group: Group, ended: set[int]) -> None:
-        """One instruction; blocks of its own that have `ended` with it lie in buffers of a span.
+        """One instruction; its blocks that have `ended` with it share buffers of a span.
 
         A line is a function, where it writes and how, and where and how it reads each of up to four operands.
         """

@@ -82,7 +82,7 @@ def quotient(typingctx: Any, value: Any, by: Any) -> Any:
 
 
 def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
-    """Where an array's element `offset` lies, as a pointer to something of another type."""
+    """The address of an array's element `offset`, as a pointer to another type."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), ir.PointerType(pointee))
 
@@ -206,7 +206,7 @@ def choose(typingctx: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
 
 
 def _bits(kind: Any) -> tuple[Any, int, int, int]:
-    """Of a float type or a vector of one: whole numbers of its size, digits of its fraction, bias, exponent's bits."""
+    """Integer type, fraction digits, bias and exponent bits of a float type or a vector of one."""
     element = kind.element if isinstance(kind, ir.VectorType) else kind
     double = isinstance(element, ir.DoubleType)
     integer_type = ir.IntType(64 if double else 32)

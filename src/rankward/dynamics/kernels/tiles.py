@@ -89,7 +89,7 @@ def _back_cols(vectors: Sequence[int], width: int) -> list[str]:
 
 
 def _back_product(vectors: Sequence[int], width: int) -> list[str]:
-    """Of a Khatri-Rao product's gradient [rows_a * rows_b] to those of its two sides."""
+    """The gradients of the two sides from that of their Khatri-Rao product [rows_a * rows_b]."""
     each = [_load("g", "slopes", v) for v in vectors]
     each += [f"a{v} = " + "{}" + f"g{v} * load_wide(scratch, right + j * CHUNK + {v} * WIDE)" for v in vectors]
     inner = [line.format(f"a{line[1]} + ") if line.startswith("a") else line for line in each]
