@@ -240,6 +240,7 @@ def test_help_names_the_groups(tmp_path):
         assert group in text
 
 
+@pytest.mark.slow
 def test_a_run_and_the_same_command_again(tmp_path):
     first = run(*QUICK, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -274,6 +275,7 @@ def trains_on(process: subprocess.Popen[str], checkpoint: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_saves_what_was_done(tmp_path, number):
     endless = ["logger=none", "lr.eta=1e-9", "max_iterations=4000000000000", "stop_loss=0", "checkpoint.seconds=0.1"]
@@ -342,6 +344,7 @@ def test_a_full_disk_is_one_line(tmp_path):
         assert not results.is_complete(disk / "out")
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("a file where a folder should be")
     done = run(*QUICK, cwd=tmp_path)

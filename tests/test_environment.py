@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import polars as pl
+import pytest
 
 from helpers.commands import rankward, wandb_records
 
@@ -14,6 +15,7 @@ RANKS = {"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "4
 NOTEBOOK = {"MPLBACKEND": "module://a_backend_that_is_not_here"}
 
 
+@pytest.mark.slow
 def test_a_process_of_any_rank_trains_and_logs_as_one_alone(tmp_path):
     """All its loggers write, and its W&B run has the id that an agent has chosen."""
     agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123"}
@@ -28,6 +30,7 @@ def test_a_process_of_any_rank_trains_and_logs_as_one_alone(tmp_path):
     assert next(record["run"]["run_id"] for record in wandb_records(folder) if "run" in record) == "abc123"
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_sweep_inside_a_wandb_agent_have_ids_of_their_own(tmp_path):
     agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123"}
     sweep = ("-m", "seed=0", *QUICK, "hydra.sweep.dir=s")

@@ -97,6 +97,7 @@ def test_a_full_standard_output_is_told_and_a_reader_may_go(tmp_path):
     assert closed.returncode == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_printed_is_trained(tmp_path):
     done = shell(f"{RANKWARD} {SWEEP} depth=2 > /dev/full 2>&- <&-", tmp_path)
     assert done.returncode == 1  # all was trained, and something printed was lost

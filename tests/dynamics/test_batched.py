@@ -40,7 +40,12 @@ def test_chains_as_in_the_compiled_engine(sizes, adaptive):
 
 @pytest.mark.parametrize(
     "dims, components",
-    [((5, 3), 4), ((3, 5, 2), 7), ((8, 8, 8), 64), pytest.param((3, 2, 4, 2, 3), 20, marks=pytest.mark.slow)],
+    [
+        ((5, 3), 4),
+        ((3, 5, 2), 7),
+        pytest.param((8, 8, 8), 64, marks=pytest.mark.slow),
+        pytest.param((3, 2, 4, 2, 3), 20, marks=pytest.mark.slow),
+    ],
 )
 def test_tensors_to_1e_10_over_a_thousand_iterations(dims, components):
     problem = problem_of(dims, 3, 0.5, torch.float64, iterations=1000, eta=1e-3)

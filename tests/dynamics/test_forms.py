@@ -49,6 +49,7 @@ def test_a_register_of_runs_is_taken_where_it_pays(sizes, runs, kind, monkeypatc
     assert layout.kernel(runs, "descent")[1] == kind
 
 
+@pytest.mark.slow
 def test_products_of_blas_are_right_and_the_same_alone(monkeypatch):
     """With the limit of smaller matrices, so that the test is quick."""
     monkeypatch.setattr(cache, "ORDERED_LIMIT", 10)

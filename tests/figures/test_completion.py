@@ -23,6 +23,7 @@ def sweep(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_is_drawn_twice_the_same(sweep):
     first = [path.read_bytes() for path in draw("figure2", sweep)]
     assert first == [path.read_bytes() for path in draw("figure2", sweep)]
@@ -39,10 +40,12 @@ def test_it_is_drawn_twice_the_same(sweep):
     assert [path.name for path in draw("figure6", sweep)] == ["figure6.png", "figure6.svg", "figure6.pdf"]
 
 
+@pytest.mark.slow
 def test_its_legend_is_on_the_canvas_and_covers_no_data(sweep, monkeypatch):
     assert_legends_are_clear(drawn("figure2", sweep, monkeypatch))
 
 
+@pytest.mark.slow
 def test_its_curves_are_medians_of_the_summaries(sweep):
     table = curves(sweep)
     assert table["method"].unique(maintain_order=True).to_list() == ["tf (init 1e-2)", "tf (init 1e-3)", "linear"]
@@ -67,6 +70,7 @@ def test_its_curves_are_medians_of_the_summaries(sweep):
             assert row[f"{column}_high"] == pytest.approx(np.quantile(values, 0.75))
 
 
+@pytest.mark.slow
 def test_many_observations_give_back_the_truth_with_its_rank(sweep):
     table = curves(sweep).filter(observations=50)
     found = dict(zip(table["method"], table.select("error_median", "rank_upper_median").rows(), strict=True))
@@ -74,6 +78,7 @@ def test_many_observations_give_back_the_truth_with_its_rank(sweep):
     assert found["linear"][0] > 0.2 and found["linear"][1] > 1
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_trial_share_truth_and_observations(sweep):
     arrays = [results.read_arrays(folder) for folder in results.run_folders(sweep)[:3]]
     for name in ("ground_truth", "observations.mask", "observations.values"):
@@ -81,6 +86,7 @@ def test_runs_that_differ_in_trial_share_truth_and_observations(sweep):
     assert not np.array_equal(arrays[0]["initial.0"], arrays[1]["initial.0"])
 
 
+@pytest.mark.slow
 def test_a_summary_run_of_the_group_has_the_curves_and_the_figure(sweep):
     folder, run, read = wandb_summary(sweep)
     assert run["run_group"] == sweep.name

@@ -80,6 +80,7 @@ raise SystemExit(subprocess.run([sys.executable, "-m", "rankward", *sys.argv[2:]
 """
 
 
+@pytest.mark.slow
 def test_wandb_service_in_another_working_directory_writes_to_the_run(tmp_path):
     (tmp_path / "there").mkdir()
     command = [sys.executable, "-c", SHARED, "there", "-m", "depth=2", "max_iterations=100", "hydra.sweep.dir=sweep"]

@@ -44,7 +44,7 @@ def learned(observed, factors, batch, epochs, eta=0.1):
     return [operator.detach() for operator in circuit.operators]
 
 
-@pytest.mark.parametrize("dims", [(3, 4, 2), (2, 3, 2, 2)])
+@pytest.mark.parametrize("dims", [pytest.param((3, 4, 2), marks=pytest.mark.slow), (2, 3, 2, 2)])
 def test_full_batch_step_is_the_step_of_the_factorization(dims):
     observed = random_tensor(dims, rank=1, count=12)
     made = TensorFactorization(dims)

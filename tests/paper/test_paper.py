@@ -74,6 +74,7 @@ def test_a_statement_whose_step_is_not_done_is_not_run(tmp_path):
     assert tried(claim, evidence, lambda _: {"verdict": HOLDS}).verdict == HOLDS
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     for module in (run, page):
         monkeypatch.setattr(module, "steps", lambda quick: list(SMALL))

@@ -121,6 +121,7 @@ def test_losses_that_rise_or_are_not_finite():
         bands([])
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_runs(tmp_path):
     command = [
         sys.executable,

@@ -194,6 +194,7 @@ def test_what_is_refused_leaves_the_folders_own_config(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_single_runs_of_one_second_get_folders_of_their_own(tmp_path):
     """The default folder is the second's: here one that does not change, as an experiment may name it."""
     (tmp_path / "mine" / "experiment").mkdir(parents=True)

@@ -55,6 +55,7 @@ def test_a_raising_metric_and_a_diverging_run_among_fifty(tmp_path):
     assert " 1 " in wild.stdout.splitlines()[-2]  # the closing table counts it
 
 
+@pytest.mark.slow
 def test_a_failed_run_keeps_why_until_it_is_done(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(MINE)
     sweep = ["-m", "logger=none", "init=identity", "init.scale=4,3", "max_iterations=50", "hydra.sweep.dir=s"]

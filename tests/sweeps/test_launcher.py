@@ -13,6 +13,7 @@ from helpers.commands import TENSOR, leavings, rankward
 from rankward import results
 
 
+@pytest.mark.slow
 def test_the_same_bytes_as_job_by_job(tmp_path):
     """Matrices of two depths and tensors of several counts, one of them linear: four ensembles."""
     (tmp_path / "conf" / "experiment").mkdir(parents=True)

@@ -271,6 +271,7 @@ def test_perturbed_and_repositioned_entries_have_their_own_bound(tmp_path):
         assert own == ([f"bound/entry/{i}_{j}"] if forced else [])
 
 
+@pytest.mark.slow
 def test_problems_without_a_determinant_get_a_sentence(tmp_path):
     runs = [["observations=dimensions", f"observations.dims=[{d}]", "max_iterations=100"] for d in ("4,6", "3,3")]
     wide, square = (trained(tmp_path / str(i), run)[0].summary["certificates"] for i, run in enumerate(runs))
