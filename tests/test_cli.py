@@ -129,7 +129,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED[::25], ids=[arguments for arguments, _ in REFUSED[::25]])
-def test_bad_input_is_one_line_of_a_process_of_its_own(tmp_path, arguments, words):
+def test_bad_input_is_one_line_in_a_real_process(tmp_path, arguments, words):
     done = run("logger=none", *arguments.split(), cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1 and words in done.stderr
@@ -161,7 +161,7 @@ def test_bad_input_is_one_line_of_a_process_of_its_own(tmp_path, arguments, word
         ),
     ],
 )
-def test_what_is_no_run_is_one_line_too(tmp_path, arguments, words):
+def test_folder_without_a_run_is_one_line(tmp_path, arguments, words):
     done = run(*arguments.split(), cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr, done.stderr
     assert done.stdout == "" and not list(tmp_path.iterdir())
@@ -176,29 +176,29 @@ def test_what_is_no_run_is_one_line_too(tmp_path, arguments, words):
         (["-x"], "'-x' is not allowed; expected key=value, or a flag"),
     ],
 )
-def test_flags_that_hydra_does_not_have_are_told(arguments, words):
+def test_unknown_flags_are_refused(arguments, words):
     with pytest.raises(ConfigError, match=words):
         for_hydra(arguments)
 
 
 @pytest.mark.parametrize("key", ["foo", "lr.foo", "metrics.foo", "logger.wandb.foo", "record.foo", "init.scal"])
-def test_added_keys_that_nobody_reads_are_refused(key):
+def test_added_keys_without_effect_are_refused(key):
     with pytest.raises(InputError, match=rf"\+{key}: there is no such key; ") as refused:
         composed(f"+{key}=1")
     assert ("did you mean 'scale'" in str(refused.value)) == (key == "init.scal")
 
 
-def test_added_metrics_and_keys_of_ones_own_classes_are_taken():
+def test_added_metrics_and_keys_of_custom_classes_are_accepted():
     composed("+metrics.columns.mine={_target_: rankward.metrics.TensorNorm}", "+metrics.columns.mine.other=1")
 
 
-def test_spaces_around_the_equals_sign_are_told():
+def test_spaces_around_the_equals_sign_are_refused():
     for words in (["seed", "=", "3"], ["lr.eta", "=3"]):
         with pytest.raises(ConfigError, match="without spaces around ="):
             refuse_word(words)
 
 
-def test_who_reads_may_go(tmp_path):
+def test_broken_pipe_is_silent(tmp_path):
     done = subprocess.run(f"{RANKWARD[0]} --help | true", shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == ""
 
@@ -209,11 +209,11 @@ def test_flags_may_stand_anywhere_and_home_is_found():
     assert for_hydra(["hydra.sweep.dir=~/it's"]) == [f"hydra.sweep.dir='{Path.home()}/it\\'s'"]
 
 
-def test_the_version_is_our_own(tmp_path):
+def test_version_is_that_of_the_package(tmp_path):
     assert run("--version", cwd=tmp_path).stdout == f"rankward {__version__}\n"
 
 
-def test_the_traceback_is_there_for_who_wants_it(tmp_path):
+def test_traceback_is_shown_on_request(tmp_path):
     done = run("lr.eta=-1", cwd=tmp_path, RANKWARD_TRACEBACK="1")
     assert done.returncode != 0 and "Traceback" in done.stderr
 
@@ -277,7 +277,7 @@ def trains_on(process: subprocess.Popen[str], checkpoint: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_saves_what_was_done(tmp_path, number):
+def test_interruption_saves_a_checkpoint(tmp_path, number):
     endless = ["logger=none", "lr.eta=1e-9", "max_iterations=4000000000000", "stop_loss=0", "checkpoint.seconds=0.1"]
     with started([*endless, "hydra.run.dir=out"], tmp_path) as process:
         assert trains_on(process, tmp_path / "out" / results.CHECKPOINT)
@@ -355,7 +355,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_config_of_ones_own(tmp_path):
+def test_custom_config(tmp_path):
     """A user's observation set and metric: one file and one YAML each, nothing edited."""
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n"

@@ -31,7 +31,7 @@ def test_a_process_of_any_rank_trains_and_logs_as_one_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_runs_of_a_sweep_inside_a_wandb_agent_have_ids_of_their_own(tmp_path):
+def test_runs_of_a_sweep_inside_a_wandb_agent_have_different_ids(tmp_path):
     agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123"}
     sweep = ("-m", "seed=0", *QUICK, "hydra.sweep.dir=s")
     done = rankward(*sweep, cwd=tmp_path, env=os.environ | agent)
@@ -48,13 +48,13 @@ def in_python(code, **variables):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | variables)
 
 
-def test_from_python_a_backend_that_is_not_here_and_a_rank_that_is_no_number_stop_nothing():
+def test_missing_backend_and_malformed_rank_do_not_stop_python():
     code = "import rankward.training; from rankward.figures import figure; figure('figure1')"
     done = in_python(code, MPLBACKEND="nonsense", RANK="gold", LOCAL_RANK="")
     assert done.returncode == 0, done.stderr
 
 
-def test_from_python_a_backend_that_is_here_is_used():
+def test_installed_backend_is_used_from_python():
     code = "from rankward.environment import import_matplotlib; import_matplotlib(); import matplotlib; "
     done = in_python(code + "print(matplotlib.get_backend())", MPLBACKEND="svg")
     assert done.stdout.strip() == "svg", done.stderr

@@ -65,7 +65,7 @@ def secret(monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["", "."], ids=["an empty entry of PYTHONPATH", "a dot there"])
-def test_commands_that_read_import_nothing_from_where_one_stands(tmp_path, path):
+def test_reading_commands_import_nothing_from_the_working_directory(tmp_path, path):
     """In a folder with a module of every name that something tries to import, its own figure's among them."""
     sweep = trapped(received(tmp_path / "s", figures=["mine"]), tmp_path / "sprung")
     (sweep / "0" / "summary.json").touch()  # newer than the table, which there is none of: it is gathered
@@ -133,7 +133,7 @@ def test_status_stays_offline(tmp_path, monkeypatch):
     assert asked == [{"project": "p", "offline": True}]
 
 
-def test_what_the_readers_environment_holds_is_not_resolved(tmp_path, secret, capsys):
+def test_environment_of_the_reader_is_not_resolved(tmp_path, secret, capsys):
     config = {
         "init": {"name": secret, "scale": "${lr.eta}"},
         "lr": {"eta": 0.25},
@@ -161,7 +161,7 @@ BLOCKED += ["importlib.import_module", "pickle.loads", "shutil.rmtree", "runpy.r
 
 
 @pytest.mark.parametrize("target", [*BLOCKED, "pathlib.os.system", "os:system", "timeit.timeit"])
-def test_what_hydra_never_calls_is_never_called(tmp_path, target, monkeypatch):
+def test_blocked_targets_are_never_called(tmp_path, target, monkeypatch):
     with pytest.raises(ConfigError, match="blocklist") as refused:
         build("metrics.columns.x", {"_target_": target, "command": f"touch {tmp_path}/sprung"})
     assert refused.value.key == "metrics.columns.x._target_"
@@ -266,7 +266,7 @@ for folder in sys.argv[1:]:
 """
 
 
-def test_pipes_and_bombs_in_a_folder_keep_nobody_waiting(tmp_path):
+def test_pipes_and_bombs_in_a_folder_block_no_reader(tmp_path):
     """Of each folder one file is a pipe to which nobody writes."""
     sweeps = [received(tmp_path / name.replace("/", "_").strip(".")) for name in PIPES]
     for sweep, name in zip(sweeps, PIPES, strict=True):

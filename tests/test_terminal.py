@@ -73,19 +73,19 @@ def test_failures_folders_and_overrides_are_shown_as_text(tmp_path, capsys):
     assert "b=\\x1b[2J\\n" in table and table.count("\n") == 2
 
 
-def test_overrides_with_brackets_are_whole(tmp_path):
+def test_overrides_with_brackets_are_not_split(tmp_path):
     sweep = received(tmp_path / "s", runs=1, stored=["logger=[csv,tensorboard]"])
     console = Console(width=150, record=True, file=io.StringIO())
     console.print(draw(sweep, SweepMonitor(sweep).look(), 150))
     assert "logger=[csv,tensorboard] seed=0" in console.export_text()
 
 
-def test_a_name_that_is_not_utf_8_can_be_told(tmp_path):
+def test_name_that_is_not_utf_8_can_be_printed(tmp_path):
     done = rankward("status", os.fsdecode(b"caf\xe9\x1b"), cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("rankward: status: 'caf\\udce9\\x1b' is not allowed")
 
 
-def test_a_full_standard_output_is_told_and_a_reader_may_go(tmp_path):
+def test_full_standard_output_is_reported_and_a_closed_pipe_is_not(tmp_path):
     full = shell(f"{RANKWARD} --version > /dev/full", tmp_path)
     assert full.returncode == 1
     assert full.stderr == (
@@ -98,7 +98,7 @@ def test_a_full_standard_output_is_told_and_a_reader_may_go(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_printed_is_trained(tmp_path):
+def test_output_that_cannot_be_printed_does_not_stop_training(tmp_path):
     done = shell(f"{RANKWARD} {SWEEP} depth=2 > /dev/full 2>&- <&-", tmp_path)
     assert done.returncode == 1  # all was trained, and something printed was lost
     assert results.gather(tmp_path / "s")["status"].to_list() == ["max_iterations"]

@@ -40,7 +40,7 @@ def test_a_sweep_over_files_of_any_name(tmp_path, monkeypatch):
         "observations.path=[a.csv]", "observations.ground_truth=null", "observations.dims=[4,5]", "seed=range(0,3)",
     ],
 )  # fmt: skip
-def test_what_hydra_reads_is_left_as_it_is(override):
+def test_text_that_hydra_reads_is_not_changed(override):
     assert as_file(override) == override
 
 

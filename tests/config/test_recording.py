@@ -119,7 +119,7 @@ def rankward(*arguments, cwd):
     return command_line(*arguments, cwd=cwd, trains=True)
 
 
-def test_a_run_is_what_the_environment_was_and_goes_on_so(tmp_path, monkeypatch):
+def test_run_records_and_resumes_with_values_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("MYSEED", "7")
     monkeypatch.setenv("START", "balanced")
     words = ["seed=${oc.env:MYSEED}", "init=${oc.env:START}", *SHORT, "hydra.run.dir=o"]
@@ -137,7 +137,7 @@ def test_a_run_is_what_the_environment_was_and_goes_on_so(tmp_path, monkeypatch)
     assert other.code == 2 and "there seed is 7, not 9" in other.err
 
 
-def test_a_sweep_is_what_the_environment_was_and_goes_on_so(tmp_path, monkeypatch):
+def test_sweep_records_and_resumes_with_values_of_the_environment(tmp_path, monkeypatch):
     """On the command line, among swept values, and in a YAML file of the user's."""
     (tmp_path / "mine" / "observations").mkdir(parents=True)
     base = "defaults: [paper_2x2]\nb_22: ${oc.decode:${oc.env:B22}}\n"
@@ -178,7 +178,7 @@ def test_a_group_that_only_some_jobs_choose_keeps_the_value_in_their_folders(tmp
 
 
 @pytest.mark.parametrize("sweep", [False, True])
-def test_the_folder_that_a_command_starts_in_is_kept(tmp_path, sweep):
+def test_working_directory_does_not_change(tmp_path, sweep):
     (tmp_path / "there").mkdir()
     (tmp_path / "d.csv").write_text("0,1,1\n1,0,1\n1,1,0.25\n")
     file = ["observations=file", "observations.path=${hydra:runtime.cwd}/d.csv", *SHORT]
@@ -216,7 +216,7 @@ def test_changed_data_is_another_run(tmp_path):
     assert load(tmp_path / "s")["status"].to_list() == 2 * ["max_iterations"]  # read without the data
 
 
-def test_a_sweep_over_data_files_has_each_ones_digest(tmp_path):
+def test_sweep_over_data_files_records_each_digest(tmp_path):
     """Composed as models of each other: thousands of jobs are."""
     for name, value in (("a", "0.25"), ("b", "-1")):
         (tmp_path / f"{name}.csv").write_text(f"0,1,1\n1,0,1\n1,1,{value}\n")

@@ -21,7 +21,7 @@ def test_choices_are_the_yaml_files():
 
 
 @pytest.mark.parametrize("group", ["depth", "factorization", "init", "lr", "metrics", "observations", "trainer"])
-def test_a_group_given_a_number_null_or_a_list_is_told_its_choices(tmp_path, group):
+def test_group_with_a_number_null_or_a_list_is_refused_with_its_choices(tmp_path, group):
     for value in ("0.5", "null", "[1]"):
         assert_refused(command_line(f"{group}={value}", cwd=tmp_path), f"rankward: {group}: ", choices()[group][0])
 
@@ -62,7 +62,7 @@ def test_integers_that_64_bits_do_not_hold_name_the_key(tmp_path, key):
     assert_refused(ended, f"rankward: {key.split()[-1]}: {HUGE} {why}")
 
 
-def test_what_a_group_takes_is_still_taken(tmp_path):
+def test_allowed_values_of_groups_are_accepted(tmp_path):
     for arguments in (["logger=[csv,tensorboard]"], ["logger=none"], ["lr={eta:1}"], [f"seed={2**63 - 1}"]):
         ended = command_line(*arguments, cwd=tmp_path)
         assert ended.code == 0 and ended.err == "", ended
@@ -92,7 +92,7 @@ TENSOR = "factorization=tensor observations=tensor_order3 metrics=tensor"
         "init.scale=linspace(1,2,99999999999)",
     ],
 )
-def test_memory_is_told_before_it_is_taken(tmp_path, arguments):
+def test_memory_is_checked_before_it_is_allocated(tmp_path, arguments):
     ended = command_line(*arguments.split(), cwd=tmp_path)
     key = arguments.split()[-1].partition("=")[0]
     assert_refused(ended, f"rankward: {key}: ", " does not fit into memory: it needs ")
@@ -100,7 +100,7 @@ def test_memory_is_told_before_it_is_taken(tmp_path, arguments):
     assert ended.seconds < 10
 
 
-def test_what_cannot_start_in_time_is_told(tmp_path):
+def test_runs_too_large_to_start_are_refused(tmp_path):
     axes = ",".join(["2"] * 30)
     assert_refused(
         command_line("depth.layers=1000000", cwd=tmp_path),
@@ -111,7 +111,7 @@ def test_what_cannot_start_in_time_is_told(tmp_path):
     )
 
 
-def test_memory_of_a_file_s_factors_is_told_too(tmp_path):
+def test_memory_of_factors_for_a_file_is_checked(tmp_path):
     (tmp_path / "seen.csv").write_text("0,0,1\n1,1,2\n")
     arguments = ["observations=file", "observations.path=seen.csv", "depth=2", "factorization.hidden=1000000000"]
     assert_refused(command_line(*arguments, cwd=tmp_path), "factorization.hidden: 1000000000", "GiB")

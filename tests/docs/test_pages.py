@@ -29,7 +29,7 @@ def steps(page: str) -> list[tuple[str, str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
-def test_what_a_page_says_to_type_works(page, tmp_path):
+def test_commands_of_a_page_work(page, tmp_path):
     shell = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for kind, text, refusal in steps(page):
         command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-c", text]

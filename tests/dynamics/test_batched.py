@@ -139,7 +139,7 @@ def test_sensing_as_the_reference_engine():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("adaptive", [False, True])
-def test_a_captured_graph_replays_what_the_processor_does(adaptive):
+def test_captured_graph_agrees_with_the_processor(adaptive):
     from helpers.engines import OnCard
 
     dims, components = (8, 8, 8), 64

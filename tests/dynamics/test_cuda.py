@@ -59,7 +59,7 @@ def test_missing_compiler_is_refused(monkeypatch):
         CudaEngine(chain((2, 2, 2)), Schedule())
 
 
-def test_what_the_kernel_serves():
+def test_problems_that_the_kernel_serves():
     small, large = (layout_of(chain((d, d, d)), (d, d), (d, d), "float64") for d in (2, 20))
     assert CudaEngine.serves(small, "adaptive")
     assert not CudaEngine.serves(small, "flow") and not CudaEngine.serves(large, "descent")

@@ -45,7 +45,7 @@ def test_no_step_is_made_twice_and_zeros_keep_their_signs():
     assert difference.tolist() == [3.0, 5.0] and [step.function for step in made.steps].count("subtract") == 1
 
 
-def test_a_constant_is_what_it_was():
+def test_constants_keep_their_value():
     builder, values = Builder("float64"), np.array([1.0, 2.0])
     made = builder.graph([builder.elementwise("add", (2,), builder.input((2,)), builder.constant(values))])
     values[:] = 7

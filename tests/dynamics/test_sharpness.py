@@ -34,7 +34,7 @@ def whole_hessian(factorization, factors, measurement, scale=1.0):
     return torch.func.hessian(height)(torch.cat([f.flatten() for f in factors])).numpy()
 
 
-def test_of_one_layer_it_is_one_and_of_a_mean_two_over_the_entries():
+def test_sharpness_of_one_layer_is_one_and_of_a_mean_two_over_the_entries():
     seen = random_matrix((3, 4), 1, 5)
     for factorization in (LinearFactorization((3, 4)), MatrixFactorization((3, 4), 1)):
         assert measured(factorization, [torch.randn(3, 4).double()], seen) == pytest.approx(1, rel=1e-13)
@@ -42,7 +42,7 @@ def test_of_one_layer_it_is_one_and_of_a_mean_two_over_the_entries():
 
 
 @pytest.mark.parametrize("layers", [2, 3, 4])
-def test_of_scalar_layers_at_a_balanced_solution_it_is_known(layers):
+def test_sharpness_of_balanced_scalar_layers_is_known(layers):
     # f = (w_L ... w_1 - b)^2 / 2 at w_l = b^(1/L): the Hessian is g g^T with g_l = b^(1 - 1/L)
     b = 7.0
     factors = [torch.full((1, 1), b ** (1 / layers), dtype=torch.float64)] * layers
@@ -87,7 +87,7 @@ def test_against_torch_func_and_scipy(case):
     )
 
 
-def test_a_run_has_the_same_bits_in_company_and_what_is_not_finite_is_nan():
+def test_bits_do_not_depend_on_the_batch_and_non_finite_input_gives_nan():
     factorization = MatrixFactorization((12, 10), 3)  # more parameters than are diagonalised
     small = MatrixFactorization((2, 2), 2)
     for each, seen in ((factorization, random_matrix((12, 10), 2, 60)), (small, two_by_two())):

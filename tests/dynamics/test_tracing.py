@@ -146,7 +146,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_what_is_unusual_is_right(name):
+def test_unusual_expressions_are_traced_correctly(name):
     function = RIGHT[name]
     factorization = Written(function, *[SQUARE] * function.__code__.co_argcount)
     for seed in (9, 10):
@@ -245,7 +245,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_traced_says_why(name):
+def test_untraceable_products_have_a_reason(name):
     """In a clause that goes on `this factorization cannot be compiled (...)`, of the engine's note."""
     function, why = REFUSED[name]
     with pytest.raises(Untraceable) as error:
@@ -293,7 +293,7 @@ def test_factors_without_a_number_are_refused():
         trace(lambda factors: factors[0] @ factors[1], [(2, 0), (0, 3)], (2, 3), (2, 3), "float64")
 
 
-def test_errors_of_the_product_are_its_own():
+def test_errors_of_the_product_are_not_those_of_tracing():
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         trace(lambda factors: factors[0] @ factors[0], [(2, 3)], (2, 3), (2, 3), "float64")
 

@@ -23,7 +23,7 @@ def test_a_start_has_the_scale_asked_for_and_depends_on_the_seed_alone():
         assert factor.std().item() == pytest.approx(1e-2, rel=0.05) and abs(factor.mean().item()) < 1e-3
 
 
-def test_what_has_no_meaning_is_refused():
+def test_meaningless_values_are_refused():
     made = TensorFactorization((3, 3, 3))
     with pytest.raises(ConfigError, match="init: 'balanced'"):
         made.start(Balanced(1e-2), 0)

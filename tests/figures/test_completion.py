@@ -104,14 +104,14 @@ def test_a_summary_run_of_the_group_has_the_curves_and_the_figure(sweep):
     assert [record["exit"].get("exit_code", 0) for record in read if record["type"] == "exit"] == [0]
 
 
-def test_nothing_to_draw_is_told(tmp_path):
+def test_nothing_to_draw_is_an_error(tmp_path):
     with pytest.raises(results.ResultsError, match="no runs"):
         draw("figure2", tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["figure2", "figure6"])
-def test_the_whole_experiment_in_small(tmp_path, name):
+def test_full_experiment_in_small(tmp_path, name):
     """Both orders' grids, with tensors of order 3 and a few iterations; every count becomes 20."""
     small = ["observations.dims=[3,3,4]", "observations.count=20", "seed=0,1", "max_iterations=100", "logger=none"]
     done = rankward("-m", f"experiment={name}", *small, "hydra.sweep.dir=s", cwd=tmp_path)

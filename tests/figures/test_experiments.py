@@ -170,7 +170,7 @@ def test_conjecture_1_in_small(tmp_path, monkeypatch):
     assert_legends_are_clear(drawn("conjectures", sweep, monkeypatch))
 
 
-def test_what_cannot_be_drawn_is_told(tmp_path):
+def test_figures_without_data_are_refused(tmp_path):
     sweep, _ = swept(tmp_path, "max_iterations=100", "seed=0,1")
     for name in ("conjectures", "descent_to_flow"):
         with pytest.raises(results.ResultsError, match=f"cannot draw {name}"):

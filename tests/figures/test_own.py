@@ -12,7 +12,7 @@ SWEEP = ["-m", "logger=none", "depth=2", "seed=0,1", "max_iterations=100", "hydr
 
 
 @pytest.mark.slow
-def test_a_module_of_ones_own_is_drawn_or_refused_before_anything_is_trained(tmp_path, monkeypatch):
+def test_custom_figure_is_drawn_or_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "def draw(sweep):\n    (sweep / 'mine.png').write_bytes(b'drawn')\n    return [sweep / 'mine.png']\n"
     )

@@ -22,7 +22,7 @@ def make():
         {"lines.linewidth": 9, "figure.facecolor": "red", "savefig.bbox": "tight", "backend": "svg"},
     ],
 )
-def test_a_style_of_the_users_own_changes_no_figure_and_is_not_changed(tmp_path, own):
+def test_user_style_neither_changes_figures_nor_is_changed(tmp_path, own):
     plain = save_drawn(make, tmp_path / "plain", "f")
     with matplotlib.rc_context(own):
         before = dict(matplotlib.rcParams)

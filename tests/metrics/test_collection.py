@@ -94,7 +94,7 @@ def test_entries_of_a_large_product_are_its_corner():
     assert {name: values.tolist() for name, values in metric.columns().items()} == corner
 
 
-def test_a_metric_that_asks_for_what_is_not_there_is_told():
+def test_metric_with_an_unknown_argument_is_refused():
     class Needy(TraceMetric):
         def update(self, temperature):
             self.measured.append(temperature)

@@ -41,7 +41,7 @@ def test_tensors_of_known_rank(dims):
         assert torch.equal(lower, known)
 
 
-def test_single_modes_do_not_tell_what_groups_of_modes_do():
+def test_groups_of_modes_show_ranks_that_single_modes_do_not():
     """Full rank in groups (4) beyond what any single mode of size 2 can have; and full modes with a low CP rank."""
     identity = torch.eye(4, dtype=torch.float64).reshape(1, 2, 2, 2, 2)
     assert F.multilinear_rank(identity).max() == 2

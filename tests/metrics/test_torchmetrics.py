@@ -126,7 +126,7 @@ def test_in_a_collection_every_metric_reads_what_it_reads_alone(made, updates, f
             metric.reset()
 
 
-def test_every_public_metric_is_in_a_collection_here():
+def test_every_public_metric_works_in_a_collection():
     seen = {type(metric) for metric in (*of_matrices().values(), *of_tensors().values(), *of_vectors().values())}
     public = {each for name in metrics.__all__ if isinstance(each := getattr(metrics, name), type)}
     assert seen == public - {metrics.SpectralMetric, metrics.TraceMetric}

@@ -48,7 +48,7 @@ WHOLE = np.array([[1.5, np.nan, 2], [np.nan, 0, -3e2]])
 @pytest.mark.parametrize(
     "text", ["1.5,,2\n,0,-3e2\n", "1.5,nan,2\nNaN,0,-3e2\n", "a,b,c\n1.5, ,2\nNA,0,-3e2\n", "\ufeff1.5,,2\n,0,-3e2\n\n"]
 )
-def test_a_csv_with_holes_is_the_whole_matrix(tmp_path, text):
+def test_csv_with_missing_cells_is_a_matrix(tmp_path, text):
     (tmp_path / "seen.csv").write_text(text, encoding="utf-8")
     made = from_file(str(tmp_path / "seen.csv"))
     np.testing.assert_array_equal(np.where(made.mask, made.values, np.nan), WHOLE)
@@ -66,7 +66,7 @@ def test_numpys_own_csv_and_npy_with_nan(tmp_path):
     np.testing.assert_array_equal(from_file(str(tmp_path / "seen.csv")).mask, ~np.isnan(WHOLE))
 
 
-def test_what_may_be_a_matrix_or_places_is_refused(tmp_path):
+def test_file_that_may_be_a_matrix_or_a_list_is_refused(tmp_path):
     for text, words in {
         "0,1,\n1,0,2\n": "may be a matrix, or places",
         "0,1,2\n3,,4\n5,6,7\n": r"dims=\[2,3\] says that line 1 holds names, .*dims=\[3,3\] says that all cells are",
@@ -268,7 +268,7 @@ def test_four_columns_need_the_size_of_a_tensor(tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_a_list_says_what_was_read(tmp_path, text, dims, line):
+def test_list_of_entries_has_a_note_on_its_reading(tmp_path, text, dims, line):
     (tmp_path / "seen.csv").write_text(text)
     path = str(tmp_path / "seen.csv")
     assert from_file(path, dims=dims).note == f"observations.path: {path!r}: {line}"
@@ -297,7 +297,7 @@ def test_an_array_is_worth_a_line_where_a_row_has_no_entry(tmp_path):
     assert from_file(str(tmp_path / "seen.pt")).note.endswith("no entry in row 0: indices count from 0")
 
 
-def test_ids_from_one_beyond_the_size_and_ids_with_gaps_are_told(tmp_path):
+def test_ids_from_one_ids_beyond_the_size_and_gaps_are_reported(tmp_path):
     (tmp_path / "seen.csv").write_text("1,1,5\n1,2,3\n2,1,4\n")
     told(
         tmp_path / "seen.csv", r"seem to start from 1 .*observations\.dims=\[3,3\] says that row 0 and column 0 are not"
@@ -455,7 +455,7 @@ def test_tensors_of_any_real_type_and_layout(tmp_path, change):
         np.testing.assert_array_equal(made.values, [[1.5, 0, 2], [0, 0.5, -3]])
 
 
-def test_a_single_array_without_a_name_is_the_whole_array(tmp_path):
+def test_single_unnamed_array_is_the_full_array(tmp_path):
     np.savez(tmp_path / "seen.npz", WHOLE)
     torch.save(torch.nn.Parameter(torch.from_numpy(WHOLE)), tmp_path / "seen.pt")
     for name in ("seen.npz", "seen.pt"):
@@ -528,7 +528,7 @@ def test_an_ending_may_be_in_capitals(tmp_path, ending):
             from_file(str(tmp_path / f"SEEN.{ending.upper()}"), ground_truth=str(tmp_path / f"TRUTH.{ending.upper()}"))
 
 
-def test_a_csv_s_lines_and_indices_are_told_before_they_are_held(tmp_path, small_machine):
+def test_memory_for_csv_lines_and_indices_is_checked_first(tmp_path, small_machine):
     (tmp_path / "seen.csv").write_text("0,0,1\n9000000000,1,2\n")
     told(tmp_path / "seen.csv", "a 9000000001x2 matrix " + TOO_LARGE)
     (tmp_path / "seen.csv").write_text(f"0,0,1\n{10**25},1,2\n")

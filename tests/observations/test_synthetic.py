@@ -71,6 +71,6 @@ def test_one_hot_sensing_is_a_mask():
         (lambda: EntryMask(np.ones((2, 2), bool), np.full((2, 2), np.nan)), "not finite"),
     ],
 )
-def test_what_cannot_be_used_is_told(make, words):
+def test_unusable_observations_are_refused(make, words):
     with pytest.raises(DataError, match=words):
         make()

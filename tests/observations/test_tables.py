@@ -60,7 +60,7 @@ def test_names_of_rows_and_columns_are_no_entries(tmp_path, text):
     np.testing.assert_array_equal(made.ground_truth, [[1, 2, 3], [4, 5, 6], [7, 8, 9.5]])
 
 
-def test_a_matrix_with_names_may_be_seen_as_a_whole(tmp_path):
+def test_matrix_with_names_may_be_fully_observed(tmp_path):
     np.testing.assert_array_equal(entries(tmp_path, ",a,b\n0,1.5,1\n1,2.5,0\n"), [[1.5, 1], [2.5, 0]])
     np.testing.assert_array_equal(entries(tmp_path, ",a,b,c\nx,1,5,3\ny,2,4,1\n"), [[1, 5, 3], [2, 4, 1]])
     text = ",a,b,c\n0,1,5,3\n1,2,4,1\n"  # pandas has numbered the rows: of a matrix, or of a list of entries

@@ -54,7 +54,7 @@ def test_every_step_is_read_and_every_statement_has_its_steps():
     assert all(claim.rule.endswith(".") and claim.omits.endswith(".") for claim, _ in page.CLAIMS)
 
 
-def test_what_quick_leaves_out_is_all_that_differs():
+def test_quick_differs_only_by_its_reductions():
     full, quick = ({step.name: step.command for step in steps(each)} for each in (False, True))
     listed = {name: (whole, here) for name, whole, here in left_out()}
     assert listed.keys() == {name for name in full if quick.get(name) != full[name]}
@@ -66,7 +66,7 @@ def test_the_circuit_is_the_factorization():
     assert compare((2, 3, 4, 5), 7, seed=3) < 1e-13
 
 
-def test_a_statement_whose_step_is_not_done_is_not_run(tmp_path):
+def test_statement_without_its_step_is_not_run(tmp_path):
     claim = Claim("Theorem 1", "Section 3.2", "it holds", ("theorem_1",), "a rule.", "nothing.")
     evidence = Evidence(tmp_path, steps(), {"figure1"})
     assert tried(claim, evidence, lambda _: {"verdict": HOLDS}).verdict == NOT_RUN
@@ -75,7 +75,7 @@ def test_a_statement_whose_step_is_not_done_is_not_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+def test_failing_step_is_reported_and_the_others_run(tmp_path, monkeypatch, capsys):
     for module in (run, page):
         monkeypatch.setattr(module, "steps", lambda quick: list(SMALL))
     claims = [(claim, trial) for claim, trial in page.CLAIMS if claim.name in ("Figure 3", "Theorem 2")]
@@ -98,7 +98,7 @@ def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, c
     }
 
 
-def test_folders_that_it_does_not_take_are_told_in_a_line(tmp_path):
+def test_unsuitable_folders_are_refused_in_one_line(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("")
     (tmp_path / "whole").mkdir()

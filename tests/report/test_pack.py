@@ -11,7 +11,7 @@ NUMBERS = some.lists(some.floats(width=32), max_size=40)
 
 
 @given(NUMBERS, NUMBERS, some.lists(some.integers(-(2**31), 2**31 - 1), max_size=40))
-def test_what_is_packed_comes_back(some_numbers, others, whole):
+def test_packed_data_unpack_to_the_same(some_numbers, others, whole):
     arrays = {
         "a/b": np.array(some_numbers, np.float32),
         "c": np.array(others, np.float64),

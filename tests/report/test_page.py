@@ -78,7 +78,7 @@ def test_curves_are_thinned_to_what_a_page_can_hold_and_it_says_so(sweep):
         np.testing.assert_allclose(values, exact, rtol=1e-5)
 
 
-def test_of_very_many_runs_some_are_picked(sweep, monkeypatch):
+def test_large_sweeps_are_subsampled(sweep, monkeypatch):
     monkeypatch.setattr(collecting, "MAX_RUNS", 6)
     monkeypatch.setattr(collecting, "MAX_CURVES", 3)
     report = collecting.collect(sweep, LIMIT)
@@ -104,7 +104,7 @@ def test_runs_without_a_result_are_shown_as_missing(sweep, tmp_path):
     assert np.isnan(arrays["run/loss"][4:6]).all()
 
 
-def test_bad_folders_are_told_in_a_line(tmp_path):
+def test_bad_folders_are_one_line(tmp_path):
     for arguments, line, code in (
         (["report"], "report: the following arguments are required: FOLDER; usage: rankward report", 2),
         (["report", "a", "--to=b"], "report: unrecognized arguments: --to=b; usage: rankward report", 2),

@@ -141,7 +141,7 @@ def test_a_bound_that_says_nothing_is_no_bound_of_the_absolute_value(sweep, tmp_
         ("depth:3", [], ["depth:3: no run has this text in its keys, name, status or overrides"]),
     ],
 )
-def test_a_filter_says_what_it_does_not_understand(sweep, tmp_path, text, rows, said):
+def test_unreadable_filter_is_reported(sweep, tmp_path, text, rows, said):
     (found,) = shown(sweep, tmp_path, {"filter": text})
     assert found == {"rows": list(rows), "said": said}
 

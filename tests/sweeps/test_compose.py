@@ -80,7 +80,7 @@ def test_configs_and_files_are_hydras(hydra, composer, job):
 
 
 @pytest.mark.parametrize("job", [["lr.etta=1"], ["seed=x"], ["depth='9'"], ["init.scale=[1]"]])
-def test_what_hydra_refuses_is_refused(composer, job):
+def test_refusals_of_hydra_are_refusals(composer, job):
     ours, master = composer
     with pytest.raises((HydraException, OmegaConfBaseException)) as theirs:
         ours.loader.load_sweep_config(master, job)

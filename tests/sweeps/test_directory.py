@@ -24,7 +24,7 @@ from rankward.sweeps.directory import SWEEP, create_unique, open_or_create, refu
 SHORT = ["-m", "logger=none", "seed=0,1", "max_iterations=50"]
 
 
-def test_many_at_once_get_folders_of_their_own(tmp_path):
+def test_simultaneous_runs_get_different_folders(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: create_unique(tmp_path / "sweep"), range(40)))
     assert len(set(made)) == 40 and tmp_path / "sweep" in made and tmp_path / "sweep_40" in made
@@ -111,7 +111,7 @@ def mixed(folder):
     return f"config.yaml has config_hash {own}, but summary.json beside it {digest}"
 
 
-def test_results_beside_another_runs_config_are_told_and_left_out(tmp_path, capsys):
+def test_results_with_another_config_are_reported_and_left_out(tmp_path, capsys):
     why = mixed(tmp_path / "s" / "0")
     for seed in (1, 2):
         mixed(tmp_path / "s" / str(seed))
@@ -170,7 +170,7 @@ def test_a_run_of_another_config_is_not_written_over(tmp_path):
     assert config_hash(results.read_config(tmp_path)) == config_hash({"seed": 1, "lr": {"eta": 0.1}})
 
 
-def test_what_is_refused_leaves_the_folders_own_config(tmp_path):
+def test_refused_run_does_not_change_the_folders_config(tmp_path):
     """A finished run and a finished sweep, asked for with other settings: their configs stand, and resuming works."""
     assert (
         in_process.rankward("logger=none", "depth=2", "max_iterations=50", "hydra.run.dir=one", cwd=tmp_path).returncode
@@ -195,7 +195,7 @@ def test_what_is_refused_leaves_the_folders_own_config(tmp_path):
 
 
 @pytest.mark.slow
-def test_single_runs_of_one_second_get_folders_of_their_own(tmp_path):
+def test_single_runs_of_the_same_second_get_different_folders(tmp_path):
     """The default folder is the second's: here one that does not change, as an experiment may name it."""
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     same = "# @package _global_\nhydra: {run: {dir: outputs/same}}\n"

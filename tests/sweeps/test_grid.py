@@ -131,7 +131,7 @@ def test_every_job_is_checked_before_the_first_starts(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_a_sweep_leaves_a_table_and_goes_on_where_it_stands(tmp_path):
+def test_sweep_writes_a_table_and_resumes(tmp_path):
     sweep = ["-m", "logger=none", "depth=1,2", "lr.eta=0.05,1e3", "init.scale=0.1", "hydra.sweep.dir=sweep"]
     done = rankward(*sweep, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -166,7 +166,7 @@ def test_a_job_whose_folder_has_another_config_is_refused_before_the_first_start
     assert rankward("resume", "sweep", cwd=tmp_path).returncode == 0 and results.is_complete(tmp_path / "sweep" / "2")
 
 
-def test_a_figure_that_is_not_there_is_told_before_the_sweep(tmp_path):
+def test_unknown_figure_is_refused_before_the_sweep(tmp_path):
     done = rankward("-m", "logger=none", "lr.eta=0.1,0.2", "figures=[figure7]", cwd=tmp_path)
     assert done.returncode == 2 and "did you mean 'figure" in done.stderr
     assert list(tmp_path.rglob("*")) == []
@@ -179,7 +179,7 @@ def test_a_figure_that_cannot_be_drawn_is_a_failure_in_one_line(tmp_path):
     assert "no finished run with one entry unobserved" in done.stderr
 
 
-def test_a_jobs_number_stands_for_hydras(tmp_path):
+def test_job_number_replaces_hydras(tmp_path):
     """As `${hydra:job.num}` in any of its overrides: job by job, in a union of grids, and asked for one by one."""
     made = jobs([{"n": [1, 2]}, {"n": 3}], "seed=${hydra:job.num}", "name=x_${hydra:job.id}")
     assert made == [[f"seed={i}", f"name=x_{i}", f"n={i + 1}"] for i in range(3)]

@@ -108,7 +108,7 @@ def test_hydras_own_sweeper_is_held_to_it_as_well(tmp_path):
 
 @pytest.mark.parametrize("where", ["null", "elsewhere"])
 @pytest.mark.parametrize("start", [[], ["-m"], ["-m", "hydra/sweeper=basic", "hydra/launcher=basic"]])
-def test_a_config_that_nobody_would_find_is_refused(tmp_path, where, start):
+def test_output_subdir_other_than_hydras_is_refused(tmp_path, where, start):
     refused = command_line(*start, *SHORT, "seed=0", f"hydra.output_subdir={where}", cwd=tmp_path)
     assert_refused(refused, "hydra.output_subdir: ", "expected .hydra")
 
@@ -153,7 +153,7 @@ def test_only_runs_of_this_sweep_are_listed(tmp_path):
     assert results.run_folders(tmp_path / "nowhere") == []
 
 
-def test_what_cannot_be_read_is_said(tmp_path, capsys):
+def test_unreadable_files_are_reported(tmp_path, capsys):
     for run, text in (("0", b"seed: 0\n"), ("1", b"who: Gr\xf6\xdfe\n")):  # Latin-1, as another program may write
         (tmp_path / run / ".hydra").mkdir(parents=True)
         (tmp_path / run / ".hydra" / "config.yaml").write_bytes(text)

@@ -121,7 +121,7 @@ def test_the_atlas(tmp_path):
 @pytest.mark.parametrize(
     "more", [["hydra/launcher=basic"], ["hydra/sweeper=refine"], ["hydra/launcher=submitit_local"]]
 )
-def test_what_cannot_make_a_table_says_so(tmp_path, more):
+def test_sweeps_that_cannot_make_a_table_are_refused(tmp_path, more):
     refused = rankward("-m", "results=table", "logger=none", *more, cwd=tmp_path)
     assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith("rankward: results: 'table'")
     assert list(tmp_path.iterdir()) == []
@@ -141,7 +141,7 @@ def test_a_table_comes_without_asking_from_some_thousand_runs_on():
         uses_table({"results": "table"}, 2, False)
 
 
-def test_wrong_jobs_of_a_table_are_told_before_anything_is_written(tmp_path):
+def test_wrong_jobs_of_a_table_are_refused_before_anything_is_written(tmp_path):
     refused = rankward("-m", "results=table", "logger=none", "seed=range(0,3)", "lr.eta=0.1,-1.0", cwd=tmp_path)
     lines = refused.stderr.splitlines()
     assert refused.returncode == 2 and lines == [
@@ -174,7 +174,7 @@ COMMON = [
 
 
 @pytest.mark.parametrize("common", COMMON)
-def test_what_jobs_have_in_common_does_not_make_composing_slow(common, monkeypatch):
+def test_shared_overrides_do_not_slow_composing(common, monkeypatch):
     register()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

@@ -110,7 +110,7 @@ def test_a_round_that_fails_ends_its_cell(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_refines_until_settled_and_goes_on_where_it_stands(tmp_path):
+def test_refinement_runs_until_settled_and_resumes(tmp_path):
     command = [
         sys.executable, "-m", "rankward", "-m", "experiment=figure1_refined", "logger=none", "depth=3,2", "stop_loss=1e-2",
         "max_iterations=300_000", "hydra.sweeper.refine.max_rounds=3", "init=balanced", "hydra.sweep.dir=s",

@@ -81,7 +81,7 @@ def test_a_sweep_refuses_what_its_jobs_cannot_have(tmp_path, arguments, words):
     assert_refused(command_line("-m", "logger=none", *arguments.split(), cwd=tmp_path), *words)
 
 
-def test_settings_of_ones_own_sweeps_are_taken(tmp_path):
+def test_settings_of_custom_sweeps_are_accepted(tmp_path):
     """Plain experiments may be swept over, and a callback that no job calls is heeded."""
     write(tmp_path / "conf" / "experiment" / "fast.yaml", "# @package _global_\nlr: {eta: 0.1}\n")
     write(tmp_path / "conf" / "experiment" / "slow.yaml", "# @package _global_\nlr: {eta: 0.01}\n")
@@ -157,7 +157,7 @@ def test_resume_keeps_a_folder_of_configs_in_the_place_of_rankwards(tmp_path):
         ("bare", "lr: {eta: 1e-2}\n", "experiment/bare: its first line must be '# @package _global_'"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_an_experiment_is_told_with_its_name(tmp_path, name, text, words):
+def test_errors_in_an_experiment_name_its_file(tmp_path, name, text, words):
     write(tmp_path / "conf" / "experiment" / f"{name}.yaml", text)
     for more in ([], ["-m", "seed=0,1"]):
         ended = command_line("--config-dir=conf", f"experiment={name}", "logger=none", *more, cwd=tmp_path)

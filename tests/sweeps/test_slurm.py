@@ -105,7 +105,7 @@ def test_an_array_of_four_leaves_the_bytes_of_one_process_and_no_key(tmp_path: P
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
-def test_processes_that_srun_packs_into_a_node_are_runs_of_their_own(tmp_path: Path, cluster: dict[str, str]) -> None:
+def test_processes_packed_by_srun_are_separate_runs(tmp_path: Path, cluster: dict[str, str]) -> None:
     one = f"exec {sys.executable} -m rankward seed=$SLURM_PROCID max_iterations=2000 logger=csv hydra.run.dir=run$SLURM_PROCID"
     done = subprocess.run(
         ["srun", "-n", "2", "sh", "-c", one], cwd=tmp_path, env=cluster, capture_output=True, text=True
@@ -117,9 +117,7 @@ def test_processes_that_srun_packs_into_a_node_are_runs_of_their_own(tmp_path: P
         assert results.read_config(tmp_path / f"run{seed}")["seed"] == seed
 
 
-def test_a_sweep_submitted_from_inside_of_an_allocation_has_its_own_options(
-    tmp_path: Path, cluster: dict[str, str]
-) -> None:
+def test_sweep_submitted_inside_an_allocation_uses_its_own_options(tmp_path: Path, cluster: dict[str, str]) -> None:
     """A task with two processors, from an allocation with one, whose srun would give it one."""
     asked = ("-m", "seed=0", "logger=none", "max_iterations=2000", "hydra/launcher=slurm", "hydra.launcher.wait=false",
              "hydra.launcher.cpus_per_task=2", "'hydra.launcher.setup=[env > environment]'", "hydra.sweep.dir=there")  # fmt: skip

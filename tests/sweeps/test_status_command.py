@@ -54,7 +54,7 @@ def test_runs_brought_in_with_older_times_are_found(tmp_path, capsys):
     assert results.read_runs(tmp_path)["seconds"].to_list() == [1.0, 2.0]
 
 
-def test_a_table_stands_for_runs_whose_folders_are_gone(tmp_path):
+def test_table_has_runs_whose_folders_were_deleted(tmp_path):
     began(tmp_path / "s", 0)
     ended(tmp_path / "s", 0)
     table = tmp_path / "table"

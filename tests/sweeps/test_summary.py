@@ -16,7 +16,7 @@ from rankward.sweeps.summary import closing_table
 from rankward.training.calibrate import max_training_seconds
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     sweep = ["-m", "logger=none", "depth=2,3", "seed=range(0,4)", "max_iterations=1000"]
     done = rankward(*sweep, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ def test_the_closing_table_is_over_seeds(tmp_path):
     assert closing_table([runs[3:], runs[:3]]) == closing_table([runs])  # parts come in any order
 
 
-def test_the_closing_table_tells_ranks_and_whom_it_waits_for(tmp_path):
+def test_closing_table_has_ranks_and_waits_for_missing_runs(tmp_path):
     for seed, rank in enumerate((1.0, 3.0, 2.0)):
         finished(tmp_path / str(seed), ["a=1", f"seed={seed}"], 0.5, **{"rank/effective": rank})
     finished(tmp_path / "3", ["a=1", "seed=3"], 0.5, "interrupted", **{"rank/effective": 9.0})

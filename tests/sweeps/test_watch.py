@@ -128,7 +128,7 @@ def test_jobs_that_left_nothing_count_as_stopped(tmp_path):
     assert "run 0: interrupted; a checkpoint has what was done" in told.stdout
 
 
-def test_what_is_not_a_sweep_is_told(tmp_path):
+def test_folder_that_is_no_sweep_is_refused(tmp_path):
     wrong = rankward("watch", ".", cwd=tmp_path)
     assert wrong.returncode == 2 and wrong.stderr.startswith("rankward: watch: '.' is not allowed")
     assert wrong.stderr.count("\n") == 1 and not list(tmp_path.iterdir())

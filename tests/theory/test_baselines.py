@@ -57,7 +57,7 @@ def test_by_hand():
     assert (found.gap <= 1e-7).all()
 
 
-def test_measurements_that_contradict_each_other_are_told():
+def test_contradicting_measurements_are_refused():
     one = np.zeros((2, 3, 3))
     one[:, 0, 0] = 1
     with pytest.raises(ValueError, match="no matrix meets these 2 measurements"):
@@ -78,7 +78,7 @@ def test_a_measurement_of_another_scale_counts_as_much(factor):
     np.testing.assert_allclose(solution("frobenius", [Sensing(matrices, values)])["matrix"][0], least, atol=1e-10)
 
 
-def test_small_measurements_that_contradict_each_other_are_told():
+def test_small_contradicting_measurements_are_refused():
     one = np.zeros((2, 3, 3))
     one[:, 0, 0] = 1
     for values in ([1e-12, 2e-12], [1e9, 1e9 + 10]):

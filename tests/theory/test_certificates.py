@@ -308,7 +308,7 @@ def test_proposition_4_is_checked_of_a_run(tmp_path):
     assert "depth 2, not 3" in Proposition4().verdicts(facts(), trace)["proposition_4"]["premise"]
 
 
-def test_a_certificate_of_ones_own_and_one_that_cannot_be_made(tmp_path):
+def test_custom_certificate_and_one_that_cannot_be_built(tmp_path):
     class Small(Certificate):
         name = "small"
 

@@ -43,7 +43,7 @@ def test_exact_balance_keeps_the_sign():
 
 
 @pytest.mark.parametrize("scale", [pytest.param("1e-3", marks=pytest.mark.slow), "1"])
-def test_up_to_where_a_flow_is_judged_the_exact_one_has_kept_its_sign(tmp_path, scale):
+def test_exact_flow_keeps_its_sign_as_long_as_a_flow_is_judged(tmp_path, scale):
     jobs = [[*FLOW, "init=balanced", f"init.scale={scale}", f"lr.rtol={rtol}"] for rtol in ("1e-6", "1e-10", "1e-14")]
     ends = []
     for outcome in trained(tmp_path, *jobs):
@@ -147,7 +147,7 @@ def test_the_threshold_is_the_root_of_the_imbalance(changes, threshold):
 
 
 @pytest.mark.parametrize("name", ["Residual", "Reversed"])
-def test_a_factorization_of_ones_own_has_the_sign_of_its_product(tmp_path, name):
+def test_custom_factorization_has_the_sign_of_its_product(tmp_path, name):
     """Its factors are square, and W is not W_L ... W_1: no statement on chains applies, and none is violated."""
     own = [f"factorization._target_=helpers.own_factorizations.{name}", "depth='2'", "init=gaussian", "lr.eta=0.05"]
     jobs = [[*own, "init.scale=0.5", "max_iterations=100", f"seed={seed}"] for seed in range(6)]

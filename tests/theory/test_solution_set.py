@@ -82,7 +82,7 @@ def test_the_infimal_rank_of_a_problem_or_why_it_is_not_known():
     )
 
 
-def test_what_is_no_line_is_refused():
+def test_solution_set_rejects_two_unobserved_entries():
     with pytest.raises(ValueError, match="2 unobserved"):
         SolutionSet(np.array([[False, False], [True, True]]), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="tolerance"):

@@ -61,7 +61,7 @@ def test_rows_that_went_to_a_file_leave_the_same_bytes(tmp_path, monkeypatch):
         assert summary["metrics"]["loss"] == rows["loss"][-1] and len(rows) == 1201
 
 
-def test_rows_in_a_file_are_the_runs_own_after_a_resume_in_parts(tmp_path, monkeypatch):
+def test_rows_in_a_file_belong_to_their_runs_after_a_partial_resume(tmp_path, monkeypatch):
     """Four runs that trained together go on two by two: the first two never write over what the others need."""
     trained(tmp_path / "whole", *SEVERAL)
     monkeypatch.setattr(trace, "MAX_BYTES", FEW)

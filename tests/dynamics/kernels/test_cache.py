@@ -38,7 +38,7 @@ def test_the_cache_is_closed_to_others(cache):
     assert folder.is_relative_to(cache) and mode(folder) == mode(folder.parent) == 0o700
 
 
-def test_a_cache_of_the_users_own_that_was_open_is_closed(cache):
+def test_open_permissions_of_the_users_cache_are_removed(cache):
     (cache / "kernels").mkdir(parents=True, mode=0o755)
     (cache / "kernels").chmod(0o775)
     folder = kernel_cache.cache_folder()
@@ -74,7 +74,7 @@ def test_a_folder_that_others_could_write_is_not_used(cache, kind, capsys):
     assert told.startswith(f"rankward: kernels are not kept in {folder}") and told.count("\n") == 1
 
 
-def test_a_temporary_folder_that_everybody_may_write_is_one_where_names_are_kept(cache):
+def test_world_writable_temporary_folder_needs_the_sticky_bit(cache):
     """As /tmp is: what one has made there nobody else can replace."""
     cache.mkdir()
     cache.chmod(0o1777)
@@ -129,7 +129,7 @@ def test_a_torn_kernel_is_compiled_again_in_a_line(cache, suffix, kept, capsys):
 
 
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-def test_what_native_callers_use_is_compiled_again_too(cache, suffix, capsys):
+def test_functions_for_native_callers_are_compiled_again(cache, suffix, capsys):
     """A function that kernels find by its address is kept and forgiven as the others are."""
     import numba
 
@@ -146,7 +146,7 @@ def test_what_native_callers_use_is_compiled_again_too(cache, suffix, capsys):
     assert doubled() == (42.0, "")
 
 
-def test_a_kernel_that_cannot_be_kept_is_used_all_the_same(cache, monkeypatch):
+def test_kernel_that_cannot_be_stored_is_used(cache, monkeypatch):
     from numba.core.caching import IndexDataCacheFile
 
     def full(*_):
@@ -158,7 +158,7 @@ def test_a_kernel_that_cannot_be_kept_is_used_all_the_same(cache, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["py", "nbi", "nbc"])
-def test_a_run_whose_kernels_are_torn_is_what_it_was(tmp_path, suffix):
+def test_torn_kernels_do_not_change_a_run(tmp_path, suffix):
     own = os.environ | {"RANKWARD_CACHE": str(tmp_path / "cache")}
 
     def run(name):

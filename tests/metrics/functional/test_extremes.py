@@ -109,7 +109,7 @@ def grams(factors):
 
 
 @pytest.mark.parametrize("scale", [s for s in SCALES if s > 1e-300])
-def test_what_flow_conserves(scale):
+def test_conserved_quantities_at_extremes(scale):
     random = np.random.default_rng(1)
     factors = [scale * random.uniform(-1, 1, (2, 2)) for _ in range(3)]
     initial = [scale * random.uniform(-1, 1, (2, 2)) for _ in range(3)]
