@@ -15,7 +15,7 @@ from helpers.commands import rankward
 from helpers.received import received
 from rankward import results
 from rankward.config.errors import SweepError
-from rankward.config.explain import tell
+from rankward.config.explain import print_error
 from rankward.sweeps.status import SweepMonitor
 from rankward.sweeps.status_command import show_status
 from rankward.sweeps.summary import closing_table
@@ -52,8 +52,8 @@ def test_a_line_stays_a_line(capsys):
 
 
 def test_errors_show_what_they_were_given(capsys):
-    assert tell(SweepError([f"job 0 (x=a\n{RED}): no", "job 1: no"])) == 2
-    assert tell(ValueError(f"{RED}\x07")) == 1
+    assert print_error(SweepError([f"job 0 (x=a\n{RED}): no", "job 1: no"])) == 2
+    assert print_error(ValueError(f"{RED}\x07")) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "rankward: job 0 (x=a\\n\\x1b[31mred\\x1b[0m): no" and lines[1] == "rankward: job 1: no"
     assert lines[2].startswith("rankward: ValueError: \\x1b[31mred") and len(lines) == 3

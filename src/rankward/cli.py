@@ -88,9 +88,9 @@ def _main() -> int:
     except Exception as error:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             raise
-        from rankward.config.explain import tell
+        from rankward.config.explain import print_error
 
-        return tell(error)
+        return print_error(error)
     return 0
 
 

@@ -59,10 +59,10 @@ _positive.__name__ = "positive number"  # argparse shows it
 
 
 def _propositions(options: argparse.Namespace) -> int:
-    from rankward.theory.propositions import everything, told
+    from rankward.theory.propositions import format_findings, try_all
 
-    findings = everything(options.draws)
-    say(*told(findings).split("\n"))
+    findings = try_all(options.draws)
+    say(*format_findings(findings).split("\n"))
     if options.out:
         import json
         from dataclasses import asdict

@@ -9,13 +9,13 @@ import pytest
 from rankward.factorizations.initialisation import Gaussian, Identity
 from rankward.theory import propositions
 from rankward.theory.propositions import (
+    format_findings,
     proposition_1,
     proposition_2,
     proposition_3,
     proposition_4,
     sign_frequency,
     symmetric_flow,
-    told,
 )
 from rankward.theory.solution_set import SolutionSet
 
@@ -23,7 +23,7 @@ from rankward.theory.solution_set import SolutionSet
 def test_propositions_1_and_2_hold():
     findings = [*proposition_1(), *proposition_2()]
     assert all(finding.holds for finding in findings) and len(findings) == 12
-    assert told(findings).count("holds") == len(findings)
+    assert format_findings(findings).count("holds") == len(findings)
 
 
 def test_a_norm_that_is_not_schattens_has_its_least_elsewhere():

@@ -70,7 +70,7 @@ def why(error: BaseException) -> str:
     return explain(error)[0].removesuffix(f"; {TRACEBACK}")
 
 
-def tell(error: BaseException) -> int:
+def print_error(error: BaseException) -> int:
     """Print the line of an error and return its exit code."""
     line, code = explain(error)
     say(*f"rankward: {line}".split("\n"), error=True)

@@ -278,11 +278,11 @@ class Tape(DispatchMode):  # type: ignore[misc] # torch's class has no public na
             if _address(value) in self.given:
                 raise Untraceable("it changes a factor in place")
             if not self.is_known(value):
-                storage = self._whole(value)
+                storage = self._storage_of(value)
                 self._put(storage, self.array(storage))
 
     @staticmethod
-    def _whole(tensor: Tensor) -> Tensor:
+    def _storage_of(tensor: Tensor) -> Tensor:
         """All numbers of a tensor's storage."""
         with untraced():
             empty = torch.empty(0, dtype=tensor.dtype)
@@ -290,7 +290,7 @@ class Tape(DispatchMode):  # type: ignore[misc] # torch's class has no public na
 
     def _assign(self, target: Tensor, values: Array) -> None:
         """An operation has changed a tensor in place, and with it what else shares its storage."""
-        storage = self._whole(target)
+        storage = self._storage_of(target)
         before = self.array(storage)
         places = Array(0, tuple(target.shape), tuple(target.stride()), int(target.storage_offset())).places
         table = np.arange(1, before.size + 1)

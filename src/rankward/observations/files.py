@@ -65,10 +65,10 @@ def from_file(
         raise DataError(f"observations.path: {path!r}: {error}") from error
     if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
         read = replace(read, note=f"observations.path: {path!r}: {line}")
-    return read if ground_truth is None else replace(read, ground_truth=_whole(ground_truth, read.dims))
+    return read if ground_truth is None else replace(read, ground_truth=_ground_truth(ground_truth, read.dims))
 
 
-def _whole(path: str, dims: tuple[int, ...]) -> np.ndarray:
+def _ground_truth(path: str, dims: tuple[int, ...]) -> np.ndarray:
     """A ground truth of that size."""
     file = Path(path).expanduser()
     try:

@@ -101,7 +101,7 @@ def is_matrix(rows: Sequence[Line]) -> bool:
     holed = len(set(map(len, body))) == 1 and any(is_hole(cell) for cells in body for cell in cells)
     if top:
         _check_roles(rows[0], left, holed)
-    if holed and (_are_places(body, len(body[0]) - 1) or (len(body[0]) == 4 and _are_places(body, 2))):
+    if holed and (_are_indices(body, len(body[0]) - 1) or (len(body[0]) == 4 and _are_indices(body, 2))):
         # of four columns the last may be a time
         raise DataError("may be a matrix, or places of which some have no value: leave those out, or save a .npy")
     return holed or left == 1
@@ -132,7 +132,7 @@ def _check_roles(line: Line, left: int, holed: bool) -> None:
             raise DataError(f"line {number} names column {column + 1} `{cells[column].strip()}`: {order}")
 
 
-def _are_places(rows: Sequence[list[str]], axes: int) -> bool:
+def _are_indices(rows: Sequence[list[str]], axes: int) -> bool:
     """Whether so many first columns, two or more, are integers that differ between any two lines that are not empty."""
     filled = [cells for cells in rows if any(map(str.strip, cells))]
     places = {tuple(cells[:axes]) for cells in filled}

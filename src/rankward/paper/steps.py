@@ -19,8 +19,8 @@ class Step:
     Args:
         name: of its folder.
         arguments: of `rankward`, without a folder.
-        seconds: on two cores of a server, for the estimate of the time that is left; this machine's speed is told by
-            the steps that are done.
+        seconds: on two cores of a server, for the estimate of the time that is left. Finished steps measure the speed
+            of this machine.
     """
 
     name: str

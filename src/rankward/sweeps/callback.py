@@ -83,9 +83,9 @@ def errors_end_process() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             traceback.print_exc()
-        from rankward.config.explain import tell
+        from rankward.config.explain import print_error
 
-        raise SystemExit(tell(error)) from None
+        raise SystemExit(print_error(error)) from None
 
 
 def set_environment(config: DictConfig) -> None:

@@ -277,12 +277,12 @@ def symmetric_flow(alpha: float, stop_loss: float) -> tuple[float, float, float,
     return float(made.t_events[0][0]), float((determinant + (1 + e) ** 2) / w), float(e * e + w * w / 2), float(end[2])
 
 
-def everything(draws: int = DRAWS) -> list[Finding]:
+def try_all(draws: int = DRAWS) -> list[Finding]:
     """All four."""
     return [*proposition_1(), *proposition_2(), *proposition_3(draws), *proposition_4()]
 
 
-def told(findings: Sequence[Finding]) -> str:
+def format_findings(findings: Sequence[Finding]) -> str:
     """A line for each."""
     return "\n".join(
         f"{'holds   ' if finding.holds else 'VIOLATED'}  {finding.statement}  {finding.tried}: {finding.found}"
