@@ -16,8 +16,7 @@ from helpers.commands import small_disk
 from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed
 from rankward import __version__, results
-from rankward.cli import _for_hydra as for_hydra
-from rankward.cli import _refuse_word as refuse_word
+from rankward.cli import for_hydra, refuse_word
 from rankward.config import CONFIG_FOLDER, ConfigError, InputError
 
 RANKWARD = [str(Path(sys.executable).parent / "rankward")]  # the installed console script

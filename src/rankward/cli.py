@@ -76,8 +76,8 @@ def _main() -> int:
             return 0
         if is_command(sys.argv[1:]):
             return run_command(sys.argv[1:])
-        _refuse_word(sys.argv[1:])
-        sys.argv[1:] = _for_hydra(sys.argv[1:])
+        refuse_word(sys.argv[1:])
+        sys.argv[1:] = for_hydra(sys.argv[1:])
         enter_directory()  # for a user's metrics and observations
         app()
         if _failures:
@@ -94,7 +94,7 @@ def _main() -> int:
     return 0
 
 
-def _refuse_word(arguments: list[str]) -> None:
+def refuse_word(arguments: list[str]) -> None:
     """Refuse a first word that is not an override, a flag or a command."""
     if any(text.startswith("=") for text in arguments):
         raise ConfigError("command line", " ".join(arguments), "key=value, without spaces around =")
@@ -121,7 +121,7 @@ def _refuse_flag(arguments: list[str]) -> None:
         raise ConfigError("option", " ".join(modes), allowed)
 
 
-def _for_hydra(arguments: list[str]) -> list[str]:
+def for_hydra(arguments: list[str]) -> list[str]:
     """The command line in the syntax of Hydra."""
     if arguments[:1] == ["resume"]:
         arguments = _resumed(arguments[1:])

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from rankward.cli import _for_hydra as for_hydra
+from rankward.cli import for_hydra
 from rankward.config.overrides import as_file
 
 NAMES = [

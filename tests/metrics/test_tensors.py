@@ -101,12 +101,12 @@ def test_noise_below_the_tolerance_changes_no_rank():
 def test_equal_tensors_share_a_search(monkeypatch):
     searched = []
 
-    class Search(cp_ranks._Search):
+    class Search(cp_ranks.RankSearch):
         def smallest(self, least):
             searched.append(least)
             return super().smallest(least)
 
-    monkeypatch.setattr(cp_ranks, "_Search", Search)
+    monkeypatch.setattr(cp_ranks, "RankSearch", Search)
     one, two = of_rank((4, 4, 4), 1), of_rank((4, 4, 4), 2)
     assert F.cp_rank(torch.stack([two, one, two, two]), 1e-10).upper.tolist() == [2, 1, 2, 2]
     assert sorted(searched) == [1, 2]

@@ -128,7 +128,7 @@ def test_the_bar_never_runs_ahead_and_its_time_left_falls():
 
     seen = {}
     todo = [Step("one", ("circuit",), 10.0), Step("two", ("circuit",), 30.0)]
-    bar = run._Bar(Progress(), todo)
+    bar = run.StepBar(Progress(), todo)
     bar.begins(todo[0])
     bar.began -= 100  # it has taken ten times as long as thought
     bar.tick()

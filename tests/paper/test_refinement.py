@@ -5,7 +5,7 @@ import pytest
 
 from rankward import results
 from rankward.paper.claim import HOLDS, PART, Evidence
-from rankward.paper.matrices import _refinement
+from rankward.paper.matrices import refinement
 
 
 class Left(Evidence):
@@ -32,11 +32,11 @@ class Left(Evidence):
 
 @pytest.mark.parametrize(("settled", "verdict"), [(True, HOLDS), (False, PART)])
 def test_it_holds_if_all_cells_settle(tmp_path, settled, verdict):
-    assert _refinement(Left(tmp_path, settled))["verdict"] == verdict
+    assert refinement(Left(tmp_path, settled))["verdict"] == verdict
 
 
 def test_it_says_how_each_round_ended(tmp_path):
-    found = _refinement(Left(tmp_path, False))
+    found = refinement(Left(tmp_path, False))
     assert found["header"] == (
         "depth", "round", "lr", "init", "status", "loss", "sharpness", "2/lr", "|W_11|", "change", "cell settles",
     )  # fmt: skip

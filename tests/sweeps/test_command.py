@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from helpers.commands import rankward
 from rankward import results
-from rankward.cli import _for_hydra as for_hydra
+from rankward.cli import for_hydra
 from rankward.config import ConfigError
 from rankward.config.overrides import in_quotes
 from rankward.sweeps.command import command_of

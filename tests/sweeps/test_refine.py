@@ -56,8 +56,8 @@ def left(folder, entry, loss=(1.0, 0.1, 0.01), status="converged"):
 
 def rounds(cell, refine, folder, *jobs):
     for job in jobs:
-        cell.rounds.append(refine._read_round(job, folder, []))
-        refine._compare(cell, folder)
+        cell.rounds.append(refine.read_round(job, folder, []))
+        refine.compare(cell, folder)
 
 
 def test_the_change_is_of_curves_at_common_losses(tmp_path):
@@ -69,8 +69,8 @@ def test_the_change_is_of_curves_at_common_losses(tmp_path):
     assert cell.rounds[0].change is None and not cell.settled
     rounds(cell, refine, tmp_path, 1)
     assert cell.rounds[1].change == pytest.approx(0.2 / 2.2) and cell.settled
-    assert refine._format(cell).endswith("the default: settled in round 1 at lr.eta 0.5; change a round: 0.091")
-    table = refine._table([cell])
+    assert refine.format_cell(cell).endswith("the default: settled in round 1 at lr.eta 0.5; change a round: 0.091")
+    table = refine.table([cell])
     assert table["status"].to_list() == ["converged"] * 2 and table["loss"].to_list() == [0.01, 0.01]
     assert table["change"][0] is None and table["settled"].all()
 
@@ -83,8 +83,8 @@ def test_a_cell_does_not_settle_on_a_round_that_was_cut(tmp_path, cut):
     cell, refine = Cell([], {"lr.eta": 1.0}), refinement(factors={"lr.eta": 0.5})
     rounds(cell, refine, tmp_path, 0, 1)
     assert cell.rounds[1].change == 0 and not cell.settled and not cell.stuck
-    assert refine._format(cell).count("ended with status max_iterations at loss 0.01") == len(cut)
-    assert "has NOT settled" in refine._format(cell)
+    assert refine.format_cell(cell).count("ended with status max_iterations at loss 0.01") == len(cut)
+    assert "has NOT settled" in refine.format_cell(cell)
     left(tmp_path / "2", [0.0, 1.0, 2.0])
     rounds(cell, refine, tmp_path, 2)
     assert cell.settled == (1 not in cut)
@@ -94,7 +94,7 @@ def test_a_round_at_the_edge_of_stability_says_so():
     cell = Cell([], {"lr.eta": 0.012}, [Round(0, None, "max_iterations", 1.12e-4, 166.98, 2 / 0.012)])
     assert "round 0 ended with status max_iterations at loss 0.000112 (sharpness 167, 2/lr 166.7)" in refinement(
         factors={"lr.eta": 0.5}
-    )._format(cell)
+    ).format_cell(cell)
 
 
 def test_a_round_that_fails_ends_its_cell(tmp_path):
@@ -102,7 +102,7 @@ def test_a_round_that_fails_ends_its_cell(tmp_path):
     left(tmp_path / "1", [0.0, np.nan, np.nan], status="diverged")
     cell, refine = Cell([], {"lr.eta": 1.0}), refinement(factors={"lr.eta": 0.5})
     rounds(cell, refine, tmp_path, 0, 1)
-    assert cell.stuck and not cell.settled and "a round failed" in refine._format(cell)
+    assert cell.stuck and not cell.settled and "a round failed" in refine.format_cell(cell)
     rounds(cell := Cell([], {"lr.eta": 1.0}), refine, tmp_path, 7)  # left nothing at all
     assert cell.stuck and cell.rounds[0].status is None
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.refine\.watch.*entry/0_0"):

@@ -84,7 +84,7 @@ def test_hints_for_growing_sharpness_and_adaptive_steps(tmp_path):
     job = ["depth='2'", "lr=adaptive", "init=identity", "init.scale=4", "max_iterations=50"]
     run, _ = composed("logger=none", *job, "lr.eta=0.5")
     # At 2 I twice the gradient is [[0, -2], [-2, 8]] in both layers: its norm is sqrt(2 * 72) = 12.
-    assert hints._first_adaptive_step(Ensemble.of([run]), 0) == pytest.approx(0.5 / 12, rel=1e-6)
+    assert hints.first_adaptive_step(Ensemble.of([run]), 0) == pytest.approx(0.5 / 12, rel=1e-6)
 
 
 def test_a_run_that_stalls_at_the_edge_of_stability(tmp_path):

@@ -82,7 +82,7 @@ def _in_single_precision(evidence: Evidence) -> list[str]:
     ]
 
 
-def _refinement(evidence: Evidence) -> dict[str, Any]:
+def refinement(evidence: Evidence) -> dict[str, Any]:
     rounds = results.read_frame(evidence.sweep("figure1_refined") / results.REFINEMENT)
     runs = evidence.runs("figure1_refined").select("job", DEPTH, "init.name", ENTRY)
     last = rounds.group_by("cell", maintain_order=True).last()
@@ -189,7 +189,7 @@ MATRICES: tuple[tuple[Claim, Trial], ...] = (
             "part.",
             "Rounds beyond the sixth.",
         ),
-        _refinement,
+        refinement,
     ),
     (
         Claim(

@@ -158,7 +158,7 @@ class _Plain:
         say(f"{step.name}: {word} after {event['seconds']:.1f} s")
 
 
-class _Bar(_Plain):
+class StepBar(_Plain):
     """One bar for all steps, in seconds of the estimate, which is made better by every step that ends."""
 
     def __init__(self, progress: Any, todo: list[Step]) -> None:
@@ -207,7 +207,7 @@ def _display(todo: list[Step]) -> Iterator[_Plain]:
         TextColumn("{task.fields[left]} left"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = _Bar(progress, todo)
+        bar = StepBar(progress, todo)
         over = threading.Event()
 
         def ticking() -> None:

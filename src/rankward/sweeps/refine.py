@@ -126,12 +126,12 @@ class Refinement:
                 first_job = len(runner.jobs)
                 returns.append(runner.launch(round_jobs))
                 for index, (cell, job) in enumerate(zip(open_cells, round_jobs, strict=True)):
-                    cell.rounds.append(self._read_round(first_job + index, folder, job))
-                    self._compare(cell, folder)
+                    cell.rounds.append(self.read_round(first_job + index, folder, job))
+                    self.compare(cell, folder)
                 say(f"round {number}: {sum(cell.settled for cell in cells)} of {len(cells)} cells have settled")
-            table = self._table(cells)
+            table = self.table(cells)
             results.write_frame(folder / results.REFINEMENT, table)
-            say(*map(self._format, cells))
+            say(*map(self.format_cell, cells))
             runner.finish(folder, {"refinement": table})
         return returns
 
@@ -149,7 +149,7 @@ class Refinement:
         fixed = [override for override in cell.job if override.partition("=")[0] not in self.factors]
         return [*fixed, *(f"{key}={cell.start[key] * factor**number:.6g}" for key, factor in self.factors.items())]
 
-    def _read_round(self, number: int, folder: Path, job: Sequence[str]) -> Round:
+    def read_round(self, number: int, folder: Path, job: Sequence[str]) -> Round:
         """Results of a job's run."""
         try:
             run = self.grid.runner.run_folder(folder, number)
@@ -162,7 +162,7 @@ class Refinement:
             read.sharpness, read.edge = _stability(config, run)
         return read
 
-    def _compare(self, cell: Cell, folder: Path) -> None:
+    def compare(self, cell: Cell, folder: Path) -> None:
         """Compare the cell's last round with the previous one."""
         last = cell.rounds[-1]
         curves = [self._curve(self.grid.runner.run_folder(folder, each.job)) for each in cell.rounds[-2:]]
@@ -195,7 +195,7 @@ class Refinement:
             known = ", ".join(name for name in trace.columns if "/" in name)
             raise ConfigError("hydra.sweeper.refine.watch", self.watch, f"a column of the trace: {known}") from error
 
-    def _table(self, cells: Sequence[Cell]) -> pl.DataFrame:
+    def table(self, cells: Sequence[Cell]) -> pl.DataFrame:
         """A row for each round of each cell."""
         rows = [
             {
@@ -213,7 +213,8 @@ class Refinement:
         types = dict.fromkeys(("change", "loss", "sharpness", "edge"), pl.Float64) | {"status": pl.String}
         return pl.DataFrame(rows, schema_overrides=types)
 
-    def _format(self, cell: Cell) -> str:
+    def format_cell(self, cell: Cell) -> str:
+        """A line about a cell: its last values, the changes by round, and whether it has settled."""
         last = len(cell.rounds) - 1
         values = ", ".join(f"{key} {cell.start[key] * factor**last:.3g}" for key, factor in self.factors.items())
         changes = ", ".join(f"{each.change:.2g}" for each in cell.rounds if each.change is not None) or "none"

@@ -67,7 +67,7 @@ def hint(
 def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
     problem, parts = ensemble.problem, [why] if (why := _no_solution_is_stable(ensemble, run)) else []
     fixed = problem.adaptive is None
-    step = float(problem.eta[run]) if fixed else _first_adaptive_step(ensemble, run)
+    step = float(problem.eta[run]) if fixed else first_adaptive_step(ensemble, run)
     subject = f"the step size {step:.3g}" if fixed else f"the first step size, {step:.3g},"
     sharp = _sharpness(ensemble, run, ensemble.factors)
     if step * sharp > 2:
@@ -108,7 +108,7 @@ def _sharpness(ensemble: Ensemble, run: int, factors: list[Tensor]) -> float:
     )
 
 
-def _first_adaptive_step(ensemble: Ensemble, run: int) -> float:
+def first_adaptive_step(ensemble: Ensemble, run: int) -> float:
     """The first adaptive step size: the mean of squared gradients is the first gradient's square."""
     problem, adaptive = ensemble.problem, ensemble.problem.adaptive
     assert adaptive is not None

@@ -22,7 +22,7 @@ from helpers.odd_factorizations import (
 )  # fmt: skip
 from rankward.dynamics import FusedEngine, Progress, ReferenceEngine, Schedule, Status
 from rankward.dynamics.graph import Array, Builder
-from rankward.dynamics.kernels.blocked import Group, _Room, units
+from rankward.dynamics.kernels.blocked import Group, Room, units
 
 # Sums of one order, and no matrix products, whose order is that of torch's BLAS.
 ONE_ORDER = ("diagonal", "deep diagonal", "moved", "picked", "filled in place", "summed in place", "views")
@@ -177,7 +177,7 @@ def test_neighbouring_steps_over_the_same_elements_are_one_instruction():
 
 
 def test_room_is_given_once_and_taken_back():
-    room = _Room(32)
+    room = Room(32)
     places = [room.take(size) for size in (5, 17, 1)]
     assert places == [32, 48, 80] and room.end == 96
     room.give(places[0], 5)

@@ -47,7 +47,7 @@ def test_open_permissions_of_the_users_cache_are_removed(cache):
 
 def planted(cache):
     """The folder that would be used, with a kernel of somebody else's."""
-    folder = cache / "kernels" / kernel_cache._version()
+    folder = cache / "kernels" / kernel_cache.sources_digest()
     folder.mkdir(parents=True)
     for each in (folder, folder.parent):
         each.chmod(0o700)

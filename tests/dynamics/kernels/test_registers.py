@@ -65,7 +65,7 @@ def test_zeros_keep_their_sign():
 
 
 def test_blocks_for_small_registers_change_no_bit():
-    text = cache._lanes(8) + registers.source(wide=False, width=8, large=False)
+    text = cache.lanes_text(8) + registers.source(wide=False, width=8, large=False)
     small = {}
     exec(compile(text.replace("cache=True, ", ""), "small", "exec"), small)
     rows, inner, cols = 7, 5, 9

@@ -32,7 +32,7 @@ def padded(size: int) -> int:
 
 
 @dataclass
-class _Room:
+class Room:
     """A first-fit allocator of offsets.
 
     Args:
@@ -119,7 +119,7 @@ class _Encoder:
         self,
         graph: Graph,
         places: dict[int | str, int],
-        room: _Room,
+        room: Room,
         span: int,
         program: list[int],
         tables: list[int],
@@ -239,7 +239,7 @@ class _Encoding:
 
     def __init__(self, graph: Graph, places: Mapping[int, int], start: int, single: bool, factors: int = 0) -> None:
         self.first = len(HEAD) + OF_FACTOR * factors  # where instructions begin
-        self.room, self.single = _Room(start), single
+        self.room, self.single = Room(start), single
         self.places: dict[int | str, int] = {block: at for block, at in places.items()}  # noqa: C416 - other keys follow
         self.program: list[int] = []
         self.constants: list[int] = []
@@ -260,7 +260,7 @@ class _Encoding:
 
     def add(self, graph: Graph) -> tuple[list[int], int, int]:
         """Add a graph; return the offsets of its outputs and of the first and last instruction."""
-        room, begin = _Room(self.room.end), self.first + len(self.program)
+        room, begin = Room(self.room.end), self.first + len(self.program)
         span = SPAN_BYTES // (8 if self.single else 64)
         outputs = _Encoder(graph, self.places, room, span, self.program, self.tables).encode()
         self.end = max(self.end, room.end)

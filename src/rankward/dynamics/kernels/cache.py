@@ -55,7 +55,7 @@ def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
         graph: of half sum and gradients.
         name: first part of the file name, before a digest of the text.
     """
-    text = _lanes(WIDTH[graph.dtype]) + unrolled_text(graph, dynamics) + _driver(dynamics)
+    text = lanes_text(WIDTH[graph.dtype]) + unrolled_text(graph, dynamics) + _driver(dynamics)
     drive: Kernel = imported(named(name, text, dynamics, graph.dtype), text).drive
     return drive
 
@@ -80,7 +80,7 @@ def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
         kind: `lanes` for a register of runs at once, `single` for the same bits of one, `blas` for one by BLAS.
     """
     width = WIDTH[dtype]
-    text = _lanes(width if kind == "lanes" else 1) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header()
+    text = lanes_text(width if kind == "lanes" else 1) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header()
     text += f'\ninstructions = numba.types.ExternalFunction("{_instructions(kind, dtype)}", {_signature(dtype)})\n'
     text += text_of("_blocked_source.py") + _driver(dynamics)
     return imported(f"blocked_{kind}{suffix_of(dynamics)}_{dtype}", text)
@@ -94,9 +94,9 @@ def _instructions(kind: str, dtype: str) -> str:
     """
     width, large = WIDTH[dtype], registers.has_large_registers()
     if kind == "lanes":
-        text = _lanes(width) + functions.source(dtype) + registers.source(False, width, large)
+        text = lanes_text(width) + functions.source(dtype) + registers.source(False, width, large)
     else:
-        text = _lanes(1) + _wide(width) + f"from rankward.dynamics.kernels.lanes import fill{width} as fill_wide\n"
+        text = lanes_text(1) + _wide(width) + f"from rankward.dynamics.kernels.lanes import fill{width} as fill_wide\n"
         text += functions.source(dtype, "fill_wide")
         text += registers.source(True, width, large) if kind == "single" else ""
         text += text_of("_single_source.py")
@@ -127,7 +127,7 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
     """Compiled `drive` and `tensors` for CP factors of any order and sizes, so many vectors of components a chunk."""
     width = WIDTH[dtype]
     text = (
-        _lanes(1)
+        lanes_text(1)
         + _wide(width)
         + f"from rankward.dynamics.kernels.lanes import sums{width}\n"
         + shared_text(dynamics == "adaptive")
@@ -140,7 +140,7 @@ def text_of(name: str) -> str:
     return "\n\n" + (HERE / name).read_text(encoding="utf-8").split("# mypy: ignore-errors\n", 1)[1].lstrip("\n")
 
 
-def _lanes(width: int) -> str:
+def lanes_text(width: int) -> str:
     return (
         "import math\n\nimport numba\nimport numpy as np\n\n"
         "from rankward.dynamics.kernels.lanes import choose, draw, quotient, root\n"
@@ -162,7 +162,7 @@ def _wide(width: int) -> str:
 
 
 @functools.cache
-def _version() -> str:
+def sources_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
     for path in sorted(HERE.glob("*.py")):
         digest.update(path.read_bytes())
@@ -179,7 +179,7 @@ def cache_folder() -> Path:
     candidates = [Path(configured)] if configured else [platformdirs.user_cache_path("rankward")]
     candidates.append(Path(tempfile.gettempdir()) / f"rankward-{os.getuid() if hasattr(os, 'getuid') else 'cache'}")
     for candidate in candidates:
-        folder = candidate / "kernels" / _version()
+        folder = candidate / "kernels" / sources_digest()
         try:
             candidate.parent.mkdir(parents=True, exist_ok=True)
             # A folder that the user has named may hold other files: its mode is not changed.
@@ -238,7 +238,7 @@ def imported(name: str, text: str) -> Any:
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(text.encode())
         Path(file.name).replace(path)  # two processes may write at once; both write the same text
-    module = ModuleType(f"rankward_kernel_{_version()}_{name}")
+    module = ModuleType(f"rankward_kernel_{sources_digest()}_{name}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     exec(compile(text, str(path), "exec"), module.__dict__)

@@ -145,7 +145,9 @@ def _upper(tensor: Tensor, target: Tensor, lower: Tensor, starts: int, seed: int
 
     def search(run: int) -> float:
         least = lower[run].item()
-        return least if not least > 0 else float(_Search(arrays[run], targets[run], starts, seed).smallest(int(least)))
+        return (
+            least if not least > 0 else float(RankSearch(arrays[run], targets[run], starts, seed).smallest(int(least)))
+        )
 
     # BLAS on one thread each: its bits depend on how many share a product.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or cores()) as pool:
@@ -155,7 +157,7 @@ def _upper(tensor: Tensor, target: Tensor, lower: Tensor, starts: int, seed: int
         return torch.tensor([ranks[key] for key in asked], dtype=torch.float64)
 
 
-class _Search:
+class RankSearch:
     """The smallest number of components with which one tensor could be fit."""
 
     def __init__(self, tensor: np.ndarray, target: float, starts: int, seed: int) -> None:
