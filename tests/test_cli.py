@@ -127,7 +127,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, arguments, words
     assert_refused(command_line("logger=none", *arguments.split(), cwd=tmp_path), words)
 
 
-@pytest.mark.parametrize(("arguments", "words"), REFUSED[::25], ids=[arguments for arguments, _ in REFUSED[::25]])
+@pytest.mark.parametrize(("arguments", "words"), REFUSED[::60], ids=[arguments for arguments, _ in REFUSED[::60]])
 def test_bad_input_is_one_line_in_a_real_process(tmp_path, arguments, words):
     done = run("logger=none", *arguments.split(), cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -48,6 +48,7 @@ def in_python(code, **variables):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | variables)
 
 
+@pytest.mark.slow
 def test_missing_backend_and_malformed_rank_do_not_stop_python():
     code = "import rankward.training; from rankward.figures import figure; figure('figure1')"
     done = in_python(code, MPLBACKEND="nonsense", RANK="gold", LOCAL_RANK="")

@@ -64,6 +64,7 @@ def secret(monkeypatch):
     return "${oc.env:RANKWARD_SECRET}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["", "."], ids=["an empty entry of PYTHONPATH", "a dot there"])
 def test_reading_commands_import_nothing_from_the_working_directory(tmp_path, path):
     """In a folder with a module of every name that something tries to import, its own figure's among them."""

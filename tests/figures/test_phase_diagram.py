@@ -18,6 +18,7 @@ def sweep(tmp_path_factory):
     return folder / "s"
 
 
+@pytest.mark.slow
 def test_cells_are_the_runs(sweep):
     table, runs = curves(sweep), results.gather(sweep)
     assert len(table) == len(runs) == 12
@@ -41,6 +42,7 @@ def test_cells_are_the_runs(sweep):
     assert values[list(inits).index(first["init.scale"]), list(rates).index(first["lr.eta"])] == first["entry"]
 
 
+@pytest.mark.slow
 def test_it_is_drawn(sweep, tmp_path):
     assert [path.name for path in draw("phase_diagram", sweep)] == [
         f"phase_diagram.{kind}" for kind in ("png", "svg", "pdf")

@@ -44,6 +44,7 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path):
         assert open_or_create(tmp_path / name).is_dir()
 
 
+@pytest.mark.slow
 def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
     code = "import sys, time; from pathlib import Path; from rankward.results import claimed\n"
     code += "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -143,6 +144,7 @@ def test_a_config_that_takes_values_from_elsewhere_is_not_called_another(tmp_pat
     assert results.read_config(tmp_path)["seed"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["s", pytest.param("s/1", marks=pytest.mark.slow)])
 def test_folders_deleted_while_a_sweep_trains_end_it_with_an_error(tmp_path, gone):
     command = [sys.executable, "-m", "rankward", *SHORT, "stop_loss=0", "max_iterations=20000000", "hydra.sweep.dir=s"]

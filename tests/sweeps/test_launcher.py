@@ -111,6 +111,7 @@ def test_a_folder_that_cannot_be_made_fails_its_run_alone(tmp_path):
     assert results.is_complete(tmp_path / "sweep" / "0") and results.is_complete(tmp_path / "sweep" / "2")
 
 
+@pytest.mark.slow
 def test_it_launches_other_programs_as_well(tmp_path):
     (tmp_path / "app.py").write_text(
         "import hydra\n\n@hydra.main(version_base='1.3', config_path=None)\ndef app(cfg):\n"

@@ -36,6 +36,7 @@ def displayed(folder):
     return {run["display_name"] for run in found if run["job_type"] == "run"}
 
 
+@pytest.mark.slow
 def test_runs_of_an_experiment_are_named_by_what_varies(tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "union.yaml").write_text(MINE)

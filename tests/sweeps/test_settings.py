@@ -81,6 +81,7 @@ def test_a_sweep_refuses_what_its_jobs_cannot_have(tmp_path, arguments, words):
     assert_refused(command_line("-m", "logger=none", *arguments.split(), cwd=tmp_path), *words)
 
 
+@pytest.mark.slow
 def test_settings_of_custom_sweeps_are_accepted(tmp_path):
     """Plain experiments may be swept over, and a callback that no job calls is heeded."""
     write(tmp_path / "conf" / "experiment" / "fast.yaml", "# @package _global_\nlr: {eta: 0.1}\n")

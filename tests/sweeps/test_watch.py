@@ -61,6 +61,7 @@ def test_a_sweep_that_is_done(tmp_path):
     assert everything(tmp_path / "done") == before
 
 
+@pytest.mark.slow
 def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     sweep, training = endless
     status = SweepMonitor(sweep).look()
@@ -76,6 +77,7 @@ def test_a_sweep_at_work_is_seen_from_another_process_and_left_alone(endless):
     assert SweepMonitor(sweep).look().counts == {STOPPED: 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["q", pytest.param("ctrl-c", marks=pytest.mark.slow)])
 def test_it_quits_and_leaves_the_terminal_as_it_was(endless, how):
     sweep, training = endless

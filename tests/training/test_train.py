@@ -232,6 +232,7 @@ def test_figure_1_ends_where_the_paper_says(tmp_path, depth, eta, scale, low, hi
     assert low < abs(outcome.summary["metrics"]["entry/0_0"]) < high
 
 
+@pytest.mark.slow
 def test_other_problems_run(tmp_path):
     for name, more in (
         ("dimensions", ["observations.dims=[4,6]"]),

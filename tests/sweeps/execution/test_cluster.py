@@ -87,6 +87,7 @@ def command(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+@pytest.mark.slow
 def test_options_reach_sbatch_as_they_are_written_and_those_of_an_allocation_do_not(tmp_path: Path) -> None:
     command(tmp_path / "bin", "sbatch", f'env > {tmp_path}/env; cp "$1" {tmp_path}/script; echo Submitted batch job 42')
     command(tmp_path / "bin", "srun", "")
