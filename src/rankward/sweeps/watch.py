@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -50,8 +51,8 @@ def watch(sweep: Path, seconds: float, once: bool) -> int:
     status, view = read()
     if not once and console.is_terminal and status.active:
         live = Live(view, console=console, screen=True, auto_refresh=False)
-        with _quit_key() as quit_pressed, contextlib.suppress(KeyboardInterrupt), live:
-            while status.active and not quit_pressed.wait(seconds):
+        with _quitting() as asked_to_quit, live:
+            while status.active and not asked_to_quit.wait(seconds):
                 status, view = read()
                 live.update(view, refresh=True)
     console.print(view)  # remains in the terminal after the alternate screen is closed
@@ -118,16 +119,31 @@ def draw(sweep: Path, status: SweepStatus, columns: int) -> Group:
 
 
 @contextlib.contextmanager
-def _quit_key() -> Iterator[threading.Event]:
-    """An event that is set when q is pressed, without Enter; the terminal's settings are restored."""
-    pressed, closed = threading.Event(), threading.Event()
+def _quitting() -> Iterator[threading.Event]:
+    """An event that is set by q, without Enter, or by Ctrl-C; handlers and the terminal's settings are restored.
+
+    A KeyboardInterrupt could arrive while rich enters the alternate screen, which would then not be left.
+    """
+    asked = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        with _quit_key(asked):
+            yield asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _quit_key(pressed: threading.Event) -> Iterator[None]:
+    """Set the event when q is pressed."""
+    closed = threading.Event()
     try:
         import termios
         import tty
 
         settings = termios.tcgetattr(sys.stdin)
     except (ImportError, OSError, ValueError):  # standard input is no terminal: Ctrl-C quits
-        yield pressed
+        yield
         return
 
     def listen() -> None:
@@ -142,7 +158,7 @@ def _quit_key() -> Iterator[threading.Event]:
     tty.setcbreak(sys.stdin.fileno())
     listener.start()
     try:
-        yield pressed
+        yield
     finally:
         closed.set()
         listener.join()
