@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rankward.config import DataError
-from rankward.observations.headers import check_npy
+from rankward.observations.headers import check_npy, errors_of_reader
 
 
 def read_npy(file: Path) -> np.ndarray:
@@ -16,13 +15,9 @@ def read_npy(file: Path) -> np.ndarray:
     Raises:
         DataError: a file that is torn, holds objects or no numbers, or an array that does not fit into memory.
     """
-    try:
+    with errors_of_reader():
         check_npy(file)
         array = np.load(file, allow_pickle=False)
-    except DataError:
-        raise
-    except Exception as error:  # a torn file raises whatever the reader met
-        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
     return np.asarray(array, dtype=np.float64)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
 from rankward.observations import arrays, tables
-from rankward.observations.headers import check_npz, check_pt, refuse_large
+from rankward.observations.headers import check_npz, check_pt, errors_of_reader, refuse_large
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 from rankward.private_apis import stored_entries
@@ -113,18 +113,12 @@ def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
 
     import torch
 
-    try:
+    with errors_of_reader(), warnings.catch_warnings(action="ignore"):  # torch's, on sparse and quantized tensors
         check_pt(file)
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # of torch about its own ways to load sparse and quantized tensors
+        try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except DataError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise DataError("not a file of plain tensors (a foreign pickle is not executed), or torn") from error
-    except Exception as error:  # a torn file raises whatever the unpickler met
-        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
+        except pickle.UnpicklingError as error:
+            raise DataError("not a file of plain tensors (a foreign pickle is not executed), or torn") from error
     if isinstance(content, torch.Tensor):
         return _with_holes(_numbers("the tensor", content, whole=True), count, dims)
     if not isinstance(content, Mapping):
@@ -133,14 +127,10 @@ def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
 
 
 def _read_npz(file: Path, count: int | None, dims: Dims) -> Measurement:
-    try:
+    with errors_of_reader():
         known = check_npz(file, KNOWN)
         with np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] if name in known else None for name in content.files}
-    except DataError:
-        raise
-    except Exception as error:  # a torn file raises whatever the reader met
-        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
     if list(arrays) == ["arr_0"]:  # np.savez of one array without a name
         return _with_holes(_numbers("arr_0", arrays["arr_0"]), count, dims)
     return _from_arrays(arrays, count, dims)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def refuse_large(what: str, needed: float) -> None:
     """
     if why := too_much(needed):
         raise DataError(f"{what} does not fit into memory: {why}")
+
+
+@contextlib.contextmanager
+def errors_of_reader() -> Iterator[None]:
+    """Raise any error of a file's reader as a DataError, since a torn file may raise anything; a DataError passes."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"cannot be read, it may be torn ({type(error).__name__})") from error
 
 
 def check_npy(file: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rankward import __version__, results
 from rankward.config import RunConfig
 from rankward.config.explain import why
 from rankward.config.overrides import unquoted
-from rankward.config.recording import as_written, recorded, resolved
+from rankward.config.recording import as_written, plain_values, recorded, resolved
 from rankward.config.registry import NOT_HASHED
 from rankward.loggers.run import log_from_files
 from rankward.loggers.target import LogTarget
@@ -66,7 +66,7 @@ def record_config(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """
     plain = resolved(cfg)
     complete = recorded(cfg, plain)
-    if complete != OmegaConf.to_container(cfg, enum_to_str=True):
+    if complete != plain_values(cfg):
         results.write_config(folder, complete)
     return plain
 

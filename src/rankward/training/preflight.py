@@ -27,23 +27,23 @@ def prepare(runs: Sequence[RunConfig]) -> EnsembleModule:
         DataError: observations that cannot be used.
     """
     check_devices(runs[0])
-    while _checked:
-        module = _checked.pop()
-        ensemble = module.ensemble
-        # A data file may have changed since: then its observations are read again, into another object.
-        if list(ensemble.runs) == list(runs) and all(
-            measurement_of(run) is measurement for run, measurement in zip(runs, ensemble.measurements, strict=True)
-        ):
+    global _checked
+    module, _checked = _checked, None
+    # A data file may have changed since the check: then its observations are read again, into another object.
+    if module is not None and list(module.ensemble.runs) == list(runs):
+        pairs = zip(runs, module.ensemble.measurements, strict=True)
+        if all(measurement_of(run) is measurement for run, measurement in pairs):
             return module
     return EnsembleModule(Ensemble.of(runs))
 
 
 def keep_for_training(module: EnsembleModule) -> None:
     """Hold a checked ensemble until the next call of `prepare`; only one is held at a time."""
-    _checked[:] = [module]
+    global _checked
+    _checked = module
 
 
-_checked: list[EnsembleModule] = []  # Hydra stands between the check of a single run and its training
+_checked: EnsembleModule | None = None  # Hydra stands between the check of a single run and its training
 
 
 def check(run: RunConfig, elsewhere: bool = False) -> EnsembleModule:
