@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/rankward -m experiment=figure1
 
-# Checks every statement and draws every figure of the paper: about eleven minutes. QUICK=1: a minute and a half.
+# Tries the statements and draws the figures of the paper: about eleven minutes. QUICK=1: a minute and a half.
 paper: setup
 	$(BIN)/rankward paper $(if $(QUICK),--quick)
 

@@ -128,8 +128,8 @@ def _kernel(options: argparse.Namespace) -> int:
     return 0
 
 
-_paper_parser = _add(_paper, "check every statement and figure of the paper, and write one page")
-_paper_parser.add_argument("--quick", action="store_true", help="fewer runs: under a minute on two cores")
+_paper_parser = _add(_paper, "try the statements and figures of the paper, and write one page")
+_paper_parser.add_argument("--quick", action="store_true", help="fewer runs: about a minute and a half on two cores")
 _paper_parser.add_argument(
     "--out", metavar="FOLDER", type=Path, help="default: multirun_outputs/paper (or paper_quick)"
 )
