@@ -48,13 +48,16 @@ def problem_of(mask: torch.Tensor, values: torch.Tensor, eta: float, iterations:
 Maker = Callable[[Factorization, Schedule], Engine]
 
 
-def chain(runs: int, depth: int, iterations: int, make: Maker, card: bool) -> float:
+FEW_ROWS, MANY_ROWS = Schedule(stride=1000, every=10_000), Schedule()  # of a run: 2; 110 to 200
+
+
+def chain(runs: int, depth: int, iterations: int, make: Maker, card: bool, schedule: Schedule) -> float:
     """Nanoseconds a run-iteration of 2x2 matrices."""
     p = peers.problem(runs, depth, 2, scale=0.3)
     factors = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(depth)]
     mask, values = (torch.from_numpy(p[name].copy()) for name in ("mask", "values"))
     fixed = problem_of(mask, values, 1e-3, iterations)
-    engine = make(MatrixFactorization((2, 2), depth), Schedule())
+    engine = make(MatrixFactorization((2, 2), depth), schedule)
     return seconds(engine, [f.cuda() if card else f for f in factors], fixed, iterations) / (runs * iterations) * 1e9
 
 
@@ -81,7 +84,7 @@ def figure(name: str, trainer: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         command = [sys.executable, "-m", "rankward", "-m", f"experiment={name}", f"trainer={trainer}", "logger=none"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
 
 
@@ -93,14 +96,15 @@ def main() -> None:
     for depth in (2, 3, 4, 6):
         kind = MatrixFactorization((2, 2), depth)
         work = trace(kind.product, kind.shapes, (2, 2), (2, 2), "float64").operations  # of the loss and its gradients
-        here = chain(10_000, depth, 10_000, FusedEngine, card=False)
-        print(f"depth {depth}: processor {here:.2f} ns a run-iteration (10,000 runs)")
-        for runs in (10**3, 10**4, 10**5) if QUICK else (10**3, 10**4, 10**5, 10**6):
-            there = chain(runs, depth, 10_000, CudaEngine, card=True)
-            print(
-                f"  {runs:>9,} runs: {there:.4f} ns, {here / there:.1f} times the processor, "
-                f"{work / there * 1e9 / peak:.0%} of the float64 peak"
-            )
+        for schedule, rows in ((FEW_ROWS, "a row at each end"), (MANY_ROWS, "logarithmic rows")):
+            here = chain(10_000, depth, 10_000, FusedEngine, False, schedule)
+            print(f"depth {depth}, {rows}: processor {here:.2f} ns a run-iteration (10,000 runs)")
+            for runs in (10**3, 10**4, 10**5) if QUICK or schedule is MANY_ROWS else (10**3, 10**4, 10**5, 10**6):
+                there = chain(runs, depth, 10_000, CudaEngine, True, schedule)
+                print(
+                    f"  {runs:>9,} runs: {there:.4f} ns, {here / there:.1f} times the processor, "
+                    f"{work / there * 1e9 / peak:.0%} of the float64 peak"
+                )
     for runs in (100, 1000):
         card, here = tensors(runs, 1000)
         print(f"tensors 8x8x8, {runs} runs: {card:.0f} ns, processor {here:.0f} ns, {here / card:.1f} times")

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from helpers.engines import OnCard, ensemble, trained
-from helpers.odd_factorizations import ODD
+from helpers.odd_factorizations import ODD, problem_of
 from helpers.own_factorizations import chain
 from rankward.config.extras import MissingPackage
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.cuda import CudaEngine
+from rankward.dynamics.kernels.cuda_text import module
 from rankward.dynamics.layouts import layout_of
 
 installed = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
@@ -53,6 +54,16 @@ def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
             assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in done.stderr, done.stderr
 
 
+@installed
+@pytest.mark.slow
+def test_nothing_is_optimized_at_link_time():
+    """It would compile the kernel again, and fuse: on a card, after the assembly that the tests above read."""
+    layout = layout_of(chain((2, 2, 2)), (2, 2), (2, 2), "float64")
+    functions = vars(module(layout.graph, layout.name, "descent")).values()
+    options = [each.targetoptions["lto"] for each in functions if hasattr(each, "targetoptions")]
+    assert len(options) > 10 and not any(options)
+
+
 def test_missing_compiler_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba_cuda", None)
     with pytest.raises(MissingPackage, match="numba-cuda"):
@@ -74,5 +85,18 @@ def test_a_card_gives_the_bits_of_the_processor(sizes, dtype):
     _, factors, problem = ensemble(sizes, 200, dtype, 5000, 0.02, eta=(1e-3, 3e-1))
     here = trained(FusedEngine(chain(sizes), Schedule()), factors, problem)
     there = trained(OnCard(CudaEngine(chain(sizes), Schedule())), factors, problem)
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
+    assert repr(here[2]) == repr(there[2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dynamics", ["descent", "adaptive"])
+@pytest.mark.parametrize("name", ODD)
+def test_a_card_gives_the_bits_of_the_processor_for_factorizations_of_ones_own(name, dynamics):
+    factorization = ODD[name]
+    factors, problem = problem_of(factorization, 40, torch.float64, dynamics, limit=500)
+    here = trained(FusedEngine(factorization, Schedule(stride=10)), factors, problem)
+    there = trained(OnCard(CudaEngine(factorization, Schedule(stride=10))), factors, problem, 200)
     assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
     assert repr(here[2]) == repr(there[2])

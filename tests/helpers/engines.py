@@ -37,7 +37,7 @@ def picked(factors, problem, at):
 
 
 def trained(engine, factors, problem, length=10_000):
-    """Final factors, progress and every row, by run."""
+    """Final factors, progress and every row, by run; every NaN has the same bits, which differ between processors."""
     factors = [factor.clone() for factor in factors]
     progress = Progress.start(problem.runs)
     rows = {run: [] for run in range(problem.runs)}
@@ -45,7 +45,11 @@ def trained(engine, factors, problem, length=10_000):
         chunk = engine.advance(factors, problem, progress, length)
         for i, run in enumerate(chunk.run.tolist()):
             rows[run].append(
-                (int(chunk.iteration[i]), float(chunk.loss[i]), *[f[i].numpy().tobytes() for f in chunk.factors])
+                (
+                    int(chunk.iteration[i]),
+                    float(chunk.loss[i]),
+                    *[f[i].nan_to_num(torch.nan, torch.inf, -torch.inf).numpy().tobytes() for f in chunk.factors],
+                )
             )
     return factors, progress, rows
 

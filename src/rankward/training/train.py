@@ -134,14 +134,14 @@ def fit(
         Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests, note),
         ProgressBar(*(progress_offset or (0, len(runs)))),
     ]
-    trainer = _trainer(runs[0], module.engine, callbacks, AtomicCheckpoints(ckpt_path))
     module.trace.file = results.rows_file(checkpoint)
     module.trace.source = None if ckpt_path is None else results.rows_file(ckpt_path)
     with contextlib.ExitStack() as stack:
         resumed = None if ckpt_path is None else stack.enter_context(checkpoint_of_runs(ckpt_path, digests))
         stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, which are not used
+        warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, and on a GPU left idle
         stack.enter_context(precision(runs[0]))
+        trainer = _trainer(runs[0], module.engine, callbacks, AtomicCheckpoints(ckpt_path))
         trainer.fit(module, ckpt_path=resumed, weights_only=True)
     return time.perf_counter() - started
 

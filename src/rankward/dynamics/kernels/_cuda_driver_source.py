@@ -6,7 +6,7 @@ ITERATION, STATUS, BELOW, NEXT_RECORD, LIMIT, ROWS = 0, 1, 2, 3, 4, 5  # rows of
 LOWEST_LOSS, STOP_LOSS, LOSS_SCALE = 0, 1, 2  # rows of `losses_of`
 
 
-@cuda.jit(**PLAIN)
+@jit
 def drive(
     state, loss, counts, losses_of, rows_iteration, rows_loss, rows_factors,
     length, stride, every, iteration_ratio, loss_ratio, stop_checks,

@@ -19,14 +19,17 @@ from rankward.dynamics.kernels.cache import imported, named, text_of, unrolled_t
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
-HEAD = """import math
+HEAD = """import functools
+import math
 
 import numpy as np
 from numba import config, cuda
 
 REAL = np.{dtype}
-PLAIN = {{}} if config.ENABLE_CUDASIM else {{"lto": False}}  # linked as it is; the simulator knows no such option
-device = cuda.jit(device=True, **PLAIN)
+# Link-time optimization compiles again and fuses. The simulator knows no such option. `@cuda.jit(lto=False)` drops it:
+# numba-cuda keeps it only where `cuda.jit` gets the function itself.
+jit = functools.partial(cuda.jit, **({{}} if config.ENABLE_CUDASIM else {{"lto": False}}))
+device = functools.partial(jit, device=True)
 """
 
 
@@ -52,7 +55,7 @@ _imported = functools.cache(imported)
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """Keep NVVM from fusing multiplications with additions inside this context.
+    """Keep NVVM from fusing multiplications with additions inside this context, and numba from warning of small grids.
 
     Raises:
         RuntimeError: a kernel has a fused operation all the same.
@@ -65,13 +68,14 @@ def strict() -> Iterator[None]:
 
     def unfused(ir: Any, **options: Any) -> Any:
         assembly = compile_ir(ir, **(options | {"fma": False}))
-        if b"fma.rn" in assembly:
+        if b"fma.rn" in assembly or "gen-lto" in options:
             raise RuntimeError("this version of numba-cuda fuses multiplications with additions")
         return assembly
 
     with ONE_AT_A_TIME:
         compile_ir, nvvm.compile_ir = nvvm.compile_ir, unfused
+        warn, config.CUDA_LOW_OCCUPANCY_WARNINGS = config.CUDA_LOW_OCCUPANCY_WARNINGS, 0
         try:
             yield
         finally:
-            nvvm.compile_ir = compile_ir
+            nvvm.compile_ir, config.CUDA_LOW_OCCUPANCY_WARNINGS = compile_ir, warn
