@@ -147,11 +147,11 @@ def peak(*arguments: str, cwd: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_a_million_rows_take_a_bounded_memory(tmp_path):
-    """Twenty-six columns, 208 MB of numbers; the trace, its copies and a table of it would take several times that."""
+    """Twenty-seven columns, 216 MB of numbers: 310 to 345 MiB, and 710 if the rows stayed in memory."""
     job = [*EVERY, "logger=none", "checkpoint.seconds=5"]
     few = peak(*job, "max_iterations=1000", "hydra.run.dir=few", cwd=tmp_path)
     many = peak(*job, "max_iterations=1000000", "hydra.run.dir=many", cwd=tmp_path)
-    assert many < few + 350, (few, many)
+    assert many < few + 500, (few, many)
     rows = results.read_trace(tmp_path / "many")
     np.testing.assert_array_equal(rows["iteration"].to_numpy(), np.arange(1_000_001))
     assert {path.name for path in (tmp_path / "many").glob("*.*")} - {"rankward.log", ".hydra"} == {

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from rankward.observations import dimensions
 
+BLOCK = 2**14  # losses whose bounds are solved for at once: the arrays of a bisection stay in the cache
+
 
 def robustness_bound(
     loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
@@ -45,7 +47,10 @@ def robustness_bound(
     bound = np.full(s.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         bound[exists] = (small * large / other)[exists]
-    bound[inside] = _least_entry(s[inside], small[inside], large[inside], other[inside])
+    places = np.nonzero(inside.ravel())[0]
+    for first in range(0, len(places), BLOCK):
+        block = places[first : first + BLOCK]
+        bound.flat[block] = _least_entry(*(each.flat[block] for each in (s, small, large, other)))
     return bound
 
 
