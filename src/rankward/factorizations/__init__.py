@@ -1,6 +1,6 @@
 """Factorizations that can be trained, and their initialisations."""
 
-from rankward.factorizations.base import Chain, Components, Factorization
+from rankward.factorizations.base import Chain, Components, Factorization, ignores_init
 from rankward.factorizations.diagonal import DiagonalFactorization
 from rankward.factorizations.initialisation import Initialisation
 from rankward.factorizations.linear import LinearFactorization
@@ -24,4 +24,5 @@ __all__ = [
     "SymmetricFactorization",
     "TensorFactorization",
     "TuckerFactorization",
+    "ignores_init",
 ]

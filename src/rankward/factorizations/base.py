@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 from rankward.factorizations.initialisation import Initialisation
+
+Start = TypeVar("Start", bound=Callable[..., list[Tensor]])
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,12 @@ class Factorization(ABC):
     def mean_loss(self) -> bool:
         """Whether the loss is the mean over observed entries (tensors), not Equation 1's half sum (matrices)."""
         return False
+
+
+def ignores_init(start: Start) -> Start:
+    """Mark a `start` that uses neither its init nor its seed, so that configs that set them are refused or run once.
+
+    A class that overrides `start` has an unmarked one.
+    """
+    start.ignores_init = True  # type: ignore[attr-defined]
+    return start

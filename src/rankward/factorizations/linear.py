@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rankward.factorizations.base import Chain, Factorization
+from rankward.factorizations.base import Chain, Factorization, ignores_init
 from rankward.factorizations.initialisation import Initialisation
 
 
@@ -35,6 +35,7 @@ class LinearFactorization(Factorization):
     def mean_loss(self) -> bool:
         return len(self.dims) > 2
 
+    @ignores_init
     def start(self, init: Initialisation, seed: int) -> list[Tensor]:
         return [torch.zeros(self.dims, dtype=torch.float64)]
 

@@ -9,7 +9,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,14 +76,40 @@ def write_run(
         {name: np.ascontiguousarray(v, np.int64 if name == "iteration" else np.float64) for name, v in columns.items()}
     )
     arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
-    text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
     write_atomic_group(
         {
             folder / TRACE: lambda path: write_table(frame, path),
             folder / FACTORS: lambda path: save_file(arrays, path),
-            folder / SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
+            folder / SUMMARY: _summary_writer(summary),
         }
     )
+
+
+def copy_run(source: Path, folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the results of another folder's run into a folder; return the summary.
+
+    Args:
+        source: folder of the other run.
+        folder: that gets the same trace and factors, byte by byte.
+        changes: keys of the summary that get other values, or are added.
+
+    Raises:
+        ResultsError: no summary in `source`, or a file that cannot be read or written.
+    """
+    summary = read_summary(source) | dict(changes)
+    write_atomic_group(
+        {
+            folder / TRACE: lambda path: shutil.copyfile(source / TRACE, path),
+            folder / FACTORS: lambda path: shutil.copyfile(source / FACTORS, path),
+            folder / SUMMARY: _summary_writer(summary),
+        }
+    )
+    return summary
+
+
+def _summary_writer(summary: Mapping[str, Any]) -> Callable[[Path], Any]:
+    text = json.dumps(dict(summary), indent=2, default=_plain) + "\n"
+    return lambda path: path.write_text(text, encoding="utf-8")
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:

@@ -35,7 +35,9 @@ class CheckFirst(Callback):
 
         with errors_end_process():
             from rankward.loggers import wandb_environment
-            from rankward.sweeps.directory import refuse_hidden
+            from rankward.results.contract import CONFIG
+            from rankward.sweeps.directory import is_named, refuse_hidden
+            from rankward.sweeps.effects import refuse_unused
             from rankward.sweeps.settings import hydra_resolver, refuse_for_run, refuse_unknown
 
             refuse_hidden(config)
@@ -50,10 +52,13 @@ class CheckFirst(Callback):
                 wandb_environment.check(run.logger, in_sweep=False)
                 from rankward.training.preflight import check, keep_for_training
 
-                keep_for_training(check(run))
+                checked = check(run)
+                task = as_written(config.hydra.overrides.task)
+                if not (is_named("hydra.run.dir", config) and (Path(config.hydra.run.dir) / CONFIG).is_file()):
+                    refuse_unused(run, task)  # an old run may have such overrides: it is resumed
+                keep_for_training(checked)
                 atexit.register(self.on_run_end)  # Hydra does not call it after an interruption
                 self.lock.enter_context(claim_folder(config))
-                task = as_written(config.hydra.overrides.task)
                 values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
             with read_write(config):
                 config.hydra.overrides.task = closed(task, values)  # `resume` uses the same values

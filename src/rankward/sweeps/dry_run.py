@@ -9,13 +9,14 @@ from rankward.config.checks import GIB
 from rankward.terminal import align, duration
 
 
-def plan(ensembles: Sequence[Sequence[RunConfig]]) -> str:
+def plan(ensembles: Sequence[Sequence[RunConfig]], equal: int = 0) -> str:
     """Format a plan: a line for each ensemble with its memory and an upper bound on its training time.
 
     A few iterations are timed for each ensemble; the bound assumes that every run reaches `max_iterations`.
 
     Args:
         ensembles: configs of each ensemble's runs.
+        equal: number of other jobs, which are equal to one of these and are not trained.
     """
     from rankward.training.calibrate import max_training_seconds
     from rankward.training.ensemble import bytes_per_run
@@ -32,7 +33,9 @@ def plan(ensembles: Sequence[Sequence[RunConfig]]) -> str:
         for number, (runs, time) in enumerate(zip(ensembles, seconds, strict=True))
     ]
     lines = align([["ensemble", "runs", "memory GiB", "at most", "runs are"], *rows])
-    total = f"{sum(map(len, ensembles))} runs, at most about {duration(sum(seconds))} of training"
+    runs = sum(map(len, ensembles))
+    jobs = f"{runs + equal} jobs, {equal} of them equal to another in all that has effect: " if equal else ""
+    total = f"{jobs}{runs} runs, at most about {duration(sum(seconds))} of training"
     return "\n".join([*lines, f"{total}; nothing was trained or written"])
 
 

@@ -1,7 +1,8 @@
 """Launcher that trains the jobs of a sweep as ensembles; results are the same as if each job were trained alone.
 
 Hydra's files are written into every job's folder, as its basic launcher does. Then the jobs that are not complete are
-grouped by what an ensemble shares (shapes, dtype, engine, schedule, metrics), and an executor trains the groups.
+grouped by what an ensemble shares (shapes, dtype, engine, schedule, metrics), and an executor trains the groups. If
+jobs differ only in settings without effect, this process trains the first one, and the others get its results.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from rankward.sweeps import is_ours
 from rankward.sweeps.compose import ComposedJob
 from rankward.sweeps.directory import drop_checkpoints, is_numbered, refuse_other_config, refuse_shared, run_names
 from rankward.sweeps.dry_run import plan
-from rankward.sweeps.execution.ensembles import MAX_LISTED, Job, find_checkpoints, grouped
-from rankward.sweeps.execution.local import Executor
+from rankward.sweeps.effects import effective
+from rankward.sweeps.execution.ensembles import (
+    MAX_LISTED,
+    Job,
+    JobOutcome,
+    failed_outcome,
+    find_checkpoints,
+    grouped,
+)
+from rankward.sweeps.execution.local import Executor, LocalExecutor, record
 from rankward.terminal import say
 
 ComposedJobs = dict[tuple[str, ...], ComposedJob]  # by overrides
@@ -36,6 +45,7 @@ class EnsembleLauncher:
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
+        self.sources: dict[str, Path] = {}  # folders of jobs with results, by `effective`
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Receive Hydra's context, the function that runs a job, and the sweep's config."""
@@ -71,8 +81,17 @@ class EnsembleLauncher:
 
     def plan(self, jobs: Sequence[ComposedJob]) -> str:
         """Format the plan of a launch of these jobs."""
-        waiting = [Job(number, job.run, None) for number, job in enumerate(jobs)]
-        return plan([[job.config for job in batch] for batch in grouped(waiting, self.executor.max_runs(waiting))])
+        waiting: dict[object, Job] = {}
+        for number, job in enumerate(jobs):
+            key = self.effective(job.run, job.resolved) or number
+            waiting.setdefault(key, Job(number, job.run, None))
+        trained = list(waiting.values())
+        batches = grouped(trained, self.executor.max_runs(trained))
+        return plan([[job.config for job in batch] for batch in batches], len(jobs) - len(trained))
+
+    def effective(self, run: RunConfig, resolved: dict[str, Any]) -> str:
+        """As the function of this name; empty with a cluster, whose tasks may still run when this process ends."""
+        return effective(run, resolved) if isinstance(self.executor, LocalExecutor) else ""
 
 
 class _Launch:
@@ -165,6 +184,8 @@ class _Launch:
             self.waiting.append(Job(index, run, target))
         else:
             log_from_files(run, target)
+            if key := self.launcher.effective(run, resolved):
+                self.launcher.sources.setdefault(key, folder)
         return loss
 
     def train(self) -> bool:
@@ -172,12 +193,56 @@ class _Launch:
         complete = sum(each.status == JobStatus.COMPLETED and each.return_value is not None for each in self.returns)
         if not self.listed and complete:
             say(f"{self.sweep}: {complete:,} of {len(self.returns):,} runs complete, kept")
-        find_checkpoints(self.waiting, results.run_checkpoints(self.sweep))
-        detached = self.launcher.executor.run(self.waiting, self.returns, self.sweep)
+        distinct, equal = self._distinct()
+        find_checkpoints(distinct, results.run_checkpoints(self.sweep))
+        detached = self.launcher.executor.run(distinct, self.returns, self.sweep)
+        self._copy(distinct, equal)
         failed = any(job.status == JobStatus.FAILED for job in self.returns)
         if self.is_ours and not detached and not failed:
             drop_checkpoints(self.sweep, self.digests)
         return detached
+
+    def _distinct(self) -> tuple[list[Job], list[tuple[Job, Path]]]:
+        """The jobs to be trained, and those that are equal to another one, with the other one's folder."""
+        distinct: list[Job] = []
+        equal: list[tuple[Job, Path]] = []
+        for job in self.waiting:
+            key = self.launcher.effective(job.config, job.target.config)
+            source = self.launcher.sources.setdefault(key, job.target.folder) if key else job.target.folder
+            if source == job.target.folder:
+                distinct.append(job)
+            else:
+                equal.append((job, source))
+        if equal:
+            total = f"{self.sweep}: {len(equal):,} of {len(self.returns):,} jobs"
+            say(f"{total} are equal to another in all that has effect: they get its results (equal_to in summary.json)")
+        return distinct, equal
+
+    def _copy(self, distinct: Sequence[Job], equal: Sequence[tuple[Job, Path]]) -> None:
+        """Give the jobs that are equal to another one its results, or its error."""
+        trained = {job.target.folder: self.returns[job.number] for job in distinct}
+        for job, source in equal:
+            of_source = trained.get(source)
+            # A job whose loggers failed has results all the same.
+            if of_source is None or of_source.status == JobStatus.COMPLETED or results.is_complete(source):
+                record([_copied(job, source)], self.returns)
+            else:
+                record([failed_outcome(job, of_source._return_value)], self.returns)
+        kept = {key: path for key, path in self.launcher.sources.items() if path not in trained}
+        self.launcher.sources = kept | {k: p for k, p in self.launcher.sources.items() if results.is_complete(p)}
+
+
+def _copied(job: Job, source: Path) -> JobOutcome:
+    """The outcome of a job that gets the results of an equal one."""
+    target = job.target
+    try:
+        first = results.read_summary(source).get("equal_to", results.run_name(target.shared, source))
+        summary = results.copy_run(source, target.folder, {"config_hash": target.digest, "equal_to": first})
+    except results.ResultsError as error:
+        return failed_outcome(job, error)
+    results.note(target.folder, f"equal to job {first} in all that has effect: its results")
+    (target.folder / results.FAILURE).unlink(missing_ok=True)  # of an earlier attempt
+    return JobOutcome(job.number, float(summary["metrics"].get("loss", float("nan"))))
 
 
 def _in_one_line(error: OSError | RankwardError) -> Exception:

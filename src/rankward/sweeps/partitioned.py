@@ -22,6 +22,7 @@ from rankward.config.explain import explain
 from rankward.sweeps.compose import ComposedJob
 from rankward.sweeps.compose_fast import QuickComposer
 from rankward.sweeps.dry_run import plan
+from rankward.sweeps.effects import unused_overrides
 from rankward.sweeps.execution.ensembles import fitting
 from rankward.terminal import say
 
@@ -46,22 +47,31 @@ class PartitionedSweep:
         self.checked: Sequence[Job] = ()
         self._traits: dict[tuple[str, ...], object] = {}
 
-    def check(self, jobs: Sequence[Job]) -> dict[int, str]:
-        """Compose all jobs and check one of each kind; the errors by the job's number."""
+    def check(self, jobs: Sequence[Job], resumes: bool = False) -> dict[int, str]:
+        """Compose all jobs and check one of each kind; the errors by the job's number.
+
+        Args:
+            jobs: overrides of each.
+            resumes: whether overrides without effect are accepted, as an old sweep may have them.
+        """
         from rankward.training.preflight import check
 
         self.checked = jobs
         errors: dict[int, str] = {}
-        checked: set[tuple[str, ...]] = set()
+        checked: dict[tuple[str, ...], tuple[int, RunConfig]] = {}
         for number, overrides in enumerate(jobs):
             try:
                 job = self.composer.compose(overrides)
                 kind = self.composer.kind(overrides)
                 if kind not in checked:
                     check(job.run)
-                    checked.add(kind)
+                    checked[kind] = number, job.run
             except Exception as error:  # composing can raise anything; the user reads it in a line
                 errors[number] = explain(error)[0]
+        if not (errors or resumes):
+            numbers = [number for number, _ in checked.values()]
+            found = unused_overrides([(run, jobs[number]) for number, run in checked.values()])
+            errors = {numbers[index]: str(error) for index, error in found.items()}
         return errors
 
     def refuse_other_config(self, sweep: Path) -> None:

@@ -32,6 +32,7 @@ from rankward.sweeps.directory import (
     refuse_shared,
     run_names,
 )
+from rankward.sweeps.effects import unused_overrides
 from rankward.sweeps.execution.local import LocalExecutor, refuse_live_tasks
 from rankward.sweeps.launcher import EnsembleLauncher
 from rankward.sweeps.partitioned import PartitionedSweep, uses_table
@@ -91,7 +92,7 @@ class SweepRunner:
             refuse_job_callbacks(self.config, self.callbacks)
         self.all_checked = [*self.all_checked, *jobs] if self.all_checked else jobs
         if partitioned := self._partitioned(len(jobs)):
-            self._refuse(partitioned.check(jobs), jobs)
+            self._refuse(partitioned.check(jobs, self._resumes()), jobs)
             return
         launched = len(self.jobs)
         self.names[launched:] = run_names(self.composer.loader, self.config, jobs, launched)
@@ -108,10 +109,16 @@ class SweepRunner:
 
             remote = self.ensembles is not None and self.ensembles.executor.remote
             found = check_all([job.run for job in composed], remote)
+            if not found and not self._resumes():
+                found = {**unused_overrides([(job.run, job.overrides) for job in composed])}
             errors = {number: explain(error)[0] for number, error in found.items()}
         self._refuse(errors, jobs)
         self.checked = [(job, each.resolved) for job, each in zip(jobs, composed, strict=True)]
         self.composed = {tuple(job): each for job, each in zip(jobs, composed, strict=True)}
+
+    def _resumes(self) -> bool:
+        """Whether the command line names the folder of a sweep; an old one may have settings without effect."""
+        return is_named("hydra.sweep.dir", self.config) and (Path(self.config.hydra.sweep.dir) / SWEEP).is_file()
 
     def _partitioned(self, jobs: int) -> PartitionedSweep | None:
         """The sweep's `PartitionedSweep` if its results go into a table."""

@@ -17,6 +17,7 @@ from rankward.sweeps.status import RANKS
 from rankward.terminal import align, say, visible
 
 ERROR = "error/reconstruction"
+EQUAL = "equal_to"  # column with the job whose results an equal job has
 MAX_ROWS = 12  # of the closing table; runs.parquet has all
 IGNORED = ("logger=", "hydra.")  # overrides that, like seeds, do not make another setting
 
@@ -105,6 +106,7 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
 
     A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
     failed; interrupted runs have a column if there are any. Medians of a rank and of the reconstruction error follow.
+    Jobs that have the results of an equal one are not counted; a line below says how many there are.
 
     Args:
         parts: tables of the sweep's runs. A text is stored once for each setting, so that millions of runs need little
@@ -123,8 +125,11 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
                 setting.append(label)
         return settings.setdefault(tuple(setting), len(settings))
 
-    frames = []
+    frames, equal = [], 0
     for part in parts:
+        if EQUAL in part.columns:
+            equal += part.height - part[EQUAL].null_count()
+            part = part.filter(pl.col(EQUAL).is_null())
         index = pl.Series([setting_index(text) for text in part["overrides"].fill_null("")], dtype=pl.Int32)
         columns = ["job", "status", "loss", *RANKS, ERROR]
         frames.append(part.select(name for name in columns if name in part.columns).with_columns(setting=index))
@@ -150,6 +155,8 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     lines = align([table.columns, *rows])
     if table.height > MAX_ROWS:
         lines.append(f"... and {table.height - MAX_ROWS} more settings")
+    if equal:
+        lines.append(f"{equal:,} more jobs have the results of an equal one ({EQUAL} in {results.RUNS})")
     return "\n".join(lines)
 
 
