@@ -74,6 +74,7 @@ REFUSED = [
     ("metrics=completion metrics.columns.least_nuclear.solution=none.npy +metrics.columns.least_nuclear.label=mine", "cannot read the solution none.npy"),
     ("lr=adaptive lr.eps=0", "lr.eps: 0.0 is not allowed"),
     ("stop_checks=0", "stop_checks: 0 is not allowed; expected an integer of at least 1"),
+    ("max_seconds=0", "max_seconds: 0.0 is not allowed; expected a positive finite number"),
     (f"{TENSOR} factorization.components=0", "factorization.components: 0 is not allowed"),
     (f"{TENSOR} observations.count=513", "observations.count: 513 is not allowed; expected an integer from 1 to 512"),
     (f"{TENSOR} observations.dims=[8,0,8]", "observations.dims: [8, 0, 8] is not allowed; expected two or more integers"),

@@ -41,8 +41,8 @@ SCHEMAS: dict[str, type] = {
     "trainer": groups.Trainer,
 }
 
-# Keys that do not change what a run computes.
-NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results")
+# Keys that do not change what a run computes; after `max_seconds` a run can be resumed.
+NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results", "max_seconds")
 
 
 def register() -> None:

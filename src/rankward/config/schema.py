@@ -75,6 +75,7 @@ class RunConfig:
     dtype: str = "float64"
     engine: str = "auto"
     max_iterations: int | None = None
+    max_seconds: float | None = None
     stop_loss: float | None = None
     stop_checks: int | None = None
     check_every: int | None = None
@@ -95,6 +96,8 @@ class RunConfig:
                 at_least(key, getattr(self, key), 1)
         if self.stop_loss is not None and not (math.isfinite(self.stop_loss) and self.stop_loss >= 0):
             raise ConfigError("stop_loss", self.stop_loss, "a finite number of at least 0")
+        if self.max_seconds is not None:
+            positive("max_seconds", self.max_seconds)
         self._check_record()
         if self.checkpoint.seconds is not None:
             positive("checkpoint.seconds", self.checkpoint.seconds)

@@ -23,6 +23,7 @@ class Status(IntEnum):
     DIVERGED = 3
     INTERRUPTED = 4
     MAX_TIME = 5
+    MAX_SECONDS = 6
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ FAILURE = "failure.txt"  # of a failed run: the reason in the first line, then t
 UNLOGGED = ".unlogged"  # marks a run whose results are written, but whose loggers have not closed
 ENDED = ("converged", "max_iterations", "max_time")  # statuses of runs that have ended regularly
 COMPLETE = (*ENDED, "diverged")
+RESUMABLE = ("interrupted", "max_seconds")  # statuses of runs that have ended early, with a checkpoint
 KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # required types in a summary
 REFERENCE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")  # to another key
 MAX_REFERENCE_LENGTH = 1000  # characters of a value that replaces a reference

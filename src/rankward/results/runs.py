@@ -13,7 +13,7 @@ from rankward.terminal import say
 if TYPE_CHECKING:
     import polars as pl
 
-LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures", "results")
+LEFT_OUT = ("metrics.", "logger.", "hydra.", "figures", "results", "max_seconds")
 LOCATION_COLUMNS = ("job", "run", "overrides")  # columns that identify a run, before its settings
 MISSING = "missing"  # status of a run that lacks one of its files, or whose summary belongs to another config
 IDENTITY = ("status", "iterations", "seconds", "config_hash")  # keys that distinguish a summary from another

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rankward.config import RunConfig
@@ -12,7 +13,8 @@ from rankward.terminal import align, duration
 def plan(ensembles: Sequence[Sequence[RunConfig]], equal: int = 0) -> str:
     """Format a plan: a line for each ensemble with its memory and an upper bound on its training time.
 
-    A few iterations are timed for each ensemble; the bound assumes that every run reaches `max_iterations`.
+    A few iterations are timed for each ensemble; the bound assumes that every run reaches `max_iterations` or
+    `max_seconds`.
 
     Args:
         ensembles: configs of each ensemble's runs.
@@ -21,7 +23,7 @@ def plan(ensembles: Sequence[Sequence[RunConfig]], equal: int = 0) -> str:
     from rankward.training.calibrate import max_training_seconds
     from rankward.training.ensemble import bytes_per_run
 
-    seconds = [max_training_seconds(runs) for runs in ensembles]
+    seconds = [min(max_training_seconds(runs), runs[0].max_seconds or math.inf) for runs in ensembles]
     rows = [
         [
             str(number),

@@ -199,8 +199,13 @@ class _Launch:
         self._copy(distinct, equal)
         failed = any(job.status == JobStatus.FAILED for job in self.returns)
         if self.is_ours and not detached and not failed:
-            drop_checkpoints(self.sweep, self.digests)
+            drop_checkpoints(self.sweep, self.digests - self._out_of_time())
         return detached
+
+    def _out_of_time(self) -> set[str]:
+        """Config hashes of jobs that have ended at `max_seconds`."""
+        limited = [job.target for job in self.waiting if job.config.max_seconds is not None]
+        return {target.digest for target in limited if not results.is_complete(target.folder)}
 
     def _distinct(self) -> tuple[list[Job], list[tuple[Job, Path]]]:
         """The jobs to be trained, and those that are equal to another one, with the other one's folder."""

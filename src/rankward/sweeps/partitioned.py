@@ -64,6 +64,9 @@ class PartitionedSweep:
                 job = self.composer.compose(overrides)
                 kind = self.composer.kind(overrides)
                 if kind not in checked:
+                    if job.run.max_seconds is not None:
+                        allowed = "null with results=table: a part of a table is complete or absent"
+                        raise ConfigError("max_seconds", job.run.max_seconds, allowed)
                     check(job.run)
                     checked[kind] = number, job.run
             except Exception as error:  # composing can raise anything; the user reads it in a line

@@ -15,7 +15,7 @@ from rankward.sweeps.status import DONE, PENDING, RUNNING, STOPPED, SweepMonitor
 from rankward.terminal import say
 
 STATES = (DONE, RUNNING, PENDING, STOPPED)
-INTERRUPTED = "interrupted; a checkpoint has what was done"
+EARLY = "{}; a checkpoint has what was done"  # of a run that has ended early
 KILLED = "its process has ended before it was complete"
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 MAX_LISTED = 20  # tasks or reasons of failures
@@ -85,7 +85,7 @@ def _show_failures(sweep: Path, status: SweepStatus) -> None:
     by_reason: dict[str, list[str]] = {}
     for run, state in status.states.items():
         if state == STOPPED:
-            reason = failure_reason(sweep / run) or (INTERRUPTED if _was_interrupted(sweep / run) else "")
+            reason = failure_reason(sweep / run) or _early_end(sweep / run)
             reason = reason or (failure_in_task(tasks, last_task[run], run) if run in last_task else KILLED)
             by_reason.setdefault(reason, []).append(run)
     for reason, runs in list(by_reason.items())[:MAX_LISTED]:
@@ -128,8 +128,10 @@ def _figures_and_wandb(sweep: Path) -> tuple[list[str], dict[str, Any] | None]:
     return names, {**wandb, "offline": True} if isinstance(wandb, dict) and is_on({"wandb": wandb}) else None
 
 
-def _was_interrupted(run: Path) -> bool:
+def _early_end(run: Path) -> str:
+    """How a run with a checkpoint has ended; empty for any other run."""
     try:
-        return bool(results.read_summary(run).get("status") == "interrupted")
+        status = str(results.read_summary(run).get("status"))
     except results.ResultsError:
-        return False
+        return ""
+    return EARLY.format(status) if status in results.RESUMABLE else ""

@@ -105,7 +105,8 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     """Format best, median and interquartile range of the last loss over seeds for each setting, and the runs' ends.
 
     A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
-    failed; interrupted runs have a column if there are any. Medians of a rank and of the reconstruction error follow.
+    failed; runs that were interrupted or have ended at `max_seconds` have a column if there are any. Medians of a rank
+    and of the reconstruction error follow.
     Jobs that have the results of an equal one are not counted; a line below says how many there are.
 
     Args:
@@ -137,15 +138,16 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     runs = runs.sort("job", maintain_order=True) if len(frames) > 1 else runs
     common = set(next(iter(settings))).intersection(*settings)
     names = [visible(" ".join(part for part in setting if part not in common) or "all") for setting in settings]
-    ended, interrupted = pl.col("status").is_in(results.ENDED), pl.col("status") == "interrupted"
+    status, ended = pl.col("status"), pl.col("status").is_in(results.ENDED)
+    resumable = [name for name in results.RESUMABLE if name in runs["status"]]
     rank = next((name for name in RANKS if name in runs.columns), None)
     medians = [name for name in (rank, ERROR) if name in runs.columns]
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
     table = runs.group_by("setting", maintain_order=True).agg(
         pl.len().alias("runs"),
-        (pl.col("status") == "converged").sum().alias("converged"),
-        (~ended & ~interrupted).sum().alias("failed"),
-        *([interrupted.sum().alias("interrupted")] if "interrupted" in runs["status"] else []),
+        (status == "converged").sum().alias("converged"),
+        (~ended & ~status.is_in(results.RESUMABLE)).sum().alias("failed"),
+        *((status == name).sum().alias(name) for name in resumable),
         loss.min().alias("best loss"),
         loss.median().alias("median loss"),
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),

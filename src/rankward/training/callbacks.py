@@ -24,15 +24,32 @@ from rankward.training.module import EnsembleModule
 INTERRUPTING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
+class MaxSeconds(pl.Callback):
+    """Ends training after the chunk in which it has taken so many seconds; resumed training has as many again.
+
+    Args:
+        seconds: counted from the first chunk on, with the compilation of the kernel.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        pl_module.out_of_time |= pl_module.running and time.monotonic() - self.started >= self.seconds
+
+
 class Checkpoints(pl.Callback):
-    """Saves the ensemble's state to one file every `seconds` of training, and when training is interrupted.
+    """Saves the ensemble's state to one file every `seconds` of training, and when training ends early.
 
     Lightning's ModelCheckpoint would need more code: it does not save on interruption, and it numbers its files and
     adds their paths to the checkpoint.
 
     Args:
         path: of the checkpoint; each save replaces it.
-        seconds: None saves on interruption only.
+        seconds: None saves only when training ends early.
         config_hashes: of the runs; only runs with these configs can resume from the checkpoint.
         note: receives a line for each checkpoint.
     """
@@ -49,16 +66,16 @@ class Checkpoints(pl.Callback):
         self.seconds = seconds
         self.config_hashes = config_hashes
         self.last_save = time.monotonic()
-        self.saved_interruption = False  # Lightning makes one more step after an interruption, which does nothing
+        self.saved_end = False  # Lightning makes one more step after an early end, which does nothing
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         due = self.seconds is not None and time.monotonic() - self.last_save >= self.seconds
-        if (pl_module.interrupted and not self.saved_interruption) or (due and pl_module.running):
+        if (pl_module.ended_early and not self.saved_end) or (due and pl_module.running):
             trainer.save_checkpoint(self.path)
             if self.note is not None:
                 self.note(f"checkpoint {self.path}: {int(pl_module.progress.iteration.sum()):,} iterations")
             self.last_save = time.monotonic()
-            self.saved_interruption = pl_module.interrupted
+            self.saved_end = pl_module.ended_early
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint[HASHES] = self.config_hashes

@@ -238,6 +238,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "record": str(run.record),
         "metrics": str(run.metrics),
         "checkpoint": str(run.checkpoint),
+        "max_seconds": run.max_seconds,
         "trainer": str(run.trainer),
     }
     return tuple(shared.items())

@@ -66,6 +66,7 @@ class EnsembleModule(pl.LightningModule):
         self.trace = Trace()
         self.last_rows: dict[str, np.ndarray] = {}  # of the last chunk; empty if it recorded none
         self.interrupted = False
+        self.out_of_time = False
         self.trained_on = "cpu"  # Lightning moves the module back after training
 
     @property
@@ -80,8 +81,13 @@ class EnsembleModule(pl.LightningModule):
 
     @property
     def running(self) -> bool:
-        """Whether a run has not ended, and training was not interrupted."""
-        return not self.interrupted and len(self.progress.running) > 0
+        """Whether a run has not ended, and training has not ended early."""
+        return not self.ended_early and len(self.progress.running) > 0
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether training was interrupted or has taken `max_seconds`; a checkpoint has the runs that had not ended."""
+        return self.interrupted or self.out_of_time
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Advance every run by a chunk of iterations, and measure the recorded rows."""

@@ -156,7 +156,8 @@ class EnsembleOutputs:
         read = module.ensemble.measurements[index].note
         hints = hint(module.ensemble, index, self.final, module.progress, trace) if self.targets else {}
         status = Status(int(module.progress.status[index]))
-        status = Status.INTERRUPTED if status == Status.RUNNING else status
+        if status == Status.RUNNING:
+            status = Status.MAX_SECONDS if module.out_of_time and not module.interrupted else Status.INTERRUPTED
         return {
             "status": status.name.lower(),
             "iterations": int(module.progress.iteration[index]),
@@ -196,11 +197,13 @@ def _is_undefined_bound(name: str, values: np.ndarray) -> bool:
 def _stopping_criterion(module: EnsembleModule, run: int) -> dict[str, float]:
     """The stopping criterion of a run, with the defaults that its config left open."""
     schedule, problem = module.ensemble.schedule, module.ensemble.problem
+    max_seconds = module.ensemble.runs[run].max_seconds
     return {
         "loss": float(problem.stop_loss[run]),
         "checks": schedule.stop_checks,
         "check_every": schedule.stride,
         "max_iterations": int(problem.max_iterations[run]),
+        **({} if max_seconds is None else {"max_seconds": max_seconds}),
     }
 
 

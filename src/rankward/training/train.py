@@ -19,7 +19,7 @@ from rankward.dynamics import Engine
 from rankward.environment import RANKS, hidden
 from rankward.loggers.run import RunLog
 from rankward.loggers.target import LogTarget
-from rankward.training.callbacks import Checkpoints, GracefulInterrupt, LogTrace, ProgressBar
+from rankward.training.callbacks import Checkpoints, GracefulInterrupt, LogTrace, MaxSeconds, ProgressBar
 from rankward.training.checkpoints import AtomicCheckpoints, checkpoint_of_runs
 from rankward.training.devices import accelerator, precision
 from rankward.training.module import EnsembleModule
@@ -39,7 +39,8 @@ def train(
 ) -> list[RunResult]:
     """Train runs that share shapes, dtype and engine as one ensemble, and write the results of each.
 
-    A run that diverges stops alone; the others continue. After Ctrl-C every unfinished run is written with status
+    A run that diverges stops alone; the others continue. After `max_seconds` every unfinished run is written with this
+    status. After Ctrl-C every unfinished run is written with status
     `interrupted`, and a checkpoint in the first folder holds what `ckpt_path` needs to resume. If the folder of a run
     cannot be written, or its loggers fail, its result has an `error`; the others are not affected. The loggers of the
     first run are opened before training; those of the others are opened after all results are written.
@@ -81,7 +82,7 @@ def train(
         for index, outcome in enumerate(outcomes):
             if outcome.error is None:  # the caller writes errors to the log
                 run_logs.end(index, outcome.description)
-        if not module.interrupted and all(outcome.error is None for outcome in outcomes):
+        if not module.ended_early and all(outcome.error is None for outcome in outcomes):
             results.remove_checkpoint(checkpoint)
         failures: list[results.ResultsError | InputError] = []  # in a row
         for index, outcome in enumerate(outcomes):
@@ -130,6 +131,7 @@ def fit(
     # Rows reach the loggers before the checkpoint that follows them is saved; the progress bar comes last.
     callbacks = [
         GracefulInterrupt(signals),
+        *([] if runs[0].max_seconds is None else [MaxSeconds(runs[0].max_seconds)]),
         *(LogTrace(log) for log in logs),
         Checkpoints(checkpoint, runs[0].checkpoint.seconds, digests, note),
         ProgressBar(*(progress_offset or (0, len(runs)))),

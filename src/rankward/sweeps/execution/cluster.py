@@ -206,11 +206,19 @@ def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) ->
     last = {run: task for task, runs in tasks.runs.items() for run in runs}
     for job in jobs:
         folder = job.target.folder
-        if results.is_complete(folder) and not (folder / results.UNLOGGED).is_file():
+        if _has_ended(job) and not (folder / results.UNLOGGED).is_file():
             loss = results.read_summary(folder)["metrics"].get("loss", float("nan"))
             returns[job.number].return_value = float(loss)
             continue
         _fail([job], returns, TaskFailed(failure_in_task(tasks, last[job.target.run], job.target.run)))
+
+
+def _has_ended(job: Job) -> bool:
+    """Whether a job has results, those at `max_seconds` included."""
+    folder = job.target.folder
+    if results.is_complete(folder) or job.config.max_seconds is None or not (folder / results.SUMMARY).is_file():
+        return results.is_complete(folder)
+    return bool(results.read_summary(folder).get("status") == "max_seconds")
 
 
 def failure_in_task(tasks: Tasks, task: str, run: str) -> str:
