@@ -104,6 +104,15 @@ def test_equal_jobs_are_trained_once_and_have_the_bytes_of_separate_training(tmp
     assert results.read_summary(sweep / "5")["equal_to"] == "4"  # the job that was trained, though not its source now
 
 
+def test_equal_jobs_have_no_loggers(tmp_path):
+    linear = ["-m", "factorization=linear", "seed=0,1", "logger=csv", "hydra.sweep.dir=s"]
+    assert rankward(*linear, cwd=tmp_path).returncode == 0
+    logged = [list((tmp_path / "s" / job).rglob("metrics.csv")) for job in ("0", "1")]
+    assert len(logged[0]) == 1 and logged[1] == [] and not (tmp_path / "s" / "1" / ".unlogged").exists()
+    again = rankward(*linear, cwd=tmp_path)
+    assert again.returncode == 0 and "1: complete, kept" in again.stdout
+
+
 def test_a_failed_job_fails_its_equal_jobs(tmp_path):
     (tmp_path / "s" / "4" / "trace.parquet").mkdir(parents=True)
     (tmp_path / "s" / "4" / "trace.parquet" / "x").touch()
