@@ -8,6 +8,7 @@ jobs differ only in settings without effect, this process trains the first one, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,8 @@ class _Launch:
             if of_source is None or of_source.status == JobStatus.COMPLETED or results.is_complete(source):
                 record([_copied(job, source)], self.returns)
             else:
-                record([failed_outcome(job, of_source._return_value)], self.returns)
+                error: Any = replace(of_source, status=JobStatus.COMPLETED).return_value  # a failed job would raise it
+                record([failed_outcome(job, error)], self.returns)
         kept = {key: path for key, path in self.launcher.sources.items() if path not in trained}
         self.launcher.sources = kept | {k: p for k, p in self.launcher.sources.items() if results.is_complete(p)}
 
