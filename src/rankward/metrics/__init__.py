@@ -11,6 +11,7 @@ with hidden(*RANKS):
 from rankward.metrics.base import SpectralMetric, TraceMetric
 from rankward.metrics.baselines import DistanceToSolution
 from rankward.metrics.collection import measure
+from rankward.metrics.curvature import Sharpness
 from rankward.metrics.entries import (
     ConservedDrift,
     DeterminantResolution,
@@ -50,6 +51,7 @@ __all__ = [
     "ProductEntries",
     "ReconstructionError",
     "SchattenNorm",
+    "Sharpness",
     "SingularValues",
     "SpectralMetric",
     "SpectralNorm",

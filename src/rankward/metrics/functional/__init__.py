@@ -2,6 +2,7 @@
 
 from rankward.linalg import product_matrix, strict_matmul
 from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
+from rankward.metrics.functional.curvature import sharpness
 from rankward.metrics.functional.entries import determinant_sign, reconstruction_error, unbalancedness
 from rankward.metrics.functional.matricizations import (
     cp_weights,
@@ -34,6 +35,7 @@ __all__ = [
     "product_matrix",
     "reconstruction_error",
     "schatten_norm",
+    "sharpness",
     "singular_values",
     "spectral_norm",
     "stable_rank",
