@@ -21,7 +21,14 @@ from rankward.metrics.entries import (
     SingularValues,
     Unbalancedness,
 )
-from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
+from rankward.metrics.norms import (
+    DepthSchattenNorm,
+    FrobeniusNorm,
+    NuclearNorm,
+    ParameterNorm,
+    SchattenNorm,
+    SpectralNorm,
+)
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
 from rankward.metrics.tensors import (
     ComponentDrift,
@@ -38,6 +45,7 @@ __all__ = [
     "ComponentDrift",
     "ComponentNorms",
     "ConservedDrift",
+    "DepthSchattenNorm",
     "DeterminantResolution",
     "DeterminantSign",
     "DistanceToInfimalRank",
@@ -48,6 +56,7 @@ __all__ = [
     "MultilinearRank",
     "NuclearNorm",
     "NumericalRank",
+    "ParameterNorm",
     "ProductEntries",
     "ReconstructionError",
     "SchattenNorm",

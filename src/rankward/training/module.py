@@ -138,9 +138,7 @@ class EnsembleModule(pl.LightningModule):
 
         Their last row is measured at the end, see `full_trace`.
         """
-        limits = sorted(
-            {limit for m in self.trace_metrics.values() if (limit := m.row_limit) is not None and limit > 1}
-        )
+        limits = sorted({limit for m in self.trace_metrics.values() if (limit := m.row_limit or 0) > 1})
         if not limits:
             return {}
         run, iteration, columns = rows.run.cpu().numpy(), rows.iteration.cpu().numpy(), {}

@@ -12,7 +12,13 @@ from rankward.metrics.functional.matricizations import (
     mode_groups,
     multilinear_rank,
 )
-from rankward.metrics.functional.norms import frobenius_norm, nuclear_norm, schatten_norm, spectral_norm
+from rankward.metrics.functional.norms import (
+    frobenius_norm,
+    nuclear_norm,
+    parameter_norm,
+    schatten_norm,
+    spectral_norm,
+)
 from rankward.metrics.functional.ranks import distance_to_infimal_rank, effective_rank, numerical_rank, stable_rank
 from rankward.metrics.functional.singular_values import singular_values
 
@@ -32,6 +38,7 @@ __all__ = [
     "multilinear_rank",
     "nuclear_norm",
     "numerical_rank",
+    "parameter_norm",
     "product_matrix",
     "reconstruction_error",
     "schatten_norm",
