@@ -1,8 +1,9 @@
-"""Matrix products whose bits do not depend on the other matrices of a batch."""
+"""Matrix products whose bits do not depend on the other matrices of a batch, and sums in one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -44,3 +45,14 @@ def product_matrix(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tens
     for factor in factors[1:]:
         result = strict_matmul(factor.double(), result)
     return result
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit torch to one thread, since the order of its sums depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -12,8 +12,8 @@ from torch import Tensor
 from rankward.dynamics import Adaptive, Flow, Problem
 from rankward.dynamics.kernels import cache
 from rankward.dynamics.layouts import GraphLayout
-from rankward.dynamics.reference import one_thread
 from rankward.factorizations import Factorization
+from rankward.linalg import one_thread
 
 HADAMARD = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64) / 2
 ANGLE = 2 * np.pi * np.outer(np.arange(4), np.arange(4)) / 4

@@ -40,6 +40,7 @@ def of_matrices():
         "sign": metrics.DeterminantSign(), "resolution": metrics.DeterminantResolution(),
         "balance": metrics.Unbalancedness(), "drift": metrics.ConservedDrift(),
         "error": metrics.ReconstructionError(), "relative": metrics.ReconstructionError(relative=True),
+        "size": metrics.ParameterNorm(), "implied": metrics.DepthSchattenNorm(), "sharpness": metrics.Sharpness(),
         "nearest": DistanceToSolution("nuclear"), "mine": DistanceToSolution("mine.npy", label="nuclear"),
     }  # fmt: skip
 
@@ -76,6 +77,8 @@ def matrix_update(product):
     return {
         "product": product, "factors": factors, "chain": factors, "initial": [eye, 2 * eye], "ground_truth": eye.clone(),
         "infimal_rank": torch.ones(1), "singular_values": torch.linalg.svdvals(product), "solutions": solutions,
+        "loss_function": lambda w, b: ((w[1] @ w[0] - b) ** 2).sum() / 2, "loss_data": [eye],
+        "step_size": torch.full((1,), 0.1),
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ class Left(Evidence):
             "init.scale": [1e-4, 1e-5] * 2, "change": [None, 3e-4, None, 4e-5],
             "status": ["converged"] * 2 + ["max_iterations"] * 2, "loss": [9.9e-5] * 2 + [1.12e-4, 2.4e-4],
             "sharpness": [120.0, 121.0, 166.98, 163.1], "edge": [2 / 0.012, 2 / 0.006] * 2,
-            "settled": [True, True, settled, settled],
+            "at_edge": [False, False, True, False], "settled": [True, True, settled, settled],
         }  # fmt: skip
         pl.DataFrame(table).write_parquet(folder / results.REFINEMENT)
 
@@ -44,5 +44,6 @@ def test_it_says_how_each_round_ended(tmp_path):
     assert len(found["rows"]) == 4 and found["rows"][2] == cut
     first, second = found["found"]
     assert first.startswith("1 of 2 cells settle within 2 rounds") and "less than 2%" in first
-    assert second.startswith("2 of 4 rounds end at the limit of iterations") and "In 1 of them" in second
+    assert second.startswith("2 of 4 rounds end at the limit of iterations") and "1 at the edge of" in second
+    assert "rounds that do both: 1. No cell settles on a round of either kind." in second
     assert not any("rounding" in text for text in found["differs"])

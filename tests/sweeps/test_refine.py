@@ -10,6 +10,7 @@ import pytest
 
 from rankward import results
 from rankward.config import ConfigError
+from rankward.sweeps import refine
 from rankward.sweeps.grid import GridSearch
 from rankward.sweeps.refine import Cell, Refinement, Round
 
@@ -92,9 +93,31 @@ def test_a_cell_does_not_settle_on_a_round_that_was_cut(tmp_path, cut):
 
 def test_a_round_at_the_edge_of_stability_says_so():
     cell = Cell([], {"lr.eta": 0.012}, [Round(0, None, "max_iterations", 1.12e-4, 166.98, 2 / 0.012)])
-    assert "round 0 ended with status max_iterations at loss 0.000112 (sharpness 167, 2/lr 166.7)" in refinement(
-        factors={"lr.eta": 0.5}
-    ).format_cell(cell)
+    said = refinement(factors={"lr.eta": 0.5}).format_cell(cell)
+    assert "round 0 ended with status max_iterations at loss 0.000112 (at the edge of stability: " in said
+    assert "sharpness 167, 2/lr 166.7)" in said
+
+
+@pytest.mark.parametrize(("shares", "settles"), [((0.5, 0.5), True), ((0.99, 0.5), True), ((0.5, 0.985), False)])
+def test_a_cell_does_not_settle_on_a_round_at_the_edge_of_stability(tmp_path, monkeypatch, shares, settles):
+    """The same curve twice, both converged; the shares are sharpness over 2/lr. A later round away from it settles."""
+    found = iter([(100 * share, 100.0) for share in (*shares, 0.4)])
+    monkeypatch.setattr(refine, "_stability", lambda config, run: next(found))
+    monkeypatch.setattr(refine, "run_config", lambda config: None)
+    ours = GridSearch({}, [], None)
+    composer = SimpleNamespace(compose=lambda job: SimpleNamespace(config=None))
+    ours.runner = SimpleNamespace(is_ours=True, run_folder=GRID.runner.run_folder, composer=composer)
+    search = Refinement(ours, {"lr.eta": 0.5}, "entry/0_0", tolerance=0.1, max_rounds=3)
+    for job in (0, 1, 2):
+        left(tmp_path / str(job), [0.0, 1.0, 2.0])
+    rounds(cell := Cell([], {"lr.eta": 1.0}), search, tmp_path, 0, 1)
+    assert cell.rounds[1].change == 0 and cell.settled == settles
+    assert search.table([cell])["at_edge"].to_list() == [share > 0.98 for share in shares]
+    said = search.format_cell(cell)
+    assert said.count("converged at loss 0.01 (at the edge of stability: sharpness 9") == sum(s > 0.98 for s in shares)
+    assert ("has NOT settled" in said) != settles
+    rounds(cell, search, tmp_path, 2)
+    assert cell.settled
 
 
 def test_a_round_that_fails_ends_its_cell(tmp_path):

@@ -1,5 +1,7 @@
 """Certificates on runs trained here, on traces tampered with, and bounds against searches over all matrices."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,14 @@ from helpers.made_traces import facts, sharp_trace
 from helpers.runs import trained
 from rankward import results
 from rankward.config import ConfigError
+from rankward.metrics import DepthSchattenNorm, ParameterNorm, measure
 from rankward.metrics.functional import schatten_norm
 from rankward.theory import (
     Bound,
     Certificate,
     Conservation,
     Corollary1,
+    LeastParameters,
     Proposition4,
     Theorem1,
     Theorem2,
@@ -328,3 +332,55 @@ def test_margins_are_the_smallest():
     trace = {"x": np.array([2.0, 1.5, 3.0]), "iteration": np.array([0, 50, 100])}
     bound = Bound("x", np.array([1.0, 1.0, np.nan]), lower=True)
     assert verdict(bound, trace) == {"verdict": "holds", "margin": 0.5, "iteration": 50, "rows": 2}
+
+
+LEAST = "least_parameters/norm/parameters"
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 6])
+def test_balanced_parameters_are_the_least_and_unbalanced_ones_are_more(tmp_path, layers):
+    """The margin is recomputed from the final factors in NumPy; balanced it is 0 up to rounding and finite steps."""
+    job = [f"depth.layers={layers}", "metrics=parameters", "max_iterations=3000", "lr.eta=1e-3", "init.scale=0.5"]
+    job += ["observations=random_matrix", "observations.dims=[4,3]", "observations.count=8"]
+    outcomes = trained(tmp_path, *([*job, f"init={init}"] for init in ("balanced", "gaussian")))
+    for folder, outcome in zip("01", outcomes, strict=True):
+        found = outcome.summary["certificates"][LEAST]
+        assert found["verdict"] == "holds" and found["margin"] >= -1e-9
+        arrays, trace = results.read_arrays(tmp_path / folder), results.read_trace(tmp_path / folder)
+        factors = [np.asarray(arrays[f"final.{layer}"]) for layer in range(layers)]
+        total = sum((factor**2).sum() for factor in factors)
+        values = np.linalg.svd(np.linalg.multi_dot(factors[::-1]) if layers > 1 else factors[0], compute_uv=False)
+        least = layers * (values ** (2 / layers)).sum()
+        assert trace["norm/parameters"][-1] ** 2 == pytest.approx(total, rel=1e-13)
+        assert trace["bound/norm/parameters"][-1] ** 2 == pytest.approx(least, rel=1e-6)
+        balanced = folder == "0" or layers == 1
+        assert (total / least - 1 < 1e-3) == balanced
+        assert (found["margin"] < 1e-9) == balanced or layers == 1
+
+
+@pytest.mark.parametrize("layers", [2, 4, 6])
+def test_singular_values_of_rounding_alone_do_not_violate_the_least_parameters(layers):
+    """Balanced factors of rank 1: the product's other singular values should be 0, and are rounding errors."""
+    random = np.random.default_rng(layers)
+    bases = [np.linalg.qr(random.standard_normal((8, 1)))[0] for _ in range(layers + 1)]
+    factors = [torch.from_numpy(0.7 * above @ below.T)[None] for below, above in itertools.pairwise(bases)]
+    columns = measure({"a": ParameterNorm(), "b": DepthSchattenNorm()}, factors)
+    trace = {name: column.numpy() for name, column in columns.items()} | {"iteration": np.zeros(1, int)}
+    context = facts(depth=layers, product=np.zeros((1, 8, 8)), mask=None)
+    assert LeastParameters().verdicts(context, trace)[LEAST]["verdict"] == "holds"
+    assert trace["norm/parameters"][0] == pytest.approx(0.7 * layers**0.5)
+    trace["norm/parameters"] = trace["norm/parameters"] * (1 - 1e-3)
+    assert LeastParameters().verdicts(context, trace)[LEAST]["verdict"] == "violated"
+
+
+def test_least_parameters_need_a_chain_and_leave_other_statements_alone(tmp_path):
+    job = ["metrics=parameters", "max_iterations=300"]
+    (outcome,) = trained(tmp_path, [*job, "factorization=symmetric"])
+    found = outcome.summary["certificates"]["least_parameters"]
+    assert found["verdict"] == "not applicable" and "product of its factors" in found["premise"]
+    trace = results.read_trace(tmp_path / "0")
+    assert "norm/parameters" in trace.columns and "norm/schatten_2_over_L" not in trace.columns
+    (both,) = trained(tmp_path / "with", [*FLOW, *job, "depth='3'"])
+    (plain,) = trained(tmp_path / "without", [*FLOW, "max_iterations=300", "depth='3'"])
+    del both.summary["certificates"][LEAST]
+    assert str(both.summary["certificates"]) == str(plain.summary["certificates"])

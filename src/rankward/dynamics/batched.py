@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.rates import MEMORY, rates_of
-from rankward.dynamics.reference import loss_and_cotangent, one_thread
+from rankward.dynamics.reference import loss_and_cotangent
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
+from rankward.linalg import one_thread
 
 # From factors [runs, *shape], operator and values to the half sums [runs] and their gradients, shaped as the factors.
 Gradients = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]

@@ -6,7 +6,6 @@ One run at a time and one thread keep the bits of a run independent of the other
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.utils import parameters_to_vector
 from rankward.dynamics.reference_flow import Stepper
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status
 from rankward.factorizations.base import Factorization
+from rankward.linalg import one_thread
 
 
 def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
@@ -189,14 +189,3 @@ def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress
     weight = beta * progress.weight[run].to(eta.dtype) + (1 - beta)
     progress.mean_square[run], progress.weight[run] = mean, weight
     return eta / (torch.sqrt(mean / weight) + eps)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread, since the order of its sums depends on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from rankward.dynamics.reference import loss, one_thread
+from rankward.dynamics.reference import loss
 from rankward.factorizations.base import Chain, Components
+from rankward.metrics.functional import sharpness as largest_curvature
+from rankward.metrics.functional.curvature import LossFunction
 
-MAX_DENSE_PARAMETERS = 256  # with more parameters the Hessian is not formed
-MAX_LANCZOS_STEPS = 100  # products of the Hessian with a vector
-MAX_BASIS_NUMBERS = 2**26  # in all Lanczos vectors
-TOLERANCE = 1e-4  # residual of the eigenvector, relative to the eigenvalue, at which the iteration ends
+AT_EDGE = 0.02  # of 2 / step: a sharpness as near to it is at the edge of stability
 
-Hessian = Callable[[Tensor], Tensor]  # from vectors [n, parameters] to its products with them
+Product = Callable[[Sequence[Tensor]], Tensor]
 
 
 def sharpness(
-    product: Callable[[Sequence[Tensor]], Tensor],
+    product: Product,
     factors: Sequence[Float[Tensor, "runs ..."]],
     operator: Shaped[Tensor, "runs ..."],
     values: Float[Tensor, "runs ..."],
@@ -28,11 +26,7 @@ def sharpness(
 ) -> Float[Tensor, " runs"]:
     """The largest eigenvalue of each run's Hessian of `scale` times Equation 1 in all its factors, in float64.
 
-    Up to 256 parameters it is an eigenvalue of the whole Hessian, exact up to rounding. For more it comes from
-    Lanczos' iteration, from a fixed start, with at most 100 products of the Hessian with a vector: within 1e-4 of an
-    eigenvalue (relative), which is the largest unless the start is orthogonal to its eigenvector. NaN where that was
-    not reached, or where a factor, the gradient or the Hessian is not finite. Runs are treated one by one, so that a
-    run's value has the same bits in any company; none of this is fast enough for a training loop.
+    See `rankward.metrics.functional.sharpness` for its accuracy and for NaN.
 
     Args:
         product: of a factorization, from factors without a runs axis; differentiable twice.
@@ -45,16 +39,27 @@ def sharpness(
     networks typically occurs at the edge of stability" (ICLR 2021).
 
     Example:
+        >>> import torch
         >>> one = torch.ones(1, 1, 1)  # half of (w_2 w_1 - 1)^2 at (1, 1): the Hessian is [[1, 1], [1, 1]]
         >>> round(sharpness(lambda f: f[1] @ f[0], [one, one], one, one, torch.ones(1)).item(), 12)
         2.0
     """
-    with one_thread():
-        each = [
-            _of_run(product, [f[run] for f in factors], operator[run], values[run], float(scale[run]))
-            for run in range(len(scale))
-        ]
-    return torch.tensor(each, dtype=torch.float64)
+    return largest_curvature(loss_function(product), factors, operator, values, scale)
+
+
+def loss_function(product: Product) -> LossFunction:
+    """The loss of one run that trains this product, as a function of its factors, operator, values and scale."""
+    return lambda factors, operator, values, scale: scale * loss(product(factors), operator, values)
+
+
+def at_edge(sharp: float, edge: float) -> bool:
+    """Whether a sharpness is within 2 % of 2 / step, `edge`; False if one of them is NaN.
+
+    Example:
+        >>> at_edge(166.98, 2 / 0.012), at_edge(163.1, 2 / 0.012), at_edge(float("nan"), 1.0)
+        (True, False, False)
+    """
+    return abs(sharp / edge - 1) <= AT_EDGE
 
 
 def least_sharpness(form: Chain | Components | None, size: float, scale: float = 1.0) -> float:
@@ -81,57 +86,3 @@ def least_sharpness(form: Chain | Components | None, size: float, scale: float =
         modes, components = len(form.dims), form.components
         return scale * modes * components * (size / components) ** (2 - 2 / modes)
     return 0.0
-
-
-def _of_run(
-    product: Callable[[Sequence[Tensor]], Tensor],
-    factors: Sequence[Tensor],
-    operator: Tensor,
-    values: Tensor,
-    scale: float,
-) -> float:
-    shapes = [factor.shape for factor in factors]
-    point = torch.cat([factor.detach().cpu().double().reshape(-1) for factor in factors]).requires_grad_()
-    parts = point.split([shape.numel() for shape in shapes])
-    made = product([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
-    scaled_loss = scale * loss(made, operator.detach().cpu().double(), values.detach().cpu().double())
-    (gradient,) = torch.autograd.grad(scaled_loss, point, create_graph=True)
-    if not gradient.isfinite().all():
-        return torch.nan
-
-    def hessian(vectors: Tensor) -> Tensor:
-        (products,) = torch.autograd.grad(gradient, point, vectors, retain_graph=True, is_grads_batched=True)
-        return products
-
-    return _dense(hessian, len(point)) if len(point) <= MAX_DENSE_PARAMETERS else _lanczos(hessian, len(point))
-
-
-def _dense(hessian: Hessian, parameters: int) -> float:
-    matrix = hessian(torch.eye(parameters, dtype=torch.float64))
-    if not matrix.isfinite().all():
-        return torch.nan
-    return float(torch.linalg.eigvalsh((matrix + matrix.mT) / 2)[-1])
-
-
-def _lanczos(hessian: Hessian, parameters: int) -> float:
-    """The largest eigenvalue by Lanczos' iteration, every vector made orthogonal to all before it."""
-    steps = max(2, min(MAX_LANCZOS_STEPS, MAX_BASIS_NUMBERS // parameters))
-    basis = torch.empty(steps, parameters, dtype=torch.float64)
-    tridiagonal = torch.zeros(steps + 1, steps + 1, dtype=torch.float64)
-    vector = torch.randn(parameters, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    vector /= vector.norm()
-    for step in range(steps):
-        basis[step] = vector
-        following = hessian(vector[None])[0]
-        if not following.isfinite().all():
-            return torch.nan
-        tridiagonal[step, step] = vector @ following
-        for _ in range(2):  # the second time removes what rounding left
-            following = following - basis[: step + 1].mT @ (basis[: step + 1] @ following)
-        residual = following.norm()
-        values, vectors = torch.linalg.eigh(tridiagonal[: step + 1, : step + 1])
-        if residual * vectors[-1, -1].abs() <= TOLERANCE * values[-1].abs():
-            return float(values[-1])
-        tridiagonal[step, step + 1] = tridiagonal[step + 1, step] = residual
-        vector = following / residual
-    return torch.nan

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
-from rankward.dynamics.reference import loss_and_cotangent, one_thread
+from rankward.dynamics.reference import loss_and_cotangent
+from rankward.linalg import one_thread
 from rankward.private_apis import changes_arguments, dispatch_mode, operator_name, written_arguments
 from rankward.private_apis import without_dispatch_modes as untraced
 

@@ -11,6 +11,7 @@ with hidden(*RANKS):
 from rankward.metrics.base import SpectralMetric, TraceMetric
 from rankward.metrics.baselines import DistanceToSolution
 from rankward.metrics.collection import measure
+from rankward.metrics.curvature import Sharpness
 from rankward.metrics.entries import (
     ConservedDrift,
     DeterminantResolution,
@@ -20,7 +21,14 @@ from rankward.metrics.entries import (
     SingularValues,
     Unbalancedness,
 )
-from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
+from rankward.metrics.norms import (
+    DepthSchattenNorm,
+    FrobeniusNorm,
+    NuclearNorm,
+    ParameterNorm,
+    SchattenNorm,
+    SpectralNorm,
+)
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
 from rankward.metrics.tensors import (
     ComponentDrift,
@@ -37,6 +45,7 @@ __all__ = [
     "ComponentDrift",
     "ComponentNorms",
     "ConservedDrift",
+    "DepthSchattenNorm",
     "DeterminantResolution",
     "DeterminantSign",
     "DistanceToInfimalRank",
@@ -47,9 +56,11 @@ __all__ = [
     "MultilinearRank",
     "NuclearNorm",
     "NumericalRank",
+    "ParameterNorm",
     "ProductEntries",
     "ReconstructionError",
     "SchattenNorm",
+    "Sharpness",
     "SingularValues",
     "SpectralMetric",
     "SpectralNorm",

@@ -23,8 +23,9 @@ class TraceMetric(Metric):
     """A torchmetrics metric with a value for each matrix.
 
     A new one implements `update`, which names what it needs (product, singular_values, matricization_values, factors,
-    chain, loss, ground_truth, iteration, initial, infimal_rank) and appends values to `measured`, and `columns`. What
-    it keeps beside these is a state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
+    chain, loss, ground_truth, iteration, initial, infimal_rank, loss_function, loss_data, step_size) and appends values
+    to `measured`, and `columns`. What it keeps beside these is a state too (`add_state`): torchmetrics resets, copies
+    and synchronizes states alone.
 
     `compute` returns the mean of each column over all matrices since the last reset, [columns], a scalar where there is
     one column: so `self.log(name, metric)` works in a LightningModule over any number of batches. `gathered` and
@@ -40,6 +41,9 @@ class TraceMetric(Metric):
             other factors it leaves no column, and a note in the summary).
         last_row_only: expensive: computed only for each run's last row, for the ensemble in one call; NaN in other
             rows.
+        rows: expensive, as `last_row_only`, but measured in at most so many rows of a run: the row at iteration 0, rows
+            evenly spaced in the logarithm of the iteration up to `max_iterations`, and the last row; 1 is the last row
+            only. None: all rows.
         tried: measured once at the start of a run before training, so that a metric that raises is refused in time;
             False where even that takes long.
 
@@ -58,6 +62,7 @@ class TraceMetric(Metric):
     full_state_update = False
     kind = "any"
     last_row_only = False
+    rows: int | None = None
     tried = True
     _state: str
 
@@ -77,6 +82,11 @@ class TraceMetric(Metric):
             raise ValueError(f"reduce: {reduce!r} is not allowed; expected one of {', '.join(REDUCTIONS)}")
         self.reduce = reduce
         self.add_state(self._state, default=[], dist_reduce_fx="cat")
+
+    @property
+    def row_limit(self) -> int | None:
+        """In how many rows of a run it is measured at most; None: in all."""
+        return 1 if self.last_row_only else self.rows
 
     @property
     def measured(self) -> list[Tensor]:

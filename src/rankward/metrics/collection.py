@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -15,7 +15,7 @@ from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import singular_values
 
-Context = Tensor | Sequence[Tensor] | Mapping[str, Any]  # mappings of any depth, to tensors
+Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | Callable[..., Any]  # mappings of any depth, to tensors
 
 BLOCK_BYTES = 2**21  # bytes of products in a block of rows: it stays in cache while all metrics read it
 
@@ -38,6 +38,7 @@ def measure(
     factors: Sequence[Tensor],
     product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
     is_chain: bool = True,
+    taken: Collection[str] = (),
     **context: Context | None,
 ) -> dict[str, Tensor]:
     """Compute the columns of every metric for recorded factors.
@@ -48,8 +49,9 @@ def measure(
         factors: [rows, *shape] each: W_1, ..., W_L, or the arguments of `product`.
         product: from factors to the array that they represent, [rows, *dims] float64.
         is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
+        taken: names of columns that others fill.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
-            mappings to them (solutions), or None.
+            mappings to them (solutions), functions of one row (loss_function), or None.
 
     Returns:
         [rows] float64 each.
@@ -57,7 +59,7 @@ def measure(
     Raises:
         TypeError: a metric needs an argument that this run does not have.
         MetricError: a metric raises, or a column does not have one value for each row.
-        ValueError: two metrics fill the same column.
+        ValueError: two metrics fill the same column, or one fills a taken one.
     """
     context = {"chain": factors if is_chain else None, **context}
     names = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
@@ -85,7 +87,7 @@ def measure(
             if measured.shape != (rows,):
                 shape = f"{len(measured)} values" if measured.ndim == 1 else f"shape {list(measured.shape)}"
                 raise MetricError(name, f"column {column!r} has {shape} for {rows} rows")
-        if duplicates := sorted(filled.keys() & columns.keys()):
+        if duplicates := sorted(filled.keys() & {*columns, *taken}):
             raise ValueError(f"metrics.columns.{name}: another metric already fills column {duplicates[0]!r}")
         columns |= filled
         metric.reset()
@@ -98,6 +100,8 @@ def _select(value: Context, rows: slice) -> object:
         return value[rows]
     if isinstance(value, Mapping):
         return {name: _select(each, rows) for name, each in value.items()}
+    if callable(value):
+        return value
     return [each[rows] for each in value]
 
 

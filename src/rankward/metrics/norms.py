@@ -1,4 +1,4 @@
-"""Norms and quasi-norms of the product matrix as torchmetrics (Section 2.1)."""
+"""Norms and quasi-norms of the product matrix (Section 2.1), and of the parameters, as torchmetrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, stacked_columns
-from rankward.metrics.functional.norms import powers, schatten_norm_from_singular_values
+from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
+from rankward.metrics.functional.norms import parameter_norm, powers, schatten_norm_from_singular_values
+from rankward.metrics.functional.singular_values import singular_values as _singular_values
 
 
 class NuclearNorm(SpectralMetric):
@@ -73,3 +74,46 @@ class SchattenNorm(SpectralMetric):
 
     def columns(self) -> dict[str, Tensor]:
         return stacked_columns(self.gathered(), [f"norm/schatten_{p:g}" for p in self.p])
+
+
+class DepthSchattenNorm(TraceMetric):
+    """The Schatten-2/L (quasi-)norm of a product of L matrices, column `norm/schatten_2_over_L`.
+
+    (sum_r sigma_r^(2/L))^(L/2): the Frobenius norm at depth 1, the nuclear norm at depth 2, and a quasi-norm beyond.
+    The least sum of squared entries of L factors with this product is L times its power 2/L. Rounding counts at large
+    depths: a singular value of 0 that rounding makes 1e-16 of the largest adds a share of 1e-16 to the power 2/L.
+
+    Example:
+        >>> metric, two = DepthSchattenNorm(), 2 * torch.eye(2, dtype=torch.float64)[None]
+        >>> metric.update([two, two, two], 8 * torch.eye(2, dtype=torch.float64)[None])
+        >>> round(metric.columns()["norm/schatten_2_over_L"].item(), 9)  # (2 * 8^(2/3))^(3/2)
+        22.627416998
+    """
+
+    kind = "chain"
+
+    def update(self, factors: Sequence[Tensor], product: Tensor, singular_values: Tensor | None = None) -> None:
+        """Measure the product [runs, d, d'] of each run's factors."""
+        values = _singular_values(product) if singular_values is None else singular_values
+        self.measured.append(schatten_norm_from_singular_values(values, 2 / len(factors)))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"norm/schatten_2_over_L": self.gathered()}
+
+
+class ParameterNorm(TraceMetric):
+    """The root of the sum of squares of all parameters, column `norm/parameters`.
+
+    Example:
+        >>> metric = ParameterNorm()
+        >>> metric.update([torch.full((1, 1, 1), 3.0), torch.full((1, 2, 2), 2.0)])
+        >>> metric.compute().item()
+        5.0
+    """
+
+    def update(self, factors: Sequence[Tensor]) -> None:
+        """Measure the factors, [runs, *shape] each."""
+        self.measured.append(parameter_norm(factors))
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"norm/parameters": self.gathered()}

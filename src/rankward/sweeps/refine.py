@@ -3,7 +3,9 @@
 "Runs were iteratively carried out, with both learning rate and standard deviation for initialization decreased after
 each run, until further reduction did not yield a noticeable change" (Section 4.1).
 
-A cell settles only on converged runs: two runs that end at `max_iterations` may agree up to there and differ later.
+A cell settles only on converged runs: two runs that end at `max_iterations` may agree up to there and differ later. Nor
+does it settle on a run that ends at the edge of stability, with a sharpness within 2 % of 2 / learning rate: there the
+size of the steps, and not the flow that they approximate, decides where the run goes.
 """
 
 from __future__ import annotations
@@ -44,6 +46,13 @@ class Round:
     sharpness: float = np.nan
     edge: float = np.nan
 
+    @property
+    def at_edge(self) -> bool:
+        """Whether it ended at the edge of stability; False if that is not known."""
+        from rankward.dynamics.sharpness import at_edge
+
+        return at_edge(self.sharpness, self.edge)
+
 
 @dataclass
 class Cell:
@@ -53,7 +62,8 @@ class Cell:
         job: overrides, without those of the rounds.
         start: values of the refined keys in round 0.
         rounds: so far.
-        settled: whether the last two rounds converged and differ by less than the tolerance.
+        settled: whether the last two rounds converged and differ by less than the tolerance, and the last one is not at
+            the edge of stability.
         stuck: whether a round failed, so that there is no curve to compare.
     """
 
@@ -181,7 +191,7 @@ class Refinement:
         old, new = at_losses(*previous, losses), at_losses(*current, losses)
         last.change = float(np.max(np.abs(new - old)) / np.max(np.abs(new)))
         converged = all(each.status == "converged" for each in cell.rounds[-2:])
-        cell.settled = converged and last.change < self.tolerance
+        cell.settled = converged and last.change < self.tolerance and not last.at_edge
 
     def _curve(self, run: Path) -> tuple[np.ndarray, np.ndarray] | None:
         try:
@@ -205,6 +215,7 @@ class Refinement:
                 "job": each.job,
                 **{key: cell.start[key] * factor**index for key, factor in self.factors.items()},
                 **{key: value for key, value in asdict(each).items() if key != "job"},
+                "at_edge": each.at_edge,
                 "settled": cell.settled,
             }
             for number, cell in enumerate(cells)
@@ -220,19 +231,20 @@ class Refinement:
         changes = ", ".join(f"{each.change:.2g}" for each in cell.rounds if each.change is not None) or "none"
         verdict = f"settled in round {last}" if cell.settled else "a round failed" if cell.stuck else "has NOT settled"
         swept = " ".join(part for part in cell.job if not part.startswith(("experiment=", "logger=", "hydra.")))
-        not_converged = [
+        noted = [
             _format_round(number, each)
             for number, each in enumerate(cell.rounds)
-            if each.status not in (None, "converged")
+            if each.status not in (None, "converged") or each.at_edge
         ]
         verdict = f"{swept or 'the default'}: {verdict} at {values}"
-        return "; ".join([verdict, f"change a round: {changes}", *not_converged])
+        return "; ".join([verdict, f"change a round: {changes}", *noted])
 
 
 def _format_round(number: int, ended: Round) -> str:
     text = f"round {number} ended with status {ended.status} at loss {ended.loss:.3g}"
     known = np.isfinite(ended.sharpness) and np.isfinite(ended.edge)
-    return text + f" (sharpness {ended.sharpness:.4g}, 2/lr {ended.edge:.4g})" * bool(known)
+    edge = "at the edge of stability: " if ended.at_edge else ""
+    return text + f" ({edge}sharpness {ended.sharpness:.4g}, 2/lr {ended.edge:.4g})" * bool(known)
 
 
 def _stability(config: RunConfig, run: Path) -> tuple[float, float]:

@@ -10,13 +10,14 @@ from rankward.theory.bounds import (
 )
 from rankward.theory.certificates import Bound, Certificate, RunContext
 from rankward.theory.solution_set import infimal_rank
-from rankward.theory.statements import Conservation, Corollary1, Proposition4, Theorem1, Theorem2
+from rankward.theory.statements import Conservation, Corollary1, LeastParameters, Proposition4, Theorem1, Theorem2
 
 __all__ = [
     "Bound",
     "Certificate",
     "Conservation",
     "Corollary1",
+    "LeastParameters",
     "Proposition4",
     "RunContext",
     "Theorem1",

@@ -27,6 +27,7 @@ from rankward.theory.regression import fitted_slope
 
 NORMS: Mapping[str, float] = {"norm/nuclear": 1, "norm/frobenius": 2, "norm/spectral": np.inf}
 SCHATTEN = "norm/schatten_"
+DEPTH_SCHATTEN, PARAMETERS = SCHATTEN + "2_over_L", "norm/parameters"
 ENTRY_ROUNDINGS = 16.0  # rounding errors of an entry that the sharp bound's slack covers
 DISCRETE = "gradient flow (lr=flow): this run takes discrete steps"
 CHAIN = "a matrix factorization: the product of its factors"
@@ -35,7 +36,8 @@ BALANCED_START = f"a balanced start (Equation 5 to {BALANCED:g} of the largest s
 
 def schatten_columns(trace: Trace) -> dict[str, float]:
     """The columns of Schatten (quasi-)norms in a trace, and their p."""
-    configured = {name: float(name.removeprefix(SCHATTEN)) for name in trace if name.startswith(SCHATTEN)}
+    named = [name for name in trace if name.startswith(SCHATTEN) and name != DEPTH_SCHATTEN]
+    configured = {name: float(name.removeprefix(SCHATTEN)) for name in named}
     return {name: p for name, p in {**NORMS, **configured}.items() if name in trace}
 
 
@@ -355,3 +357,31 @@ class Conservation(Certificate):
         bound = Bound("balance/drift", limit, lower=False, slack=0.0)
         found = verdict(bound, trace, premise)
         return {self.name: found | {"tolerance": float(limit[-1])} if len(limit) else found}
+
+
+class LeastParameters(Certificate):
+    """Factors are at least as large as their product demands: |theta|^2 >= L sum_r sigma_r^(2/L).
+
+    |theta|, the root of the sum of squares of all entries of the L factors, is `norm/parameters`; the sum is that of
+    `norm/schatten_2_over_L`. Balanced factors (Equation 5) attain the bound: then the margin is 0 up to rounding. It
+    holds for any factors of any sizes, whatever the dynamics: sum_r sigma_r(W_L ... W_1)^p is at most sum_r of the
+    products of sigma_r(W_l)^p (Horn), and with p = 2/L each product is at most the mean of the sigma_r(W_l)^2. So it
+    tests the numbers of a run; its margin is the price of imbalance.
+
+    Source: Horn, "On the singular values of a product of completely continuous operators" (1950).
+    """
+
+    name = "least_parameters"
+
+    def bounds(self, context: RunContext, trace: Trace) -> list[Bound]:
+        if not (context.chain and {DEPTH_SCHATTEN, PARAMETERS} <= set(trace)):
+            return []
+        depth = context.depth
+        limit = np.sqrt(depth) * trace[DEPTH_SCHATTEN] ** (1 / depth)
+        # The product's rounding error, relative to sigma_1, adds its power 2/L to every term of the sum.
+        error = 16 * depth * max(context.dims) * np.finfo(np.float64).eps
+        slack = max(SLACK, min(context.dims) * error ** min(1.0, 2 / depth))
+        return [Bound(PARAMETERS, limit, lower=True, slack=slack)]
+
+    def failing_premises(self, context: RunContext) -> list[str | None]:
+        return first_failing(context.runs, [(context.chain, CHAIN)])

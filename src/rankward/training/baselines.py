@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rankward.config import DataError
-from rankward.dynamics.reference import one_thread
+from rankward.linalg import one_thread
 from rankward.metrics.baselines import BASELINES
 from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruction_error
 from rankward.observations import EntryMask, Measurement, Sensing

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from rankward.dynamics import Problem, Progress, Status
 from rankward.dynamics.reference import loss
-from rankward.dynamics.sharpness import least_sharpness, sharpness
+from rankward.dynamics.sharpness import at_edge, least_sharpness, sharpness
 from rankward.training.ensemble import Ensemble
 
 HINTS = ("diverged", "stalled")  # names of these notes
-EDGE = 0.01  # at the edge of stability, sharpness times step size is as near to 2, relatively
+MAX_PARAMETERS = 2**14  # of a run whose sharpness a hint may compute: 0.1 s on one core
 STALLED = 0.5  # a run has stalled if as much, or more, of the loss half way is left at the end
 
 
@@ -29,9 +29,10 @@ def hint(
 
     `diverged` compares the step size with 2 over the sharpness at the start, and with 2 over the least sharpness of
     any solution, which grows with the size of the observations. `stalled` is for a run that ended at `max_iterations`
-    with an almost constant loss, and either a step size too large for any solution or a sharpness within 1 % of 2 over
-    the step size; a run that is merely slow has a lower one. A number that is NaN is not mentioned, for
-    example if the factorization cannot be differentiated twice.
+    with an almost constant loss, and either a step size too large for any solution or a sharpness within 2 % of 2 over
+    the step size; a run that is merely slow has a lower one. A number that is not known is not mentioned, for
+    example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at most 16,384
+    parameters, once a run.
 
     Args:
         ensemble: of the run, with the initial factors.
@@ -55,7 +56,7 @@ def hint(
         return {"stalled": f"stalled: {why}"}
     step = _step_at_the_end(problem, progress, run)
     sharp = _sharpness(ensemble, run, factors)
-    if not abs(sharp * step / 2 - 1) <= EDGE:
+    if not at_edge(sharp, 2 / step):
         return {}
     return {
         "stalled": f"stalled at the edge of stability: the sharpness at the end, {sharp:.5g}, is about 2/step size = "
@@ -97,6 +98,8 @@ def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
 
 def _sharpness(ensemble: Ensemble, run: int, factors: list[Tensor]) -> float:
     one, problem = slice(run, run + 1), ensemble.problem
+    if sum(factor[0].numel() for factor in factors) > MAX_PARAMETERS:
+        return float("nan")
     return _or_nan(
         lambda: sharpness(
             ensemble.factorization.product,

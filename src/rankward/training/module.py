@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.reference import loss
+from rankward.dynamics.sharpness import loss_function
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.collection import MetricError, arguments
 from rankward.theory import RunContext
@@ -64,6 +65,7 @@ class EnsembleModule(pl.LightningModule):
             baselines.check(name, ensemble.measurements)
         self._check_metrics()
         self.trace = Trace()
+        self.last_recorded: np.ndarray | None = None  # iteration of each run's last row so far; None: not known
         self.last_rows: dict[str, np.ndarray] = {}  # of the last chunk; empty if it recorded none
         self.interrupted = False
         self.out_of_time = False
@@ -120,7 +122,7 @@ class EnsembleModule(pl.LightningModule):
 
     def _measure(self, rows: Rows) -> dict[str, np.ndarray]:
         columns = measure(
-            {name: metric for name, metric in self.trace_metrics.items() if not metric.last_row_only},
+            {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit is None},
             [factor.cpu() for factor in rows.factors],
             self.product,
             self.ensemble.is_chain,
@@ -129,6 +131,7 @@ class EnsembleModule(pl.LightningModule):
             **self._context(rows.run),
             **self._baselines(rows.run),
         )
+        columns |= self._measure_some(rows)
         time = {"time": rows.time} if self.ensemble.problem.flow is not None else {}
         named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
         trace = {name: column.cpu().numpy() for name, column in named.items()}
@@ -136,13 +139,51 @@ class EnsembleModule(pl.LightningModule):
             trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, trace)}
         return trace
 
+    def _measure_some(self, rows: Rows) -> dict[str, Tensor]:
+        """Columns of metrics that are measured in some rows of a run, NaN in the others.
+
+        Their last row is measured at the end, see `full_trace`.
+        """
+        limits = sorted({limit for m in self.trace_metrics.values() if (limit := m.row_limit or 0) > 1})
+        if not limits:
+            return {}
+        run, iteration, columns = rows.run.cpu().numpy(), rows.iteration.cpu().numpy(), {}
+        if self.last_recorded is None:
+            self.last_recorded = self.trace.last_iterations(self.problem.runs)
+        first = np.append(True, run[1:] != run[:-1])
+        previous = np.where(first, self.last_recorded[run], np.append(0, iteration[:-1]))
+        np.maximum.at(self.last_recorded, run, iteration)
+        for limit in limits:
+            targets = spread(self.ensemble.problem.max_iterations.numpy(), self.ensemble.schedule.stride, limit)[run]
+            chosen = ((targets > previous[:, None]) & (targets <= iteration[:, None])).any(1)
+            at = torch.from_numpy(np.flatnonzero(chosen))
+            measured = measure(
+                {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit == limit},
+                [factor.cpu()[at] for factor in rows.factors],
+                self.product,
+                self.ensemble.is_chain,
+                **self._context(rows.run.cpu()[at]),
+            )
+            for name, values in measured.items():
+                columns[name] = torch.full((len(run),), torch.nan, dtype=torch.float64)
+                columns[name][at] = values
+        return columns
+
     def _context(self, run: Tensor) -> dict[str, Any]:
         """Arguments of metrics other than the rows, for the run of each row."""
-        return {
+        problem = self.ensemble.problem
+        context: dict[str, Any] = {
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
             "initial": [factor[run] for factor in self.ensemble.factors],
             "infimal_rank": self.infimal_ranks[0][run] if self._is_argument("infimal_rank") else None,
         }
+        if self._is_argument("loss_function"):
+            context["loss_function"] = loss_function(self.ensemble.factorization.product)
+            context["loss_data"] = [problem.operator[run], problem.values[run], problem.loss_scale[run]]
+        if self._is_argument("step_size"):
+            fixed = problem.dynamics == "descent"
+            context["step_size"] = problem.eta[run].double() if fixed else torch.full((len(run),), torch.nan)
+        return context
 
     def _baselines(self, run: Tensor) -> dict[str, Any]:
         return {
@@ -168,18 +209,21 @@ class EnsembleModule(pl.LightningModule):
         }
         rows = {"loss": problem.loss_scale[:1] * loss(self.product(factors)[0], problem.operator[0], problem.values[0])}
         rows["iteration"] = first
-        for last in (False, True):
-            chosen = {name: metric for name, metric in checked.items() if metric.last_row_only == last}
+        filled: set[str] = set()
+        for some in (False, True):
+            chosen = {name: metric for name, metric in checked.items() if (metric.row_limit is not None) == some}
             try:
                 if chosen:
-                    measure(
+                    columns = measure(
                         chosen,
                         factors,
                         self.product,
                         self.ensemble.is_chain,
+                        taken=filled,
                         **self._context(first),
-                        **({} if last else rows),
+                        **({} if some else rows),
                     )
+                    filled |= columns.keys()
             except (MetricError, TypeError, ValueError) as error:
                 key, _, reason = str(error).partition(": ")
                 name = key.removeprefix("metrics.columns.")
@@ -244,10 +288,10 @@ class EnsembleModule(pl.LightningModule):
     def full_trace(self) -> dict[str, np.ndarray]:
         """All rows so far, sorted by run.
 
-        Columns that are only measured in last rows are NaN in the other rows, and in all rows of unfinished runs.
+        Columns that are only measured in some rows are NaN in the other rows; unfinished runs have no last row.
         """
         trace = self.trace.by_run()
-        last = {name: metric for name, metric in self.trace_metrics.items() if metric.last_row_only}
+        last = {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit is not None}
         done = torch.nonzero(self.progress.status != Status.RUNNING).flatten()
         if not (trace and last and len(done)):
             return trace
@@ -260,7 +304,7 @@ class EnsembleModule(pl.LightningModule):
         )
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
         for name, values in columns.items():
-            trace[name] = np.full(len(trace["run"]), np.nan)
+            trace[name] = np.array(trace[name]) if name in trace else np.full(len(trace["run"]), np.nan)
             trace[name][rows] = values.numpy()
         return trace
 
@@ -279,6 +323,7 @@ class EnsembleModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the trace."""
         self.trace.load(checkpoint)
+        self.last_recorded = None
 
 
 def _inapplicable_note(columns: Mapping[str, str], factorization: str) -> str:
@@ -289,6 +334,28 @@ def _inapplicable_note(columns: Mapping[str, str], factorization: str) -> str:
         for kind in dict.fromkeys(columns.values())
     ]
     return f"left out, since factorization={factorization} has other factors: {'; '.join(parts)}"
+
+
+def spread(max_iterations: np.ndarray, stride: int, rows: int) -> np.ndarray:
+    """Iterations at or after which a row is measured: 0, and `rows` - 2 between the first check and `max_iterations`.
+
+    They are evenly spaced in the logarithm, and multiples of the stride. The last row makes them `rows`.
+
+    Args:
+        max_iterations: [runs].
+        stride: iterations between two checks.
+        rows: at least 2.
+
+    Returns:
+        [runs, rows - 1].
+
+    Example:
+        >>> spread(np.array([500_000]), 50, 6).tolist()
+        [[0, 300, 2000, 12550, 79250]]
+    """
+    share = np.arange(1, rows - 1) / (rows - 1)
+    between = np.power(np.maximum(max_iterations[:, None] / stride, 1.0), share)
+    return np.concatenate([np.zeros((len(max_iterations), 1)), np.rint(between) * stride], axis=1).astype(np.int64)
 
 
 class _Chunks(IterableDataset[int]):

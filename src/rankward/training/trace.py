@@ -69,6 +69,13 @@ class Trace:
             yield from _mapped(self.file, self.names, self.blocks)
         yield from self.chunks
 
+    def last_iterations(self, runs: int) -> np.ndarray:
+        """The iteration of each run's last row so far, [runs]; -1 if it has none."""
+        last = np.full(runs, -1)
+        for part in self.parts():
+            np.maximum.at(last, part["run"], part["iteration"])
+        return last
+
     def by_run(self) -> Columns:
         """All rows, sorted by run; memory-mapped from an unnamed file if the trace has a file.
 

@@ -2,6 +2,7 @@
 
 from rankward.linalg import product_matrix, strict_matmul
 from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
+from rankward.metrics.functional.curvature import sharpness
 from rankward.metrics.functional.entries import determinant_sign, reconstruction_error, unbalancedness
 from rankward.metrics.functional.matricizations import (
     cp_weights,
@@ -11,7 +12,13 @@ from rankward.metrics.functional.matricizations import (
     mode_groups,
     multilinear_rank,
 )
-from rankward.metrics.functional.norms import frobenius_norm, nuclear_norm, schatten_norm, spectral_norm
+from rankward.metrics.functional.norms import (
+    frobenius_norm,
+    nuclear_norm,
+    parameter_norm,
+    schatten_norm,
+    spectral_norm,
+)
 from rankward.metrics.functional.ranks import distance_to_infimal_rank, effective_rank, numerical_rank, stable_rank
 from rankward.metrics.functional.singular_values import singular_values
 
@@ -31,9 +38,11 @@ __all__ = [
     "multilinear_rank",
     "nuclear_norm",
     "numerical_rank",
+    "parameter_norm",
     "product_matrix",
     "reconstruction_error",
     "schatten_norm",
+    "sharpness",
     "singular_values",
     "spectral_norm",
     "stable_rank",

@@ -108,6 +108,22 @@ def schatten_norm(matrix: Float[Tensor, "*batch rows cols"], p: float) -> Float[
     return schatten_norm_from_singular_values(singular_values(matrix), p)
 
 
+def parameter_norm(factors: Sequence[Float[Tensor, "runs ..."]]) -> Float[Tensor, " runs"]:
+    """The Euclidean norm of all parameters together: the root of the sum of their squares, float64.
+
+    Squares are scaled, so that none overflows or underflows. Zero gives 0, NaN gives NaN.
+
+    Args:
+        factors: [runs, *shape] each.
+
+    Example:
+        >>> parameter_norm([torch.full((1, 1, 1), 3.0), torch.full((1, 2, 2), 2.0)]).item()
+        5.0
+    """
+    flat = [factor.double().reshape(len(factor), math.prod(factor.shape[1:])) for factor in factors]
+    return root_of_squares(torch.cat(flat, dim=1))
+
+
 def nuclear_norm(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, "*batch"]:
     """The sum of singular values (Conjecture 1's norm).
 
