@@ -15,7 +15,8 @@ from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import singular_values
 
-Context = Tensor | Sequence[Tensor] | Mapping[str, Any]  # mappings of any depth, to tensors
+# Mappings of any depth, to tensors; functions from a slice of the rows to a tensor of them.
+Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | Callable[[slice], Tensor]
 
 BLOCK_BYTES = 2**21  # bytes of products in a block of rows: it stays in cache while all metrics read it
 
@@ -49,7 +50,8 @@ def measure(
         product: from factors to the array that they represent, [rows, *dims] float64.
         is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
-            mappings to them (solutions), or None.
+            mappings to them (solutions), functions that return them for a slice of the rows (values, observed,
+            heldout), or None.
 
     Returns:
         [rows] float64 each.
@@ -98,6 +100,8 @@ def _select(value: Context, rows: slice) -> object:
         return value[rows]
     if isinstance(value, Mapping):
         return {name: _select(each, rows) for name, each in value.items()}
+    if callable(value):
+        return value(rows)
     return [each[rows] for each in value]
 
 
