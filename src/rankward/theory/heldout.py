@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from rankward.metrics.functional.norms import root_of_squares
 from rankward.observations import EntryMask
@@ -51,36 +51,41 @@ def _errors(measurement: EntryMask) -> tuple[dict[str, float], str]:
     if heldout is None:
         raise ValueError("these observations have no held-out entries")
     places, axes = heldout.mask.nonzero(), len(measurement.dims)
-    targets = heldout.values[places]
-    mean = float(measurement.values[measurement.mask].mean())
+    # The errors scale with the values. A power of two, which is exact, brings the largest below 1: no sum overflows.
+    exponent = int(np.frexp(max(np.abs(measurement.values).max(), np.abs(heldout.values).max()))[1])
+    values, targets = np.ldexp(measurement.values, -exponent), np.ldexp(heldout.values[places], -exponent)
+    mean = float(values[measurement.mask].mean())
     predictions = {"zero": np.zeros_like(targets), "mean": np.full_like(targets, mean)}
     for axis in range(axes if axes > 1 else 0):
         name = ("row_means", "column_means")[axis] if axes == 2 else f"axis_{axis}_means"
-        predictions[name] = _means(measurement, axis, mean)[places[axis]]
+        predictions[name] = _means(measurement.mask, values, axis, mean)[places[axis]]
     note = ""
     if axes == 2:
-        completion, note = _least_nuclear(measurement)
+        completion, note = _least_nuclear(measurement.mask, values)
         predictions["least_nuclear"] = completion[places]
-    return {name: _rmse(prediction, targets) for name, prediction in predictions.items()}, note
+    differences = torch.from_numpy(np.stack([prediction - targets for prediction in predictions.values()]))
+    errors = np.ldexp(root_of_squares(differences).numpy() / math.sqrt(len(targets)), exponent)
+    return dict(zip(predictions, errors.tolist(), strict=True)), note
 
 
-def _means(measurement: EntryMask, axis: int, otherwise: float) -> Float[np.ndarray, " size"]:
+def _means(
+    mask: Bool[np.ndarray, "*dims"], values: Float[np.ndarray, "*dims"], axis: int, otherwise: float
+) -> Float[np.ndarray, " size"]:
     """Means of the observed entries by their index of an axis."""
-    others = tuple(other for other in range(len(measurement.dims)) if other != axis)
-    counts = measurement.mask.sum(others)
-    sums = measurement.values.sum(others)  # values are zero where nothing is observed
+    others = tuple(other for other in range(mask.ndim) if other != axis)
+    counts = mask.sum(others)
+    sums = values.sum(others)  # values are zero where nothing is observed
     return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
 
 
-def _least_nuclear(measurement: EntryMask) -> tuple[Float[np.ndarray, "rows cols"], str]:
-    size = measurement.mask.size
-    if size > LARGEST:
-        return np.full(measurement.dims, np.nan), f"NaN: computed for at most {LARGEST:,} entries, these are {size:,}"
-    found = nuclear_completion(measurement.mask[None], measurement.values[None], tolerance=GAP)
+def _least_nuclear(
+    mask: Bool[np.ndarray, "rows cols"], values: Float[np.ndarray, "rows cols"]
+) -> tuple[Float[np.ndarray, "rows cols"], str]:
+    """The completion and an empty text, or NaN and the reason."""
+    unknown = np.full(mask.shape, np.nan)
+    if mask.size > LARGEST:
+        return unknown, f"NaN: computed for at most {LARGEST:,} entries, these are {mask.size:,}"
+    found = nuclear_completion(mask[None], values[None], tolerance=GAP)
     if not found.gap[0] <= GAP:
-        return np.full(measurement.dims, np.nan), f"NaN: the relative duality gap stayed at {found.gap[0]:.3g}"
+        return unknown, f"NaN: the relative duality gap stayed at {found.gap[0]:.3g}"
     return found.matrix[0], ""
-
-
-def _rmse(prediction: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]) -> float:
-    return root_of_squares(torch.from_numpy(prediction - target)[None]).item() / math.sqrt(len(target))
