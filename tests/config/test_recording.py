@@ -95,7 +95,7 @@ def test_sweeps_without_held_out_entries_leave_no_such_keys(tmp_path):
     for more in (["logger=none"], ["logger=none", "hydra/launcher=basic"]):
         folder = f"s{len(more)}"
         done = rankward("-m", *SHORT, *more, "seed=0,1", f"hydra.sweep.dir={folder}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
         texts = [file.read_text(encoding="utf-8") for file in (tmp_path / folder).rglob("*.yaml")]
         assert len(texts) == 7 and not any("holdout" in text for text in texts)
         assert not [name for name in load(tmp_path / folder).columns if "holdout" in name]
