@@ -69,6 +69,38 @@ def test_hashes_of_configs_without_a_file_stay(overrides, tmp_path, monkeypatch)
     assert config_hash(resolved(OmegaConf.create(plain))) == OLD[overrides]
 
 
+@pytest.mark.parametrize("given", [[], ["observations.holdout=null"], ["observations.holdout_seed=null"]], ids=str)
+def test_a_config_without_held_out_entries_is_recorded_as_before_there_were_any(tmp_path, given):
+    register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        cfg = compose("config", overrides=["observations=random_matrix", *given])
+    plain = resolved(cfg)
+    assert list(plain["observations"]) == ["name", "_target_", "dims", "rank", "count", "noise", "seed"]
+    assert list(recorded(cfg, plain)["observations"]) == list(plain["observations"])
+    assert config_hash(plain) == config_hash(composed("observations=random_matrix")[1])
+
+
+def test_a_holdout_makes_another_config_and_its_file_has_a_digest(tmp_path):
+    (tmp_path / "h.csv").write_text("0,1,1\n", encoding="utf-8")
+    hashes = [
+        config_hash(composed(*given)[1])
+        for given in ([], ["observations.holdout=1"], ["observations.holdout=1", "observations.holdout_seed=0"])
+    ]
+    assert len(set(hashes)) == 3
+    node = composed(f"observations.holdout={tmp_path}/h.csv")[1]["observations"]
+    assert list(with_digests(node)["file_sha256"]) == ["holdout"]
+
+
+def test_sweeps_without_held_out_entries_leave_no_such_keys(tmp_path):
+    for more in (["logger=none"], ["logger=none", "hydra/launcher=basic"]):
+        folder = f"s{len(more)}"
+        done = rankward("-m", *SHORT, *more, "seed=0,1", f"hydra.sweep.dir={folder}", cwd=tmp_path)
+        assert done.code == 0, done.err
+        texts = [file.read_text(encoding="utf-8") for file in (tmp_path / folder).rglob("*.yaml")]
+        assert len(texts) == 7 and not any("holdout" in text for text in texts)
+        assert not [name for name in load(tmp_path / folder).columns if "holdout" in name]
+
+
 def test_a_digest_is_sha256_of_each_file_that_is_named(tmp_path):
     (tmp_path / "d.csv").write_bytes(b"0,1,1\n")
     (tmp_path / "t.npy").write_bytes(b"truth")

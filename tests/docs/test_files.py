@@ -28,7 +28,9 @@ SENSING = [
 ]
 
 
-@pytest.mark.parametrize("overrides", [MATRIX, SENSING], ids=["entries", "sensing"])
+@pytest.mark.parametrize(
+    "overrides", [MATRIX, SENSING, [*MATRIX, "observations.holdout=1"]], ids=["entries", "sensing", "held out"]
+)
 def test_arrays_and_summary_keys_are_listed(tmp_path, overrides):
     trained(tmp_path, [*QUICK, *overrides])
     with safe_open(tmp_path / "0" / "factors.safetensors", "np") as arrays:

@@ -8,6 +8,7 @@ _PACKAGE = Path(__file__).parents[1]
 CONFIG_FOLDER = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 
 RESERVED = ("_target_", "name")  # keys of a choice that are no arguments of its `_target_`
+HOLDOUT = ("holdout", "holdout_seed")  # of observations; no arguments either
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from rankward.config.checks import (
     positive,
     tensor_dims,
 )
-from rankward.config.choices import RESERVED
+from rankward.config.choices import HOLDOUT, RESERVED
 from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
@@ -74,7 +74,7 @@ def own(kind: type[OwnT], group: str, node: Any) -> Any:
     if not isinstance(node, Mapping):
         return _dataclass(group, node)
     keys = {str(key): value for key, value in node.items() if key not in RESERVED}
-    return kind(str(node.get("name")), str(node.get("_target_", MISSING)), keys)
+    return kind(name=str(node.get("name")), _target_=str(node.get("_target_", MISSING)), keys=keys)
 
 
 def typed(kind: type[T], group: str, node: Any) -> Any:
@@ -328,7 +328,20 @@ class Between(Init):
 
 @dataclass
 class Observations(Choice):
-    """Which entries are observed, and their values."""
+    """Which entries are observed, and their values.
+
+    `holdout` takes some of the observed entries out of training: a fraction, a count, or the path of a file.
+    `holdout_seed` is the seed of their draw; null: 0.
+    """
+
+    holdout: Any = None
+    holdout_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_holdout(self.holdout, self.holdout_seed)
+
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in super().arguments().items() if key not in HOLDOUT}
 
     @property
     def known_dims(self) -> list[int] | None:
@@ -341,9 +354,34 @@ class Observations(Choice):
         return None
 
 
+def _check_holdout(holdout: Any, seed: Any) -> None:
+    """Refuse all but null, a fraction, a count, and a path; and a seed that draws nothing."""
+    is_number = isinstance(holdout, int | float) and not isinstance(holdout, bool)
+    if is_number:
+        allowed = holdout >= 1 if isinstance(holdout, int) else 0 < holdout < 1
+    else:
+        allowed = holdout is None or (isinstance(holdout, str) and holdout != "")
+    if not allowed:
+        expected = "a fraction above 0 and below 1, an integer of at least 1, or the path of a file"
+        raise ConfigError("observations.holdout", holdout, expected)
+    if seed is None:
+        return
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ConfigError("observations.holdout_seed", seed, "null or an integer of at least 0")
+    if not is_number:
+        why = "is not set" if holdout is None else "is a file, and nothing is drawn"
+        raise ConfigError("observations.holdout_seed", seed, f"null: observations.holdout {why}")
+    at_least("observations.holdout_seed", seed, 0)
+
+
 @dataclass
 class OwnObservations(Own, Observations):
-    """Observations of a user's YAML that names no schema."""
+    """Observations of a user's YAML that names no schema; `holdout` and `holdout_seed` are not its function's."""
+
+    def __post_init__(self) -> None:
+        self.holdout = self.keys.pop("holdout", self.holdout)
+        self.holdout_seed = self.keys.pop("holdout_seed", self.holdout_seed)
+        super().__post_init__()
 
     @property
     def known_dims(self) -> list[int] | None:
@@ -366,6 +404,7 @@ class TwoByTwo(Observations):
     unobserved: list[int] = field(default_factory=lambda: [0, 0])
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for key in ("b_12", "b_21", "b_22"):
             finite(f"observations.{key}", getattr(self, key))
         for key in ("b_12", "b_21"):
@@ -382,6 +421,7 @@ class Dimensions(Observations):
     dims: list[int] = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         matrix_dims("observations.dims", self.dims, least=2)
 
     @property
@@ -400,6 +440,7 @@ class RandomTruth(Observations):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_dims()
         largest = self._largest_rank()
         if not 1 <= self.rank <= largest:
@@ -464,7 +505,7 @@ class Sensing(RandomTruth):
 class File(Observations):
     """Observations from a file. `count` keeps the first n in its order, null keeps all; `dims` are the array's sizes.
 
-    `ground_truth` is a file with the complete array, for `error/reconstruction`.
+    `ground_truth` is a file with the complete array, for `error/reconstruction` (absolute).
     """
 
     path: str = MISSING
@@ -473,6 +514,7 @@ class File(Observations):
     ground_truth: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.count is not None:
             at_least("observations.count", self.count, 1)
         if self.dims is not None:

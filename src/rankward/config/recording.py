@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.choices import RESERVED
+from rankward.config.choices import HOLDOUT, RESERVED
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${oc.env:HOME}, ${now:%H}
@@ -29,7 +29,7 @@ def resolved(own: DictConfig) -> dict[str, Any]:
     `observations.file_sha256` has the first sixteen hex digits of each file's SHA-256, by the key that names the file.
     A config that names no file has no such key.
     """
-    plain = plain_values(own, resolve=True)
+    plain = without_unset(plain_values(own, resolve=True))
     if "observations" in plain:
         plain["observations"] = with_digests(plain["observations"])
     return plain
@@ -42,7 +42,7 @@ def recorded(own: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
         own: the composed config without Hydra's part.
         values: the same config, `resolved`.
     """
-    plain = plain_values(own)
+    plain = without_unset(plain_values(own))
     kept = {key: value if key == PRIVATE else _closed(value, values[key]) for key, value in plain.items()}
     if isinstance(values.get("observations"), Mapping) and DIGESTS in values["observations"]:
         kept["observations"] = {**kept["observations"], DIGESTS: values["observations"][DIGESTS]}
@@ -54,6 +54,20 @@ def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
     container = OmegaConf.to_container(own, resolve=resolve, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def without_unset(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without `observations.holdout` and its seed where these are null, as in configs that had no such keys.
+
+    Example:
+        >>> without_unset({"seed": 0, "observations": {"count": None, "holdout": None, "holdout_seed": None}})
+        {'seed': 0, 'observations': {'count': None}}
+    """
+    observations = config.get("observations")
+    if not isinstance(observations, Mapping):
+        return config
+    kept = {key: value for key, value in observations.items() if key not in HOLDOUT or value is not None}
+    return {**config, "observations": kept}
 
 
 def _closed(written: Any, value: Any) -> Any:

@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue
 from rankward.config import groups, schema
 from rankward.config.choices import RESERVED
 from rankward.config.errors import InputError, nearest
+from rankward.config.recording import without_unset
 
 SCHEMAS: dict[str, type] = {
     "run": schema.RunConfig,
@@ -107,4 +108,4 @@ def config_hash(run: dict[str, Any]) -> str:
 
 def hashed(run: dict[str, Any]) -> dict[str, Any]:
     """The keys and values of a resolved config that `config_hash` covers."""
-    return {key: value for key, value in run.items() if key not in NOT_HASHED}
+    return {key: value for key, value in without_unset(run).items() if key not in NOT_HASHED}

@@ -31,7 +31,7 @@ class Chart:
 
 
 def charts(sweep: Sweep) -> dict[str, Chart]:
-    """A chart for every metric with a bound, or for the reconstruction error if no metric has one.
+    """A chart for every metric with a bound, or for the reconstruction error if no metric has one; and held-out errors.
 
     Each setting (runs that differ only in seeds) has a line, with another for the bound. There are no charts for more
     than `MOST_RUNS` runs or `MOST_LINES` lines, and for metrics whose runs have no losses in common.
@@ -45,6 +45,7 @@ def charts(sweep: Sweep) -> dict[str, Chart]:
     columns = traces.collect_schema().names()
     shown = [name for name in columns if f"bound/{name}" in columns]
     shown = shown or [name for name in columns if name == "error/reconstruction"]
+    shown += [name for name in columns if name == "error/heldout_rmse"]
     read = [name for metric in shown for name in (metric, f"bound/{metric}") if name in columns]
     rows = traces.select("run", "loss", *read).collect()
     by = [key for key in results.varying(sweep.runs) if not results.is_seed(key)]

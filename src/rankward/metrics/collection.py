@@ -15,7 +15,8 @@ from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import singular_values
 
-Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | Callable[..., Any]  # mappings of any depth, to tensors
+# Mappings of any depth, to tensors; functions from a slice of the rows to what a metric gets for them.
+Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | Callable[[slice], Any]
 
 BLOCK_BYTES = 2**21  # bytes of products in a block of rows: it stays in cache while all metrics read it
 
@@ -51,7 +52,8 @@ def measure(
         is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
         taken: names of columns that others fill.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
-            mappings to them (solutions), functions of one row (loss_function), or None.
+            mappings to them (solutions), functions from a slice of the rows to what metrics get for them (values,
+            observed, heldout, loss_function), or None.
 
     Returns:
         [rows] float64 each.
@@ -101,7 +103,7 @@ def _select(value: Context, rows: slice) -> object:
     if isinstance(value, Mapping):
         return {name: _select(each, rows) for name, each in value.items()}
     if callable(value):
-        return value
+        return value(rows)
     return [each[rows] for each in value]
 
 

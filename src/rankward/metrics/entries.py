@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rankward.metrics.base import SpectralMetric, TraceMetric, check_largest, stacked_columns
@@ -124,8 +125,49 @@ class ConservedDrift(TraceMetric):
         return {"balance/drift": self.gathered()} if self.has_values else {}
 
 
+class HeldOutErrors(TraceMetric):
+    """Root-mean-square errors of observed and of held-out entries, in the units of the data.
+
+    The columns are `error/heldout_rmse`, `error/observed_rmse` and, with a ground truth, `error/unobserved_rmse`: the
+    error of the entries that are neither observed nor held out, which are compared with the ground truth. A column is
+    NaN where there are no such entries. There are no columns without held-out entries. A run with held-out entries has
+    this metric, whatever its config lists.
+
+    `update` takes [runs, *dims] each: the products, the values of observed and held-out entries (others are ignored),
+    and masks of both.
+
+    Example:
+        >>> import torch
+        >>> metric, known = HeldOutErrors(), torch.tensor([[[True, False]]])
+        >>> metric.update(torch.zeros(1, 1, 2), torch.tensor([[[3.0, 4.0]]]), known, ~known)
+        >>> {name: value.tolist() for name, value in metric.columns().items()}
+        {'error/heldout_rmse': [4.0], 'error/observed_rmse': [3.0]}
+    """
+
+    def update(
+        self,
+        product: Tensor,
+        values: Tensor | None = None,
+        observed: Tensor | None = None,
+        heldout: Tensor | None = None,
+        ground_truth: Tensor | None = None,
+    ) -> None:
+        if values is None or observed is None or heldout is None:
+            return
+        errors = [entries.masked_rmse(product, values, mask) for mask in (heldout, observed)]
+        if ground_truth is not None:
+            errors.append(entries.masked_rmse(product, ground_truth, ~(observed | heldout)))
+        self.measured.append(torch.stack(errors, dim=-1))
+
+    def columns(self) -> dict[str, Tensor]:
+        if not self.has_values:
+            return {}
+        values, kinds = self.gathered(), ("heldout", "observed", "unobserved")
+        return stacked_columns(values, [f"error/{kind}_rmse" for kind in kinds[: values.shape[-1]]])
+
+
 class ReconstructionError(TraceMetric):
-    """The Frobenius distance from the ground truth, column `error/reconstruction`; no column where there is none.
+    """Absolute Frobenius distance from the ground truth, column `error/reconstruction`; no column where there is none.
 
     `update` takes matrices or tensors, [runs, *dims] both.
 

@@ -51,21 +51,31 @@ def from_file(
         DataError: a file that is missing, torn, of another kind, that may be read in two ways, or whose observations
             cannot be used.
     """
+    read = read_file("path", path, count, dims)
+    if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
+        read = replace(read, note=f"observations.path: {path!r}: {line}")
+    return read if ground_truth is None else replace(read, ground_truth=_ground_truth(ground_truth, read.dims))
+
+
+def read_file(key: str, path: str, count: int | None = None, dims: Sequence[int] | None = None) -> Measurement:
+    """Observations from the file that `observations.<key>` names, without a note; the rest is as for `from_file`.
+
+    Raises:
+        DataError: as `from_file`.
+    """
     file = Path(path).expanduser()
     readers = {".pt": _read_pt, ".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
     if file.suffix.lower() not in readers:
-        raise DataError(f"observations.path: {path!r} has an unknown ending; expected one of .pt, .npz, .npy, .csv")
+        raise DataError(f"observations.{key}: {path!r} has an unknown ending; expected one of .pt, .npz, .npy, .csv")
     if not file.is_file():
-        raise DataError(f"observations.path: {path!r} is not a file")
+        raise DataError(f"observations.{key}: {path!r} is not a file")
     try:
         read = readers[file.suffix.lower()](file, count, dims)
         if dims is not None and read.dims != tuple(dims):
             raise DataError(f"observations.dims: {list(dims)} is not the file's {list(read.dims)}")
     except DataError as error:
-        raise DataError(f"observations.path: {path!r}: {error}") from error
-    if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
-        read = replace(read, note=f"observations.path: {path!r}: {line}")
-    return read if ground_truth is None else replace(read, ground_truth=_ground_truth(ground_truth, read.dims))
+        raise DataError(f"observations.{key}: {path!r}: {error}") from error
+    return read
 
 
 def _ground_truth(path: str, dims: tuple[int, ...]) -> np.ndarray:

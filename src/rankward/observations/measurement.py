@@ -10,19 +10,22 @@ from jaxtyping import Bool, Float
 from rankward.config import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EntryMask:
     """Observed entries of Equation 1: values b_ij at the places where `mask` is true.
+
+    Two of them are equal only if they are the same object.
 
     Args:
         mask: [*dims], true where an entry is observed.
         values: [*dims] float64, the observations; zero elsewhere.
         ground_truth: [*dims] float64, or None where there is none.
         note: a line for the user about how the observations were read, or empty.
+        heldout: entries that are known but not observed: no run trains on them; None where there are none.
 
     Raises:
         DataError: no entry observed, shapes that differ, a value that is not finite, a mask that is not of booleans,
-            values that are not of real numbers, or a masked array of NumPy.
+            values that are not of real numbers, a masked array of NumPy, or an entry both observed and held out.
 
     Example:
         >>> EntryMask(np.array([[True]]), np.array([[2.0]])).dims
@@ -33,6 +36,7 @@ class EntryMask:
     values: Float[np.ndarray, "*dims"]
     ground_truth: Float[np.ndarray, "*dims"] | None = None
     note: str = ""
+    heldout: EntryMask | None = None
 
     def __post_init__(self) -> None:
         _check_kind("mask", self.mask, "b")
@@ -48,6 +52,12 @@ class EntryMask:
         object.__setattr__(self, "mask", np.ascontiguousarray(self.mask))
         object.__setattr__(self, "values", np.where(self.mask, self.values, 0.0).astype(np.float64, order="C"))
         _check_truth(self.ground_truth, self.dims)
+        if self.heldout is not None and self.heldout.dims != self.dims:
+            raise DataError(
+                f"observations: held-out entries are {_size(self.heldout.dims)}, observations are {_size(self.dims)}"
+            )
+        if self.heldout is not None and (both := int((self.heldout.mask & self.mask).sum())):
+            raise DataError(f"observations: {both:,} entries are both observed and held out")
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -59,7 +69,10 @@ class EntryMask:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays of the observations that are stored in `factors.safetensors`."""
-        return {"observations.mask": self.mask, "observations.values": self.values}
+        observed = {"observations.mask": self.mask, "observations.values": self.values}
+        if self.heldout is None:
+            return observed
+        return observed | {"heldout.mask": self.heldout.mask, "heldout.values": self.heldout.values}
 
 
 @dataclass(frozen=True)

@@ -139,10 +139,10 @@ def is_seed(key: str) -> bool:
     """Whether runs that differ only in this key are draws of the same setting.
 
     Example:
-        >>> is_seed("seed"), is_seed("observations.seed"), is_seed("lr.eta")
-        (True, True, False)
+        >>> is_seed("seed"), is_seed("observations.seed"), is_seed("observations.holdout_seed"), is_seed("lr.eta")
+        (True, True, True, False)
     """
-    return key == "seed" or key.endswith(".seed")
+    return key == "seed" or key.endswith((".seed", ".holdout_seed"))
 
 
 def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rankward import results
 from rankward.config import RunConfig, run_config
-from rankward.config.recording import plain_values, recorded, resolved
+from rankward.config.recording import plain_values, recorded, resolved, without_unset
 from rankward.config.registry import config_hash, without_hydra
 from rankward.private_apis import apply_overrides, override_dirname, with_integer
 from rankward.sweeps.settings import ASKS_HYDRA, hydra_resolver, refuse_unknown
@@ -204,7 +204,7 @@ class Composer:
         if tuple(choices) not in self.bases:
             full = self.loader.load_sweep_config(self.master, choices)
             config = without_hydra(full)
-            plain = plain_values(config)
+            plain = without_unset(plain_values(config))
             texts: dict[Section, str] = {(key,): _text((key,), value) for key, value in plain.items()}
             texts[("hydra",)] = "hydra:\n"
             for key, value in plain_values(full.hydra).items():

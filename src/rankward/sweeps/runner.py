@@ -10,13 +10,14 @@ from typing import Any
 
 import polars as pl
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from rankward import results
 from rankward.config import ConfigError, RankwardError
 from rankward.config.errors import SweepError
 from rankward.config.explain import explain
 from rankward.config.overrides import unquoted
+from rankward.config.recording import plain_values, without_unset
 from rankward.figures import check_name
 from rankward.loggers import wandb_environment
 from rankward.sweeps import is_ours
@@ -175,7 +176,8 @@ class SweepRunner:
             # These checks come before multirun.yaml is written, which is the config of the sweep in this folder.
             (refuse_live_tasks if self.ensembles is None else self.ensembles.executor.ensure_free)(folder)
             self._refuse_other_config(folder)
-            results.write_atomic(folder / SWEEP, lambda path: OmegaConf.save(self.config, path))
+            text = results.to_yaml(without_unset(plain_values(self.config)))
+            results.write_atomic(folder / SWEEP, lambda path: path.write_text(text, encoding="utf-8"))
             yield folder
 
     def _refuse_other_config(self, folder: Path) -> None:

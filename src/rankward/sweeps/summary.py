@@ -16,7 +16,8 @@ from rankward.results.load import load
 from rankward.sweeps.status import RANKS
 from rankward.terminal import align, say, visible
 
-ERROR = "error/reconstruction"
+ERRORS = ("error/reconstruction", "error/heldout_rmse")
+BASELINES = "heldout.baselines."  # columns with errors of simple predictions of the held-out entries
 EQUAL = "equal_to"  # column with the job whose results an equal job has
 MAX_ROWS = 12  # of the closing table; runs.parquet has all
 IGNORED = ("logger=", "hydra.")  # overrides that, like seeds, do not make another setting
@@ -105,8 +106,8 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     """Format best, median and interquartile range of the last loss over seeds for each setting, and the runs' ends.
 
     A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
-    failed; runs that were interrupted or have ended at `max_seconds` have a column if there are any. Medians of a rank
-    and of the reconstruction error follow.
+    failed; runs that were interrupted or have ended at `max_seconds` have a column if there are any. Medians of a rank,
+    of the reconstruction error and of the held-out error follow, and beside the last one those of simple predictions.
     Jobs that have the results of an equal one are not counted; a line below says how many there are.
 
     Args:
@@ -132,8 +133,9 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
             equal += part.height - part[EQUAL].null_count()
             part = part.filter(pl.col(EQUAL).is_null())
         index = pl.Series([setting_index(text) for text in part["overrides"].fill_null("")], dtype=pl.Int32)
-        columns = ["job", "status", "loss", *RANKS, ERROR]
-        frames.append(part.select(name for name in columns if name in part.columns).with_columns(setting=index))
+        columns = ["job", "status", "loss", *RANKS, *ERRORS]
+        kept = [name for name in part.columns if name in columns or name.startswith(BASELINES)]
+        frames.append(part.select(kept).with_columns(setting=index))
     runs = pl.concat(frames, how="diagonal_relaxed")
     runs = runs.sort("job", maintain_order=True) if len(frames) > 1 else runs
     common = set(next(iter(settings))).intersection(*settings)
@@ -141,7 +143,8 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     status, ended = pl.col("status"), pl.col("status").is_in(results.ENDED)
     resumable = [name for name in results.RESUMABLE if name in runs["status"]]
     rank = next((name for name in RANKS if name in runs.columns), None)
-    medians = [name for name in (rank, ERROR) if name in runs.columns]
+    medians = {name: name for name in (rank, *ERRORS) if name in runs.columns}
+    medians |= {name: f"RMSE of {name.removeprefix(BASELINES)}" for name in runs.columns if name.startswith(BASELINES)}
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
     table = runs.group_by("setting", maintain_order=True).agg(
         pl.len().alias("runs"),
@@ -151,7 +154,7 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
         loss.min().alias("best loss"),
         loss.median().alias("median loss"),
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
-        *(pl.col(name).filter(ended).median().alias(name) for name in medians),
+        *(pl.col(name).filter(ended).median().alias(shown) for name, shown in medians.items()),
     )
     rows = [[names[index], *map(_cell, values)] for index, *values in table.head(MAX_ROWS).rows()]
     lines = align([table.columns, *rows])

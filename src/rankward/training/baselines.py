@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ from rankward.observations import EntryMask, Measurement, Sensing
 from rankward.observations.arrays import read_npy
 from rankward.parallel import cores
 from rankward.theory import baselines
+from rankward.theory.heldout import baseline_errors
 
 Solution = Mapping[str, Tensor]
+Found = TypeVar("Found")
 
 
 def check(name: str, measurements: Sequence[Measurement]) -> None:
@@ -51,15 +54,25 @@ def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
     Raises:
         DataError: as `check`.
     """
-    distinct = {id(m): m for m in measurements}
-    with one_thread(), ThreadPoolExecutor(cores()) as pool:
-        found = dict(zip(distinct, pool.map(lambda m: _solve(name, m), distinct.values()), strict=True))
-    matrix = torch.from_numpy(np.stack([found[id(m)] for m in measurements]))
+    matrix = torch.from_numpy(np.stack(_for_each(lambda m: _solve(name, m), measurements)))
     baseline = {"matrix": matrix, "nuclear_norm": nuclear_norm(matrix), "effective_rank": effective_rank(matrix)}
     truths = [m.ground_truth for m in measurements if m.ground_truth is not None]
     if len(truths) == len(measurements):
         baseline["error"] = reconstruction_error(matrix, torch.from_numpy(np.stack(truths)))
     return baseline
+
+
+def heldout_errors(measurements: Sequence[EntryMask]) -> list[tuple[dict[str, float], str]]:
+    """`baseline_errors` of the observations of each run, which have held-out entries."""
+    return _for_each(baseline_errors, measurements)
+
+
+def _for_each(compute: Callable[[Any], Found], measurements: Sequence[Measurement]) -> list[Found]:
+    """A result for each run; runs that share observations share one. Each is computed on one thread."""
+    distinct = {id(m): m for m in measurements}
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
+        found = dict(zip(distinct, pool.map(compute, distinct.values()), strict=True))
+    return [found[id(m)] for m in measurements]
 
 
 def _solve(name: str, measurement: Measurement) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_
 from rankward.dynamics.products import Product, product_of
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components
-from rankward.metrics import TraceMetric
+from rankward.metrics import HeldOutErrors, TraceMetric
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
-from rankward.observations import EntryMask, Measurement
+from rankward.observations import EntryMask, Measurement, hold_out
 from rankward.theory import Certificate, RunContext, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
@@ -133,6 +133,8 @@ class Ensemble:
                     f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
             metrics[name] = metric
+        if self.heldout and not any(isinstance(metric, HeldOutErrors) for metric in metrics.values()):
+            metrics["error/heldout_rmse"] = HeldOutErrors()
         return metrics, inapplicable
 
     def certificates(self) -> list[Certificate]:
@@ -187,10 +189,43 @@ class Ensemble:
         """Name of the choice in the config group `factorization`."""
         return self.runs[0].factorization.name
 
+    @property
+    def heldout(self) -> list[EntryMask]:
+        """Held-out entries of each run; empty if the runs have none."""
+        return [m.heldout for m in self.measurements if isinstance(m, EntryMask) and m.heldout is not None]
+
+    @cached_property
+    def _entries(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The index of each run's observations, [runs], in arrays [distinct observations, *dims]."""
+        distinct = list({id(m): m for m in self.measurements if isinstance(m, EntryMask)}.values())
+        index = {id(m): place for place, m in enumerate(distinct)}
+        pairs = [(m, m.heldout) for m in distinct if m.heldout is not None]
+        arrays = {
+            "values": [m.values + heldout.values for m, heldout in pairs],  # each is zero where the other is not
+            "observed": [m.mask for m, _ in pairs],
+            "heldout": [heldout.mask for _, heldout in pairs],
+        }
+        stacked = {name: torch.from_numpy(np.stack(each)) for name, each in arrays.items()}
+        return torch.tensor([index[id(m)] for m in self.measurements]), stacked
+
+    def entries(self, run: Tensor) -> dict[str, Callable[[slice], Tensor]]:
+        """Observed and held-out entries of the run of each row, [rows, *dims]; none if the runs hold nothing out.
+
+        They are gathered for the rows that are measured at a time, since all rows of large arrays would not fit.
+        """
+        if not self.heldout:
+            return {}
+        index, arrays = self._entries
+        return {name: partial(_rows, array, index[run]) for name, array in arrays.items()}
+
     def ground_truth(self) -> Tensor | None:
         """Ground truth of each run, [runs, *dims] float64, or None if the runs have none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
         return torch.from_numpy(np.stack(truths)) if truths else None
+
+
+def _rows(array: Tensor, index: Tensor, rows: slice) -> Tensor:
+    return array[index[rows]]
 
 
 def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
@@ -229,6 +264,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
         "observations": (type(measurement).__name__, measurement.values.shape),
+        "heldout": isinstance(measurement, EntryMask) and measurement.heldout is not None,  # likewise
         "ground truth": measurement.ground_truth is not None,  # there are columns for it
         "dtype": run.dtype,
         "engine": run.engine,
@@ -264,12 +300,22 @@ def measurement_of(run: RunConfig) -> Measurement:
     Raises:
         ConfigError, DataError: observations that cannot be made or read.
     """
-    path = run.observations.file
-    state = None
-    if path is not None and Path(path).is_file():
-        found = Path(path).stat()
-        state = found.st_mtime_ns, found.st_size  # a file that has changed is read again
-    return _cache.get((repr(run.observations), state), lambda: build("observations", run.observations))
+    holdout = run.observations.holdout
+    state = _state(run.observations.file), _state(holdout)  # a file that has changed is read again
+
+    def make() -> Measurement:
+        made: Measurement = build("observations", run.observations)
+        return made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
+
+    return _cache.get((repr(run.observations), state), make)
+
+
+def _state(path: object) -> object:
+    """Time and size of a file; None for anything else."""
+    if not (isinstance(path, str) and Path(path).is_file()):
+        return None
+    found = Path(path).stat()
+    return found.st_mtime_ns, found.st_size
 
 
 class ObservationCache:

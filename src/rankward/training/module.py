@@ -20,6 +20,7 @@ from rankward.dynamics.reference import loss
 from rankward.dynamics.sharpness import loss_function
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.collection import MetricError, arguments
+from rankward.observations import EntryMask
 from rankward.theory import RunContext
 from rankward.training import baselines
 from rankward.training.devices import cuda_devices
@@ -176,9 +177,11 @@ class EnsembleModule(pl.LightningModule):
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
             "initial": [factor[run] for factor in self.ensemble.factors],
             "infimal_rank": self.infimal_ranks[0][run] if self._is_argument("infimal_rank") else None,
+            **self.ensemble.entries(run),
         }
         if self._is_argument("loss_function"):
-            context["loss_function"] = loss_function(self.ensemble.factorization.product)
+            of_a_run = loss_function(self.ensemble.factorization.product)
+            context["loss_function"] = lambda rows: of_a_run
             context["loss_data"] = [problem.operator[run], problem.values[run], problem.loss_scale[run]]
         if self._is_argument("step_size"):
             fixed = problem.dynamics == "descent"
@@ -254,11 +257,42 @@ class EnsembleModule(pl.LightningModule):
         """The infimal rank of each run's solutions, [runs] float64, NaN if it is not known, and the reasons for NaN."""
         return self.ensemble.infimal_ranks()
 
+    @cached_property
+    def heldout_errors(self) -> list[tuple[dict[str, float], str]]:
+        """`baseline_errors` of each run; empty if the runs hold nothing out. Computed when the runs have ended."""
+        measurements = [m for m in self.ensemble.measurements if isinstance(m, EntryMask)]
+        return baselines.heldout_errors(measurements) if self.ensemble.heldout else []
+
+    def heldout(self, run: int, trace: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The part of a run's summary on held-out entries; empty if there are none.
+
+        Their number, the errors of simple predictions (`baseline_errors`), and the recorded iteration with the least
+        `error/heldout_rmse`, the first of equal ones. That row is chosen on the held-out entries, so its error is no
+        estimate of the error on others; it is null, and its error NaN, where no row has a finite error.
+
+        Args:
+            run: its index.
+            trace: its rows.
+        """
+        if not self.heldout_errors:
+            return {}
+        errors, rows = self.heldout_errors[run][0], trace.get("error/heldout_rmse", np.zeros(0))
+        finite = np.isfinite(rows)
+        best = int(np.argmin(np.where(finite, rows, np.inf))) if finite.any() else None
+        return {
+            "entries": self.ensemble.heldout[run].count,
+            "baselines": errors,
+            "best_iteration_chosen_on_heldout": None if best is None else int(trace["iteration"][best]),
+            "best_rmse_chosen_on_heldout": float("nan") if best is None else float(rows[best]),
+        }
+
     def notes(self, run: int) -> dict[str, str]:
         """Remarks on the columns of one run, by name."""
         notes: dict[str, str] = {"engine": self.engine.note} if self.engine.note else {}
         if self.inapplicable:
             notes["metrics"] = _inapplicable_note(self.inapplicable, self.ensemble.factorization_name)
+        if self.heldout_errors and (why := self.heldout_errors[run][1]):
+            notes["heldout.baselines.least_nuclear"] = why
         for name, metric in self.trace_metrics.items():
             notes |= metric.notes()
             if (

@@ -21,6 +21,8 @@ from rankward.loggers.target import LoggerError, LogTarget
 from rankward.training.hints import HINTS, hint
 from rankward.training.module import EnsembleModule, final_products
 
+HELDOUT = "error/heldout_rmse"
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -49,10 +51,13 @@ class RunResult:
     def description(self) -> str:
         """Status, iterations, loss and time in one line, with hints."""
         summary = self.summary
-        loss = summary["metrics"].get("loss", float("nan"))
+        loss, heldout = summary["metrics"].get("loss", float("nan")), ""
+        if "heldout" in summary:
+            error, mean = summary["metrics"].get(HELDOUT, float("nan")), summary["heldout"]["baselines"]["mean"]
+            heldout = f", held-out RMSE {error:.3g} (of the mean {mean:.3g})"
         ended = (
             f"{self.status} after {summary['iterations']:,} iterations, "
-            f"loss {loss:.3g} ({summary['seconds']:.2f} s, {summary['engine']})"
+            f"loss {loss:.3g}{heldout} ({summary['seconds']:.2f} s, {summary['engine']})"
         )
         return "; ".join([ended, *(summary["notes"][name] for name in HINTS if name in summary["notes"])])
 
@@ -158,6 +163,7 @@ class EnsembleOutputs:
         status = Status(int(module.progress.status[index]))
         if status == Status.RUNNING:
             status = Status.MAX_SECONDS if module.out_of_time and not module.interrupted else Status.INTERRUPTED
+        heldout = module.heldout(index, trace)
         return {
             "status": status.name.lower(),
             "iterations": int(module.progress.iteration[index]),
@@ -171,6 +177,7 @@ class EnsembleOutputs:
             "stop": _stopping_criterion(module, index),
             "notes": module.notes(index) | ({"observations": read} if read else {}) | hints,
             "certificates": module.verdicts(index, trace) if len(trace["loss"]) else {},
+            **({"heldout": heldout} if heldout else {}),
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
             },

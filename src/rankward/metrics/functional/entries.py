@@ -135,7 +135,7 @@ def unbalancedness(factors: Sequence[Float[Tensor, "*batch _ _"]]) -> Float[Tens
 def reconstruction_error(
     matrix: Float[Tensor, "*batch rows cols"], ground_truth: Float[Tensor, "*#batch rows cols"], relative: bool = False
 ) -> Float[Tensor, "*batch"]:
-    """The Frobenius distance from the ground truth; `relative` divides by the ground truth's norm, NaN where it is 0.
+    """The absolute Frobenius distance from the ground truth; `relative` divides by the truth's norm, NaN where it is 0.
 
     Example:
         >>> reconstruction_error(torch.zeros(2, 2), torch.tensor([[3.0, 0.0], [0.0, 4.0]])).item()
@@ -146,3 +146,19 @@ def reconstruction_error(
         return error
     size = root_of_squares(ground_truth.double().flatten(-2))
     return torch.where(size > 0, error / size, torch.nan)
+
+
+def masked_rmse(
+    array: Float[Tensor, "runs *dims"], target: Float[Tensor, "runs *dims"], mask: Bool[Tensor, "runs *dims"]
+) -> Float[Tensor, " runs"]:
+    """Root-mean-square difference over the entries where `mask` is true; NaN where it is false throughout.
+
+    Entries outside of the mask have no effect, even if they are NaN or infinite.
+
+    Example:
+        >>> array, mask = torch.tensor([[1.0, 5.0, 9.0]]), torch.tensor([[True, True, False]])
+        >>> masked_rmse(array, torch.tensor([[0.0, -2.0, 0.0]]), mask).item()
+        5.0
+    """
+    differences = torch.where(mask, array.double() - target.double(), 0.0)
+    return root_of_squares(differences.flatten(1)) / mask.flatten(1).sum(1).double().sqrt()

@@ -1,7 +1,7 @@
 // Curves of a metric: a line for each run, or median and quartiles over seeds, with a dashed bound.
 const COLOURS = ["#2a7fc4", "#d1622b", "#4d9a57", "#9a6bb3", "#b8963e", "#4f9a9a", "#c0527a", "#7f8c3a", "#6470c8", "#8a6d5a"];
 const MOST_LINES = 400, POINTS = 80;
-const isSeed = (key) => key === "seed" || key.endsWith(".seed");
+const isSeed = (key) => key === "seed" || key.endsWith(".seed") || key.endsWith(".holdout_seed");
 
 class Curves {
   constructor(runs, choose) {
