@@ -2,6 +2,7 @@
 
 from rankward.factorizations.base import Chain, Components, Factorization
 from rankward.factorizations.diagonal import DiagonalFactorization
+from rankward.factorizations.hierarchical import HierarchicalFactorization
 from rankward.factorizations.initialisation import Initialisation
 from rankward.factorizations.linear import LinearFactorization
 from rankward.factorizations.matrix import MatrixFactorization
@@ -16,6 +17,7 @@ __all__ = [
     "Components",
     "DiagonalFactorization",
     "Factorization",
+    "HierarchicalFactorization",
     "Initialisation",
     "LinearFactorization",
     "MatrixFactorization",

@@ -1,6 +1,7 @@
 """Observed entries or other linear measurements, and their values."""
 
 from rankward.observations.files import from_file
+from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
 
@@ -11,6 +12,7 @@ __all__ = [
     "dimensions",
     "entry_mask",
     "from_file",
+    "hierarchical_truth",
     "random_matrix",
     "random_tensor",
     "sensing",
