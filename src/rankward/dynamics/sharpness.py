@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from rankward.dynamics.reference import loss, one_thread
-from rankward.factorizations.base import Chain, Components
+from rankward.factorizations.base import Chain, Components, Hierarchy
 
 MAX_DENSE_PARAMETERS = 256  # with more parameters the Hessian is not formed
 MAX_LANCZOS_STEPS = 100  # products of the Hessian with a vector
@@ -57,7 +57,7 @@ def sharpness(
     return torch.tensor(each, dtype=torch.float64)
 
 
-def least_sharpness(form: Chain | Components | None, size: float, scale: float = 1.0) -> float:
+def least_sharpness(form: Chain | Components | Hierarchy | None, size: float, scale: float = 1.0) -> float:
     """A bound from below for the sharpness of all factors that fit every observed entry; 0 where none is known.
 
     At a solution the Hessian is `scale` times the sum, over observed entries, of the outer products of their gradients

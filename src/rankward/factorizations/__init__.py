@@ -1,6 +1,6 @@
 """Factorizations that can be trained, and their initialisations."""
 
-from rankward.factorizations.base import Chain, Components, Factorization
+from rankward.factorizations.base import Chain, Components, Factorization, Hierarchy
 from rankward.factorizations.diagonal import DiagonalFactorization
 from rankward.factorizations.hierarchical import HierarchicalFactorization
 from rankward.factorizations.initialisation import Initialisation
@@ -18,6 +18,7 @@ __all__ = [
     "DiagonalFactorization",
     "Factorization",
     "HierarchicalFactorization",
+    "Hierarchy",
     "Initialisation",
     "LinearFactorization",
     "MatrixFactorization",

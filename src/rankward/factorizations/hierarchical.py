@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rankward.config import ConfigError
 from rankward.config.checks import enough_components, level_widths, tree_of
-from rankward.factorizations.base import Factorization
+from rankward.factorizations.base import Factorization, Hierarchy
 from rankward.factorizations.initialisation import Initialisation
 
 
@@ -58,6 +58,10 @@ class HierarchicalFactorization(Factorization):
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return self.tree.shapes(self.dims, self.widths)
+
+    @property
+    def form(self) -> Hierarchy | None:
+        return Hierarchy(self.tree) if type(self).product is HierarchicalFactorization.product else None
 
     @property
     def mean_loss(self) -> bool:

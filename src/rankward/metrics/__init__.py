@@ -20,6 +20,7 @@ from rankward.metrics.entries import (
     SingularValues,
     Unbalancedness,
 )
+from rankward.metrics.hierarchical import HierarchicalRank, LocalComponentDrift, LocalComponentNorms
 from rankward.metrics.norms import FrobeniusNorm, NuclearNorm, SchattenNorm, SpectralNorm
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
 from rankward.metrics.tensors import (
@@ -43,6 +44,9 @@ __all__ = [
     "DistanceToSolution",
     "EffectiveRank",
     "FrobeniusNorm",
+    "HierarchicalRank",
+    "LocalComponentDrift",
+    "LocalComponentNorms",
     "MatricizationEffectiveRank",
     "MultilinearRank",
     "NuclearNorm",

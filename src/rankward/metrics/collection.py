@@ -14,8 +14,9 @@ from rankward.linalg import product_matrix
 from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import singular_values
+from rankward.mode_tree import ModeTree
 
-Context = Tensor | Sequence[Tensor] | Mapping[str, Any]  # mappings of any depth, to tensors
+Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | ModeTree  # mappings of any depth, to tensors
 
 BLOCK_BYTES = 2**21  # bytes of products in a block of rows: it stays in cache while all metrics read it
 
@@ -49,7 +50,7 @@ def measure(
         product: from factors to the array that they represent, [rows, *dims] float64.
         is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
-            mappings to them (solutions), or None.
+            mappings to them (solutions), the mode tree of all rows (tree), or None.
 
     Returns:
         [rows] float64 each.
@@ -94,6 +95,8 @@ def measure(
 
 def _select(value: Context, rows: slice) -> object:
     """Slice the rows axis of every tensor in a value."""
+    if isinstance(value, ModeTree):
+        return value
     if isinstance(value, Tensor):
         return value[rows]
     if isinstance(value, Mapping):

@@ -3,6 +3,7 @@
 from rankward.linalg import product_matrix, strict_matmul
 from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
 from rankward.metrics.functional.entries import determinant_sign, reconstruction_error, unbalancedness
+from rankward.metrics.functional.local_components import local_component_norms
 from rankward.metrics.functional.matricizations import (
     cp_weights,
     effective_ranks,
@@ -25,6 +26,7 @@ __all__ = [
     "effective_rank",
     "effective_ranks",
     "frobenius_norm",
+    "local_component_norms",
     "matricization",
     "matricization_singular_values",
     "mode_groups",
