@@ -1,15 +1,18 @@
 """Hierarchical factorizations: NumPy's Einstein sums, CP as a special case, the compiled engine, and refusals."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.commands import rankward
 from helpers.engines import trained
 from helpers.in_process import assert_refused, command_line
 from helpers.odd_factorizations import chosen, descended, forced, half_and_gradients, numbers, observed, problem_of
 from helpers.runs import composed
+from rankward import results
 from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.layouts import GraphLayout, layout_of
 from rankward.dynamics.products import product_of
@@ -124,6 +127,25 @@ def test_the_compiled_engine_is_chosen_and_another_tree_is_another_ensemble():
     assert traits(run) != traits(other)
     nested, _ = composed(*JOB, "factorization.tree=[[1,3],[2,4]]")
     assert Ensemble.of([nested]).factorization.tree == Ensemble.of([other]).factorization.tree
+
+
+@pytest.mark.slow
+def test_flow_conserves_its_local_components_and_the_last_row_has_the_rank(tmp_path):
+    job = [*JOB, "metrics=hierarchical", "factorization.widths=2", "init.scale=0.3", "lr=flow", "stop_loss=1e-6"]
+    done = rankward(*(each for each in job if each != "metrics=tensor"), "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["certificates"]["conservation"]["verdict"] == "holds" and summary["engine"] == "fused"
+    assert 0 < summary["metrics"]["balance/drift"] < 1e-9 and "metrics" not in summary["notes"]
+    arrays = results.read_factors(tmp_path / "run")
+    assert [tuple(arrays[f"final.{n}"].shape) for n in range(7)] == [(2, 2)] * 6 + [(2,)]
+    factors = [arrays[f"final.{n}"].numpy() for n in range(7)]
+    np.testing.assert_allclose(np.einsum("ar,br,ct,dt,rs,ts,s->abcd", *factors), arrays["product"].numpy(), rtol=1e-12)
+    trace = results.read_trace(tmp_path / "run")
+    rank = trace["rank/hierarchical_0_1"].to_numpy()
+    assert np.isnan(rank[:-1]).all() and rank[-1] in (1, 2)
+    root = np.abs(factors[6]) * np.linalg.norm(factors[4], axis=0) * np.linalg.norm(factors[5], axis=0)
+    assert trace["local_component/root/0"][-1] == pytest.approx(root.max())
 
 
 REFUSED = [
