@@ -4,6 +4,7 @@ python -m benchmarks.factorizations             everything, about three minutes
 python -m benchmarks.factorizations --quick     one number of runs for each
 python -m benchmarks.factorizations --busy      processor time on one core, for a machine that has other work
 python -m benchmarks.factorizations forms       written out, or as instructions: speed and compile time by operations
+python -m benchmarks.factorizations trees       hierarchical tensors of the published size, beside matrix products
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmarks.peers import products
 from rankward.dynamics import FusedEngine, Problem, Progress, Schedule
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.layouts import ComponentsLayout, GraphLayout, Layout, layout_of
-from rankward.factorizations import Factorization, TensorFactorization
+from rankward.factorizations import Factorization, HierarchicalFactorization, TensorFactorization
 from rankward.factorizations.initialisation import Initialisation
+from rankward.parallel import side_by_side
 
 QUICK, BUSY = "--quick" in sys.argv, "--busy" in sys.argv
 CLOCK, CORES = ("process_time", 1) if BUSY else ("perf_counter", 2)  # a function of `time`
@@ -60,7 +64,7 @@ def train(
     factors = [torch.from_numpy(factor[:batch].copy()) for factor in p["factors"]]
     one = torch.ones(batch, dtype=torch.float64)
     mask, values = (torch.from_numpy(p[name][:batch]) for name in ("mask", "values"))
-    problem = Problem(mask, values, products.ETA * one, 0 * one, torch.full((batch,), iterations), one)
+    problem = Problem(mask, values, products.ETA * one.to(mask.dtype), 0 * one, torch.full((batch,), iterations), one)
     engine, progress = FusedEngine(factorization, Schedule(), threads), Progress.start(batch)
     while len(progress.running):
         engine.advance(factors, problem, progress, iterations)
@@ -213,9 +217,72 @@ def forms() -> None:
         print(row, flush=True)
 
 
+def trees() -> None:
+    """Order 4, dimensions 8, widths 512, float32: iterations between matrix products of NumPy, by the clock.
+
+    On a machine that has other work, compare within a row: its three parts are measured one after the other.
+    """
+    print("\nhierarchical 8x8x8x8, widths 512, float32, by the clock: one run on each core")
+    print(f"{'cores':>5} {'ms an iteration':>15} {'Gop/s a core':>12} {'NumPy, 1024^3':>13} {'64x512x512':>10}", end="")
+    print(f" {'of 1024^3':>9} {'eager torch, ms':>15}")
+    made = HierarchicalFactorization((8,) * 4)
+    kind = products.Kind(made.shapes, made.dims, lambda factors, _: made.product(factors))
+    layout = layout_of(made, kind.dims, kind.dims, "float32")
+    assert isinstance(layout, GraphLayout)
+    for cores in (1, 2) * (1 if QUICK else 5):
+        p = products.problem(kind, cores)
+        p = {"factors": [0.1 * f.astype(np.float32) for f in p["factors"]], "mask": np.float32(p["mask"]),
+             "values": np.float32(p["values"])}  # fmt: skip
+        train(made, p, 50, cores)
+        start = time.perf_counter()
+        train(made, p, 200, cores)
+        ours = (time.perf_counter() - start) / 200
+        rate = layout.graph.operations / ours / 1e9
+        peak, alike = multiplied(1024, 1024, 1024, cores), multiplied(64, 512, 512, cores)
+        row = f"{cores:5} {1e3 * ours:15.2f} {rate:12.0f} {peak:13.0f} {alike:10.0f} {rate / peak:9.2f}"
+        print(f"{row} {1e3 * eager(made, p):15.2f}" if cores == 1 else row, flush=True)
+
+
+def multiplied(rows: int, inner: int, columns: int, cores: int) -> float:
+    """Billions of operations a second and core of float32 matrix products in NumPy, one stream of them on each core."""
+    times = max(1, 10**10 // (2 * rows * inner * columns))
+    factors = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
+
+    def work() -> None:
+        out = np.empty((rows, columns), np.float32)
+        for _ in range(times):
+            np.dot(*factors, out)
+
+    with threadpool_limits(1, user_api="blas"):
+        start = time.perf_counter()
+        side_by_side(cores, work)
+        return 2e-9 * rows * inner * columns * times / (time.perf_counter() - start)
+
+
+def eager(factorization: Factorization, p: products.Arrays) -> float:
+    """Seconds an iteration of an autograd loop of one run in torch, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    factors = [torch.from_numpy(factor[0].copy()).requires_grad_() for factor in p["factors"]]
+    mask, values = torch.from_numpy(p["mask"][0]), torch.from_numpy(p["values"][0])
+    optimizer = torch.optim.SGD(factors, lr=products.ETA)
+    for iteration in range(60):
+        if iteration == 10:
+            start = time.perf_counter()
+        loss = 0.5 * (((factorization.product(factors) - values) * mask) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+    torch.set_num_threads(threads)
+    return (time.perf_counter() - start) / 50
+
+
 if __name__ == "__main__":
     if "forms" in sys.argv[1:]:
         forms()
+    elif "trees" in sys.argv[1:]:
+        trees()
     else:
         agreement()
         table()

@@ -23,6 +23,7 @@ from rankward.metrics import (
     SpectralNorm,
     TraceMetric,
 )
+from rankward.mode_tree import mode_tree
 
 eye = torch.eye(2, dtype=torch.float64)[None]
 
@@ -59,6 +60,25 @@ def of_vectors():
     return {
         "norms": metrics.VectorNorm([1, 2]), "p_half": metrics.VectorNorm(0.5), "entries": metrics.VectorEntries(),
         "first": metrics.VectorEntries(1), "error": metrics.ReconstructionError(),
+    }  # fmt: skip
+
+
+def of_trees():
+    return {
+        "norms": metrics.LocalComponentNorms(), "heaviest": metrics.LocalComponentNorms(1),
+        "drift": metrics.LocalComponentDrift(), "rank": metrics.HierarchicalRank(), "coarse": metrics.HierarchicalRank(0.9),
+    }  # fmt: skip
+
+
+def tree_update(*diagonal):
+    factors = [
+        eye,
+        torch.diag(torch.tensor(diagonal, dtype=torch.float64))[None],
+        torch.ones(1, 2, dtype=torch.float64),
+    ]
+    return {
+        "product": factors[0] @ factors[1].mT, "factors": factors, "initial": [f + 1 for f in factors],
+        "tree": mode_tree("neighbours", 2),
     }  # fmt: skip
 
 
@@ -104,6 +124,7 @@ WEIGHTS = [[0.0, 0.0], [2.0, 0.0], [3.0, 4.0], [1.0, 0.9]]
         (of_matrices, [matrix_update(m) for m in MATRICES]),
         (of_tensors, [tensor_update(w) for w in WEIGHTS]),
         (of_vectors, [vector_update(*v) for v in ([0, 0], [0, 2], [3, -4])]),
+        (of_trees, [tree_update(*v) for v in ([0, 0], [0, 2], [3, -4], [1, 1.5])]),
     ],
 )
 @pytest.mark.parametrize("forward", [False, True])
@@ -130,7 +151,8 @@ def test_in_a_collection_every_metric_reads_what_it_reads_alone(made, updates, f
 
 
 def test_every_public_metric_works_in_a_collection():
-    seen = {type(metric) for metric in (*of_matrices().values(), *of_tensors().values(), *of_vectors().values())}
+    made = (of_matrices, of_tensors, of_vectors, of_trees)
+    seen = {type(metric) for each in made for metric in each().values()}
     public = {each for name in metrics.__all__ if isinstance(each := getattr(metrics, name), type)}
     assert seen == public - {metrics.SpectralMetric, metrics.TraceMetric}
 

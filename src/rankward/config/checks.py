@@ -6,8 +6,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rankward.config.errors import ConfigError, InputError, nearest
+from rankward.mode_tree import PATTERNS, ModeTree, check_nested, mode_tree
 
 GIB = 2**30
 AXES = 25  # at most, of a tensor: each has a letter in an Einstein sum
@@ -70,6 +72,57 @@ def enough_components(dims: Sequence[int]) -> int:
         (64, 4)
     """
     return math.prod(dims) // max(dims)
+
+
+def tree_keys(group: str, tree: Any, arity: int | None) -> None:
+    """Refuse a mode tree that no tensor has, and an arity without effect."""
+    nested = not isinstance(tree, str)
+    if nested:
+        try:
+            check_nested(tree)
+        except ValueError as error:
+            raise ConfigError(f"{group}.tree", tree, str(error)) from error
+    else:
+        one_of(f"{group}.tree", tree, PATTERNS)
+    if arity is not None and (nested or tree == "squares"):
+        why = "the nested list has the children of each node" if nested else "a node of squares has 4 children"
+        raise ConfigError(f"{group}.arity", arity, f"null: {why}")
+    if arity is not None:
+        at_least(f"{group}.arity", arity, 2)
+
+
+def tree_of(group: str, tree: Any, arity: int | None, order: int) -> ModeTree:
+    """The mode tree of a group's keys for a tensor of this order."""
+    tree_keys(group, tree, arity)
+    try:
+        return mode_tree(tree, order, arity)
+    except ValueError as error:
+        raise ConfigError(f"{group}.tree", tree, str(error)) from error
+
+
+def level_widths(key: str, widths: Any, tree: ModeTree) -> tuple[int, ...]:
+    """One width for each level of inner nodes, of an integer for all levels or a list from the bottom up."""
+    if not isinstance(widths, int) and len(widths) != tree.levels:
+        raise ConfigError(
+            key, list(widths), f"{tree.levels} of them, one for each level of inner nodes, or one integer"
+        )
+    made = (widths,) * tree.levels if isinstance(widths, int) else tuple(widths)
+    if min(made) < 1:
+        raise ConfigError(key, widths, "integers of at least 1")
+    return made
+
+
+def tree_numbers(tree: ModeTree, dims: Sequence[int], widths: Sequence[int]) -> tuple[int, int]:
+    """Numbers of a hierarchical factorization's parameters, and of the tensors below its root.
+
+    Example:
+        >>> tree_numbers(mode_tree("neighbours", 4), (8, 8, 8, 8), (5, 3))
+        (193, 1024)
+    """
+    shapes = tree.shapes(dims, widths)
+    rows = [math.prod(dims[mode] for mode in node.modes) for node in tree.nodes]
+    below = sum(rows[number] * sum(shapes[number]) for number, node in enumerate(tree.nodes[:-1]) if node.children)
+    return sum(map(math.prod, shapes)), below
 
 
 def machine_memory() -> float:

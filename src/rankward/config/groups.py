@@ -20,10 +20,15 @@ from rankward.config.checks import (
     enough_components,
     finite,
     fits_memory,
+    level_widths,
     matrix_dims,
     one_of,
     positive,
     tensor_dims,
+    too_much,
+    tree_keys,
+    tree_numbers,
+    tree_of,
 )
 from rankward.config.choices import HOLDOUT, RESERVED
 from rankward.config.errors import ConfigError, InputError, nearest
@@ -34,6 +39,7 @@ PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
 DETERMINANTS = ("any", "positive", "negative")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
+NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
 
 T = TypeVar("T")
 
@@ -192,6 +198,33 @@ class TuckerFactorization(Factorization):
 
     def __post_init__(self) -> None:
         _sizes("factorization.ranks", self.ranks)
+
+
+@dataclass
+class HierarchicalFactorization(Factorization):
+    """Matrices at the nodes of a mode tree, a vector at its root.
+
+    `widths` is one number for all levels of inner nodes, a list from the bottom up, or null: the product of all
+    dimensions but the largest. `tree` and `arity` as for `rankward.mode_tree`.
+    """
+
+    tree: Any = "neighbours"
+    arity: int | None = None
+    widths: Any = None
+
+    def __post_init__(self) -> None:
+        tree_keys("factorization", self.tree, self.arity)
+        _sizes("factorization.widths", self.widths)
+
+    def check_memory(self, dims: Sequence[int], layers: int) -> None:
+        if len(dims) < 2:
+            return
+        tree = tree_of("factorization", self.tree, self.arity, len(dims))
+        widths = level_widths("factorization.widths", self.widths or enough_components(dims), tree)
+        parameters, below = tree_numbers(tree, dims, widths)
+        shown = f"null, {widths[0]} at each level," if self.widths is None else str(self.widths)
+        if why := too_much(FACTOR_BYTES * parameters + NODE_BYTES * below):
+            raise InputError(f"factorization.widths: {shown} does not fit into memory: {why}")
 
 
 @dataclass
@@ -442,9 +475,7 @@ class RandomTruth(Observations):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_dims()
-        largest = self._largest_rank()
-        if not 1 <= self.rank <= largest:
-            raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {largest}, {self._limit()}")
+        self._check_rank()
         self._check_count()
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ConfigError("observations.noise", self.noise, "a finite number of at least 0")
@@ -456,6 +487,11 @@ class RandomTruth(Observations):
 
     def _check_dims(self) -> None:
         matrix_dims("observations.dims", self.dims)
+
+    def _check_rank(self) -> None:
+        largest = self._largest_rank()
+        if not 1 <= self.rank <= largest:
+            raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {largest}, {self._limit()}")
 
     def _largest_rank(self) -> int:
         return enough_components(self.dims)
@@ -480,6 +516,33 @@ class RandomTensor(RandomTruth):
 
     def _limit(self) -> str:
         return PRODUCT_OF_OTHERS
+
+
+@dataclass
+class HierarchicalTruth(RandomTensor):
+    """`count` entries of a random tensor of a hierarchical rank and of Frobenius norm `norm`.
+
+    `rank` is one number for all levels of the tree, or a list from the bottom up.
+    """
+
+    rank: Any = MISSING
+    tree: Any = "neighbours"
+    arity: int | None = None
+    norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("observations.norm", self.norm)
+
+    def _check_rank(self) -> None:
+        largest = self._largest_rank()
+        ranks = self.rank if isinstance(self.rank, list) and self.rank else [self.rank]
+        if any(not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= largest for rank in ranks):
+            allowed = f"an integer from 1 to {largest}, {self._limit()}, or a list of them"
+            raise ConfigError("observations.rank", self.rank, allowed)
+        tree = tree_of("observations", self.tree, self.arity, len(self.dims))
+        parameters, below = tree_numbers(tree, self.dims, level_widths("observations.rank", self.rank, tree))
+        fits_memory("observations.rank", self.rank, 8 * (parameters + below))
 
 
 @dataclass

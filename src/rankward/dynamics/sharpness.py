@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from rankward.dynamics.reference import loss
-from rankward.factorizations.base import Chain, Components
+from rankward.factorizations.base import Chain, Components, Hierarchy
 from rankward.metrics.functional import sharpness as largest_curvature
 from rankward.metrics.functional.curvature import LossFunction
 
@@ -62,7 +62,7 @@ def at_edge(sharp: float, edge: float) -> bool:
     return abs(sharp / edge - 1) <= AT_EDGE
 
 
-def least_sharpness(form: Chain | Components | None, size: float, scale: float = 1.0) -> float:
+def least_sharpness(form: Chain | Components | Hierarchy | None, size: float, scale: float = 1.0) -> float:
     """A bound from below for the sharpness of all factors that fit every observed entry; 0 where none is known.
 
     At a solution the Hessian is `scale` times the sum, over observed entries, of the outer products of their gradients

@@ -1,7 +1,8 @@
 """Factorizations that can be trained, and their initialisations."""
 
-from rankward.factorizations.base import Chain, Components, Factorization, ignores_init
+from rankward.factorizations.base import Chain, Components, Factorization, Hierarchy, ignores_init
 from rankward.factorizations.diagonal import DiagonalFactorization
+from rankward.factorizations.hierarchical import HierarchicalFactorization
 from rankward.factorizations.initialisation import Initialisation
 from rankward.factorizations.linear import LinearFactorization
 from rankward.factorizations.matrix import MatrixFactorization
@@ -16,6 +17,8 @@ __all__ = [
     "Components",
     "DiagonalFactorization",
     "Factorization",
+    "HierarchicalFactorization",
+    "Hierarchy",
     "Initialisation",
     "LinearFactorization",
     "MatrixFactorization",

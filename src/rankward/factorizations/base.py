@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from rankward.factorizations.initialisation import Initialisation
+from rankward.mode_tree import ModeTree
 
 Start = TypeVar("Start", bound=Callable[..., list[Tensor]])
 
@@ -27,6 +28,13 @@ class Components:
 
     dims: tuple[int, ...]
     components: int
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """The tensor of a mode tree: a matrix for each node, in the order of its nodes, and a vector for its root."""
+
+    tree: ModeTree
 
 
 class Factorization(ABC):
@@ -50,7 +58,7 @@ class Factorization(ABC):
         """The array [*dims] that one run's factors represent, differentiable, without a runs axis."""
 
     @property
-    def form(self) -> Chain | Components | None:
+    def form(self) -> Chain | Components | Hierarchy | None:
         """The structure that metrics and conservation laws may assume; None if there is none."""
         return None
 

@@ -22,6 +22,7 @@ from rankward.metrics.entries import (
     SingularValues,
     Unbalancedness,
 )
+from rankward.metrics.hierarchical import HierarchicalRank, LocalComponentDrift, LocalComponentNorms
 from rankward.metrics.norms import (
     DepthSchattenNorm,
     FrobeniusNorm,
@@ -54,6 +55,9 @@ __all__ = [
     "EffectiveRank",
     "FrobeniusNorm",
     "HeldOutErrors",
+    "HierarchicalRank",
+    "LocalComponentDrift",
+    "LocalComponentNorms",
     "MatricizationEffectiveRank",
     "MultilinearRank",
     "NuclearNorm",

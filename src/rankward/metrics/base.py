@@ -23,9 +23,9 @@ class TraceMetric(Metric):
     """A torchmetrics metric with a value for each matrix.
 
     A new one implements `update`, which names what it needs (product, singular_values, matricization_values, factors,
-    chain, loss, ground_truth, iteration, initial, infimal_rank, loss_function, loss_data, step_size; with held-out
-    entries also values, observed, heldout) and appends values to `measured`, and `columns`. What it keeps beside these
-    is a state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
+    chain, loss, ground_truth, iteration, initial, infimal_rank, loss_function, loss_data, step_size, tree; with
+    held-out entries also values, observed, heldout) and appends values to `measured`, and `columns`. What it keeps
+    beside these is a state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
 
     `compute` returns the mean of each column over all matrices since the last reset, [columns], a scalar where there is
     one column: so `self.log(name, metric)` works in a LightningModule over any number of batches. `gathered` and
@@ -37,8 +37,8 @@ class TraceMetric(Metric):
 
     Attributes:
         kind: what it can measure: a product that is a `vector`, a `matrix`, a `tensor` (of two axes or more) or `any`;
-            or the factors W_1, ..., W_L of a `chain` of matrices, or those of a CP factorization's `components` (of
-            other factors it leaves no column, and a note in the summary).
+            or the factors W_1, ..., W_L of a `chain` of matrices, those of a CP factorization's `components`, or
+            of a `hierarchical` one (of other factors it leaves no column, and a note in the summary).
         last_row_only: expensive: computed only for each run's last row, for the ensemble in one call; NaN in other
             rows.
         rows: expensive, as `last_row_only`, but measured in at most so many rows of a run: the row at iteration 0, rows

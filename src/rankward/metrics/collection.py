@@ -14,9 +14,10 @@ from rankward.linalg import product_matrix
 from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.matricizations import matricization_singular_values
 from rankward.metrics.functional.singular_values import singular_values
+from rankward.mode_tree import ModeTree
 
 # Mappings of any depth, to tensors; functions from a slice of the rows to what a metric gets for them.
-Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | Callable[[slice], Any]
+Context = Tensor | Sequence[Tensor] | Mapping[str, Any] | ModeTree | Callable[[slice], Any]
 
 BLOCK_BYTES = 2**21  # bytes of products in a block of rows: it stays in cache while all metrics read it
 
@@ -53,7 +54,7 @@ def measure(
         taken: names of columns that others fill.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
             mappings to them (solutions), functions from a slice of the rows to what metrics get for them (values,
-            observed, heldout, loss_function), or None.
+            observed, heldout, loss_function), the mode tree of all rows (tree), or None.
 
     Returns:
         [rows] float64 each.
@@ -98,6 +99,8 @@ def measure(
 
 def _select(value: Context, rows: slice) -> object:
     """Slice the rows axis of every tensor in a value."""
+    if isinstance(value, ModeTree):
+        return value
     if isinstance(value, Tensor):
         return value[rows]
     if isinstance(value, Mapping):

@@ -1,5 +1,5 @@
 """Networks in plain PyTorch that correspond to a factorization."""
 
-from rankward.models.circuit import ConvolutionalArithmeticCircuit
+from rankward.models.circuit import ConvolutionalArithmeticCircuit, DeepConvolutionalArithmeticCircuit
 
-__all__ = ["ConvolutionalArithmeticCircuit"]
+__all__ = ["ConvolutionalArithmeticCircuit", "DeepConvolutionalArithmeticCircuit"]

@@ -1,15 +1,41 @@
-"""Figure 3: the convolutional arithmetic circuit that a CP factorization is."""
+"""Convolutional arithmetic circuits: Figure 3's, which is a CP factorization, and a deep one, a hierarchical one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rankward.mode_tree import mode_tree
 
-class ConvolutionalArithmeticCircuit(nn.Module):
+
+class Circuit(nn.Module):
+    """A network whose outputs on all index tuples are the entries of a tensor [*dims]."""
+
+    dims: tuple[int, ...]
+
+    def encoded(
+        self, inputs: Int[Tensor, "batch modes"] | list[Float[Tensor, "batch _"]], operators: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Each input, an index or a vector, times its operator [d_n, channels]: [batch, channels] each."""
+        if isinstance(inputs, Tensor):
+            inputs = [
+                nn.functional.one_hot(inputs[:, n].long(), dim).to(operators[n].dtype)
+                for n, dim in enumerate(self.dims)
+            ]
+        return [vector @ operator for vector, operator in zip(inputs, operators, strict=True)]
+
+    def tensor(self) -> Float[Tensor, "*dims"]:
+        """Outputs for all index tuples, as a tensor [*dims]."""
+        made: Tensor = self(torch.cartesian_prod(*(torch.arange(dim) for dim in self.dims)).reshape(-1, len(self.dims)))
+        return made.reshape(self.dims)
+
+
+class ConvolutionalArithmeticCircuit(Circuit):
     """A network with one hidden layer, multiplicative non-linearity and output sum (Figure 3).
 
     Each of N inputs, a one-hot vector, passes a locally connected 1x1 linear operator with R channels; product pooling
@@ -52,20 +78,60 @@ class ConvolutionalArithmeticCircuit(nn.Module):
 
     def forward(self, inputs: Int[Tensor, "batch modes"] | list[Float[Tensor, "batch _"]]) -> Float[Tensor, " batch"]:
         """Outputs for index tuples, or for one-hot (or any) vectors, a list of [batch, d_n]."""
-        if isinstance(inputs, Tensor):
-            encoded = [
-                nn.functional.one_hot(inputs[:, n].long(), dim).to(self.factors[n].dtype)
-                for n, dim in enumerate(self.dims)
-            ]
-        else:
-            encoded = inputs
-        pooled = encoded[0] @ self.factors[0]
-        for vector, operator in zip(encoded[1:], self.factors[1:], strict=True):
-            pooled = pooled * (vector @ operator)
-        return pooled.sum(-1)
+        return reduce(torch.mul, self.encoded(inputs, self.factors)).sum(-1)
 
-    def tensor(self) -> Float[Tensor, "*dims"]:
-        """Outputs for all index tuples, as a tensor [*dims]."""
-        return self(
-            torch.cartesian_prod(*(torch.arange(dim) for dim in self.dims)).reshape(-1, len(self.dims))
-        ).reshape(self.dims)
+
+class DeepConvolutionalArithmeticCircuit(Circuit):
+    """Figure 3's network made deep: product pooling along a mode tree, a 1x1 linear operator after each pooling.
+
+    The inputs pass linear operators as in `ConvolutionalArithmeticCircuit`. Each inner node of the tree multiplies the
+    channels of its children and applies its operator; the last one, at the root, has a single output. On all index
+    tuples the outputs are the entries of the hierarchical factorization with the same factors, so learning it from
+    examples is tensor completion.
+
+    Args:
+        dims: d_1, ..., d_N, N at least 2, the length of each one-hot input.
+        widths: the number of channels at each level of inner nodes, from the bottom up.
+        tree, arity: see `rankward.mode_tree.mode_tree`.
+        scale: standard deviation of the weights at the start.
+
+    Raises:
+        ValueError: a tree that does not have each mode once, widths that are not one for each level, or a size below 1.
+
+    Source: Cohen, Sharir and Shashua, "On the Expressive Power of Deep Learning: A Tensor Analysis" (COLT 2016).
+
+    Example:
+        >>> circuit = DeepConvolutionalArithmeticCircuit((2, 3, 2, 2), widths=(4, 3))
+        >>> circuit(torch.tensor([[0, 0, 0, 0], [1, 2, 1, 1]])).shape
+        torch.Size([2])
+        >>> [tuple(factor.shape) for factor in circuit.factors]
+        [(2, 4), (3, 4), (2, 4), (2, 4), (4, 3), (4, 3), (3,)]
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        widths: Sequence[int],
+        tree: Any = "neighbours",
+        arity: int | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.dims, self.tree = tuple(dims), mode_tree(tree, len(dims), arity)
+        if len(widths) != self.tree.levels:
+            raise ValueError(f"widths: {list(widths)} are not allowed; expected {self.tree.levels} of them")
+        if min(*self.dims, *widths) < 1:
+            raise ValueError(
+                f"dims: {list(dims)} with widths {list(widths)} are not allowed; expected at least 1 of each"
+            )
+        self.factors = nn.ParameterList(
+            [nn.Parameter(scale * torch.randn(shape)) for shape in self.tree.shapes(dims, widths)]
+        )
+
+    def forward(self, inputs: Int[Tensor, "batch modes"] | list[Float[Tensor, "batch _"]]) -> Float[Tensor, " batch"]:
+        """Outputs for index tuples, or for one-hot (or any) vectors, a list of [batch, d_n]."""
+        modes = len(self.dims)
+        made = self.encoded(inputs, list(self.factors)[:modes])
+        for node, operator in zip(self.tree.nodes[modes:], list(self.factors)[modes:], strict=True):
+            made.append(reduce(torch.mul, [made[child] for child in node.children]) @ operator)
+        return made[-1]

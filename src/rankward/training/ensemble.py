@@ -18,7 +18,7 @@ from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
 from rankward.factorizations import Factorization
-from rankward.factorizations.base import Chain, Components
+from rankward.factorizations.base import Chain, Components, Hierarchy
 from rankward.metrics import HeldOutErrors, TraceMetric
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
@@ -28,6 +28,7 @@ from rankward.theory import Certificate, RunContext, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
 KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
+FORMS = {"chain": Chain, "components": Components, "hierarchical": Hierarchy}  # of factors
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -110,7 +111,7 @@ class Ensemble:
         kind = KINDS[min(axes, 3) - 1]
         measurable = {"any", kind, "tensor"} if axes > 1 else {"any", kind}  # a matrix is a tensor of order 2
         form = self.factorization.form
-        factors = {"chain": isinstance(form, Chain), "components": isinstance(form, Components)}
+        factors = {name: isinstance(form, kind) for name, kind in FORMS.items()}
         metrics: dict[str, TraceMetric] = {}
         inapplicable: dict[str, str] = {}
         for name, column in wanted.columns.items():

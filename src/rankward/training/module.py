@@ -18,6 +18,7 @@ from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.reference import loss
 from rankward.dynamics.sharpness import loss_function
+from rankward.factorizations import Hierarchy
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.collection import MetricError, arguments
 from rankward.observations import EntryMask
@@ -172,8 +173,9 @@ class EnsembleModule(pl.LightningModule):
 
     def _context(self, run: Tensor) -> dict[str, Any]:
         """Arguments of metrics other than the rows, for the run of each row."""
-        problem = self.ensemble.problem
+        problem, form = self.ensemble.problem, self.ensemble.factorization.form
         context: dict[str, Any] = {
+            "tree": form.tree if isinstance(form, Hierarchy) else None,
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
             "initial": [factor[run] for factor in self.ensemble.factors],
             "infimal_rank": self.infimal_ranks[0][run] if self._is_argument("infimal_rank") else None,
@@ -362,7 +364,11 @@ class EnsembleModule(pl.LightningModule):
 
 def _inapplicable_note(columns: Mapping[str, str], factorization: str) -> str:
     """A note on columns, by name and kind, that measure factors of another form."""
-    forms = {"chain": "a chain of matrices", "components": "the components of a CP factorization"}
+    forms = {
+        "chain": "a chain of matrices",
+        "components": "the components of a CP factorization",
+        "hierarchical": "a hierarchical factorization",
+    }
     parts = [
         f"{', '.join(name for name, each in columns.items() if each == kind)}: of {forms[kind]}"
         for kind in dict.fromkeys(columns.values())

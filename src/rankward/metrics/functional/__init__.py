@@ -4,6 +4,7 @@ from rankward.linalg import product_matrix, strict_matmul
 from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
 from rankward.metrics.functional.curvature import sharpness
 from rankward.metrics.functional.entries import determinant_sign, masked_rmse, reconstruction_error, unbalancedness
+from rankward.metrics.functional.local_components import local_component_norms
 from rankward.metrics.functional.matricizations import (
     cp_weights,
     effective_ranks,
@@ -32,6 +33,7 @@ __all__ = [
     "effective_rank",
     "effective_ranks",
     "frobenius_norm",
+    "local_component_norms",
     "masked_rmse",
     "matricization",
     "matricization_singular_values",

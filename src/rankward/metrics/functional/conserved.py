@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankward.linalg import strict_matmul
+from rankward.metrics.functional.local_components import local_component_vectors
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.scaling import in_range
+from rankward.mode_tree import ModeTree
 
 WIDE = 64  # a hidden layer from which one looks at the layers around it
 
@@ -98,12 +100,43 @@ def component_drift(
         0.75
     """
     factors, initial = _alike(factors, initial)
-    now, then = _squared_norms(factors), _squared_norms(initial)
-    moved = [
+    vectors, then = [factor.mT for factor in factors], [factor.mT for factor in initial]
+    return _relative(_differences_moved(vectors, then), factors)
+
+
+def local_component_drift(
+    factors: Sequence[Float[Tensor, "runs *_"]], initial: Sequence[Float[Tensor, "runs *_"]], tree: ModeTree
+) -> Float[Tensor, " runs"]:
+    """Drift of differences of squared vector norms of a local component, over the largest squared norm of a factor.
+
+    Gradient flow conserves |v|^2 - |v'|^2 for the vectors v, v' of every local component of a hierarchical
+    factorization; see `local_component_vectors`. The root of the sum of squared changes over the components of a node,
+    the largest over the nodes and over neighbouring vectors. NaN where all factors are zero or any is not finite.
+
+    Args:
+        factors, initial: in the order of the tree's nodes.
+
+    Source: Razin, Maman and Cohen, "Implicit Regularization in Hierarchical Tensor Factorization and Deep Convolutional
+    Neural Networks" (ICML 2022).
+
+    Example:
+        >>> from rankward.mode_tree import mode_tree
+        >>> one, root = torch.ones(1, 1, 1), torch.ones(1, 1)
+        >>> local_component_drift([one, one, 2 * root], [one, one, root], mode_tree("neighbours", 2)).item()
+        0.75
+    """
+    factors, initial = _alike(factors, initial)
+    nodes = zip(local_component_vectors(factors, tree), local_component_vectors(initial, tree), strict=True)
+    return _relative([change for now, then in nodes for change in _differences_moved(now, then)], factors)
+
+
+def _differences_moved(vectors: Sequence[Tensor], initial: Sequence[Tensor]) -> list[Float[Tensor, "runs 1 _"]]:
+    """Changes of the differences of squared norms between neighbouring vectors [runs, components, length]."""
+    now, then = _squared_norms(vectors), _squared_norms(initial)
+    return [
         (above - below - (above_then - below_then))[:, None]
         for (below, above), (below_then, above_then) in zip(pairwise(now), pairwise(then), strict=True)
     ]
-    return _relative(moved, factors)
 
 
 def _alike(factors: Sequence[Tensor], initial: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -112,8 +145,8 @@ def _alike(factors: Sequence[Tensor], initial: Sequence[Tensor]) -> tuple[list[T
     return scaled[: len(factors)], scaled[len(factors) :]
 
 
-def _squared_norms(factors: Sequence[Tensor]) -> list[Tensor]:
-    return [ordered_sum((factor.double() * factor.double()).mT) for factor in factors]
+def _squared_norms(vectors: Sequence[Tensor]) -> list[Tensor]:
+    return [ordered_sum(vector.double() * vector.double()) for vector in vectors]
 
 
 def _relative(moved: list[Tensor], factors: Sequence[Tensor]) -> Tensor:
@@ -123,7 +156,7 @@ def _relative(moved: list[Tensor], factors: Sequence[Tensor]) -> Tensor:
     return (torch.stack(changes).amax(0) if changes else torch.zeros_like(size)) / size
 
 
-def largest_square(factors: Sequence[Float[Tensor, "runs _ _"]]) -> Float[Tensor, " runs"]:
+def largest_square(factors: Sequence[Float[Tensor, "runs *_"]]) -> Float[Tensor, " runs"]:
     """The largest squared Frobenius norm of a factor.
 
     Example:

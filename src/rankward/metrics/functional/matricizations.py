@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import prod
 
@@ -99,12 +99,24 @@ def cp_weights(factors: list[Float[Tensor, "runs _ components"]]) -> Float[Tenso
         >>> cp_weights([torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[[3.0, 0.0], [4.0, 1.0]]])]).tolist()
         [[5.0, 2.0]]
     """
-    runs, components = len(factors[0]), factors[0].shape[-1]
-    norms = torch.ones(runs * components, dtype=torch.float64, device=factors[0].device)
-    exponents = torch.zeros(runs * components, dtype=torch.int32, device=factors[0].device)
-    for factor in factors:
-        (norm,), exponent = in_range([root_of_squares(factor.double().mT).flatten()])
+    return norms_of_components([factor.mT for factor in factors]).sort(-1, descending=True).values
+
+
+def norms_of_components(vectors: Sequence[Float[Tensor, "runs components _"]]) -> Float[Tensor, "runs components"]:
+    """The product of the norms of each component's vectors; only one that is itself out of float64's range overflows.
+
+    Args:
+        vectors: [runs, components, length] for each part of a component.
+
+    Example:
+        >>> norms_of_components([torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[-2.0]]])]).tolist()
+        [[10.0]]
+    """
+    runs, components = vectors[0].shape[:2]
+    norms = torch.ones(runs * components, dtype=torch.float64, device=vectors[0].device)
+    exponents = torch.zeros(runs * components, dtype=torch.int32, device=vectors[0].device)
+    for vector in vectors:
+        (norm,), exponent = in_range([root_of_squares(vector.double()).flatten()])
         (norms,), more = in_range([norms * norm])
         exponents = exponents + exponent + more
-    sizes = times_power_of_two(norms, exponents).reshape(runs, components)
-    return sizes.sort(-1, descending=True).values
+    return times_power_of_two(norms, exponents).reshape(runs, components)
