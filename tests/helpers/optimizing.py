@@ -49,6 +49,8 @@ def by_torch(factorization, factors, problem, run, make, iterations):
     steps = make(weights, lr=float(problem.eta[run]))
     for _ in range(iterations):
         steps.zero_grad()
-        (problem.loss_scale[run] * loss(factorization.product(weights), problem.operator[run], problem.values[run])).backward()
+        (
+            problem.loss_scale[run] * loss(factorization.product(weights), problem.operator[run], problem.values[run])
+        ).backward()
         steps.step()
     return [weight.detach() for weight in weights]
