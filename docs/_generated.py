@@ -24,6 +24,7 @@ GROUPS = {
     "factorization": "The model that is trained.",
     "depth": "The number of factors. Any other number is `depth.layers=N`.",
     "lr": "The dynamics: gradient descent with a constant or an adaptive learning rate, or gradient flow.",
+    "optimizer": "The rule for a step. The learning rate is `lr.eta`.",
     "init": "The initial factors.",
     "observations": "The observed entries and their values.",
     "metrics": "The metrics of a run, and the statements that it is checked against.",
@@ -34,6 +35,7 @@ GROUPS = {
 PACKAGES = (
     "rankward",
     "rankward.factorizations",
+    "rankward.optimizers",
     "rankward.models",
     "rankward.observations",
     "rankward.metrics",

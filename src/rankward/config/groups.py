@@ -319,6 +319,97 @@ def as_rate(node: Any) -> Any:
     return typed(next((kinds[key] for key in keys if key in kinds), ConstantRate), "lr", node)
 
 
+# ---------------------------------------------------------------- optimizer
+
+
+@dataclass
+class Optimizer(Choice):
+    """A rule for the step from a gradient; the learning rate is that of the group `lr`."""
+
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ConfigError("optimizer.weight_decay", self.weight_decay, "a finite number of at least 0")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is gradient descent without weight decay, for which engines have a separate path."""
+        return self._target_ == "rankward.optimizers.Descent" and self.weight_decay == 0
+
+
+@dataclass
+class OwnOptimizer(Own):
+    """An optimizer of a user's YAML that names no schema."""
+
+    is_plain: ClassVar[bool] = False
+
+
+@dataclass
+class Momentum(Optimizer):
+    """Gradient descent with momentum, as `torch.optim.SGD`."""
+
+    momentum: float = MISSING
+    dampening: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _below_one("optimizer.momentum", self.momentum)
+        if not 0 <= self.dampening <= 1:
+            raise ConfigError("optimizer.dampening", self.dampening, "a number from 0 to 1")
+        if self.nesterov and not (self.momentum > 0 and self.dampening == 0):
+            allowed = "false, or true with optimizer.momentum above 0 and optimizer.dampening=0"
+            raise ConfigError("optimizer.nesterov", self.nesterov, allowed)
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam and AdamW, as in torch."""
+
+    betas: list[float] = MISSING
+    eps: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError("optimizer.betas", list(self.betas), "two numbers from 0 to below 1")
+        positive("optimizer.eps", self.eps)
+
+
+@dataclass
+class RMSprop(Optimizer):
+    """RMSprop, as in torch."""
+
+    alpha: float = MISSING
+    eps: float = MISSING
+    momentum: float = 0.0
+    centered: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _below_one("optimizer.alpha", self.alpha)
+        _below_one("optimizer.momentum", self.momentum)
+        positive("optimizer.eps", self.eps)
+
+
+@dataclass
+class SignDescent(Optimizer):
+    """Sign descent, with momentum Signum."""
+
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _below_one("optimizer.momentum", self.momentum)
+
+
+def _below_one(key: str, value: float) -> None:
+    """Refuse the weight of a running mean that is not from 0 to below 1."""
+    if not 0 <= value < 1:
+        raise ConfigError(key, value, "a number from 0 to below 1")
+
+
 # ---------------------------------------------------------------- initialisation
 
 

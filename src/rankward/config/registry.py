@@ -29,6 +29,11 @@ SCHEMAS: dict[str, type] = {
     "constant_rate": groups.ConstantRate,
     "adaptive_rate": groups.AdaptiveRate,
     "flow_rate": groups.FlowRate,
+    "optimizer": groups.Optimizer,
+    "momentum": groups.Momentum,
+    "adam": groups.Adam,
+    "rmsprop": groups.RMSprop,
+    "sign_descent": groups.SignDescent,
     "init": groups.Init,
     "between": groups.Between,
     "two_by_two": groups.TwoByTwo,
@@ -46,6 +51,8 @@ SCHEMAS: dict[str, type] = {
 
 # Keys that do not change what a run computes; after `max_seconds` a run can be resumed.
 NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results", "max_seconds")
+# Groups that are not hashed at these values: runs of versions without the group have the same hash.
+ADDED = {"optimizer": {"name": "descent", "_target_": "rankward.optimizers.Descent", "weight_decay": 0}}
 
 
 def register() -> None:
@@ -110,4 +117,9 @@ def config_hash(run: dict[str, Any]) -> str:
 
 def hashed(run: dict[str, Any]) -> dict[str, Any]:
     """The keys and values of a resolved config that `config_hash` covers."""
-    return {key: value for key, value in without_unset(run).items() if key not in NOT_HASHED}
+    set_keys = without_unset(run)
+    return {
+        key: value
+        for key, value in set_keys.items()
+        if key not in NOT_HASHED and not (key in ADDED and value == ADDED[key])
+    }

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     AnyFactorization = groups.Factorization
     AnyDepth = groups.Depth
     AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate
+    AnyOptimizer = groups.Optimizer | groups.OwnOptimizer
     AnyInit = groups.Init | groups.OwnInit
     AnyObservations = groups.Observations
     AnyMetrics = groups.Metrics
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     AnyLogger = groups.WandbLogger | groups.FileLogger | Mapping[str, Any]
 else:  # OmegaConf does not know unions of dataclasses, and it would refuse the keys of a user's own YAML
     AnyFactorization = AnyDepth = AnyRate = AnyInit = AnyObservations = AnyMetrics = AnyTrainer = AnyLogger = Any
+    AnyOptimizer = Any
 
 
 @dataclass
@@ -66,6 +68,7 @@ class RunConfig:
     factorization: AnyFactorization = MISSING
     depth: AnyDepth = MISSING
     lr: AnyRate = MISSING
+    optimizer: AnyOptimizer = MISSING
     init: AnyInit = MISSING
     observations: AnyObservations = MISSING
     metrics: AnyMetrics = MISSING
@@ -111,6 +114,7 @@ class RunConfig:
         self.factorization = groups.own(groups.OwnFactorization, "factorization", self.factorization)
         self.depth = groups.typed(groups.Depth, "depth", self.depth)
         self.lr = groups.as_rate(self.lr)
+        self.optimizer = groups.own(groups.OwnOptimizer, "optimizer", self.optimizer)
         self.init = groups.own(groups.OwnInit, "init", self.init)
         self.observations = groups.own(groups.OwnObservations, "observations", self.observations)
         self.metrics = groups.typed(groups.Metrics, "metrics", self.metrics)
@@ -159,5 +163,10 @@ class RunConfig:
             raise ConfigError("dtype", self.dtype, "float64: lr=flow is the reference for rounding")
         if flow and (self.stop_checks or 1) > 1:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
+        if self.lr.dynamics != "descent" and not self.optimizer.is_plain:
+            why = f"lr={self.lr.name} makes its own steps"
+            if isinstance(self.optimizer, groups.Optimizer) and self.optimizer.name == "descent":
+                raise ConfigError("optimizer.weight_decay", self.optimizer.weight_decay, f"0: {why}")
+            raise ConfigError("optimizer", self.optimizer.name, f"descent: {why}")
         if self.init.name == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

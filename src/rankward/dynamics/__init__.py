@@ -9,9 +9,10 @@ from rankward.dynamics.fused import FusedEngine
 from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.reference import ReferenceEngine
 from rankward.dynamics.split import SplitEngine
-from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Schedule, Status
+from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Rule, Schedule, Status
 from rankward.dynamics.tracing import Untraceable
 from rankward.factorizations.base import Factorization
+from rankward.optimizers import Optimizer
 
 Engine = ReferenceEngine | FusedEngine | CudaEngine | BatchedEngine | SplitEngine
 
@@ -22,10 +23,12 @@ __all__ = [
     "Engine",
     "Flow",
     "FusedEngine",
+    "Optimizer",
     "Problem",
     "Progress",
     "ReferenceEngine",
     "Rows",
+    "Rule",
     "Schedule",
     "SplitEngine",
     "Status",
@@ -51,12 +54,12 @@ def choose_engine(
         ConfigError: the engine cannot train the run.
     """
     on_card, dynamics = accelerator == "gpu", problem.dynamics
-    layout, why = None, ""
+    layout, why, subject = None, "", "this factorization"
     try:
         dtype = str(problem.eta.dtype).removeprefix("torch.")
-        layout = layout_of(factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype)
+        layout = layout_of(factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype, problem.rule)
     except Untraceable as error:
-        why = str(error)
+        why, subject = str(error), error.subject
     serving = {
         "cuda": CudaEngine.serves(layout, dynamics),
         "batched": layout is not None and dynamics != "flow",
@@ -68,10 +71,10 @@ def choose_engine(
         order = ("cuda", "batched", "reference") if on_card else ("fused", "reference")
         engine = next(name for name in order if serving[name])
         if why:
-            note = f"reference, which is slow: this factorization cannot be compiled ({why})"
+            note = f"reference, which is slow: {subject} cannot be compiled ({why})"
     if not serving[engine]:
         others = ", ".join(name for name in ("auto", *serving) if serving.get(name, True))
-        what = "a GPU" if engine == "fused" and on_card else f"this factorization ({why or 'it is too large'})"
+        what = "a GPU" if engine == "fused" and on_card else f"{subject} ({why or 'it is too large'})"
         what = "a flow" if dynamics == "flow" and engine in ("cuda", "batched") else what
         raise ConfigError("engine", engine, f"one of {others}: that engine does not run {what}")
     if engine == "reference":

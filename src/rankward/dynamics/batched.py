@@ -7,13 +7,15 @@ read back within a chunk. On a processor it gives the same numbers, which tests 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import loss_and_cotangent
-from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, Status
+from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.stepping import step, unpacked
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
 
@@ -39,6 +41,21 @@ def gradients_of(factorization: Factorization) -> Gradients:
 
     gradients: Gradients = torch.func.vmap(of_run)
     return gradients
+
+
+def _stepped(rule: Rule) -> Callable[..., tuple[list[Tensor], list[Tensor]]]:
+    """Return `stepping.step` of many runs at once; its first argument is the numbers [runs, n] of their optimizers."""
+
+    def of_run(numbers: Tensor, *arguments: Any) -> tuple[list[Tensor], list[Tensor]]:
+        return step(rule.optimizer.with_numbers(numbers.unbind()), *arguments)
+
+    stepped: Callable[..., tuple[list[Tensor], list[Tensor]]] = torch.func.vmap(of_run)
+    return stepped
+
+
+def _across(each: Tensor, like: Tensor) -> Tensor:
+    """A number of each run as an array that is broadcast to arrays [runs, *shape]."""
+    return each.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 class BatchedEngine:
@@ -70,7 +87,7 @@ class BatchedEngine:
         with torch.no_grad():
             for factor, advanced in zip(factors, chunk.factors, strict=True):
                 factor[running] = advanced
-        progress.put(running, {name: getattr(chunk, name) for name in (*COUNTS, "lowest_loss", *MEMORY)})
+        progress.put(running, {name: getattr(chunk, name) for name in (*COUNTS, "lowest_loss")} | chunk.memory())
         return chunk.rows(running)
 
 
@@ -95,10 +112,17 @@ class _Chunk:
 
         self.operator, self.values = of_running(problem.operator), of_running(problem.values)
         self.gradients = gradients_of(engine.factorization)
-        *rates, mean_square, weight = rates_of(problem, progress, device)[running].unbind(1)
-        self.eta, self.scale, self.beta, self.one_minus_beta, self.eps = rates
-        self.mean_square, self.weight = mean_square.clone(), weight.clone()
-        self.adaptive = problem.adaptive is not None
+        self.adaptive, self.rule = problem.adaptive is not None, problem.rule
+        rates = rates_of(problem, progress, device)[running]
+        if self.rule is not None:
+            self.eta, self.scale, self.numbers = rates[:, 0], rates[:, 1], of_running(self.rule.numbers, rates.dtype)
+            state = rates[:, 3 + self.numbers.shape[1] :]
+            self.state = [part.clone() for part in unpacked(self.rule.optimizer, engine.factorization.shapes, state)]
+            self.stepped = _stepped(self.rule)
+        else:
+            *constants, mean_square, weight = rates.unbind(1)
+            self.eta, self.scale, self.beta, self.one_minus_beta, self.eps = constants
+            self.mean_square, self.weight = mean_square.clone(), weight.clone()
         self.iteration, self.status, self.below, self.next_record = (
             of_running(getattr(progress, name), torch.int64) for name in COUNTS
         )
@@ -143,26 +167,42 @@ class _Chunk:
         active = (self.status == Status.RUNNING) & (self.iteration < self.until) & (self.count < self.capacity)
         steps = (self.limit - self.iteration).clamp(max=self.schedule.stride) * (active & ~self.unrecorded)
         for number in range(self.schedule.stride):
-            self._step(steps > number)
+            self._step(steps > number, number)
         self.iteration += steps
         self._check(active)
         self.unrecorded.fill_(False)
 
-    def _step(self, moving: Tensor) -> None:
-        """One step of descent of the runs in `moving`."""
+    def memory(self) -> dict[str, Tensor]:
+        """Fields of `Progress` that steps have changed."""
+        if self.rule is not None:
+            flat = [part.reshape(len(self.index), -1) for part in self.state]
+            return {"state": torch.cat(flat, dim=1)} if flat else {}
+        return {name: getattr(self, name) for name in MEMORY}
+
+    def _step(self, moving: Tensor, number: int) -> None:
+        """One step of the runs in `moving`, after `number` others of this round."""
         _, gradients = self.gradients(self.factors, self.operator, self.values)
+        if self.rule is not None:
+            iteration = (self.iteration + (number + 1)).to(self.eta.dtype)
+            scaled = [gradient * _across(self.scale, gradient) for gradient in gradients]
+            factors, state = self.stepped(self.numbers, self.factors, scaled, self.state, self.eta, iteration)
+            pairs = list(zip([*self.factors, *self.state], [*factors, *state], strict=True))
+            chosen = [torch.where(_across(moving, old), new, old) for old, new in pairs]
+            for (old, _), new in zip(pairs, chosen, strict=True):  # only now: the state may keep a factor
+                old.copy_(new)
+            return
         if self.adaptive:
             square = torch.stack([(gradient * gradient).flatten(1).sum(1) for gradient in gradients]).sum(0)
             mean = self.beta * self.mean_square + self.one_minus_beta * (square * (self.scale * self.scale))
             weight = self.beta * self.weight + self.one_minus_beta
-            step = self.eta / (torch.sqrt(mean / weight) + self.eps) * self.scale
+            size = self.eta / (torch.sqrt(mean / weight) + self.eps) * self.scale
             self.mean_square.copy_(torch.where(moving, mean, self.mean_square))
             self.weight.copy_(torch.where(moving, weight, self.weight))
         else:
-            step = self.eta * self.scale
+            size = self.eta * self.scale
         for factor, gradient in zip(self.factors, gradients, strict=True):
-            shape = (-1, *(1,) * (factor.ndim - 1))
-            factor.copy_(torch.where(moving.reshape(shape), factor - step.reshape(shape) * gradient, factor))
+            moved = factor - _across(size, factor) * gradient
+            factor.copy_(torch.where(_across(moving, factor), moved, factor))
 
     def _check(self, active: Tensor) -> None:
         """Set statuses, and record a row where one is due."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from rankward.config.extras import require
 from rankward.dynamics.kernels import cuda_text
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
-from rankward.dynamics.rates import MEMORY, rates_of
+from rankward.dynamics.rates import rates_of, remembered
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
 
@@ -65,7 +65,8 @@ class CudaEngine:
         loss = torch.empty((1, runs), dtype=flat.dtype, device=device)
 
         dtype = str(flat.dtype).removeprefix("torch.")
-        layout = layout_of(self.factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype)
+        operator, values = problem.operator.shape[1:], problem.values.shape[1:]
+        layout = layout_of(self.factorization, operator, values, dtype, problem.rule)
         assert isinstance(layout, GraphLayout)
         drive = cuda_text.module(layout.graph, layout.name, problem.dynamics).drive
         arrays = [state, loss, counts, losses, rows_iteration, rows_loss, rows_factors]
@@ -87,7 +88,7 @@ class CudaEngine:
         advanced = {
             **dict(zip(COUNTS, counts, strict=False)),
             "lowest_loss": losses[0],
-            **dict(zip(MEMORY, state[-2:], strict=True)),
+            **remembered(problem, state[-rates.shape[1] :].T),
         }
         progress.put(running, advanced)
         recorded = torch.arange(capacity, device=device) < counts[-1][:, None]

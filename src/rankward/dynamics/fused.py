@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.layouts import layout_of
-from rankward.dynamics.rates import MEMORY, rates_of
+from rankward.dynamics.rates import rates_of, remembered
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
 from rankward.parallel import cores, side_by_side
@@ -45,7 +45,7 @@ class FusedEngine:
             Untraceable: the factorization cannot be compiled.
         """
         operator, values = problem.operator.shape[1:], problem.values.shape[1:]
-        layout = layout_of(self.factorization, operator, values, problem.eta.numpy().dtype.name)
+        layout = layout_of(self.factorization, operator, values, problem.eta.numpy().dtype.name, problem.rule)
         running = progress.running.numpy()
         flat = layout.packed([factor.detach().numpy() for factor in factors])
         runs, parameters = len(running), flat.shape[1]
@@ -55,7 +55,7 @@ class FusedEngine:
         capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * flat[0].nbytes))
         rows_iteration, rows_loss, rows_time, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
-        rates, memory = _rates(problem, progress, layout.parameters)
+        rates = _rates(problem, progress, layout.parameters)
         arguments = (
             np.zeros(1, np.int64), running, sizes, flat,
             layout.entries(problem.operator.numpy()), layout.entries(problem.values.numpy()),
@@ -70,8 +70,8 @@ class FusedEngine:
         with torch.no_grad():
             for factor, advanced in zip(factors, layout.unpacked(flat), strict=True):
                 factor.copy_(torch.from_numpy(advanced))
-        for column, name in enumerate(memory, start=rates.shape[1] - len(memory)):
-            getattr(progress, name).copy_(torch.from_numpy(rates[:, column]))
+        for name, values_after in _remembered(problem, torch.from_numpy(rates)).items():
+            getattr(progress, name).copy_(values_after)
         recorded = np.arange(capacity) < rows_count[:, None]
         return Rows(
             torch.from_numpy(np.repeat(running, rows_count)),
@@ -90,20 +90,29 @@ class FusedEngine:
         return self._buffers
 
 
-def _rates(problem: Problem, progress: Progress, parameters: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """[runs, columns] in the runs' dtype: constants of a step, then fields of `Progress` that it changes; their names.
+FLOW_MEMORY = ("time", "step", "error", "closing")  # fields of `Progress` in the last columns, which a flow changes
+
+
+def _rates(problem: Problem, progress: Progress, parameters: int) -> np.ndarray:
+    """[runs, columns] in the runs' dtype: constants of a step, then fields of `Progress` that it changes.
 
     Descent: see `rates_of`. Flow: scale, rtol, atol, the half sum to stop at, time to stop at,
     parameters.
     """
     if problem.flow is not None:
-        scale = problem.loss_scale.numpy()
-        flow, memory = problem.flow, ("time", "step", "error", "closing")
+        scale, flow = problem.loss_scale.numpy(), problem.flow
         stop, count = problem.stop_loss.numpy() / scale, np.full(problem.runs, float(parameters))
         columns = [scale, flow.rtol.numpy(), flow.atol.numpy(), stop, flow.max_time.numpy(), count]
-        columns += [getattr(progress, name).numpy() for name in memory]
-        return np.stack(columns, axis=1), memory
-    return rates_of(problem, progress, torch.device("cpu")).numpy(), MEMORY
+        columns += [getattr(progress, name).numpy() for name in FLOW_MEMORY]
+        return np.stack(columns, axis=1)
+    return rates_of(problem, progress, torch.device("cpu")).numpy()
+
+
+def _remembered(problem: Problem, rates: Tensor) -> dict[str, Tensor]:
+    """Fields of `Progress` that a chunk has changed, from the columns of `_rates`."""
+    if problem.flow is not None:
+        return dict(zip(FLOW_MEMORY, rates[:, -len(FLOW_MEMORY) :].unbind(1), strict=True))
+    return remembered(problem, rates)
 
 
 def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:

@@ -151,6 +151,8 @@ class Graph:
         constants: blocks whose numbers are known.
         steps: in the order in which they are made.
         outputs: what is computed.
+        replaced: inputs, by their position, that the outputs after the first replace at each iteration; empty where
+            those outputs are gradients.
     """
 
     dtype: str
@@ -159,6 +161,7 @@ class Graph:
     constants: dict[int, np.ndarray]
     steps: tuple[Step, ...]
     outputs: tuple[Array, ...]
+    replaced: tuple[int, ...] = ()
 
     def only(self, *outputs: int) -> Graph:
         """The graph of some of its outputs, without steps that those do not need."""
@@ -263,7 +266,7 @@ class Builder:
     steps: dict[int, Step] = field(default_factory=dict)
     _known: dict[object, int] = field(default_factory=dict)
 
-    def graph(self, outputs: Sequence[Array]) -> Graph:
+    def graph(self, outputs: Sequence[Array], replaced: Sequence[int] = ()) -> Graph:
         """The graph of the steps that these outputs need."""
         graph = Graph(
             self.dtype,
@@ -272,6 +275,7 @@ class Builder:
             self.constants,
             tuple(self.steps.values()),
             tuple(outputs),
+            tuple(replaced),
         )
         return graph.only(*range(len(outputs)))
 

@@ -11,13 +11,14 @@ import numpy as np
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
-from rankward.dynamics.tracing import trace
+from rankward.dynamics.state import Rule
+from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
 
 REGISTER = 64  # bytes of one number of all runs in a register
 LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
 SMALL_GRAPH_BYTES = 2**17  # a register of runs pays off from the third run below this, else from the fifth
-RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # step constants of a run, stored behind its values; see `rates_of`
+RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # columns of `rates_of`, stored behind a run's values
 
 
 class Layout(ABC):
@@ -51,7 +52,7 @@ class GraphLayout(Layout):
     """Factors one after the other in row-major order, for a traced factorization.
 
     Args:
-        graph: of half sum and gradients.
+        graph: of half sum and gradients, or of half sum and an optimizer's step.
         shapes: of the factors, without a runs axis.
         name: of the factorization, for files.
     """
@@ -90,7 +91,7 @@ class GraphLayout(Layout):
     def _made(self, kind: str, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         if kind == "unrolled":
             return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
-        sizes = blocked.encoded(self.graph, RATES[dynamics], kind != "lanes", dynamics == "flow")
+        sizes = blocked.encoded(self.graph, RATES.get(dynamics, 0), kind != "lanes", dynamics == "flow")
         return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
 
 
@@ -122,30 +123,44 @@ class ComponentsLayout(Layout):
         return cache.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
 
 
-def layout_of(factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str) -> Layout:
+def layout_of(
+    factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str, rule: Rule | None = None
+) -> Layout:
     """The layout of a factorization, cached on it.
 
     Args:
         operator, values: shapes of the mask or the sensing matrices, and of the values, without a runs axis.
         dtype: of the runs, `float64` or `float32`.
+        rule: of the runs; None for gradient descent and for a flow.
 
     Raises:
-        Untraceable: the factorization has no graph.
+        Untraceable: the factorization or the optimizer has no graph.
     """
     cached = factorization.__dict__.setdefault("_layouts", {})
-    key = (tuple(operator), tuple(values), dtype)
+    key = (tuple(operator), tuple(values), dtype, rule and rule.optimizer.constants)
     if key not in cached:
-        cached[key] = _layout(factorization, *key)
+        cached[key] = _layout(factorization, *key[:3], rule)
     layout: Layout = cached[key]
     return layout
 
 
-def _layout(factorization: Factorization, operator: tuple[int, ...], values: tuple[int, ...], dtype: str) -> Layout:
-    form = factorization.form
+def _layout(
+    factorization: Factorization, operator: tuple[int, ...], values: tuple[int, ...], dtype: str, rule: Rule | None
+) -> Layout:
+    form, name = factorization.form, type(factorization).__name__.lower()
+    if rule is not None:  # the CP kernel only knows descent: with other optimizers its factorizations have a graph, too
+        optimizer = rule.optimizer
+        traced = (factorization.product, factorization.shapes, operator, values, dtype)
+        try:
+            graph = trace(*traced, optimizer)
+        except Untraceable as error:
+            trace(*traced)  # raises if the factorization is at fault
+            raise Untraceable(str(error), "this optimizer") from error
+        return GraphLayout(graph, factorization.shapes, f"{name}_{type(optimizer).__name__.lower()}")
     if isinstance(form, Components) and operator == values and _is_large(form):
         return ComponentsLayout(Plan(form.dims, form.components, dtype), dtype)
     graph = trace(factorization.product, factorization.shapes, operator, values, dtype)
-    return GraphLayout(graph, factorization.shapes, type(factorization).__name__.lower())
+    return GraphLayout(graph, factorization.shapes, name)
 
 
 def _is_large(components: Components) -> bool:

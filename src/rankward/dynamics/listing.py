@@ -13,18 +13,21 @@ def listing(layout: Layout, dynamics: str) -> list[str]:
 
     Args:
         layout: of the factorization.
-        dynamics: `descent`, `adaptive` or `flow`.
+        dynamics: `descent`, `adaptive`, `flow` or `optimizer`.
     """
     if not isinstance(layout, GraphLayout):
         return ["form: a kernel of its own, for large CP factorizations (kernels/_cp_source.py)"]
     graph = layout.graph.only(*range(1, len(layout.graph.outputs)))
     lines = [
         f"factors: {', '.join('x'.join(map(str, shape)) for shape in layout.shapes)}, {layout.parameters} numbers",
-        f"operations: {graph.operations} for the gradient, {layout.parameters * 2} for the step",
+        f"operations: {graph.operations} for the gradient and the step"
+        if graph.replaced
+        else f"operations: {graph.operations} for the gradient, {layout.parameters * 2} for the step",
         f"form: {layout.form} ({_why(layout)})",
     ]
     if layout.form == "unrolled":
-        text = unrolled.source(layout.graph, dynamics == "adaptive")
+        whole = layout.graph
+        text = unrolled.step_source(whole) if whole.replaced else unrolled.source(whole, dynamics == "adaptive")
         return [*lines, *text.rstrip().split("\n")]
     return [*lines, "", *map(_instruction, units(graph.steps))]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from rankward.dynamics.reference_flow import Stepper
-from rankward.dynamics.state import Problem, Progress, Rows, Schedule, Status
+from rankward.dynamics.state import Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.stepping import step, unpacked
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
 
@@ -106,11 +107,14 @@ class ReferenceEngine:
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
             gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights, materialize_grads=True)
-            with torch.no_grad():
-                step = _step_size(run, gradients, problem, progress)
-                for weight, gradient in zip(weights, gradients, strict=True):
-                    weight -= step * gradient
             iteration += 1
+            with torch.no_grad():
+                if problem.rule is not None:
+                    _optimize(run, problem.rule, problem.eta[run], iteration, weights, gradients, progress)
+                else:
+                    size = _step_size(run, gradients, problem, progress)
+                    for weight, gradient in zip(weights, gradients, strict=True):
+                        weight -= size * gradient
             checked = False
         progress.iteration[run] = iteration
 
@@ -189,3 +193,24 @@ def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress
     weight = beta * progress.weight[run].to(eta.dtype) + (1 - beta)
     progress.mean_square[run], progress.weight[run] = mean, weight
     return eta / (torch.sqrt(mean / weight) + eps)
+
+
+def _optimize(
+    run: int,
+    rule: Rule,
+    eta: Tensor,
+    iteration: int,
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    progress: Progress,
+) -> None:
+    """One step of one run by an optimizer; weights and the state in `progress` change in place."""
+    assert progress.state is not None
+    optimizer = rule.optimizer.with_numbers(rule.numbers[run].to(eta).unbind())
+    before = [weight.detach().clone() for weight in weights]  # the state may keep one
+    state = unpacked(optimizer, [weight.shape for weight in weights], progress.state[run].to(eta))
+    moved, after = step(optimizer, before, gradients, state, eta, torch.full_like(eta, iteration))
+    for weight, new in zip(weights, moved, strict=True):
+        weight.copy_(new)
+    if after:
+        progress.state[run] = parameters_to_vector(after).to(progress.state)

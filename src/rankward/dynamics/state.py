@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rankward.optimizers import Optimizer
+
 ROWS_BYTES = 2**30  # of recorded factors a chunk on a card; a run whose share is full goes on in the next chunk
 COUNTS = ("iteration", "status", "below", "next_record")  # integer fields of `Progress` that a check changes
 
@@ -72,7 +74,8 @@ class Progress:
     `below` counts consecutive checks with a loss below the stopping loss. An adaptive rate has `mean_square`, the
     running mean of the squared gradient norm, and `weight`, the sum of the weights of that mean (bias correction). A
     flow has `time`, the time after the accepted steps; `step`, the next step size; `error`, the scaled error of the
-    last step (PI controller); and `closing`: 1 once a step has overshot the stopping loss.
+    last step (PI controller); and `closing`: 1 once a step has overshot the stopping loss. An optimizer has `state`,
+    [runs, numbers], as `stepping.state_shapes` orders it; None without one.
     """
 
     iteration: Int[Tensor, " runs"]
@@ -86,9 +89,11 @@ class Progress:
     step: Float[Tensor, " runs"]
     error: Float[Tensor, " runs"]
     closing: Float[Tensor, " runs"]
+    state: Float[Tensor, "runs numbers"] | None = None
 
     @classmethod
-    def start(cls, runs: int) -> Progress:
+    def start(cls, runs: int, numbers: int | None = None) -> Progress:
+        """The progress of new runs; `numbers` is the size of an optimizer's state, None without an optimizer."""
         return cls(
             torch.zeros(runs, dtype=torch.int64),
             torch.zeros(runs, dtype=torch.int8),
@@ -101,6 +106,7 @@ class Progress:
             torch.zeros(runs, dtype=torch.float64),
             torch.ones(runs, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.float64),
+            None if numbers is None else torch.zeros(runs, numbers, dtype=torch.float64),
         )
 
     @property
@@ -109,7 +115,8 @@ class Progress:
         return torch.nonzero(self.status == Status.RUNNING).flatten()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        each = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in each.items() if value is not None}
 
     def put(self, runs: Int[Tensor, " some"], values: Mapping[str, Tensor]) -> None:
         """Set fields of these runs from tensors of any device and dtype."""
@@ -144,6 +151,19 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """An optimizer other than plain gradient descent.
+
+    Args:
+        optimizer: of the runs, up to their numbers.
+        numbers: [runs, numbers] in the runs' dtype, in the order of `Optimizer.numbers`.
+    """
+
+    optimizer: Optimizer
+    numbers: Float[Tensor, "runs numbers"]
+
+
+@dataclass(frozen=True)
 class Problem:
     """The constants of an ensemble: observations, learning rates and stopping criteria, runs axis first.
 
@@ -155,6 +175,7 @@ class Problem:
         loss_scale: [runs] float64, what Equation 1's half sum is multiplied by: 1, or for a mean 2 / observed entries.
         adaptive: None for a fixed step.
         flow: None for descent; a flow has no learning rate.
+        rule: None for gradient descent without weight decay, and for a flow.
     """
 
     operator: Tensor
@@ -165,6 +186,7 @@ class Problem:
     loss_scale: Float[Tensor, " runs"]
     adaptive: Adaptive | None = None
     flow: Flow | None = None
+    rule: Rule | None = None
 
     @property
     def is_mask(self) -> bool:
@@ -176,7 +198,9 @@ class Problem:
 
     @property
     def dynamics(self) -> str:
-        """`descent`, `adaptive` or `flow`."""
+        """`descent`, `adaptive`, `flow`, or `optimizer` for another one than gradient descent."""
+        if self.rule is not None:
+            return "optimizer"
         return "flow" if self.flow is not None else "descent" if self.adaptive is None else "adaptive"
 
 

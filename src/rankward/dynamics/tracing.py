@@ -18,7 +18,9 @@ from torch.overrides import TorchFunctionMode
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
 from rankward.dynamics.reference import loss_and_cotangent
+from rankward.dynamics.stepping import samples, step
 from rankward.linalg import one_thread
+from rankward.optimizers import Optimizer
 from rankward.private_apis import changes_arguments, dispatch_mode, operator_name, written_arguments
 from rankward.private_apis import without_dispatch_modes as untraced
 
@@ -31,22 +33,39 @@ DispatchMode: Any = dispatch_mode()
 
 
 class Untraceable(Exception):
-    """A function that has no graph; the message is a clause that says why."""
+    """A function that has no graph; the message is a clause that says why.
+
+    Args:
+        why: the clause.
+        subject: whose function it is.
+    """
+
+    def __init__(self, why: str, subject: str = "this factorization") -> None:
+        super().__init__(why)
+        self.subject = subject
 
 
 def trace(
-    product: Product, shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], dtype: str
+    product: Product,
+    shapes: Sequence[tuple[int, ...]],
+    operator: tuple[int, ...],
+    values: tuple[int, ...],
+    dtype: str,
+    optimizer: Optimizer | None = None,
 ) -> Graph:
-    """The graph of one run's half sum (Equation 1) and its gradient in each factor.
+    """The graph of one run's half sum (Equation 1) and its gradient in each factor, or its step by an optimizer.
 
     Inputs are the factors, the operator (a mask, or sensing matrices [n, *dims]) and the values. The first output is
-    the half sum, the others are shaped as the factors.
+    the half sum, the others are shaped as the factors. With an optimizer, eta, the loss over the half sum, the
+    optimizer's numbers, the iteration and the state are inputs behind the values, and the outputs behind the half sum
+    are the new factors, iteration and state.
 
     Args:
         product: from factors without a runs axis to the array that they stand for.
         shapes: of the factors.
         operator, values: their shapes, without a runs axis.
         dtype: of the run, `float64` or `float32`.
+        optimizer: None for gradients.
 
     Raises:
         ConfigError: a product that cannot be compared with the observations, or does not depend on the factors.
@@ -54,19 +73,20 @@ def trace(
     """
     if not any(map(math.prod, shapes)):
         raise ConfigError("factorization.shapes", ", ".join(map(_size, shapes)), "factors of at least one number")
-    samples = [_sample(shapes, operator, values, seed) for seed in range(SAMPLES)]
+    tried = [_sample(shapes, operator, values, seed, optimizer) for seed in range(SAMPLES)]
     with one_thread():
-        by_autograd = [_differentiated(product, sample) for sample in samples]  # first: errors of its own are raised
+        # First: errors of its own are raised.
+        by_autograd = [_differentiated(product, sample, optimizer) for sample in tried]
         for name in dict.fromkeys(("float64", dtype)):  # what is compared is compared in float64
             try:
-                graph = _traced(product, samples[0], name)
+                graph = _traced(product, tried[0], name, optimizer)
             except Untraceable:
                 raise
             except Exception as error:  # which autograd alone did not raise
                 raise Untraceable(f"it raises {type(error).__name__} while it is traced") from error
             if name == "float64":
-                for sample, expected in zip(samples, by_autograd, strict=True):
-                    _compare(graph.evaluate(*(each.numpy() for each in (*sample[0], *sample[1:]))), expected)
+                for sample, expected in zip(tried, by_autograd, strict=True):
+                    _compare(graph.evaluate(*(each.numpy() for each in (*sample[0], *sample[1]))), expected)
     return graph
 
 
@@ -88,37 +108,67 @@ def trace_product(product: Product, shapes: Sequence[tuple[int, ...]]) -> Graph:
     return graph
 
 
-Sample = tuple[list[Tensor], Tensor, Tensor]
+Sample = tuple[list[Tensor], list[Tensor]]  # factors; operator, values, and what a step needs more
 
 
-def _sample(shapes: Sequence[tuple[int, ...]], operator: tuple[int, ...], values: tuple[int, ...], seed: int) -> Sample:
+def _sample(
+    shapes: Sequence[tuple[int, ...]],
+    operator: tuple[int, ...],
+    values: tuple[int, ...],
+    seed: int,
+    optimizer: Optimizer | None = None,
+) -> Sample:
     """Numbers to trace and to compare with: every second sample is positive."""
     random = np.random.default_rng([17, seed])
     factors = [torch.from_numpy(np.asarray(random.standard_normal(shape))) for shape in shapes]
     if seed % 2:
         factors = [factor.abs() for factor in factors]
     mask = random.integers(0, 2, operator) if operator == values else random.standard_normal(operator)
-    return factors, torch.from_numpy(np.asarray(mask, float)), torch.from_numpy(np.asarray(random.random(values)))
+    fixed = [torch.from_numpy(np.asarray(mask, float)), torch.from_numpy(np.asarray(random.random(values)))]
+    rates, state = ([], []) if optimizer is None else samples(optimizer, shapes, seed)
+    return factors, [*fixed, *rates, *state]
 
 
-def _traced(product: Product, sample: Sample, dtype: str) -> Graph:
+def _traced(product: Product, sample: Sample, dtype: str, optimizer: Optimizer | None) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
-    factors, *fixed = sample
+    factors, others = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
-    seen, values = (tape.input(each.to(kind)) for each in fixed)
+    given = [tape.input(each.to(kind)) for each in others]
     with tape, _Watch(tape):
-        half, gradients = _half_and_gradients(product, inputs, seen, values)
-    return tape.builder.graph([tape.array(each) for each in (half, *gradients)])
+        made = _iterated(product, inputs, given, optimizer)
+    replaced: tuple[int, ...] = ()
+    if optimizer is not None:
+        iteration = len(factors) + 4 + len(optimizer.numbers)
+        replaced = (*range(len(factors)), *range(iteration, len(factors) + len(given)))
+    return tape.builder.graph([tape.array(each) for each in made], replaced)
+
+
+def _iterated(
+    product: Product, factors: Sequence[Tensor], others: Sequence[Tensor], optimizer: Optimizer | None
+) -> list[Tensor]:
+    """The half sum and its gradients, or the half sum, and the factors, the iteration and the state after a step."""
+    operator, values, *rest = others
+    if optimizer is None:
+        half, gradients = _half_and_gradients(product, factors, operator, values)
+        return [half, *gradients]
+    eta, scale, *rest = rest
+    numbers, (iteration, *state) = rest[: len(optimizer.numbers)], rest[len(optimizer.numbers) :]
+    half, gradients = _half_and_gradients(product, factors, operator, values, scale)
+    with torch.no_grad():
+        iteration = iteration + 1
+        moved, after = step(optimizer.with_numbers(numbers), factors, gradients, state, eta, iteration)
+    return [half, *moved, iteration, *after]
 
 
 def _half_and_gradients(
-    product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor
+    product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor, scale: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Equation 1's half sum and its gradient: the residual, propagated back through the product."""
+    """Equation 1's half sum and its gradient, times `scale`: the residual, propagated back through the product."""
     made = product(factors)
     _check_product(made, values.shape if operator.shape == values.shape else operator.shape[1:])
     with torch.no_grad():
         half, cotangent = loss_and_cotangent(made, operator, values)
+        cotangent = cotangent if scale is None else cotangent * scale
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
     weighted = (made * cotangent).sum()
     gradients = torch.autograd.grad(weighted, factors, create_graph=True, allow_unused=True, materialize_grads=True)
@@ -139,11 +189,9 @@ def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
 
 
-def _differentiated(product: Product, sample: Sample) -> list[Tensor]:
-    """The half sum and the gradients, by autograd alone."""
-    factors = [factor.clone().requires_grad_() for factor in sample[0]]
-    half, gradients = _half_and_gradients(product, factors, *sample[1:])
-    return [half, *gradients]
+def _differentiated(product: Product, sample: Sample, optimizer: Optimizer | None) -> list[Tensor]:
+    """The half sum and the gradients, or what follows from them, by autograd and torch alone."""
+    return _iterated(product, [factor.clone().requires_grad_() for factor in sample[0]], sample[1], optimizer)
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:

@@ -28,7 +28,7 @@ class RunContext:
 
     Args:
         depth: number of factors.
-        dynamics: `flow`, `descent` or `adaptive`.
+        dynamics: `flow`, `descent`, `adaptive` or `optimizer`.
         mask, values: [runs, *dims] observed entries; or no mask, and values [runs, n] of other measurements.
         determinant: [runs] sign of the initial product's determinant; NaN where it has none.
         unbalancedness: [runs] of the initial factors, relative to the largest squared factor; NaN where the factors are

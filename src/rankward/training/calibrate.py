@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from rankward.config import RunConfig
-from rankward.dynamics import Engine, Progress
+from rankward.dynamics import Engine
 from rankward.parallel import cores
 from rankward.training.ensemble import Ensemble
 
@@ -24,7 +24,7 @@ def max_training_seconds(runs: Sequence[RunConfig]) -> float:
     ensemble = Ensemble.of(runs[: cores()])
     if sum(factor[0].numel() for factor in ensemble.factors) < LARGE_PARAMETERS:
         ensemble = Ensemble.of(runs[:SAMPLE_RUNS])
-    progress = Progress.start(len(ensemble.runs))
+    progress = ensemble.start()
     factors = [factor.clone() for factor in ensemble.factors]
     stops = torch.zeros_like(ensemble.problem.stop_loss), torch.full_like(ensemble.problem.max_iterations, 2**60)
     problem = replace(ensemble.problem, stop_loss=stops[0], max_iterations=stops[1])  # all go on while they are timed

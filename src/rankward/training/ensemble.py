@@ -15,8 +15,9 @@ from torch import Tensor
 from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
 from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate
-from rankward.dynamics import Adaptive, Engine, Flow, Problem, Schedule, choose_engine
+from rankward.dynamics import Adaptive, Engine, Flow, Problem, Progress, Rule, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
+from rankward.dynamics.stepping import check_update, state_shapes
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components, Hierarchy
 from rankward.metrics import HeldOutErrors, TraceMetric
@@ -24,9 +25,11 @@ from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement, hold_out
+from rankward.optimizers import Optimizer
 from rankward.theory import Certificate, RunContext, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
+STATE_BYTES = 32  # of a number that an optimizer keeps: 8, times the number of its copies in memory
 KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
 FORMS = {"chain": Chain, "components": Components, "hierarchical": Hierarchy}  # of factors
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -81,6 +84,7 @@ class Ensemble:
             loss_scale=torch.tensor([2 / m.count if mean else 1.0 for m in measurements], dtype=torch.float64),
             adaptive=_adaptive(runs, dtype),
             flow=_flow(runs),
+            rule=_rule(runs, factorizations[0].shapes, dtype),
         )
         record, stop = runs[0].record, stops[0]
         schedule = Schedule(
@@ -88,6 +92,12 @@ class Ensemble:
         )
         factors = [torch.stack(layer).to(dtype).contiguous() for layer in zip(*starts, strict=True)]
         return cls(runs, factorizations[0], factors, problem, measurements, schedule)
+
+    def start(self) -> Progress:
+        """The progress of the runs before their first step."""
+        rule = self.problem.rule
+        numbers = None if rule is None else _state_numbers(rule.optimizer, self.factorization)
+        return Progress.start(len(self.runs), numbers)
 
     def engine(self) -> Engine:
         """The engine that the config names, or with `auto` the fastest one for these runs."""
@@ -250,6 +260,27 @@ def _flow(runs: Sequence[RunConfig]) -> Flow | None:
     )
 
 
+def _rule(runs: Sequence[RunConfig], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> Rule | None:
+    optimizers = [_optimizer(run) for run in runs if not run.optimizer.is_plain]
+    if not optimizers:
+        return None
+    check_update(optimizers[0], runs[0].optimizer.name, shapes)
+    return Rule(optimizers[0], torch.tensor([each.numbers for each in optimizers], dtype=dtype))
+
+
+def _optimizer(run: RunConfig) -> Optimizer:
+    optimizer = build("optimizer", run.optimizer)
+    if not isinstance(optimizer, Optimizer):
+        allowed = "a class that inherits from rankward.optimizers.Optimizer"
+        raise ConfigError("optimizer._target_", run.optimizer._target_, allowed)
+    return optimizer
+
+
+def _state_numbers(optimizer: Optimizer, factorization: Factorization) -> int:
+    """Numbers that an optimizer keeps between two steps of a run."""
+    return sum(map(prod, state_shapes(optimizer, factorization.shapes)))
+
+
 def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
     """Properties that runs must share to train in one ensemble, by key; hashable.
 
@@ -270,6 +301,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": run.lr.dynamics,
+        "optimizer": None if run.optimizer.is_plain else _optimizer(run).constants,
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
         "record": str(run.record),
@@ -290,9 +322,11 @@ def _settings(run: RunConfig) -> tuple[object, ...]:
 def bytes_per_run(run: RunConfig) -> int:
     """Estimated memory of one run: its arrays, working copies, and rows that are not measured yet."""
     measurement = measurement_of(run)
-    factors = sum(prod(shape) for shape in _factorization(run, measurement).shapes)
+    factorization = _factorization(run, measurement)
+    factors = sum(prod(shape) for shape in factorization.shapes)
+    state = 0 if run.optimizer.is_plain else _state_numbers(_optimizer(run), factorization)
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
-    return FACTOR_BYTES * factors + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
+    return FACTOR_BYTES * factors + STATE_BYTES * state + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
 
 
 def measurement_of(run: RunConfig) -> Measurement:

@@ -34,6 +34,8 @@ def hint(
     example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at most 16,384
     parameters, once a run.
 
+    Optimizers other than gradient descent without weight decay have none: their edge is not 2 over the sharpness.
+
     Args:
         ensemble: of the run, with the initial factors.
         run: its index.
@@ -47,10 +49,10 @@ def hint(
     if status == Status.DIVERGED:
         if not np.isfinite(trace["loss"][0]):
             return {"diverged": f"the loss at the start is {trace['loss'][0]}: init.scale or the data are too large"}
-        why = "" if problem.flow is not None else _why_it_diverged(ensemble, run)
+        why = "" if problem.flow is not None or problem.rule is not None else _why_it_diverged(ensemble, run)
         return {"diverged": why} if why else {}
     half = trace["loss"][np.searchsorted(trace["iteration"], trace["iteration"][-1] / 2)]
-    if problem.flow is not None or trace["loss"][-1] < STALLED * half:
+    if problem.flow is not None or problem.rule is not None or trace["loss"][-1] < STALLED * half:
         return {}
     if why := _no_solution_is_stable(ensemble, run):
         return {"stalled": f"stalled: {why}"}

@@ -32,8 +32,10 @@ def kernel_listing(overrides: Sequence[str], config_dir: Path | None) -> list[st
     ensemble = Ensemble.of([run])
     problem = ensemble.problem
     try:
-        layout = layout_of(ensemble.factorization, problem.operator.shape[1:], problem.values.shape[1:], run.dtype)
+        operator, values = problem.operator.shape[1:], problem.values.shape[1:]
+        layout = layout_of(ensemble.factorization, operator, values, run.dtype, problem.rule)
     except Untraceable as error:
-        name = ensemble.factorization_name
-        raise ConfigError("factorization", name, f"one that can be compiled: {error}") from error
+        group = "optimizer" if error.subject == "this optimizer" else "factorization"
+        name = getattr(run, group).name
+        raise ConfigError(group, name, f"one that can be compiled: {error}") from error
     return [f"factorization: {ensemble.factorization_name}", *listing(layout, problem.dynamics)]

@@ -54,7 +54,7 @@ class EnsembleModule(pl.LightningModule):
         engines = [ensemble.engine() for _ in shares]
         self.engine: Engine = SplitEngine(engines, shares) if len(shares) > 1 else engines[0]
         self.factors = nn.ParameterList([nn.Parameter(f.clone(), requires_grad=False) for f in ensemble.factors])
-        for name, value in Progress.start(len(ensemble.runs)).state_dict().items():
+        for name, value in ensemble.start().state_dict().items():
             self.register_buffer(f"progress_{name}", value)
         for name in MOVED:
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
@@ -76,7 +76,8 @@ class EnsembleModule(pl.LightningModule):
     @property
     def progress(self) -> Progress:
         """Progress of each run; its tensors are the module's buffers."""
-        return Progress(**{field.name: getattr(self, f"progress_{field.name}") for field in fields(Progress)})
+        buffers = {field.name: f"progress_{field.name}" for field in fields(Progress)}
+        return Progress(**{name: getattr(self, buffer) for name, buffer in buffers.items() if hasattr(self, buffer)})
 
     @property
     def problem(self) -> Problem:

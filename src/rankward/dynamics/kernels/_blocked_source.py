@@ -1,4 +1,4 @@
-# Text, not a module: losses, gradients and steps of a graph by its instructions; a text above brings `run`.
+# Text, not a module: losses and gradients of a graph by its instructions; a text above brings `run`.
 # mypy: ignore-errors
 
 # The state goes on into the scratch: both are one array, and instructions name places in it.
@@ -55,29 +55,6 @@ def slopes(factors, origin, state, scratch, sizes, out):
         for i in range(sizes[at]):
             store(scratch, (out + sizes[at + 1] + i) * LANES, load(state, (sizes[at + 3] + i) * LANES))
     store(scratch, (out + sizes[WEIGHTS]) * LANES, load(state, sizes[HALF_OF_ALL] * LANES))
-
-
-@numba.njit(cache=True, nogil=True)
-def advance(state, scratch, sizes, steps):
-    begin(state, sizes)
-    for _ in range(steps):
-        run(state, sizes, SLOPES_BEGIN, SLOPES_END)
-        square = fill(state, 0.0)
-        if ADAPTIVE:
-            new = True
-            for factor in range(sizes[FACTORS] - 1, -1, -1):
-                at = FIRST_FACTOR + OF_FACTOR * factor
-                for i in range(sizes[at]):
-                    slope = load(state, (sizes[at + 2] + i) * LANES)
-                    square = slope * slope if new else square + slope * slope
-                    new = False
-        step = step_size(state, sizes[FIELDS], square)
-        for factor in range(sizes[FACTORS]):
-            at = FIRST_FACTOR + OF_FACTOR * factor
-            weights, slope = sizes[at + 1], sizes[at + 2]
-            for i in range(sizes[at]):
-                moved = load(state, (weights + i) * LANES) - step * load(state, (slope + i) * LANES)
-                store(state, (weights + i) * LANES, moved)
 
 
 @numba.njit(cache=True, nogil=True)

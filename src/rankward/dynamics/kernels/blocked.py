@@ -283,22 +283,26 @@ def _copied(graph: Graph) -> int:
 def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
     """A graph of half sum and gradients as the kernel has it: `HEAD`, factors, instructions, constants, tables.
 
+    Of a graph with an optimizer's step, every input that is replaced counts as a factor, and its gradient is the new
+    value.
+
     Args:
-        graph: from factors, operator and values to the half sum and its gradients.
-        rates: numbers that the state holds behind those three.
+        graph: from factors, operator and values to the half sum and its gradients, or with an optimizer's inputs more.
+        rates: numbers that the state holds behind the inputs.
         single: whether the kernel trains one run at a time.
         flow: whether factors come from elsewhere than the state.
     """
     graph = _with_whole_outputs(graph)
     sizes = [graph.sizes[block] for block in graph.inputs]
     starts = _starts(sizes)
+    changed = graph.replaced or range(len(sizes) - 2)
     weights, fields = starts[-3], starts[-1]
     start = padded(fields + rates)
     copy_offset = start if flow else 0
     places = dict(zip(graph.inputs, starts, strict=False))
-    for block in graph.inputs[:-2]:
-        places[block] += copy_offset
-    encoding = _Encoding(graph, places, start + (padded(weights) if flow else 0), single, len(sizes) - 2)
+    for number in changed:
+        places[graph.inputs[number]] += copy_offset
+    encoding = _Encoding(graph, places, start + (padded(weights) if flow else 0), single, len(changed))
     every = range(len(graph.outputs))
     gradients, slopes_begin, slopes_end = encoding.add(graph.only(*every[1:]))
     (half,), loss_begin, loss_end = encoding.add(graph.only(0))
@@ -308,7 +312,8 @@ def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
         "half_of_all": half_of_all, "factors": len(gradients), "slopes_begin": slopes_begin, "slopes_end": slopes_end,
         "loss_begin": loss_begin, "loss_end": loss_end, "all_begin": all_begin, "all_end": all_end,
     }  # fmt: skip
-    factors = [n for each in zip(sizes, starts, gradients, gradients_of_all, strict=False) for n in each]
+    made = zip(changed, gradients, gradients_of_all, strict=True)
+    factors = [each for number, *both in made for each in (sizes[number], starts[number], *both)]
     return encoding.numbers(head, factors)
 
 

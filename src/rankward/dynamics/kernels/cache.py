@@ -52,7 +52,7 @@ def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
     """Compile the `drive` of a graph's unrolled text.
 
     Args:
-        graph: of half sum and gradients.
+        graph: of half sum and gradients, or of half sum and an optimizer's step.
         name: first part of the file name, before a digest of the text.
     """
     text = lanes_text(WIDTH[graph.dtype]) + unrolled_text(graph, dynamics) + _driver(dynamics)
@@ -64,6 +64,8 @@ def unrolled_text(graph: Graph, dynamics: str) -> str:
     """The text of arithmetic and steps, shared by a graph's kernels for a processor and for a GPU."""
     adaptive = dynamics == "adaptive"
     powers = functions.source(graph.dtype) if graph.functions.intersection(TRANSCENDENTAL) else ""
+    if graph.replaced:
+        return shared_text(adaptive) + powers + unrolled.step_source(graph)
     return shared_text(adaptive) + powers + unrolled.source(graph, adaptive)
 
 
@@ -82,7 +84,8 @@ def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
     width = WIDTH[dtype]
     text = lanes_text(width if kind == "lanes" else 1) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header()
     text += f'\ninstructions = numba.types.ExternalFunction("{_instructions(kind, dtype)}", {_signature(dtype)})\n'
-    text += text_of("_blocked_source.py") + _driver(dynamics)
+    step = "_blocked_optimizer_source.py" if dynamics == "optimizer" else "_blocked_descent_source.py"
+    text += text_of("_blocked_source.py") + text_of(step) + _driver(dynamics)
     return imported(f"blocked_{kind}{suffix_of(dynamics)}_{dtype}", text)
 
 

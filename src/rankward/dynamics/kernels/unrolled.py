@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from rankward.dynamics.graph import TRANSCENDENTAL, Elementwise, Gather, Graph, Operand, Product, Step, Total
 
 SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*"}
 CALLS = {"divide": "quotient", "root": "root", "choose": "choose"}
-NAME = re.compile(r"\b[twmyc]\d+\b")
+NAME = re.compile(r"\b[twmycr]\d+\b")
 
 
 class _Writer:
@@ -111,6 +113,49 @@ def _call(function: str, operands: Sequence[str], like: str) -> str:
     return f"{CALLS.get(function, function)}({', '.join(given)})"
 
 
+def _function(head: str, *blocks: Sequence[str]) -> list[str]:
+    return ["", "", "@numba.njit(cache=True, nogil=True)", f"def {head}:", *(line for b in blocks for line in b)]
+
+
+def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
+    return [" " * by + line for line in lines]
+
+
+def step_source(graph: Graph) -> str:
+    """The functions that the text of descent calls, for a graph of the half sum and an optimizer's step.
+
+    Args:
+        graph: with inputs that are replaced.
+    """
+    sizes = [graph.sizes[block] for block in graph.inputs]
+    factors = next(place for place, number in enumerate((*graph.replaced, -1)) if place != number)
+    letters = ["w"] * factors + ["m", "y"] + ["r"] * (len(sizes) - factors - 2)
+    fields = [f"{letter}{number}" for number, letter in enumerate(np.repeat(letters, sizes))]
+    inputs = _split(fields, sizes)
+    writer = _Writer(graph, inputs, "state")
+    (half,), *outputs = writer.outputs
+    loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
+    changed = [name for number in graph.replaced for name in inputs[number]]
+    made = [name for output in outputs for name in output]
+    # An output that is an input, such as a factor that the state keeps, is copied before that input changes.
+    copies = [f"g{number} = {name}" for number, name in enumerate(made) if name in fields]
+    kept = [f"g{number}" if name in fields else name for number, name in enumerate(made)]
+    step = [*writer.needed(made), *copies, *(f"{name} = {new}" for name, new in zip(changed, kept, strict=True))]
+    text = _function("scratch_size(sizes)", ["    return 0"])
+    text += _function(
+        "advance(state, scratch, sizes, steps)",
+        _indented([*_used(loads, step, changed), *writer.fills(step)]),
+        ["    for _ in range(steps):"],
+        _indented(step, 8),
+        _indented([f"store(state, {fields.index(name)} * LANES, {name})" for name in changed]),
+    )
+    lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
+    text += _function(
+        "losses(state, scratch, sizes, loss)", _indented([*_used(loads, lines), *writer.fills(lines), *lines])
+    )
+    return "\n".join(text) + "\n"
+
+
 def source(graph: Graph, adaptive: bool) -> str:
     """The functions that the text of descent calls, and those that the text of the flow does.
 
@@ -126,12 +171,6 @@ def source(graph: Graph, adaptive: bool) -> str:
     fields = [*weights, *(f"m{i}" for i in range(operators)), *(f"y{i}" for i in range(values))]
     inputs = [*split, fields[count : count + operators], fields[count + operators :]]
 
-    def function(head: str, *blocks: Sequence[str]) -> list[str]:
-        return ["", "", "@numba.njit(cache=True, nogil=True)", f"def {head}:", *(line for b in blocks for line in b)]
-
-    def indented(lines: Sequence[str], by: int = 4) -> list[str]:
-        return [" " * by + line for line in lines]
-
     writer = _Writer(graph, inputs, "state")
     (half,), *gradients = writer.outputs
     entries = [name for each in gradients for name in each]
@@ -144,29 +183,29 @@ def source(graph: Graph, adaptive: bool) -> str:
     step += [f"{weight} = {weight} - step * {gradient}" for weight, gradient in zip(weights, entries, strict=True)]
     loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
 
-    text = function("scratch_size(sizes)", ["    return 0"])
-    text += function(
+    text = _function("scratch_size(sizes)", ["    return 0"])
+    text += _function(
         "advance(state, scratch, sizes, steps)",
-        indented([*_used(loads, step, weights), *writer.fills(step), f"rates = {len(fields)}"]),
+        _indented([*_used(loads, step, weights), *writer.fills(step), f"rates = {len(fields)}"]),
         ["    for _ in range(steps):"],
-        indented(step, 8),
-        indented([f"store(state, {index} * LANES, {name})" for index, name in enumerate(weights)]),
+        _indented(step, 8),
+        _indented([f"store(state, {index} * LANES, {name})" for index, name in enumerate(weights)]),
     )
     lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
-    text += function(
-        "losses(state, scratch, sizes, loss)", indented([*_used(loads, lines), *writer.fills(lines), *lines])
+    text += _function(
+        "losses(state, scratch, sizes, loss)", _indented([*_used(loads, lines), *writer.fills(lines), *lines])
     )
-    text += function("weights_of(sizes)", [f"    return {count}"])
-    text += function("rates_of(sizes)", [f"    return {len(fields)}"])
+    text += _function("weights_of(sizes)", [f"    return {count}"])
+    text += _function("rates_of(sizes)", [f"    return {len(fields)}"])
 
     writer = _Writer(graph, inputs, "scratch")
     results = [name for each in (*writer.outputs[1:], writer.outputs[0]) for name in each]
     lines = writer.needed(results)
     lines += [f"store(scratch, (out + {index}) * LANES, {name})" for index, name in enumerate(results)]
     loads[:count] = [f"{name} = load(factors, (origin + {index}) * LANES)" for index, name in enumerate(weights)]
-    text += function(
+    text += _function(
         "slopes(factors, origin, state, scratch, sizes, out)",
-        indented([*_used(loads, lines), *writer.fills(lines), *lines]),
+        _indented([*_used(loads, lines), *writer.fills(lines), *lines]),
     )
     return "\n".join(text) + "\n"
 
