@@ -505,7 +505,7 @@ class Sensing(RandomTruth):
 class File(Observations):
     """Observations from a file. `count` keeps the first n in its order, null keeps all; `dims` are the array's sizes.
 
-    `ground_truth` is a file with the complete array, for `error/reconstruction`.
+    `ground_truth` is a file with the complete array, for `error/reconstruction` (absolute).
     """
 
     path: str = MISSING
