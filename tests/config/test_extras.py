@@ -36,6 +36,6 @@ def test_missing_package_is_refused_with_the_extra_that_has_it(tmp_path, monkeyp
 def test_extras_of_the_project_have_the_packages():
     for extra, packages in PACKAGES.items():
         listed = [requirement.replace("-", "_") for requirement in PROJECT["optional-dependencies"][extra]]
-        assert len(listed) == len(packages)
         assert all(any(line.startswith(package) for line in listed) for package in packages)
+        assert len(listed) == len(packages) + sum(line.startswith("numpy<") for line in listed)
         assert not any(package in line.replace("-", "_") for package in packages for line in PROJECT["dependencies"])
