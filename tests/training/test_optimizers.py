@@ -1,0 +1,99 @@
+"""Optimizers on the command line: choices, refusals, ensembles, resuming, hashes, and one of a user's own."""
+
+import pytest
+
+import rankward as package
+from helpers.in_process import assert_refused, command_line
+from helpers.runs import composed
+from rankward.config import config_hash
+from rankward.training.ensemble import Ensemble, traits
+
+SHORT = ("logger=none", "metrics=few", "depth=1", "lr.eta=1e-2")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ("optimizer=adam optimizer.betas=[0.9,1]", "optimizer.betas: [0.9, 1.0] is not allowed"),
+    ("optimizer=adam optimizer.betas=[0.9]", "optimizer.betas: [0.9] is not allowed; expected two numbers"),
+    ("optimizer=adamw optimizer.betas=[-0.1,0.9]", "optimizer.betas"),
+    ("optimizer=adam optimizer.eps=0", "optimizer.eps: 0.0 is not allowed; expected a positive finite number"),
+    ("optimizer=rmsprop optimizer.alpha=1", "optimizer.alpha"),
+    ("optimizer=rmsprop optimizer.momentum=nan", "optimizer.momentum"),
+    ("optimizer=momentum optimizer.momentum=1", "optimizer.momentum: 1.0 is not allowed; expected a number from 0"),
+    ("optimizer=momentum optimizer.dampening=2", "optimizer.dampening"),
+    ("optimizer=momentum optimizer.momentum=0 optimizer.nesterov=true", "optimizer.nesterov: True is not allowed"),
+    ("optimizer=momentum optimizer.dampening=0.1 optimizer.nesterov=true", "optimizer.dampening=0"),
+    ("optimizer=sign optimizer.momentum=-0.1", "optimizer.momentum"),
+    ("optimizer.weight_decay=-1", "optimizer.weight_decay: -1.0 is not allowed; expected a finite number of at least 0"),
+    ("optimizer=adamw optimizer.weight_decay=inf", "optimizer.weight_decay"),
+    ("optimizer=adam lr=flow", "optimizer: 'adam' is not allowed; expected descent: lr=flow makes its own steps"),
+    ("optimizer=sign lr=adaptive", "optimizer: 'sign' is not allowed; expected descent: lr=adaptive"),
+    ("optimizer.weight_decay=0.1 lr=flow", "optimizer.weight_decay: 0.1 is not allowed; expected 0: lr=flow"),
+    ("optimizer=adam optimizer.beta=0.9", "optimizer.beta: no such key"),
+    ("optimizer.momentum=0.9", "optimizer.momentum"),
+    ("optimizer=admm", "optimizer: 'admm' is not a choice; choose from adam, adamw"),
+    ("optimizer._target_=argparse.Namespace", "optimizer._target_: 'argparse.Namespace' is not allowed"),
+])  # fmt: skip
+def test_bad_input_is_refused_in_one_line(tmp_path, arguments, words):
+    assert_refused(command_line(*arguments.split(), cwd=tmp_path), words)
+
+
+def test_the_default_changes_no_hash():
+    plain = composed()[1]
+    without = {key: value for key, value in plain.items() if key != "optimizer"}
+    assert plain["optimizer"]["name"] == "descent" and config_hash(plain) == config_hash(without)
+    others = [composed("optimizer.weight_decay=0.1")[1], composed("optimizer=momentum")[1]]
+    assert len({config_hash(each) for each in (plain, *others)}) == 3
+
+
+def runs_of(*overrides):
+    return composed(*overrides)[0]
+
+
+def test_plain_descent_keeps_its_path_and_numbers_share_an_ensemble():
+    assert Ensemble.of([runs_of()]).problem.rule is None
+    momenta = [runs_of("optimizer=momentum", f"optimizer.momentum={each}") for each in (0.0, 0.5, 0.9)]
+    ensemble = Ensemble.of(momenta)
+    assert ensemble.problem.dynamics == "optimizer"
+    assert ensemble.problem.rule.numbers[:, 0].tolist() == [0.0, 0.5, 0.9]
+    assert len({traits(run) for run in momenta}) == 1
+    others = [
+        runs_of("optimizer=momentum", "optimizer.nesterov=true"),
+        runs_of("optimizer.weight_decay=0.1"),
+        runs_of(),
+    ]
+    assert len({traits(run) for run in (*momenta, *others)}) == 4
+
+
+@pytest.mark.slow
+def test_a_sweep_over_optimizers_resumes_to_the_same_bytes(tmp_path):
+    words = ["-m", "optimizer=momentum,adam", "seed=0,1", "max_iterations=4000", *SHORT]
+    assert command_line(*words, "hydra.sweep.dir=s", cwd=tmp_path, trains=True).code == 0
+    runs = package.load(tmp_path / "s").runs
+    assert runs["optimizer.name"].to_list() == ["momentum", "momentum", "adam", "adam"]
+    assert set(runs["engine"]) == {"fused"}
+    before = (tmp_path / "s" / "3" / "trace.parquet").read_bytes()
+    (tmp_path / "s" / "3" / "summary.json").unlink()
+    assert command_line("resume", "s", cwd=tmp_path, trains=True).code == 0
+    assert (tmp_path / "s" / "3" / "trace.parquet").read_bytes() == before
+
+
+def test_an_own_optimizer_is_one_file_and_one_yaml(tmp_path):
+    (tmp_path / "falling.py").write_text(
+        "from rankward.dynamics import Optimizer\n\n\n"
+        "class Falling(Optimizer):\n"
+        "    def __init__(self, power):\n"
+        "        self.power = power\n\n"
+        "    def update(self, parameter, gradient, state, eta, iteration):\n"
+        "        return parameter - eta * iteration ** (-self.power) * gradient, {}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    yaml = "name: falling\n_target_: falling.Falling\npower: 0.5\n"
+    (tmp_path / "conf" / "optimizer" / "falling.yaml").write_text(yaml, encoding="utf-8")
+    words = ["--config-dir=conf", "optimizer=falling", "max_iterations=100", *SHORT]
+    done = command_line(*words, "hydra.run.dir=o", cwd=tmp_path, trains=True)
+    assert done.code == 0, done.err
+    runs = package.load(tmp_path / "o").runs
+    assert runs["engine"].to_list() == ["fused"] and runs["optimizer.power"].to_list() == [0.5]
+    ended = command_line(*words, "optimizer.rate=1", cwd=tmp_path)
+    assert ended.code == 2 and "optimizer.rate" in ended.err
