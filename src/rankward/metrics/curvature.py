@@ -13,7 +13,7 @@ from rankward.metrics.functional import curvature
 
 
 class Sharpness(TraceMetric):
-    """Measure the largest eigenvalue of the loss's Hessian, and the edge of stability, 2/eta.
+    """The largest eigenvalue of the loss's Hessian, and the edge of stability: two columns.
 
     `curvature/sharpness` is that eigenvalue; see `functional.sharpness`. `curvature/two_over_eta` is 2 / step: gradient
     descent with a constant step is stable below it. NaN without a constant step: an adaptive rate, or flow.
