@@ -1,5 +1,6 @@
 """Optimizers: the numbers of torch's, the same in every engine, and the same bits in any company, chunk and resumption."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -98,6 +99,9 @@ def test_the_reference_and_the_batched_engine_have_the_numbers_of_torch(case):
 def test_the_compiled_engine_has_the_numbers_of_torch(case, made):
     optimizer, make = CASES[case]
     factorization, factors, problem = made()
+    if isinstance(optimizer, RMSprop):
+        # With larger steps it jumps around minima: a start moved by 1e-16 then moves torch's own end by up to 2e-3.
+        problem = replace(problem, eta=problem.eta / 20)
     problem = with_rule(problem, [optimizer] * RUNS)
     got = optimized(FusedEngine(factorization, Schedule()), factors, problem)[0]
     for run in (0, RUNS - 1):
