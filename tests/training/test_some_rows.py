@@ -83,9 +83,9 @@ def test_bytes_are_the_same_alone_in_company_and_after_an_interruption(tmp_path,
     assert contents(tmp_path / "parts" / "0") == contents(tmp_path / "alone_2" / "0")
 
 
-@pytest.mark.parametrize("lr", ["adaptive", "flow"])
-def test_without_a_constant_step_there_is_no_edge(tmp_path, lr):
-    trained(tmp_path, with_rows(3, "depth='2'", f"lr={lr}", "max_iterations=300"))
+@pytest.mark.parametrize("dynamics", ["lr=adaptive", "lr=flow", "optimizer=momentum"])
+def test_without_a_constant_step_of_descent_there_is_no_edge(tmp_path, dynamics):
+    trained(tmp_path, with_rows(3, "depth='2'", dynamics, "max_iterations=300"))
     trace = read(tmp_path / "0")
     assert trace[COLUMNS[0]].is_not_nan().sum() >= 2 and trace[COLUMNS[1]].is_nan().all()
 
