@@ -26,10 +26,10 @@ HELPERS = Path(__file__).parent.parent / "helpers"
 @installed
 @pytest.mark.slow
 def test_the_simulator_gives_the_bits_of_the_processor():
-    """Chains, dtypes, rates, schedules; runs that converge, diverge and reach their limit; chunks that fill up."""
+    """Chains, dtypes, rates, optimizers, schedules; runs that converge, diverge, reach their limit; chunks that fill up."""
     command = [sys.executable, "-W", "ignore", str(HELPERS / "simulated.py")]
     done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "56 cases\n"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (0, "60 cases\n"), done.stdout + done.stderr
 
 
 @installed

@@ -13,12 +13,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from helpers.engines import InTurn, ensemble, trained
 from helpers.odd_factorizations import ODD, problem_of
+from helpers.optimizing import optimized, with_rule
 from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Problem, Schedule
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.kernels.cuda_text import module
 from rankward.dynamics.layouts import layout_of
 from rankward.factorizations import Factorization
+from rankward.optimizers import Adam, Momentum
 
 
 def adaptive(problem: Problem) -> Problem:
@@ -39,7 +41,11 @@ def one_takes_up_what_the_other_began() -> bool:
 def with_warnings(factorization: Factorization, problem: Problem) -> None:
     """Room for numpy's warnings in the kernel's module: one that comes first in a thread changes what others iterate over."""
     layout = layout_of(
-        factorization, problem.operator.shape[1:], problem.values.shape[1:], problem.eta.numpy().dtype.name
+        factorization,
+        problem.operator.shape[1:],
+        problem.values.shape[1:],
+        problem.eta.numpy().dtype.name,
+        problem.rule,
     )
     module(layout.graph, layout.name, problem.dynamics).__dict__.setdefault("__warningregistry__", {})
 
@@ -79,6 +85,18 @@ def compare() -> int:
                 if not (all(map(torch.equal, here[0], there[0])) and here[2] == there[2]):
                     print(name, dtype, dynamics, "differ")
                     wrong += 1
+    for optimizer in (Momentum(0.5, nesterov=True, weight_decay=0.1), Adam((0.8, 0.9))):
+        for dtype in (torch.float64, torch.float32):
+            _, factors, problem = ensemble((2, 2, 2), 4, dtype, 67, eta=(1e-3, 1e-2))
+            problem = with_rule(problem, [optimizer] * 4)
+            here = optimized(FusedEngine(chain((2, 2, 2)), Schedule(stride=10)), factors, problem)
+            with_warnings(chain((2, 2, 2)), problem)
+            there = optimized(CudaEngine(chain((2, 2, 2)), Schedule(stride=10)), factors, problem, 20)
+            cases += 1
+            same = all(map(torch.equal, here[0], there[0])) and torch.equal(here[1].state, there[1].state)
+            if not (same and here[2] == there[2]):
+                print(optimizer, dtype, "differ")
+                wrong += 1
     print(f"{cases} cases")
     wrong += not one_takes_up_what_the_other_began()
     return wrong
