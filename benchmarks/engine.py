@@ -10,30 +10,38 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+from math import prod
 
 import numpy as np
 import torch
 
 from benchmarks import peers
-from rankward.dynamics import Engine, FusedEngine, Problem, Progress, ReferenceEngine, Schedule
+from rankward.dynamics import Engine, FusedEngine, Problem, Progress, ReferenceEngine, Rule, Schedule
+from rankward.dynamics.stepping import state_shapes
 from rankward.factorizations import MatrixFactorization
 from rankward.metrics import measure
+from rankward.optimizers import Adam, AdamW, Descent, Momentum, Optimizer, RMSprop, SignDescent
 
 QUICK = "--quick" in sys.argv
 
 
 def train(
-    engine: Engine, p: dict[str, np.ndarray], limit: int, stop_loss: float
+    engine: Engine, p: dict[str, np.ndarray], limit: int, stop_loss: float, optimizer: Optimizer | None = None
 ) -> tuple[list[torch.Tensor], Progress]:
     """Final factors and progress of the peers' problem; stops and records included."""
     batch, layers = p["factors"].shape[:2]
     factors = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(layers)]
+    rule = (
+        None if optimizer is None else Rule(optimizer, torch.tensor([optimizer.numbers] * batch, dtype=torch.float64))
+    )
     fixed = Problem(
         torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
         torch.full((batch,), stop_loss, dtype=torch.float64), torch.full((batch,), limit),
-        torch.ones(batch, dtype=torch.float64),
+        torch.ones(batch, dtype=torch.float64), rule=rule,
     )  # fmt: skip
-    progress = Progress.start(batch)
+    shapes = [tuple(factor.shape[1:]) for factor in factors]
+    progress = Progress.start(batch, None if optimizer is None else sum(map(prod, state_shapes(optimizer, shapes))))
     while len(progress.running):
         engine.advance(factors, fixed, progress, limit // 50 * 50)
     return factors, progress
@@ -107,6 +115,24 @@ def sizes() -> None:
         print(f"{dims:4} {row[0]:9.3f} {row[1]:9.3f} {slow:16.1f}")
 
 
+def optimizers() -> None:
+    """Steps of optimizers at depth 3, 2x2, one thread."""
+    print("\nns a run-iteration, and times descent: depth 3, 2x2, one thread")
+    made: dict[str, Optimizer | None] = {"descent": None, "descent, decay": Descent(weight_decay=0.01)}
+    made |= {"momentum": Momentum(), "adam": Adam(), "adamw": AdamW(weight_decay=0.01), "rmsprop": RMSprop()}
+    made["sign"] = SignDescent()
+    plain: dict[int, float] = {}
+    for name, optimizer in made.items():
+        row = f"{name:16}"
+        for batch, iterations in ((1, 500_000), (64, 50_000)):
+            p = peers.problem(batch, 3, 2, scale=0.02)
+            engine = FusedEngine(MatrixFactorization((2, 2), 3), Schedule(), 1)
+            call = partial(train, engine, p, stop_loss=0.0, optimizer=optimizer)
+            time_each = peers.nanoseconds(lambda limit, call=call: call(limit=limit), iterations, batch)  # type: ignore[misc]
+            row += f"{time_each:9.2f} {time_each / plain.setdefault(batch, time_each):6.2f}"
+        print(row, flush=True)
+
+
 def metrics() -> None:
     from hydra.utils import get_class
     from omegaconf import OmegaConf
@@ -144,5 +170,6 @@ if __name__ == "__main__":
     batches()
     refill()
     sizes()
+    optimizers()
     metrics()
     commands()

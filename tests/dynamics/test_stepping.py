@@ -124,7 +124,9 @@ def test_sign_descent_moves_every_entry_by_eta():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", [Adam(), Momentum(nesterov=True), SignDescent(0.5), Shift(0.9)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize(
+    "optimizer", [Adam(), Momentum(nesterov=True), SignDescent(0.5), Shift(0.9)], ids=lambda each: type(each).__name__
+)
 def test_forms_agree(optimizer, monkeypatch):
     """Unrolled, blocked in registers and one by one, batched, and the reference engine."""
     made = {}
