@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -284,7 +285,11 @@ class _Wide(argparse.HelpFormatter):
 
 def api_page(package: str) -> str:
     """Public names of a package, as autodoc finds them."""
-    names = [f".. automodule:: {package}", ""]
+    module = importlib.import_module(package)
+    public = {name: getattr(module, name) for name in getattr(module, "__all__", [])}
+    others = [name for name, each in public.items() if not getattr(each, "__module__", package).startswith(package)]
+    options = [f"   :exclude-members: {', '.join(others)}"] if others else []  # they have pages of their own
+    names = [f".. automodule:: {package}", *options, ""]
     if package == "rankward":  # loaded on demand, which autodoc does not see
         names += [".. autofunction:: rankward.load"]
     return "\n".join([f"# {package}", "", "```{eval-rst}", *names, "```", ""])
