@@ -251,15 +251,15 @@ ENDLESS = ["lr.eta=1e-5", "stop_loss=0", "logger=none"]
 def test_run_in_a_closed_terminal_resumes(tmp_path):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    job = [*ENDLESS, "max_iterations=100000000", "checkpoint.seconds=1000", "hydra.run.dir=run"]
+    job = [*ENDLESS, "max_iterations=300000000", "checkpoint.seconds=1000", "hydra.run.dir=run"]
     command = [sys.executable, "-m", "rankward", *job]
     terminal = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
     script = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
     with subprocess.Popen([sys.executable, "-c", script, *command], cwd=tmp_path, **terminal) as process:
         os.close(slave)
-        deadline = time.monotonic() + 60
-        while b"it/s" not in os.read(master, 10_000) and time.monotonic() < deadline:
-            pass
+        deadline, shown = time.monotonic() + 60, b""
+        while b"it/s" not in shown and time.monotonic() < deadline:
+            shown += os.read(master, 10_000)
         os.close(master)  # the kernel sends SIGHUP, and every write to the terminal fails from now on
         process.wait(timeout=60)
     assert results.read_summary(tmp_path / "run")["status"] == "interrupted"
