@@ -32,7 +32,12 @@ def test_environment_variables_set_the_wandb_run(tmp_path, monkeypatch):
     assert folder.parent == tmp_path / "there" / "wandb" and folder.name.endswith("-one7")
     assert (run["run_id"], run["project"], run["display_name"]) == ("one7", "theirs", "a name")
     assert (run["run_group"], run["job_type"]) == ("together", "trial")
-    assert {"x", "y", "depth=2"} <= set(run["tags"])
+    assert {"x", "y", "depth=2", "optimizer=descent"} <= set(run["tags"])
+
+
+def test_a_factorization_without_layers_has_no_tag_of_a_depth(tmp_path):
+    _, run = opened(tmp_path, "factorization=linear")
+    assert "factorization=linear" in run["tags"] and not any(tag.startswith("depth=") for tag in run["tags"])
 
 
 def test_config_takes_precedence_over_the_environment(tmp_path, monkeypatch):

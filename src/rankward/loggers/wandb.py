@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
 
-from rankward.config import ConfigError, RunConfig, groups
+from rankward.config import ConfigError, RunConfig, groups, takes
 from rankward.environment import hidden
 from rankward.loggers import wandb_environment
 from rankward.loggers.target import LogTarget, first_line, logger_errors
@@ -255,6 +255,7 @@ def _finish(run: Any, *, failed: bool) -> None:
 
 
 def _tags(run: RunConfig) -> list[str]:
-    names = {group: getattr(run, group).name for group in ("factorization", "init", "observations")}
-    tags = [f"depth={run.depth.layers}", *(f"{group}={name}" for group, name in names.items())]
+    names = {group: getattr(run, group).name for group in ("factorization", "optimizer", "init", "observations")}
+    depth = [f"depth={run.depth.layers}"] if takes(run.factorization, "layers") else []
+    tags = [*depth, *(f"{group}={name}" for group, name in names.items())]
     return [tag[:MAX_TAG_LENGTH] for tag in tags]
