@@ -109,9 +109,9 @@ class SweepRunner:
             from rankward.training.preflight import check_all
 
             remote = self.ensembles is not None and self.ensembles.executor.remote
-            found = check_all([job.run for job in composed], remote)
+            found: Mapping[int, Exception] = check_all([job.run for job in composed], remote)
             if not found and not self._resumes():
-                found = {**unused_overrides([(job.run, job.overrides) for job in composed])}
+                found = unused_overrides([(job.run, job.overrides) for job in composed])
             errors = {number: explain(error)[0] for number, error in found.items()}
         self._refuse(errors, jobs)
         self.checked = [(job, each.resolved) for job, each in zip(jobs, composed, strict=True)]

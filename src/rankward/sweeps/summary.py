@@ -107,7 +107,7 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
 
     A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
     failed; runs that were interrupted or have ended at `max_seconds` have a column if there are any. Medians of a rank,
-    of the reconstruction error and of the held-out error follow, and beside the last one those of simple predictions.
+    of the reconstruction error, of the held-out error and of the errors of simple predictions follow.
     Jobs that have the results of an equal one are not counted; a line below says how many there are.
 
     Args:

@@ -30,6 +30,7 @@ from rankward.theory import Certificate, RunContext, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
 STATE_BYTES = 32  # of a number that an optimizer keeps: 8, times the number of its copies in memory
+HELDOUT = "error/heldout_rmse"  # column of `HeldOutErrors`
 KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
 FORMS = {"chain": Chain, "components": Components, "hierarchical": Hierarchy}  # of factors
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -145,7 +146,7 @@ class Ensemble:
                 )
             metrics[name] = metric
         if self.heldout and not any(isinstance(metric, HeldOutErrors) for metric in metrics.values()):
-            metrics["error/heldout_rmse"] = HeldOutErrors()
+            metrics[HELDOUT] = HeldOutErrors()
         return metrics, inapplicable
 
     def certificates(self) -> list[Certificate]:

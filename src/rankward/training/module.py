@@ -25,7 +25,7 @@ from rankward.observations import EntryMask
 from rankward.theory import RunContext
 from rankward.training import baselines
 from rankward.training.devices import cuda_devices
-from rankward.training.ensemble import Ensemble
+from rankward.training.ensemble import HELDOUT, Ensemble
 from rankward.training.trace import Trace
 
 CHUNK_SECONDS = 0.25  # an interruption waits as long at most; results do not depend on where chunks end
@@ -279,7 +279,7 @@ class EnsembleModule(pl.LightningModule):
         """
         if not self.heldout_errors:
             return {}
-        errors, rows = self.heldout_errors[run][0], trace.get("error/heldout_rmse", np.zeros(0))
+        errors, rows = self.heldout_errors[run][0], trace.get(HELDOUT, np.zeros(0))
         finite = np.isfinite(rows)
         best = int(np.argmin(np.where(finite, rows, np.inf))) if finite.any() else None
         return {

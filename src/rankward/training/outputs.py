@@ -18,10 +18,9 @@ from rankward.config import InputError
 from rankward.dynamics import Status
 from rankward.loggers.run import RunLog
 from rankward.loggers.target import LoggerError, LogTarget
+from rankward.training.ensemble import HELDOUT
 from rankward.training.hints import HINTS, hint
 from rankward.training.module import EnsembleModule, final_products
-
-HELDOUT = "error/heldout_rmse"
 
 
 @dataclass(frozen=True)

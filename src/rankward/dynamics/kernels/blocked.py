@@ -283,7 +283,7 @@ def _copied(graph: Graph) -> int:
 def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
     """A graph of half sum and gradients as the kernel has it: `HEAD`, factors, instructions, constants, tables.
 
-    Of a graph with an optimizer's step, every input that is replaced counts as a factor, and its gradient is the new
+    If the graph has an optimizer's step, every input that is replaced counts as a factor, and its gradient is the new
     value.
 
     Args:

@@ -121,6 +121,37 @@ def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
     return [" " * by + line for line in lines]
 
 
+def _advance_and_losses(
+    writer: _Writer, fields: Sequence[str], changed: Sequence[str], step: Sequence[str], half: str, *fixed: str
+) -> list[str]:
+    """The functions `scratch_size`, `advance` and `losses`.
+
+    Args:
+        fields: names of the state's numbers.
+        changed: those that a step changes.
+        step: its lines.
+        half: name of the half sum.
+        fixed: lines before the first step.
+    """
+    loads = _loads("state", fields)
+    text = _function("scratch_size(sizes)", ["    return 0"])
+    text += _function(
+        "advance(state, scratch, sizes, steps)",
+        _indented([*_used(loads, step, changed), *writer.fills(step), *fixed]),
+        ["    for _ in range(steps):"],
+        _indented(step, 8),
+        _indented([f"store(state, {fields.index(name)} * LANES, {name})" for name in changed]),
+    )
+    lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
+    return text + _function(
+        "losses(state, scratch, sizes, loss)", _indented([*_used(loads, lines), *writer.fills(lines), *lines])
+    )
+
+
+def _loads(array: str, names: Sequence[str]) -> list[str]:
+    return [f"{name} = load({array}, {index} * LANES)" for index, name in enumerate(names)]
+
+
 def step_source(graph: Graph) -> str:
     """The functions that the text of descent calls, for a graph of the half sum and an optimizer's step.
 
@@ -134,26 +165,13 @@ def step_source(graph: Graph) -> str:
     inputs = _split(fields, sizes)
     writer = _Writer(graph, inputs, "state")
     (half,), *outputs = writer.outputs
-    loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
     changed = [name for number in graph.replaced for name in inputs[number]]
     made = [name for output in outputs for name in output]
     # An output that is an input, such as a factor that the state keeps, is copied before that input changes.
     copies = [f"g{number} = {name}" for number, name in enumerate(made) if name in fields]
     kept = [f"g{number}" if name in fields else name for number, name in enumerate(made)]
     step = [*writer.needed(made), *copies, *(f"{name} = {new}" for name, new in zip(changed, kept, strict=True))]
-    text = _function("scratch_size(sizes)", ["    return 0"])
-    text += _function(
-        "advance(state, scratch, sizes, steps)",
-        _indented([*_used(loads, step, changed), *writer.fills(step)]),
-        ["    for _ in range(steps):"],
-        _indented(step, 8),
-        _indented([f"store(state, {fields.index(name)} * LANES, {name})" for name in changed]),
-    )
-    lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
-    text += _function(
-        "losses(state, scratch, sizes, loss)", _indented([*_used(loads, lines), *writer.fills(lines), *lines])
-    )
-    return "\n".join(text) + "\n"
+    return "\n".join(_advance_and_losses(writer, fields, changed, step, half)) + "\n"
 
 
 def source(graph: Graph, adaptive: bool) -> str:
@@ -181,20 +199,8 @@ def source(graph: Graph, adaptive: bool) -> str:
     step = [*writer.needed([name for each in gradients for name in each]), *copies]
     step += [f"step = step_size(state, rates, {square})"]
     step += [f"{weight} = {weight} - step * {gradient}" for weight, gradient in zip(weights, entries, strict=True)]
-    loads = [f"{name} = load(state, {index} * LANES)" for index, name in enumerate(fields)]
 
-    text = _function("scratch_size(sizes)", ["    return 0"])
-    text += _function(
-        "advance(state, scratch, sizes, steps)",
-        _indented([*_used(loads, step, weights), *writer.fills(step), f"rates = {len(fields)}"]),
-        ["    for _ in range(steps):"],
-        _indented(step, 8),
-        _indented([f"store(state, {index} * LANES, {name})" for index, name in enumerate(weights)]),
-    )
-    lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
-    text += _function(
-        "losses(state, scratch, sizes, loss)", _indented([*_used(loads, lines), *writer.fills(lines), *lines])
-    )
+    text = _advance_and_losses(writer, fields, weights, step, half, f"rates = {len(fields)}")
     text += _function("weights_of(sizes)", [f"    return {count}"])
     text += _function("rates_of(sizes)", [f"    return {len(fields)}"])
 
@@ -202,6 +208,7 @@ def source(graph: Graph, adaptive: bool) -> str:
     results = [name for each in (*writer.outputs[1:], writer.outputs[0]) for name in each]
     lines = writer.needed(results)
     lines += [f"store(scratch, (out + {index}) * LANES, {name})" for index, name in enumerate(results)]
+    loads = _loads("state", fields)
     loads[:count] = [f"{name} = load(factors, (origin + {index}) * LANES)" for index, name in enumerate(weights)]
     text += _function(
         "slopes(factors, origin, state, scratch, sizes, out)",

@@ -216,9 +216,10 @@ def _collect(tasks: Tasks, jobs: Sequence[Job], returns: Sequence[JobReturn]) ->
 def _has_ended(job: Job) -> bool:
     """Whether a job has results, those at `max_seconds` included."""
     folder = job.target.folder
-    if results.is_complete(folder) or job.config.max_seconds is None or not (folder / results.SUMMARY).is_file():
-        return results.is_complete(folder)
-    return bool(results.read_summary(folder).get("status") == "max_seconds")
+    if results.is_complete(folder):
+        return True
+    limited = job.config.max_seconds is not None and (folder / results.SUMMARY).is_file()
+    return limited and results.read_summary(folder).get("status") == "max_seconds"
 
 
 def failure_in_task(tasks: Tasks, task: str, run: str) -> str:
