@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import loss_and_cotangent
-from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Rule, Schedule, Status, to_host
 from rankward.dynamics.stepping import step, unpacked
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
@@ -246,9 +246,9 @@ class _Chunk:
         """The recorded rows, run by run."""
         recorded = torch.arange(self.capacity + 1, device=self.index.device) < self.count[:, None]
         return Rows(
-            running.repeat_interleave(self.count).cpu(),
-            self.rows_iteration[recorded].cpu(),
-            self.rows_loss[recorded].cpu(),
+            to_host(running.repeat_interleave(self.count)),
+            to_host(self.rows_iteration[recorded]),
+            to_host(self.rows_loss[recorded]),
             torch.zeros(int(self.count.sum()), dtype=torch.float64),
             [rows[recorded] for rows in self.rows_factors],
         )

@@ -14,7 +14,7 @@ from rankward.config.extras import require
 from rankward.dynamics.kernels import cuda_text
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import rates_of, remembered
-from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule
+from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, to_host
 from rankward.factorizations.base import Factorization
 
 WARP_BLOCK_RUNS = 2**14  # with fewer runs a block is one warp, which spreads the runs over all multiprocessors
@@ -94,9 +94,9 @@ class CudaEngine:
         recorded = torch.arange(capacity, device=device) < counts[-1][:, None]
         chosen = rows_factors.permute(2, 0, 1)[recorded]
         return Rows(
-            running.repeat_interleave(counts[-1]).cpu(),
-            rows_iteration.T[recorded].cpu(),
-            rows_loss.T[recorded].cpu(),
+            to_host(running.repeat_interleave(counts[-1])),
+            to_host(rows_iteration.T[recorded]),
+            to_host(rows_loss.T[recorded]),
             torch.zeros(len(chosen), dtype=torch.float64),
             [
                 chosen[:, end - factor[0].numel() : end].reshape(-1, *factor.shape[1:])

@@ -204,9 +204,25 @@ class Problem:
         return "flow" if self.flow is not None else "descent" if self.adaptive is None else "adaptive"
 
 
+def to_host(values: Tensor) -> Tensor:
+    """Copy a tensor from a card into page-locked memory, which is much faster; one on the processor is returned as is.
+
+    PyTorch reuses page-locked memory once it is released: copy what is kept.
+
+    Example:
+        >>> to_host(torch.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    if values.device.type != "cuda":
+        return values.cpu()
+    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values)
+
+
 @dataclass(frozen=True)
 class Rows:
     """Recorded iterations of one chunk, flat over runs, each run's in order.
+
+    Those of a card lie in page-locked memory, see `to_host`, and their factors on the card.
 
     Args:
         run: [rows] index of the run in the ensemble.

@@ -18,6 +18,7 @@ from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
 from rankward.dynamics.reference import loss
 from rankward.dynamics.sharpness import loss_function
+from rankward.dynamics.state import to_host
 from rankward.factorizations import Hierarchy
 from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.collection import MetricError, arguments
@@ -126,7 +127,7 @@ class EnsembleModule(pl.LightningModule):
     def _measure(self, rows: Rows) -> dict[str, np.ndarray]:
         columns = measure(
             {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit is None},
-            [factor.cpu() for factor in rows.factors],
+            [to_host(factor) for factor in rows.factors],
             self.product,
             self.ensemble.is_chain,
             loss=rows.loss,
@@ -137,7 +138,8 @@ class EnsembleModule(pl.LightningModule):
         columns |= self._measure_some(rows)
         time = {"time": rows.time} if self.ensemble.problem.flow is not None else {}
         named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
-        trace = {name: column.cpu().numpy() for name, column in named.items()}
+        kept = np.copy if self.device.type == "cuda" else np.asarray  # rows of a card lie in page-locked memory
+        trace = {name: kept(column.cpu().numpy()) for name, column in named.items()}
         for certificate in self.certificates:
             trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, trace)}
         return trace
@@ -162,7 +164,7 @@ class EnsembleModule(pl.LightningModule):
             at = torch.from_numpy(np.flatnonzero(chosen))
             measured = measure(
                 {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit == limit},
-                [factor.cpu()[at] for factor in rows.factors],
+                [to_host(factor)[at] for factor in rows.factors],
                 self.product,
                 self.ensemble.is_chain,
                 **self._context(rows.run.cpu()[at]),
