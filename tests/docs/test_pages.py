@@ -2,15 +2,19 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from helpers import forked
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", *DOCS.glob("howto/*.md")])
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"[|&;<>$`*?~]")  # characters that only a shell understands
 
 
 def steps(page: str) -> list[tuple[str, str, str]]:
@@ -32,8 +36,12 @@ def steps(page: str) -> list[tuple[str, str, str]]:
 def test_commands_of_a_page_work(page, tmp_path):
     shell = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for kind, text, refusal in steps(page):
-        command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=shell)
+        if kind == "python":
+            done = forked.python(text, cwd=tmp_path)
+        elif text.startswith("rankward ") and not SHELL.search(text):
+            done = forked.rankward(*shlex.split(text)[1:], cwd=tmp_path)
+        else:
+            done = subprocess.run(["bash", "-c", text], cwd=tmp_path, capture_output=True, text=True, env=shell)
         if refusal:
             assert done.returncode == 2 and refusal in done.stderr, (text, done.stderr)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import forked
 from rankward import results
 
 TENSOR = ["factorization=tensor", "observations=tensor_order3", "observations.dims=[4,3,4]", "metrics=tensor"]
@@ -15,7 +16,9 @@ TENSOR += ["lr=adaptive", "init.scale=1e-2", "logger=none"]
 
 
 def rankward(*arguments, cwd, timeout=240, env=None):
-    """The command line in a process of its own."""
+    """The command line in a process of its own: a fork that has done the imports, or a new one for another `env`."""
+    if env is None:
+        return forked.rankward(*arguments, cwd=cwd, timeout=timeout)
     command = [sys.executable, "-m", "rankward", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env)
 
