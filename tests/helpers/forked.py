@@ -50,7 +50,7 @@ def _run(asked: dict[str, object], cwd: Path, timeout: float) -> subprocess.Comp
         return subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, timeout=timeout)
     with contextlib.ExitStack() as files:
         out, err = (files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
-        none = files.enter_context(open(os.devnull, "rb"))
+        none = files.enter_context(Path(os.devnull).open("rb"))
         request = json.dumps(asked | {"cwd": str(cwd), "environment": _environment()}).encode()
         with _server() as server:
             server.settimeout(timeout)
