@@ -59,8 +59,7 @@ def from_file(
     `ground_truth` is a file with the whole array, NaN where it is not known. Sensing matrices that each pick one entry
     become an entry mask.
 
-    Other text files than `.csv` are read like these, with the `separator` and `decimal` of `rankward.observations.text`.
-    A `.mat` or `.safetensors` is read like a `.npz`, and a single array in it is the whole array; `array` names one of
+    Other text files than `.csv` are read like these; `separator` and `decimal` are as for `from_ratings`. A `.mat` or `.safetensors` is read like a `.npz`, and a single array in it is the whole array; `array` names one of
     several.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
@@ -198,7 +197,7 @@ def ground_truth_of(path: str, dims: tuple[int, ...]) -> np.ndarray:
     file = _existing("ground_truth", path)
     try:
         vector = len(dims) == 1
-        truth, _, _ = whole_array(file, None if vector else dims)
+        truth, _, _ = whole_array(file, dims if ending(file) in TEXTS and not vector else None)
         truth = truth.reshape(-1) if vector and 1 in truth.shape else truth
         if truth.shape != dims:
             raise DataError(f"has shape {list(truth.shape)}, the observations {list(dims)}")
