@@ -7,6 +7,7 @@ from rankward.observations.ids import Ids
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
+from rankward.observations.units import in_units
 
 __all__ = [
     "EntryMask",
@@ -22,6 +23,7 @@ __all__ = [
     "from_ratings",
     "hierarchical_truth",
     "hold_out",
+    "in_units",
     "random_matrix",
     "random_tensor",
     "sensing",

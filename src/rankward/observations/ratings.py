@@ -223,15 +223,16 @@ def _frame(text: Text) -> pl.DataFrame:
             has_header=False,
             separator=mark,
             infer_schema=False,
-            missing_utf8_is_empty_string=True,
         )
     except pl.exceptions.PolarsError as error:
         _refuse_ragged(text)
         raise DataError("cannot be read as lines of cells, it may be torn") from error
     if '"' in body or body.count(mark) != (frame.width - 1) * frame.height:
         _refuse_ragged(text)
+        frame = frame.with_columns(pl.all().fill_null(""))
         filled = frame.filter(~pl.all_horizontal(pl.all().str.strip_chars() == ""))
         frame = filled if filled.height else frame
+    frame = frame.with_columns(pl.all().fill_null(""))
     return frame.rename({name: f"column {place}" for place, name in enumerate(frame.columns, start=1)})
 
 
@@ -332,11 +333,7 @@ def _values(table: Columns, place: int, decimal: str | None) -> np.ndarray:
 
 
 def _ids(
-    cells: Sequence[pl.Series],
-    names: tuple[str, ...],
-    ids: int | str | None,
-    dims: Sequence[int] | None,
-    table: Columns,
+    cells: Sequence[pl.Series], names: tuple[str, ...], ids: int | str | None, dims: Sequence[int] | None
 ) -> tuple[Ids, str]:
     """The ids of each axis, and in words which they are.
 
