@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from rankward.config.choices import SEPARATORS
 from rankward.config.errors import InputError
 from rankward.terminal import say
 
@@ -131,7 +132,7 @@ def _kernel(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from rankward.training.predictions import predict
 
-    say(predict(options.folder, options.entries, options.out))
+    say(predict(options.folder, options.entries, options.out, options.separator))
     return 0
 
 
@@ -175,6 +176,9 @@ _predict_parser.add_argument(
 )
 _predict_parser.add_argument(
     "--out", metavar="FILE", type=Path, help=".csv or .parquet; default: predictions.csv in the folder"
+)
+_predict_parser.add_argument(
+    "--separator", choices=SEPARATORS, help="of the cells of --entries; default: the one that fits"
 )
 
 _report_parser = _add(_report, "write an interactive report of a sweep: one HTML file that needs no network")

@@ -30,7 +30,7 @@ from rankward.config.checks import (
     tree_numbers,
     tree_of,
 )
-from rankward.config.choices import HOLDOUT, RESERVED, UNITS
+from rankward.config.choices import HOLDOUT, RESERVED, SEPARATORS, UNITS
 from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
@@ -38,7 +38,6 @@ LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute befo
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
 CENTERS = ("mean", "rows", "columns")
-SEPARATORS = ("comma", "tab", "semicolon", "colons", "bar", "spaces")
 DETERMINANTS = ("any", "positive", "negative")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum

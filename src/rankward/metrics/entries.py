@@ -173,9 +173,9 @@ class HeldOutErrors(TraceMetric):
 class ReconstructionError(TraceMetric):
     """Absolute Frobenius distance from the ground truth, column `error/reconstruction`; no column where there is none.
 
-    `update` takes matrices or tensors, [runs, *dims] both. Entries that the ground truth lacks (NaN) are ignored. `unit`
-    and `truth_size`, [runs], are the data's own unit in that of the products and the norm of the ground truth in it;
-    None: the units are the same.
+    `update` takes matrices or tensors, [runs, *dims] both. Entries that the ground truth lacks (NaN) are ignored.
+    `unit` and `truth_size`, [runs], are the data's own unit in that of the products and the norm of the ground truth in
+    it; None: the units are the same.
 
     Args:
         relative: divide by the ground truth's norm, in column `error/reconstruction_relative`; NaN for a zero truth.

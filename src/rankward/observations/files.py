@@ -59,8 +59,8 @@ def from_file(
     `ground_truth` is a file with the whole array, NaN where it is not known. Sensing matrices that each pick one entry
     become an entry mask.
 
-    Other text files than `.csv` are read like these; `separator` and `decimal` are as for `from_ratings`. A `.mat` or `.safetensors` is read like a `.npz`, and a single array in it is the whole array; `array` names one of
-    several.
+    Other text files than `.csv` are read like these; `separator` and `decimal` are as for `from_ratings`. A `.mat` or
+    `.safetensors` is read like a `.npz`, and a single array in it is the whole array; `array` names one of several.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
     and of a matrix with names of rows, and of other files where a row, column or other index has no entry; else it is
@@ -222,7 +222,10 @@ def whole_array(
     Raises:
         DataError: a file that cannot be read, or that has several arrays and `array` names none of them.
     """
-    kind, note, ids = ending(file), "", None
+    kind, note = ending(file), ""
+    ids: Ids | None = None
+    rows: list[str] | None
+    columns: list[str] | None
     if kind in PARQUET:
         found, rows, columns = _matrix_of_table(file)
         ids, note = named(("row", "column"), rows, columns, found.shape), "columns have names"
@@ -488,7 +491,7 @@ def _numbers(name: str, value: Any, whole: bool = False) -> np.ndarray:
         refuse_large(f"`{name}` of shape {list(value.shape)}", ENTRY_BYTES * math.prod(value.shape))
         value = value.toarray()
     if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "fiub":
-        value = value.astype(np.float64).filled(np.nan)
+        value = np.ma.filled(value.astype(np.float64), np.nan)
     try:
         found = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):  # lists of several lengths, or of tensors that NumPy cannot hold

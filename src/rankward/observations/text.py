@@ -176,7 +176,10 @@ def _records(body: str, separator: str, first: int = 1) -> Iterator[tuple[int, l
 
 
 def _separator(body: str, first: int) -> str:
-    """The separator with which the first lines have equally many cells, most of them numbers; a comma if none fits."""
+    """The separator with which the first lines have equally many cells, most of them numbers; a comma if none fits.
+
+    Of several that fit equally well, tabs are taken, which hardly occur in names.
+    """
     lines = body[:SAMPLE_LENGTH].split("\n")
     if len(body) > SAMPLE_LENGTH and len(lines) > 1:
         del lines[-1]
@@ -190,6 +193,8 @@ def _separator(body: str, first: int) -> str:
             values = [is_hole(cell) or is_number(cell) or bool(WITH_COMMA.fullmatch(cell)) for cell in cells]
             share[name] = sum(values) / len(values)
     best = [name for name, fraction in share.items() if fraction == max(share.values())]
-    if len(best) > 1:
+    if len(best) > 1 and "spaces" in best:  # names have spaces in them, too
+        best.remove("spaces")
+    if len(best) > 1 and "tab" not in best:
         raise DataError(f"its cells may be separated by {' or '.join(best)}: observations.separator says which")
-    return best[0] if best else "comma"
+    return "comma" if not best else "tab" if "tab" in best else best[0]

@@ -17,7 +17,7 @@ ENDINGS = (".csv", ".parquet")
 VALUE = "value"  # name of the column of predictions
 
 
-def predict(folder: Path, entries: Path | None = None, out: Path | None = None) -> str:
+def predict(folder: Path, entries: Path | None = None, out: Path | None = None, separator: str | None = None) -> str:
     """Write a table of ids and predicted values; return a line that says what was written.
 
     A predicted value is an entry of the final product, multiplied by the scale and added to the offset of
@@ -29,6 +29,7 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None) 
             columns, or else in the first columns. Its order is kept. None: all entries that the run was not trained
             on, in row-major order, the held-out ones among them.
         out: a `.csv` or `.parquet` file; None: `predictions.csv` in the folder.
+        separator: of `entries`, as for `from_ratings`; None: the one that fits.
 
     Raises:
         InputError: no run's folder, another ending of `out`, or no prediction, since the run has diverged.
@@ -54,7 +55,7 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None) 
         if not places.size:
             raise InputError("predict: the run was trained on all entries; --entries FILE names some to predict")
     else:
-        places, cells = _listed(entries, ids)
+        places, cells = _listed(entries, ids, separator)
     values = product.astype(np.float64).reshape(-1)[places]
     if "units.scale" in arrays:
         offset = np.broadcast_to(arrays["units.offset"], product.shape).reshape(-1)[places]
@@ -78,16 +79,17 @@ def _counted(dims: Sequence[int]) -> Ids:
     return Ids(names, tuple(np.arange(size) for size in dims))
 
 
-def _listed(file: Path, ids: Ids) -> tuple[np.ndarray, list[np.ndarray]]:
+def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, list[np.ndarray]]:
     """The flat places of the entries that a file lists, and their ids."""
     try:
-        table = read_columns(file.expanduser())
+        table = read_columns(file.expanduser(), separator)
         cells = [table.frame.to_series(place).str.strip_chars() for place in _columns(table, ids)]
         if not table.frame.height:
             raise DataError("lists no entry; at least one is needed")
         indices = [ids.indices(axis, column) for axis, column in enumerate(cells)]
     except DataError as error:
-        raise DataError(f"--entries: {str(file)!r}: {error}") from error
+        why = str(error).replace("observations.separator", "--separator")
+        raise DataError(f"--entries: {str(file)!r}: {why}") from error
     own = [ids.ids[axis][index] for axis, index in enumerate(indices)]
     return np.ravel_multi_index(indices, ids.dims), own
 
