@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from rankward.config.choices import SEPARATORS
 from rankward.config.errors import InputError
 from rankward.terminal import say
 
@@ -128,6 +129,13 @@ def _kernel(options: argparse.Namespace) -> int:
     return 0
 
 
+def _predict(options: argparse.Namespace) -> int:
+    from rankward.training.predictions import predict
+
+    say(predict(options.folder, options.entries, options.out, options.separator))
+    return 0
+
+
 _paper_parser = _add(_paper, "try the statements and figures of the paper, and write one page")
 _paper_parser.add_argument("--quick", action="store_true", help="fewer runs: about a minute and a half on two cores")
 _paper_parser.add_argument(
@@ -160,6 +168,18 @@ _workspace_parser.add_argument("--dry-run", action="store_true", help="print the
 _kernel_parser = _add(_kernel, "show the code that trains a factorization: operations, text or instructions")
 _kernel_parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as for a single run")
 _kernel_parser.add_argument("--config-dir", "-cd", metavar="FOLDER", type=Path, help="of additional config groups")
+
+_predict_parser = _add(_predict, "write a run's predictions of entries, in the data's own ids and units")
+_add_folder(_predict_parser, "of a run")
+_predict_parser.add_argument(
+    "--entries", metavar="FILE", type=Path, help="a list of ids; default: all entries that the run was not trained on"
+)
+_predict_parser.add_argument(
+    "--out", metavar="FILE", type=Path, help=".csv or .parquet; default: predictions.csv in the folder"
+)
+_predict_parser.add_argument(
+    "--separator", choices=SEPARATORS, help="of the cells of --entries; default: the one that fits"
+)
 
 _report_parser = _add(_report, "write an interactive report of a sweep: one HTML file that needs no network")
 _add_folder(_report_parser, "of a sweep or of a single run")

@@ -95,7 +95,7 @@ def test_npz_with_holes(tmp_path):
 
 
 @pytest.mark.parametrize("truth", ["ground_truth", "target_matrix", "target_tensor"])
-def test_a_ground_truth_with_holes_is_refused_in_a_line(tmp_path, truth):
+def test_a_ground_truth_may_have_holes_but_no_infinity(tmp_path, truth):
     array = np.arange(12.0).reshape(3, 4)
     array[0, 1:4] = np.nan, np.inf, np.nan
     beside = {
@@ -104,9 +104,12 @@ def test_a_ground_truth_with_holes_is_refused_in_a_line(tmp_path, truth):
         "target_tensor": {"train_indices_order": np.array([4, 5])},
     }[truth]
     np.savez(tmp_path / "seen.npz", **beside, **{truth: array})
-    words = r"observations\.path: '.*seen\.npz': .*the ground truth is NaN or infinite in 3 of its 12 entries$"
+    words = r"observations\.path: '.*seen\.npz': .*the ground truth is infinite in 1 of its 12 entries$"
     with pytest.raises(DataError, match=words):
         from_file(str(tmp_path / "seen.npz"))
+    array[0, 2] = 2
+    np.savez(tmp_path / "seen.npz", **beside, **{truth: array})
+    np.testing.assert_array_equal(from_file(str(tmp_path / "seen.npz")).ground_truth, array)
 
 
 def test_a_ground_truth_beside_the_observations(tmp_path):
@@ -119,7 +122,10 @@ def test_a_ground_truth_beside_the_observations(tmp_path):
         np.testing.assert_array_equal(made.ground_truth, truth)
     np.save(tmp_path / "small.npy", truth[:, :2])
     np.save(tmp_path / "holes.npy", WHOLE)
-    for name, words in {"none.npy": "not a file", "small.npy": "shape", "holes.npy": "finite"}.items():
+    np.save(tmp_path / "empty.npy", np.full_like(WHOLE, np.nan))
+    made = from_file(str(tmp_path / "seen.npy"), ground_truth=str(tmp_path / "holes.npy"))
+    np.testing.assert_array_equal(made.ground_truth, WHOLE)
+    for name, words in {"none.npy": "not a file", "small.npy": "shape", "empty.npy": "no entry is known"}.items():
         with pytest.raises(DataError, match=rf"observations\.ground_truth: .*{words}"):
             from_file(str(tmp_path / "seen.npy"), ground_truth=str(tmp_path / name))
 
@@ -172,8 +178,8 @@ def told(path, words, **more):
 
 def test_missing_unknown_and_empty(tmp_path):
     told(tmp_path / "none.pt", "not a file")
-    (tmp_path / "seen.txt").write_text("")
-    told(tmp_path / "seen.txt", "unknown ending")
+    (tmp_path / "seen.xls").write_text("")
+    told(tmp_path / "seen.xls", "unknown ending")
     (tmp_path / "seen.csv").write_text("row,column,value\n")
     told(tmp_path / "seen.csv", "no observation")
 
@@ -228,7 +234,10 @@ def test_four_columns_need_the_size_of_a_tensor(tmp_path):
     # A user, an item, a rating and a time; whole and half stars, with and without a header.
     for text in ("196,242,3,881250949\n186,302,4,891717742\n", "u,i,r,t\n196,242,3,88125\n186,302,3.5,89171\n"):
         path.write_text(text)
-        told(path, r"lines have 4 columns: entries of a matrix have three, .*cut -d, -f1-3.*need observations\.dims")
+        told(
+            path,
+            r"lines have 4 columns: entries of a matrix have three, .*observations=ratings.*need observations\.dims",
+        )
         told(path, "has not the 3 axes of the file's lines: entries of a matrix have three", dims=[200, 400])
     path.write_text("196,242,3,881250949\n186,302,,891717742\n")  # a rating is missing
     told(path, "may be a matrix, or places")
@@ -253,7 +262,7 @@ def test_four_columns_need_the_size_of_a_tensor(tmp_path):
             "1,1,5\n1,2,3\n2,1,4\n",
             [3, 3],
             "3 entries of 3 x 3, values from 3 to 5; no entry in row 0 and column 0: "
-            "indices count from 0, and these seem to start from 1 (subtract 1 from each)",
+            "indices count from 0, and these seem to start from 1 (observations=ratings reads such)",
         ),
         (
             "1,1,5\n1,2,3\n2,1,4\n",
@@ -264,7 +273,7 @@ def test_four_columns_need_the_size_of_a_tensor(tmp_path):
             "1,1,2,5\n2,2,1,3\n",
             [3, 3, 3],
             "2 entries of 3 x 3 x 3, values from 3 to 5; no entry in index 0 of axis 0 and index 0 of axis 1 and "
-            "index 0 of axis 2: indices count from 0, and these seem to start from 1 (subtract 1 from each)",
+            "index 0 of axis 2: indices count from 0, and these seem to start from 1 (observations=ratings reads such)",
         ),
     ],
 )  # fmt: skip
@@ -293,7 +302,7 @@ def test_an_array_is_worth_a_line_where_a_row_has_no_entry(tmp_path):
     for name in ("seen.npy", "seen.npz", "seen.csv"):
         note = from_file(str(tmp_path / name)).note
         assert "6 entries of 4 x 3, values from 2 to 2; no entry in row 0 and column 0" in note
-        assert note.endswith("these seem to start from 1 (subtract 1 from each)")
+        assert note.endswith("these seem to start from 1 (observations=ratings reads such)")
     assert from_file(str(tmp_path / "seen.pt")).note.endswith("no entry in row 0: indices count from 0")
 
 

@@ -126,7 +126,7 @@ NUMBERS = "a fraction above 0 and below 1, an integer of at least 1, or the path
         (["holdout=0.9"], "holdout: 0.9 is not allowed; expected less than all 3 observed entries"),
         (["holdout=0.1"], "holdout: 0.1 is not allowed; expected a fraction of the 3 observed entries"),
         (["holdout=nowhere.csv"], "holdout: 'nowhere.csv' is not a file"),
-        (["holdout=list.txt"], "holdout: 'list.txt' has an unknown ending"),
+        (["holdout=list.xls"], "holdout: 'list.xls' has an unknown ending"),
         (["holdout_seed=0"], "holdout_seed: 0 is not allowed; expected null: observations.holdout is not set"),
         (["holdout=x.csv", "holdout_seed=0"], "expected null: observations.holdout is a file, and nothing is drawn"),
         (["holdout=1", "holdout_seed=-1"], "holdout_seed: -1 is not allowed; expected an integer of at least 0"),

@@ -9,6 +9,10 @@ CONFIG_FOLDER = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.
 
 RESERVED = ("_target_", "name")  # keys of a choice that are no arguments of its `_target_`
 HOLDOUT = ("holdout", "holdout_seed")  # of observations; no arguments either
+UNITS = ("center", "scale")  # likewise, but not of a user's own observations, whose function may have such arguments
+# Keys of Rankward's observations that are recorded only if they are set, as in configs of versions without these keys.
+LATER = (*UNITS, "separator", "decimal", "array")
+SEPARATORS = ("comma", "tab", "semicolon", "colons", "bar", "spaces")  # of the cells of text files
 
 
 @functools.cache

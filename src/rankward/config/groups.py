@@ -30,13 +30,14 @@ from rankward.config.checks import (
     tree_numbers,
     tree_of,
 )
-from rankward.config.choices import HOLDOUT, RESERVED
+from rankward.config.choices import HOLDOUT, RESERVED, SEPARATORS, UNITS
 from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
 LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
+CENTERS = ("mean", "rows", "columns")
 DETERMINANTS = ("any", "positive", "negative")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
@@ -455,17 +456,25 @@ class Observations(Choice):
     """Which entries are observed, and their values.
 
     `holdout` takes some of the observed entries out of training: a fraction, a count, or the path of a file.
-    `holdout_seed` is the seed of their draw; null: 0.
+    `holdout_seed` is the seed of their draw; null: 0. `center` is what is subtracted from the values before training,
+    and `scale` what they are divided by then: both are computed of the entries that are trained on.
     """
 
     holdout: Any = None
     holdout_seed: int | None = None
+    center: str | None = None
+    scale: Any = None
 
     def __post_init__(self) -> None:
         _check_holdout(self.holdout, self.holdout_seed)
+        if self.center is not None:
+            one_of("observations.center", self.center, CENTERS)
+        is_number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
+        if not (self.scale in (None, "std") or (is_number and math.isfinite(self.scale) and self.scale > 0)):
+            raise ConfigError("observations.scale", self.scale, "null, std, or a positive finite number")
 
     def arguments(self) -> dict[str, Any]:
-        return {key: value for key, value in super().arguments().items() if key not in HOLDOUT}
+        return {key: value for key, value in super().arguments().items() if key not in (*HOLDOUT, *UNITS)}
 
     @property
     def known_dims(self) -> list[int] | None:
@@ -506,6 +515,9 @@ class OwnObservations(Own, Observations):
         self.holdout = self.keys.pop("holdout", self.holdout)
         self.holdout_seed = self.keys.pop("holdout_seed", self.holdout_seed)
         super().__post_init__()
+
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.keys)
 
     @property
     def known_dims(self) -> list[int] | None:
@@ -659,20 +671,23 @@ class Sensing(RandomTruth):
 class File(Observations):
     """Observations from a file. `count` keeps the first n in its order, null keeps all; `dims` are the array's sizes.
 
-    `ground_truth` is a file with the complete array, for `error/reconstruction` (absolute).
+    `ground_truth` is a file with the whole array, for `error/reconstruction` (absolute). `separator` and `decimal` are
+    those of a text file, `array` is the name of one of several arrays.
     """
 
     path: str = MISSING
     count: int | None = None
     dims: list[int] | None = None
     ground_truth: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    array: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_file(self)
         if self.count is not None:
             at_least("observations.count", self.count, 1)
-        if self.dims is not None:
-            array_dims("observations.dims", self.dims)
 
     @property
     def known_dims(self) -> list[int] | None:
@@ -681,6 +696,92 @@ class File(Observations):
     @property
     def file(self) -> str | None:
         return self.path
+
+
+@dataclass
+class Ratings(Observations):
+    """A list of entries in a file, with the data's own ids."""
+
+    path: str = MISSING
+    columns: list[Any] | None = None
+    ids: Any = None
+    duplicates: str | None = None
+    header: bool | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    dims: list[int] | None = None
+    count: int | None = None
+    ground_truth: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_file(self)
+        if self.count is not None:
+            at_least("observations.count", self.count, 1)
+        if self.ids is not None and (isinstance(self.ids, bool) or self.ids not in (0, 1, "names")):
+            raise ConfigError("observations.ids", self.ids, "null, 0, 1 or names")
+        if self.duplicates is not None:
+            one_of("observations.duplicates", self.duplicates, ("mean", "last"))
+        _check_columns(self.columns, self.header, self.dims)
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        return self.dims
+
+    @property
+    def file(self) -> str | None:
+        return self.path
+
+
+@dataclass
+class Matrix(Observations):
+    """A whole matrix or tensor in a file, with holes where it is not observed."""
+
+    path: str = MISSING
+    dims: list[int] | None = None
+    ground_truth: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    array: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_file(self)
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        return self.dims
+
+    @property
+    def file(self) -> str | None:
+        return self.path
+
+
+def _check_file(node: File | Ratings | Matrix) -> None:
+    """Refuse sizes of no array, and separators and decimal marks that no file has."""
+    if node.dims is not None:
+        array_dims("observations.dims", node.dims)
+    if node.separator is not None:
+        one_of("observations.separator", node.separator, SEPARATORS)
+    if node.decimal is not None:
+        one_of("observations.decimal", node.decimal, ("point", "comma"))
+
+
+def _check_columns(columns: list[Any] | None, header: bool | None, dims: list[int] | None) -> None:
+    """Refuse all but a list of columns, one of ids for each axis and one of values."""
+    if columns is None:
+        return
+    is_column = [isinstance(each, int | str) and not isinstance(each, bool) and each not in (0, "") for each in columns]
+    if len(columns) < 2 or not all(is_column) or any(isinstance(each, int) and each < 1 for each in columns):
+        allowed = (
+            "numbers from 1 or names of the columns of the ids and, last, of the value, such as [user,item,rating]"
+        )
+        raise ConfigError("observations.columns", list(columns), allowed)
+    if dims is not None and len(columns) != len(dims) + 1:
+        allowed = f"{len(dims) + 1} columns, as observations.dims has {len(dims)} sizes"
+        raise ConfigError("observations.columns", list(columns), allowed)
+    if header is False and any(isinstance(each, str) for each in columns):
+        raise ConfigError("observations.columns", list(columns), "numbers: observations.header is false")
 
 
 # ---------------------------------------------------------------- metrics, loggers, trainer

@@ -17,7 +17,21 @@ DIGITS = 30  # at most, of an integer that is written without an exponent
 VALUE_BYTES = 5000  # for a number in a list, while Hydra parses it
 LISTS = ("logger", "experiment")  # groups that take several choices at once
 FILES = ("observations.path", "observations.ground_truth")
-ENDINGS = (".csv", ".npy", ".npz", ".pt")
+ENDINGS = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".dat",
+    ".data",
+    ".gz",
+    ".npy",
+    ".npz",
+    ".pt",
+    ".mat",
+    ".safetensors",
+    ".parquet",
+    ".pq",
+)
 PLAIN = r"[A-Za-z0-9_ ./@%+:-]*"  # a name that Hydra reads without quotes
 
 

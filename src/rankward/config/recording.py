@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.choices import HOLDOUT, RESERVED
+from rankward.config.choices import HOLDOUT, LATER, RESERVED
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${oc.env:HOME}, ${now:%H}
@@ -57,7 +57,7 @@ def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
 
 
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without `observations.holdout` and its seed where these are null, as in configs that had no such keys.
+    """A config without the keys of `HOLDOUT` and `LATER` that are null, as in configs that had no such keys.
 
     Example:
         >>> without_unset({"seed": 0, "observations": {"count": None, "holdout": None, "holdout_seed": None}})
@@ -66,8 +66,14 @@ def without_unset(config: dict[str, Any]) -> dict[str, Any]:
     observations = config.get("observations")
     if not isinstance(observations, Mapping):
         return config
-    kept = {key: value for key, value in observations.items() if key not in HOLDOUT or value is not None}
+    later = HOLDOUT + (LATER if _is_ours(observations) else ())
+    kept = {key: value for key, value in observations.items() if key not in later or value is not None}
     return {**config, "observations": kept}
+
+
+def _is_ours(observations: Mapping[str, Any]) -> bool:
+    """Whether observations are Rankward's, not those of a user's function, whose arguments may have any names."""
+    return str(observations.get("_target_")).startswith("rankward.observations.")
 
 
 def _closed(written: Any, value: Any) -> Any:
@@ -84,7 +90,8 @@ def with_digests(observations: Any) -> Any:
     if not isinstance(observations, Mapping):
         return observations
     plain = {key: value for key, value in observations.items() if key != DIGESTS}
-    named = {key: value for key, value in plain.items() if key not in RESERVED and isinstance(value, str)}
+    others = RESERVED + ((*LATER, "ids", "duplicates") if _is_ours(plain) else ())
+    named = {key: value for key, value in plain.items() if key not in others and isinstance(value, str)}
     found = {key: digest for key, value in named.items() if (digest := file_digest(value))}
     return plain | {DIGESTS: found} if found else plain
 

@@ -43,6 +43,8 @@ SCHEMAS: dict[str, type] = {
     "hierarchical_truth": groups.HierarchicalTruth,
     "sensing": groups.Sensing,
     "observations_file": groups.File,
+    "observations_ratings": groups.Ratings,
+    "observations_matrix": groups.Matrix,
     "metrics": groups.Metrics,
     "wandb": groups.WandbLogger,
     "file_logger": groups.FileLogger,

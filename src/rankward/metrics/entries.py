@@ -134,7 +134,8 @@ class HeldOutErrors(TraceMetric):
     this metric, whatever its config lists.
 
     `update` takes [runs, *dims] each: the products, the values of observed and held-out entries (others are ignored),
-    and masks of both.
+    and masks of both. Entries that the ground truth lacks (NaN) are ignored. `unit`, [runs], is the data's own unit in
+    that of the products; None: the same.
 
     Example:
         >>> import torch
@@ -151,13 +152,16 @@ class HeldOutErrors(TraceMetric):
         observed: Tensor | None = None,
         heldout: Tensor | None = None,
         ground_truth: Tensor | None = None,
+        unit: Tensor | None = None,
     ) -> None:
         if values is None or observed is None or heldout is None:
             return
         errors = [entries.masked_rmse(product, values, mask) for mask in (heldout, observed)]
         if ground_truth is not None:
-            errors.append(entries.masked_rmse(product, ground_truth, ~(observed | heldout)))
-        self.measured.append(torch.stack(errors, dim=-1))
+            unobserved = ~(observed | heldout | ground_truth.isnan())
+            errors.append(entries.masked_rmse(product, ground_truth, unobserved))
+        stacked = torch.stack(errors, dim=-1)
+        self.measured.append(stacked if unit is None else stacked * unit[:, None])
 
     def columns(self) -> dict[str, Tensor]:
         if not self.has_values:
@@ -169,7 +173,9 @@ class HeldOutErrors(TraceMetric):
 class ReconstructionError(TraceMetric):
     """Absolute Frobenius distance from the ground truth, column `error/reconstruction`; no column where there is none.
 
-    `update` takes matrices or tensors, [runs, *dims] both.
+    `update` takes matrices or tensors, [runs, *dims] both. Entries that the ground truth lacks (NaN) are ignored.
+    `unit` and `truth_size`, [runs], are the data's own unit in that of the products and the norm of the ground truth in
+    it; None: the units are the same.
 
     Args:
         relative: divide by the ground truth's norm, in column `error/reconstruction_relative`; NaN for a zero truth.
@@ -186,10 +192,23 @@ class ReconstructionError(TraceMetric):
         super().__init__(**kwargs)
         self.relative = relative
 
-    def update(self, product: Tensor, ground_truth: Tensor | None = None) -> None:
-        if ground_truth is not None:
-            flat, truth = product.flatten(1)[:, None], ground_truth.flatten(1)[:, None]
-            self.measured.append(entries.reconstruction_error(flat, truth, self.relative))
+    def update(
+        self,
+        product: Tensor,
+        ground_truth: Tensor | None = None,
+        unit: Tensor | None = None,
+        truth_size: Tensor | None = None,
+    ) -> None:
+        if ground_truth is None:
+            return
+        flat, truth = product.flatten(1)[:, None], ground_truth.flatten(1)[:, None]
+        if unit is None:
+            error = entries.reconstruction_error(flat, truth, self.relative)
+        else:
+            error = entries.reconstruction_error(flat, truth) * unit
+            if self.relative and truth_size is not None:
+                error = torch.where(truth_size > 0, error / truth_size, torch.nan)
+        self.measured.append(error)
 
     def columns(self) -> dict[str, Tensor]:
         name = "error/reconstruction_relative" if self.relative else "error/reconstruction"

@@ -1,20 +1,29 @@
 """Observed entries or other linear measurements, and their values."""
 
-from rankward.observations.files import from_file
+from rankward.observations.files import from_array, from_file, from_matrix
 from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
-from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+from rankward.observations.ids import Ids
+from rankward.observations.measurement import EntryMask, Measurement, Sensing, Units, entry_mask
+from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
+from rankward.observations.units import in_units
 
 __all__ = [
     "EntryMask",
+    "Ids",
     "Measurement",
     "Sensing",
+    "Units",
     "dimensions",
     "entry_mask",
+    "from_array",
     "from_file",
+    "from_matrix",
+    "from_ratings",
     "hierarchical_truth",
     "hold_out",
+    "in_units",
     "random_matrix",
     "random_tensor",
     "sensing",

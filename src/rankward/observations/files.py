@@ -1,35 +1,51 @@
-"""Observations from a file: the authors' `.pt`, `.npz`, `.npy` or `.csv`. A foreign pickle is never executed."""
+"""Observations from a file of any usual kind. A foreign pickle is never executed."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
 from rankward.observations import arrays, tables
 from rankward.observations.headers import check_npz, check_pt, errors_of_reader, refuse_large
+from rankward.observations.ids import Ids, named
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+from rankward.observations.ratings import read_parquet
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 from rankward.private_apis import stored_entries
 
 Dims = Sequence[int] | None
+Contents = np.ndarray | dict[str, Any]  # a whole array, or arrays by name
 KNOWN = ("arr_0", "A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
 EXPECTED = "expected arrays named A and y, or mask and values"
+SPARSE = "the entries that it leaves out may be zeros or not observed: save `mask` and `values`"
+TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data")
+PARQUET = (".parquet", ".pq")
 NAMES = 6  # of a file, that a message shows
 WHOLE = "; a whole matrix has empty or nan cells where it is not observed (one without such cells is a .npy)"
 
 
 def from_file(
-    path: str, count: int | None = None, dims: Sequence[int] | None = None, ground_truth: str | None = None
+    path: str,
+    count: int | None = None,
+    dims: Sequence[int] | None = None,
+    ground_truth: str | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    array: str | None = None,
 ) -> Measurement:
     """Observations from `path`; `count` keeps the first n of the file's order.
+
+    It is of one of the kinds of `READERS` and `TEXTS`. What it holds is guessed, and refused where it may be two
+    things; `from_ratings` and `from_matrix` do not guess.
 
     `.npy` is the whole array, NaN where it is not observed, and so is a single array without a name in a `.npz` or
     `.pt`. A `.csv` with empty cells, or words for them (NA, null, -, ?), is such a matrix; names of its rows and
@@ -40,8 +56,11 @@ def from_file(
     lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed
     where no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs
     `dims`, because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`.
-    `ground_truth` is a `.npy` or `.csv` with all of the array. Sensing matrices that each pick one entry become an
-    entry mask.
+    `ground_truth` is a file with the whole array, NaN where it is not known. Sensing matrices that each pick one entry
+    become an entry mask.
+
+    Other text files than `.csv` are read like these; `separator` and `decimal` are as for `from_ratings`. A `.mat` or
+    `.safetensors` is read like a `.npz`, and a single array in it is the whole array; `array` names one of several.
 
     The result's `note` says how many entries were read, of which size, and which indices never occur: always of a list
     and of a matrix with names of rows, and of other files where a row, column or other index has no entry; else it is
@@ -51,26 +70,93 @@ def from_file(
         DataError: a file that is missing, torn, of another kind, that may be read in two ways, or whose observations
             cannot be used.
     """
-    read = read_file("path", path, count, dims)
+    read = read_file("path", path, count, dims, separator, decimal, array)
     if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
         read = replace(read, note=f"observations.path: {path!r}: {line}")
-    return read if ground_truth is None else replace(read, ground_truth=_ground_truth(ground_truth, read.dims))
+    return read if ground_truth is None else replace(read, ground_truth=ground_truth_of(ground_truth, read.dims))
 
 
-def read_file(key: str, path: str, count: int | None = None, dims: Sequence[int] | None = None) -> Measurement:
+def from_matrix(
+    path: str,
+    dims: Sequence[int] | None = None,
+    ground_truth: str | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    array: str | None = None,
+) -> EntryMask:
+    """Observations from a file with the whole matrix or tensor, NaN or a hole where it is not observed.
+
+    Args:
+        path: a file of the kinds of `from_file`, or a `.parquet` table.
+        dims: sizes, where the first line or column of a text may be names or entries; else they are a check.
+        ground_truth, separator, decimal, array: as for `from_file`.
+
+    Names of rows and columns become the `ids` of the result.
+
+    Raises:
+        DataError: as `from_file`.
+    """
+    file = _existing("path", path)
+    try:
+        read, note, ids = whole_array(file, dims, separator, decimal, array)
+        seen = np.flatnonzero(~np.isnan(read))
+        made = entry_mask(read.shape, seen, read.reshape(-1)[seen])
+    except DataError as error:
+        raise DataError(f"observations.path: {path!r}: {error}") from error
+    size = " x ".join(f"{each:,}" for each in made.dims)
+    line = f"{made.count:,} of {made.mask.size:,} entries, {size}, values from {read[made.mask].min():.6g} to "
+    line += "; ".join([f"{read[made.mask].max():.6g}", *([note] if note else [])])
+    truth = None if ground_truth is None else ground_truth_of(ground_truth, made.dims)
+    return replace(made, ground_truth=truth, ids=ids, note=f"{Path(path).name}: {line}")
+
+
+def from_array(array: np.ndarray, ground_truth: np.ndarray | None = None) -> EntryMask:
+    """Observations from an array of any real type, for a function of one's own.
+
+    Args:
+        array: [*dims]; an entry is not observed where it is NaN, or where a masked array masks it.
+        ground_truth: [*dims] likewise; None where there is none.
+
+    Raises:
+        DataError: an array that does not hold real numbers, or of which no entry is observed.
+
+    Example:
+        >>> from_array(np.ma.masked_less(np.array([[1, -1], [2, 3]]), 0)).mask.tolist()
+        [[True, False], [True, True]]
+    """
+    values = _numbers("the array", array)
+    if values.ndim < 1:
+        raise DataError("observations: the array is a single number")
+    truth = None if ground_truth is None else _numbers("the ground truth", ground_truth)
+    return EntryMask(~np.isnan(values), values, truth)
+
+
+def read_file(
+    key: str,
+    path: str,
+    count: int | None = None,
+    dims: Sequence[int] | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    array: str | None = None,
+) -> Measurement:
     """Observations from the file that `observations.<key>` names, without a note; the rest is as for `from_file`.
 
     Raises:
         DataError: as `from_file`.
     """
-    file = Path(path).expanduser()
-    readers = {".pt": _read_pt, ".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
-    if file.suffix.lower() not in readers:
-        raise DataError(f"observations.{key}: {path!r} has an unknown ending; expected one of .pt, .npz, .npy, .csv")
-    if not file.is_file():
-        raise DataError(f"observations.{key}: {path!r} is not a file")
+    file = _existing(key, path)
+    kind = ending(file)
     try:
-        read = readers[file.suffix.lower()](file, count, dims)
+        if kind in PARQUET:
+            raise DataError("may be a list of entries (observations=ratings) or a matrix (observations=matrix)")
+        if kind in TEXTS:
+            read: Measurement = _read_text(file, count, dims, separator, decimal)
+        else:
+            found = READERS[kind](file, array)
+            read = (
+                _with_holes(found, count, dims) if isinstance(found, np.ndarray) else _from_arrays(found, count, dims)
+            )
         if dims is not None and read.dims != tuple(dims):
             raise DataError(f"observations.dims: {list(dims)} is not the file's {list(read.dims)}")
     except DataError as error:
@@ -78,31 +164,106 @@ def read_file(key: str, path: str, count: int | None = None, dims: Sequence[int]
     return read
 
 
-def _ground_truth(path: str, dims: tuple[int, ...]) -> np.ndarray:
-    """A ground truth of that size."""
+def ending(file: Path) -> str:
+    """The ending of a file's name that says of which kind it is; that of `ratings.csv.gz` is `.csv`."""
+    return Path(file.stem if file.suffix.lower() == ".gz" else file.name).suffix.lower()
+
+
+def _existing(key: str, path: str) -> Path:
+    """The file that `observations.<key>` names.
+
+    Raises:
+        DataError: no such file, or an ending that is not known.
+    """
     file = Path(path).expanduser()
+    kind = ending(file)
+    packed = file.suffix.lower() == ".gz" and kind not in TEXTS
+    if kind not in (*READERS, *TEXTS, *PARQUET) or packed:
+        kinds = ", ".join((*READERS, *PARQUET, *TEXTS))
+        raise DataError(
+            f"observations.{key}: {path!r} has an unknown ending; expected one of {kinds}, {TEXTS[0]}.gz and the like"
+        )
+    if not file.is_file():
+        raise DataError(f"observations.{key}: {path!r} is not a file")
+    return file
+
+
+def ground_truth_of(path: str, dims: tuple[int, ...]) -> np.ndarray:
+    """The ground truth in the file of `observations.ground_truth`, [*dims], NaN where it is not known.
+
+    Raises:
+        DataError: a file that cannot be read, that is of another size, or in which no entry is known.
+    """
+    file = _existing("ground_truth", path)
     try:
-        if not file.is_file():
-            raise DataError("is not a file")
-        if file.suffix.lower() not in (".npy", ".csv"):
-            raise DataError("has an unknown ending; expected one of .npy, .csv")
-        if file.suffix.lower() == ".npy":
-            truth = arrays.read_npy(file)
-        else:
-            vector = len(dims) == 1
-            truth, _ = tables.matrix(tables.lines(file), None if vector else dims)
-            truth = truth.reshape(-1) if vector and 1 in truth.shape else truth
+        vector = len(dims) == 1
+        truth, _, _ = whole_array(file, dims if ending(file) in TEXTS and not vector else None)
+        truth = truth.reshape(-1) if vector and 1 in truth.shape else truth
         if truth.shape != dims:
             raise DataError(f"has shape {list(truth.shape)}, the observations {list(dims)}")
-        if not np.isfinite(truth).all():
+        if np.isinf(truth).any():
             raise DataError("an entry is not finite")
+        if np.isnan(truth).all():
+            raise DataError("no entry is known; at least one is needed")
         return truth
     except DataError as error:
         raise DataError(f"observations.ground_truth: {path!r}: {error}") from error
 
 
-def _read_npy(file: Path, count: int | None, dims: Dims) -> Measurement:
-    return _with_holes(arrays.read_npy(file), count, dims)
+def whole_array(
+    file: Path,
+    dims: Sequence[int] | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    array: str | None = None,
+) -> tuple[np.ndarray, str, Ids | None]:
+    """The whole array in a file with NaN for what is not known, a remark on its names, and the names.
+
+    Raises:
+        DataError: a file that cannot be read, or that has several arrays and `array` names none of them.
+    """
+    kind, note = ending(file), ""
+    ids: Ids | None = None
+    rows: list[str] | None
+    columns: list[str] | None
+    if kind in PARQUET:
+        found, rows, columns = _matrix_of_table(file)
+        ids, note = named(("row", "column"), rows, columns, found.shape), "columns have names"
+        note = "rows and columns have names" if rows else note
+    elif kind in TEXTS:
+        found, note, (rows, columns) = tables.matrix(tables.lines(file, separator, decimal), dims, whole=True)
+        if dims is not None and len(dims) == 1 and 1 in found.shape:
+            found = found.reshape(-1)
+        elif rows or columns:
+            ids = named(("row", "column"), rows, columns, found.shape)
+    else:
+        read = READERS[kind](file, array)
+        if isinstance(read, Mapping):
+            plain = read.get("values") if "mask" not in read else None
+            if plain is None:
+                raise DataError(f"holds {_listing(read)}: observations.array says which is the whole array")
+            read = _numbers("values", plain, whole=True)
+        found = read
+    if not found.ndim:
+        raise DataError("is a single number; expected an array")
+    if dims is not None and found.shape != tuple(dims):
+        raise DataError(f"observations.dims: {list(dims)} is not the file's {list(found.shape)}")
+    return found, note, ids
+
+
+def _matrix_of_table(file: Path) -> tuple[np.ndarray, list[str] | None, list[str]]:
+    """The matrix in a Parquet table, and the names of its rows, if it has any, and of its columns."""
+    frame = read_parquet(file)
+    texts = [name for name, kind in frame.schema.items() if kind in (pl.String, pl.Categorical)]
+    texts += [name for name in frame.columns if name.startswith("__index_level_") and name not in texts]
+    if len(texts) > 1:
+        raise DataError(f"the columns {', '.join(map(repr, texts[:NAMES]))} hold texts; one may, with names of rows")
+    rows = [str(each) for each in frame[texts[0]].to_list()] if texts else None
+    numbers = frame.drop(texts)
+    if not (numbers.width and numbers.height):
+        raise DataError("no observation; at least one is needed")
+    found = numbers.select(pl.all().cast(pl.Float64).fill_null(math.nan)).to_numpy()
+    return np.array(found, order="C"), rows, numbers.columns
 
 
 def _with_holes(array: np.ndarray, count: int | None, dims: Dims) -> EntryMask:
@@ -118,7 +279,13 @@ def _with_holes(array: np.ndarray, count: int | None, dims: Dims) -> EntryMask:
     return entry_mask(array.shape, places, array.reshape(-1)[places])
 
 
-def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
+def _read_npy(file: Path, array: str | None) -> np.ndarray:
+    if array is not None:
+        raise DataError(f"observations.array: {array!r}: a .npy has a single array, without a name")
+    return arrays.read_npy(file)
+
+
+def _read_pt(file: Path, array: str | None) -> Contents:
     import pickle
 
     import torch
@@ -130,29 +297,74 @@ def _read_pt(file: Path, count: int | None, dims: Dims) -> Measurement:
         except pickle.UnpicklingError as error:
             raise DataError("not a file of plain tensors (a foreign pickle is not executed), or torn") from error
     if isinstance(content, torch.Tensor):
-        return _with_holes(_numbers("the tensor", content, whole=True), count, dims)
+        return _numbers("the tensor", content, whole=True)
     if not isinstance(content, Mapping):
         raise DataError(f"holds a {type(content).__name__}; {EXPECTED}")
-    return _from_arrays({str(name): value for name, value in content.items()}, count, dims)
+    return _one_of({str(name): value for name, value in content.items()}, array)
 
 
-def _read_npz(file: Path, count: int | None, dims: Dims) -> Measurement:
+def _read_npz(file: Path, array: str | None) -> Contents:
     with errors_of_reader():
-        known = check_npz(file, KNOWN)
+        known = check_npz(file, KNOWN if array is None else (array,))
         with np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] if name in known else None for name in content.files}
-    if list(arrays) == ["arr_0"]:  # np.savez of one array without a name
-        return _with_holes(_numbers("arr_0", arrays["arr_0"]), count, dims)
-    return _from_arrays(arrays, count, dims)
+            found = {name: content[name] if name in known else None for name in content.files}
+    if array is None and list(found) == ["arr_0"]:  # np.savez of one array without a name
+        array = "arr_0"
+    return _one_of(found, array)
 
 
-def _read_csv(file: Path, count: int | None, dims: Dims) -> Measurement:
-    rows = tables.lines(file)
+def _read_mat(file: Path, array: str | None) -> Contents:
+    from scipy.io import loadmat, whosmat
+
+    with errors_of_reader(), warnings.catch_warnings(action="ignore"):
+        try:
+            sizes = {name: (shape, kind) for name, shape, kind in whosmat(str(file))}
+            wanted = [name for name in ([array] if array else KNOWN if len(sizes) > 1 else sizes) if name in sizes]
+            for name in wanted:
+                shape, _ = sizes[name]
+                refuse_large(f"`{name}` of shape {list(shape)}", ENTRY_BYTES * math.prod(shape))
+            found = loadmat(str(file), variable_names=wanted) if wanted else {}
+        except NotImplementedError as error:
+            raise DataError("is a MATLAB file of version 7.3, which is not read: save it with -v7") from error
+    return _one_of({name: found.get(name) for name in sizes}, array or (next(iter(sizes)) if len(sizes) == 1 else None))
+
+
+def _read_safetensors(file: Path, array: str | None) -> Contents:
+    from safetensors import safe_open
+
+    with errors_of_reader(), safe_open(file, "pt") as content:  # of torch: NumPy has no bfloat16
+        names = list(content.keys())
+        wanted = [name for name in ([array] if array else KNOWN if len(names) > 1 else names) if name in names]
+        found = {name: content.get_tensor(name) if name in wanted else None for name in names}
+    return _one_of(found, array or (names[0] if len(names) == 1 else None))
+
+
+def _one_of(arrays: dict[str, Any], array: str | None) -> Contents:
+    """The array of that name as a whole array; all of them where the name is None."""
+    if array is None:
+        return arrays
+    if array not in arrays:
+        raise DataError(f"observations.array: {array!r} is not in the file, which holds {_listing(arrays)}")
+    return _numbers(array, arrays[array], whole=True)
+
+
+def _listing(arrays: Mapping[str, Any]) -> str:
+    """Names of a file's arrays, in a message."""
+    names = sorted(arrays)
+    more = f" (and {len(names) - NAMES} more)" if len(names) > NAMES else ""
+    return f"{', '.join(names[:NAMES]) or 'nothing'}{more}"
+
+
+def _read_text(file: Path, count: int | None, dims: Dims, separator: str | None, decimal: str | None) -> EntryMask:
+    rows = tables.lines(file, separator, decimal)
     if not tables.is_matrix(rows):
         return _entries(rows, count, dims)
-    whole, names = tables.matrix(rows, dims)
+    whole, remark, (row_names, column_names) = tables.matrix(rows, dims)
     found = _with_holes(whole, count, whole.shape)
-    return replace(found, note=f"{what_was_read(found.mask, found.values, listed=True)}; {names}") if names else found
+    if not remark:
+        return found
+    ids = named(("row", "column"), row_names, column_names, whole.shape) if row_names or column_names else None
+    return replace(found, note=f"{what_was_read(found.mask, found.values, listed=True)}; {remark}", ids=ids)
 
 
 def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> EntryMask:
@@ -263,9 +475,7 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
     if "values" in arrays:
         found = _with_holes(_numbers("values", arrays["values"], whole=True), count, dims)
         return replace(found, ground_truth=array("ground_truth")) if "ground_truth" in arrays else found
-    names = sorted(arrays)
-    more = f" (and {len(names) - NAMES} more)" if len(names) > NAMES else ""
-    raise DataError(f"holds {', '.join(names[:NAMES]) or 'nothing'}{more}; {EXPECTED}")
+    raise DataError(f"holds {_listing(arrays)}; {EXPECTED} (observations.array names a whole array)")
 
 
 def _numbers(name: str, value: Any, whole: bool = False) -> np.ndarray:
@@ -275,6 +485,13 @@ def _numbers(name: str, value: Any, whole: bool = False) -> np.ndarray:
     """
     if hasattr(value, "numel"):
         value = _dense(name, value, whole)
+    if hasattr(value, "toarray"):  # of SciPy
+        if whole:
+            raise DataError(f"`{name}` is a sparse matrix without a `mask`; {SPARSE}")
+        refuse_large(f"`{name}` of shape {list(value.shape)}", ENTRY_BYTES * math.prod(value.shape))
+        value = value.toarray()
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "fiub":
+        value = np.ma.filled(value.astype(np.float64), np.nan)
     try:
         found = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):  # lists of several lengths, or of tensors that NumPy cannot hold
@@ -296,8 +513,7 @@ def _dense(name: str, tensor: Any, whole: bool) -> np.ndarray:
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         if tensor.layout != torch.strided:
             if whole:
-                why = "the entries that it leaves out may be zeros or not observed: save `mask` and `values`"
-                raise DataError(f"`{name}` is a sparse tensor without a `mask`; {why}")
+                raise DataError(f"`{name}` is a sparse tensor without a `mask`; {SPARSE}")
             if tensor.layout == torch.sparse_coo and stored_entries(tensor) > stored_entries(tensor.coalesce()):
                 raise DataError(f"`{name}` is a sparse tensor that has an entry twice")
             tensor = tensor.to_dense()
@@ -310,3 +526,12 @@ def _first(count: int | None, available: int) -> int:
     if count is not None and count > available:
         raise DataError(f"observations.count: {count} is more than the {available} observations there are")
     return available if count is None else count
+
+
+READERS: dict[str, Callable[[Path, str | None], Contents]] = {
+    ".pt": _read_pt,
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".mat": _read_mat,
+    ".safetensors": _read_safetensors,
+}

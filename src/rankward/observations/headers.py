@@ -73,7 +73,15 @@ def check_text(file: Path) -> None:
     Raises:
         DataError: that.
     """
-    size = file.stat().st_size
+    check_text_size(file.stat().st_size)
+
+
+def check_text_size(size: int) -> None:
+    """Refuse a text of so many bytes if this machine cannot hold its fields.
+
+    Raises:
+        DataError: that.
+    """
     refuse_large(f"a text of {size:,} bytes", LINE_BYTES * size)
 
 

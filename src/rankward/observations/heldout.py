@@ -64,7 +64,8 @@ def _drawn(observed: Bool[np.ndarray, "*dims"], holdout: float, seed: int) -> Bo
 
 def _listed(path: str, measurement: EntryMask) -> Bool[np.ndarray, "*dims"]:
     """The mask of the entries in a file, which are observed with the same values."""
-    listed = read_file("holdout", path, dims=measurement.dims)
+    reread = measurement.reread
+    listed = read_file("holdout", path, dims=measurement.dims) if reread is None else reread("holdout", path)
     if not isinstance(listed, EntryMask):
         raise DataError(f"{KEY}: {path!r} holds sensing matrices; expected entries")
     unknown = listed.mask & ~measurement.mask

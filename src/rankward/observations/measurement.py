@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from rankward.config import DataError
+from rankward.observations.ids import Ids
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Units in which observations are trained on: `(value - offset) / scale` of a value in the data's own units.
+
+    Args:
+        offset: [*dims], with size 1 on the axes along which it does not vary.
+        scale: a positive number.
+        own: the observations in the data's own units.
+    """
+
+    offset: Float[np.ndarray, "*_"]
+    scale: float
+    own: EntryMask
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays that are stored in `factors.safetensors`: own values are `value * scale + offset`."""
+        return {"units.offset": self.offset, "units.scale": np.array(self.scale)}
+
+    def applied(self, values: Float[np.ndarray, "*dims"]) -> Float[np.ndarray, "*dims"]:
+        """Values of a whole array in these units."""
+        return np.asarray((values - self.offset) / self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +44,13 @@ class EntryMask:
     Args:
         mask: [*dims], true where an entry is observed.
         values: [*dims] float64, the observations; zero elsewhere.
-        ground_truth: [*dims] float64, or None where there is none.
+        ground_truth: [*dims] float64, NaN where it is not known, or None where there is none.
         note: a line for the user about how the observations were read, or empty.
         heldout: entries that are known but not observed: no run trains on them; None where there are none.
+        ids: the data's own ids of rows, columns and further axes; None where they are indices from 0.
+        reread: reads another file with the same ids, given the key that names it and its path; None where the
+            observations are not a list of entries with ids.
+        units: how the values follow from the data's own; None where they are the same.
 
     Raises:
         DataError: no entry observed, shapes that differ, a value that is not finite, a mask that is not of booleans,
@@ -37,6 +66,9 @@ class EntryMask:
     ground_truth: Float[np.ndarray, "*dims"] | None = None
     note: str = ""
     heldout: EntryMask | None = None
+    ids: Ids | None = None
+    reread: Callable[[str, str], EntryMask] | None = None
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         _check_kind("mask", self.mask, "b")
@@ -70,9 +102,9 @@ class EntryMask:
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays of the observations that are stored in `factors.safetensors`."""
         observed = {"observations.mask": self.mask, "observations.values": self.values}
-        if self.heldout is None:
-            return observed
-        return observed | {"heldout.mask": self.heldout.mask, "heldout.values": self.heldout.values}
+        if self.heldout is not None:
+            observed |= {"heldout.mask": self.heldout.mask, "heldout.values": self.heldout.values}
+        return observed | ({} if self.units is None else self.units.arrays())
 
 
 @dataclass(frozen=True)
@@ -168,10 +200,10 @@ def _check_kind(name: str, array: np.ndarray, kinds: str) -> None:
 def _check_truth(ground_truth: np.ndarray | None, dims: tuple[int, ...]) -> None:
     if ground_truth is not None and ground_truth.shape != dims:
         raise DataError(f"observations: ground truth is {_shape(ground_truth)}, observations are {_size(dims)}")
-    if ground_truth is not None and (bad := int((~np.isfinite(ground_truth)).sum())):
-        raise DataError(
-            f"observations: the ground truth is NaN or infinite in {bad:,} of its {ground_truth.size:,} entries"
-        )
+    if ground_truth is not None and (bad := int(np.isinf(ground_truth).sum())):
+        raise DataError(f"observations: the ground truth is infinite in {bad:,} of its {ground_truth.size:,} entries")
+    if ground_truth is not None and np.isnan(ground_truth).all():
+        raise DataError("observations: the ground truth is NaN in all of its entries")
 
 
 def _size(dims: tuple[int, ...]) -> str:

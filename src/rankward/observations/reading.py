@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 GROUPS = 4  # of neighbouring indices that a line names; it counts the others
-FROM_ONE = "indices count from 0, and these seem to start from 1 (subtract 1 from each)"
+FROM_ONE = "indices count from 0, and these seem to start from 1 (observations=ratings reads such)"
 
 
 def what_was_read(mask: Bool[np.ndarray, "*dims"], values: Float[np.ndarray, "*dims"], listed: bool) -> str:

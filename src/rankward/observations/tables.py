@@ -2,73 +2,47 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from rankward.config import DataError
 from rankward.observations import arrays
-from rankward.observations.headers import check_text
+from rankward.observations.text import HOLES, SEPARATORS, WITH_COMMA, is_hole, is_number, read_text, with_points
 
 Line = tuple[int, list[str]]  # its number and cells
 Way = tuple[int, int]  # how many first lines and how many first columns are names: 0 or 1 of each
 
-HOLES = {"", "nan", "+nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "none", "null", "-", "--", "?", "."}
+VALUE_NAMES = ("value", "values", "val", "rating", "ratings", "score", "data")
 ROLES = {"row": 0, "rows": 0, "column": 1, "columns": 1, "col": 1, "cols": 1} | dict.fromkeys(
-    ("value", "values", "val", "rating", "ratings", "score", "data"), -1
+    VALUE_NAMES, -1
 )  # places that such a column has in a list of entries
-SEPARATORS = {";": "semicolons", "\t": "tabs", "::": "colons", "|": "bars", " ": "spaces"}
-THREE = "entries of a matrix have three, `row,column,value` (cut -d, -f1-3 keeps the first three)"
+THREE = "entries of a matrix have three, `row,column,value` (observations=ratings reads the first three)"
 CERTAIN = 5  # so many names that count 0, 1, 2, ... beside an empty corner are no entries
 
 
-def lines(file: Path) -> list[Line]:
-    """The lines that are neither empty, nor comments (`# ...`) at the top, nor Excel's `sep=,`.
+def lines(file: Path, separator: str | None = None, decimal: str | None = None) -> list[Line]:
+    """The lines that are neither empty, nor comments (`# ...`) at the top, nor Excel's `sep=,`; with decimal points.
 
     Raises:
-        DataError: a file that cannot be read or held, is no text in UTF-8, or holds no line.
+        DataError: as `read_text` and `with_points`.
     """
-    check_text(file)
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            read = enumerate(csv.reader(text), start=1)
-            found = [
-                (number, cells) for number, cells in read if cells and not (len(cells) == 1 and cells[0].isspace())
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError("is not a text file of values with commas between them, in UTF-8") from error
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})") from error
-    if found and found[0][1][0].lower().startswith("sep="):
-        del found[0]
-    while found and re.match(r"#(\s|$)", found[0][1][0]):
-        del found[0]
+    text = read_text(file, separator)
+    found = list(text.records())
     if not found:
         raise DataError("no observation; at least one is needed")
-    return found
-
-
-def is_hole(cell: str) -> bool:
-    """Whether a cell says that its entry is not observed."""
-    return cell.strip().lower() in HOLES
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell reads as a number in ASCII digits.
-
-    Example:
-        >>> [is_number(cell) for cell in (" 1.5", "-2e3", "1_000", "1,5", "x")]
-        [True, True, False, False, False]
-    """
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return cell.isascii() and "_" not in cell
+    if decimal is None and ("," not in text.body or (text.separator == "comma" and '"' not in text.body)):
+        return found
+    if with_points([cells for _, cells in found], text.separator, decimal):
+        return found
+    return [
+        (number, [cell.replace(",", ".") if WITH_COMMA.fullmatch(cell) else cell for cell in cells])
+        for number, cells in found
+    ]
 
 
 def shown(cells: Sequence[str]) -> str:
@@ -80,12 +54,12 @@ def shown(cells: Sequence[str]) -> str:
 def _why(cells: Sequence[str]) -> str:
     """A hint on cells that are no numbers: other separators, or decimal commas."""
     for cell in cells:
-        for mark, name in SEPARATORS.items():
+        for name, mark in SEPARATORS.items():
             parts = cell.strip(" ").split(mark)
-            if len(parts) > 1 and all(is_hole(part) or is_number(part) for part in parts):
-                return f" (cells seem to have {name} between them: write commas, and decimal points)"
-        if re.fullmatch(r"\s*[+-]?\d+,\d+(e[+-]?\d+)?\s*", cell, re.IGNORECASE):
-            return " (numbers seem to have commas in them: write decimal points, and nothing between thousands)"
+            if len(parts) > 1 and name != "comma" and all(is_hole(part) or is_number(part) for part in parts):
+                return f" (the separator seems to be {name}: observations.separator={name} says so)"
+        if WITH_COMMA.fullmatch(cell):
+            return " (numbers seem to have commas in them: observations.decimal=comma reads decimal commas)"
     return ""
 
 
@@ -139,10 +113,14 @@ def _are_indices(rows: Sequence[list[str]], axes: int) -> bool:
     return axes > 1 and len(places) == len(filled) and all(cell.strip().isdigit() for index in places for cell in index)
 
 
-def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray, str]:
-    """The dense matrix in a CSV, with NaN for empty cells, and a description of the cells guessed to be names.
+Names = tuple[list[str] | None, list[str] | None]  # of rows and of columns
 
-    Names of rows and columns are left out. Where they may as well be entries, `dims` decides.
+
+def matrix(rows: Sequence[Line], dims: Sequence[int] | None, whole: bool = False) -> tuple[np.ndarray, str, Names]:
+    """The dense matrix in a text file, with NaN for empty cells, and the names of its rows and columns.
+
+    The text in between describes which cells are names, or is empty. Where names may as well be entries, `dims`
+    decides. `whole` says that the file is no list of entries.
 
     Raises:
         DataError: a cell that is no number, lines of several lengths, or cells that may be names or entries.
@@ -164,18 +142,36 @@ def matrix(rows: Sequence[Line], dims: Sequence[int] | None) -> tuple[np.ndarray
         )
     top, left = ways[0] if dims is None else shapes[tuple(dims)]
     body = [(number, cells[left:]) for number, cells in rows[top:]]
-    matrix_values = np.empty((len(body), width - left))
-    for row, (number, cells) in zip(matrix_values, body, strict=True):
-        for column, cell in enumerate(cells):
-            row[column] = np.nan if is_hole(cell) else _number(cell, number)
+    matrix_values = _values(body)
     if dims is None and not np.isnan(matrix_values).all():
         _refuse_empty_end(body, top, left)
-        if left and _are_ids([cells[0] for _, cells in rows[top:]]) and arrays.may_be_list(matrix_values, least=1):
+        if (
+            left
+            and not whole
+            and _are_ids([cells[0] for _, cells in rows[top:]])
+            and arrays.may_be_list(matrix_values, least=1)
+        ):
             raise DataError(
                 f"{_named(top, left)}, and the rest may be lines `row,column,value` (leave the names out) or a matrix: "
                 f"observations.dims=[{len(matrix_values)},{width - left}] says so"
             )
-    return matrix_values, _named(top, left) if left or len(shapes) > 1 else ""
+    columns = rows[0][1]
+    names = (
+        [cells[0].strip() for _, cells in rows[top:]] if left else None,
+        [cell.strip() for cell in columns[len(columns) - matrix_values.shape[1] :]] if top else None,
+    )
+    return matrix_values, _named(top, left) if left or len(shapes) > 1 else "", names
+
+
+def _values(body: Sequence[Line]) -> np.ndarray:
+    """The numbers of cells, as many in each line, with NaN for holes."""
+    cells = pl.Series([cell for _, line in body for cell in line], dtype=pl.String).str.strip_chars()
+    holes = cells.str.to_lowercase().is_in(list(HOLES))
+    values = cells.set(holes, "nan").cast(pl.Float64, strict=False)
+    for place in values.is_null().arg_true().to_list():  # polars reads fewer spellings of a number than Python
+        number, line = body[place // len(body[0][1])]
+        values[place] = _number(line[place % len(line)], number)
+    return np.array(values.to_numpy().reshape(len(body), -1))
 
 
 def _refuse_empty_end(body: Sequence[Line], top: int, left: int) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
+IDS = "ids.parquet"  # the data's own ids, if the observations have any
+PREDICTIONS = "predictions.csv"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
 SWEEP = "multirun.yaml"  # Hydra's; a folder with this file is a sweep's
@@ -50,6 +52,7 @@ def write_run(
     trace: Mapping[str, np.ndarray],
     factors: Mapping[str, np.ndarray | torch.Tensor],
     summary: Mapping[str, Any],
+    ids: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write the trace, the factors and, last, the summary of a run; `summary.json` marks it as complete.
 
@@ -62,6 +65,7 @@ def write_run(
         factors: arrays by name (`initial.0`, `final.0`, `product`, ...), without a runs axis, of any dtype.
         summary: contents of `summary.json`. NaN and infinity are written as the literals NaN and Infinity: strict
             JSON has no such numbers, but Python's json reads them back as floats, unlike text or null.
+        ids: columns of a table of the data's own ids, in `ids.parquet`; None: there is no such file.
 
     Raises:
         ResultsError: the folder cannot be written, or the disk is full; existing results are unchanged.
@@ -77,10 +81,12 @@ def write_run(
         {name: np.ascontiguousarray(v, np.int64 if name == "iteration" else np.float64) for name, v in columns.items()}
     )
     arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
+    table = {} if ids is None else {folder / IDS: lambda path: write_table(pl.DataFrame(dict(ids)), path)}
     write_atomic_group(
         {
             folder / TRACE: lambda path: write_table(frame, path),
             folder / FACTORS: lambda path: save_file(arrays, path),
+            **table,
             folder / SUMMARY: _summary_writer(summary),
         }
     )
@@ -98,10 +104,12 @@ def copy_run(source: Path, folder: Path, changes: Mapping[str, Any]) -> dict[str
         ResultsError: no summary in `source`, or a file that cannot be read or written.
     """
     summary = read_summary(source) | dict(changes)
+    ids = {folder / IDS: lambda path: shutil.copyfile(source / IDS, path)} if (source / IDS).is_file() else {}
     write_atomic_group(
         {
             folder / TRACE: lambda path: shutil.copyfile(source / TRACE, path),
             folder / FACTORS: lambda path: shutil.copyfile(source / FACTORS, path),
+            **ids,
             folder / SUMMARY: _summary_writer(summary),
         }
     )

@@ -15,7 +15,7 @@ from rankward.config import DataError
 from rankward.linalg import one_thread
 from rankward.metrics.baselines import BASELINES
 from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruction_error
-from rankward.observations import EntryMask, Measurement, Sensing
+from rankward.observations import EntryMask, Measurement, Sensing, Units
 from rankward.observations.arrays import read_npy
 from rankward.parallel import cores
 from rankward.theory import baselines
@@ -38,7 +38,7 @@ def check(name: str, measurements: Sequence[Measurement]) -> None:
             except ValueError as error:
                 raise DataError(f"observations: {error}; there is no solution of least {name} norm") from error
         if name not in BASELINES:
-            _read(Path(name), measurement.dims)
+            _read(Path(name), measurement)
 
 
 def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
@@ -58,13 +58,15 @@ def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
     baseline = {"matrix": matrix, "nuclear_norm": nuclear_norm(matrix), "effective_rank": effective_rank(matrix)}
     truths = [m.ground_truth for m in measurements if m.ground_truth is not None]
     if len(truths) == len(measurements):
-        baseline["error"] = reconstruction_error(matrix, torch.from_numpy(np.stack(truths)))
+        scales = [1.0 if (units := _units(m)) is None else units.scale for m in measurements]
+        errors = reconstruction_error(matrix, torch.from_numpy(np.stack(truths)))
+        baseline["error"] = errors * torch.tensor(scales, dtype=torch.float64)
     return baseline
 
 
 def heldout_errors(measurements: Sequence[EntryMask]) -> list[tuple[dict[str, float], str]]:
     """`baseline_errors` of the observations of each run, which have held-out entries."""
-    return _for_each(baseline_errors, measurements)
+    return _for_each(lambda m: baseline_errors(m if m.units is None else m.units.own), measurements)
 
 
 def _for_each(compute: Callable[[Any], Found], measurements: Sequence[Measurement]) -> list[Found]:
@@ -77,7 +79,7 @@ def _for_each(compute: Callable[[Any], Found], measurements: Sequence[Measuremen
 
 def _solve(name: str, measurement: Measurement) -> np.ndarray:
     if name not in BASELINES:
-        return _read(Path(name), measurement.dims)
+        return _read(Path(name), measurement)
     if isinstance(measurement, EntryMask):
         if name == "frobenius":
             return measurement.values
@@ -88,11 +90,18 @@ def _solve(name: str, measurement: Measurement) -> np.ndarray:
     return np.asarray((values @ rows).reshape(measurement.dims))
 
 
-def _read(path: Path, dims: tuple[int, ...]) -> np.ndarray:
+def _units(measurement: Measurement) -> Units | None:
+    return measurement.units if isinstance(measurement, EntryMask) else None
+
+
+def _read(path: Path, measurement: Measurement) -> np.ndarray:
+    """A solution that is given in the data's own units, in those of the observations."""
+    dims, units = measurement.dims, _units(measurement)
     try:
         matrix = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError, DataError) as error:
         raise DataError(f"metrics: cannot read the solution {path}: {error}") from error
     if matrix.shape != dims or not np.isfinite(matrix).all():
         raise DataError(f"metrics: the solution {path} is {matrix.shape}; expected finite numbers, {dims}")
-    return np.asarray(matrix, dtype=np.float64)
+    matrix = np.asarray(matrix, dtype=np.float64)
+    return matrix if units is None else units.applied(matrix)

@@ -24,7 +24,7 @@ from rankward.metrics import HeldOutErrors, TraceMetric
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
-from rankward.observations import EntryMask, Measurement, hold_out
+from rankward.observations import EntryMask, Measurement, Units, hold_out, in_units
 from rankward.optimizers import Optimizer
 from rankward.theory import Certificate, RunContext, infimal_rank
 
@@ -230,6 +230,26 @@ class Ensemble:
         index, arrays = self._entries
         return {name: partial(_rows, array, index[run]) for name, array in arrays.items()}
 
+    def units(self, run: Tensor) -> dict[str, Tensor]:
+        """The scale of the data's units, and the size of the ground truth in them, for the run of each row; or nothing.
+
+        Both are [rows] float64; there is nothing where the runs are trained in the data's own units.
+        """
+        if not self._units:
+            return {}
+        sizes = [
+            float("nan") if units.own.ground_truth is None else float(np.sqrt(np.nansum(units.own.ground_truth**2)))
+            for units in self._units
+        ]
+        scales = [units.scale for units in self._units]
+        found = {"unit": scales, "truth_size": sizes}
+        return {name: torch.tensor(values, dtype=torch.float64)[run] for name, values in found.items()}
+
+    @cached_property
+    def _units(self) -> list[Units]:
+        """Units of each run; empty if the runs are trained in the data's own."""
+        return [m.units for m in self.measurements if isinstance(m, EntryMask) and m.units is not None]
+
     def ground_truth(self) -> Tensor | None:
         """Ground truth of each run, [runs, *dims] float64, or None if the runs have none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
@@ -299,6 +319,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "observations": (type(measurement).__name__, measurement.values.shape),
         "heldout": isinstance(measurement, EntryMask) and measurement.heldout is not None,  # likewise
         "ground truth": measurement.ground_truth is not None,  # there are columns for it
+        "units": isinstance(measurement, EntryMask) and measurement.units is not None,
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": run.lr.dynamics,
@@ -336,12 +357,13 @@ def measurement_of(run: RunConfig) -> Measurement:
     Raises:
         ConfigError, DataError: observations that cannot be made or read.
     """
-    holdout = run.observations.holdout
+    holdout, center, scale = run.observations.holdout, run.observations.center, run.observations.scale
     state = _state(run.observations.file), _state(holdout)  # a file that has changed is read again
 
     def make() -> Measurement:
         made: Measurement = build("observations", run.observations)
-        return made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
+        made = made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
+        return made if center is None and scale is None else in_units(made, center, scale)
 
     return _cache.get((repr(run.observations), state), make)
 

@@ -183,6 +183,7 @@ class EnsembleModule(pl.LightningModule):
             "initial": [factor[run] for factor in self.ensemble.factors],
             "infimal_rank": self.infimal_ranks[0][run] if self._is_argument("infimal_rank") else None,
             **self.ensemble.entries(run),
+            **self.ensemble.units(run),
         }
         if self._is_argument("loss_function"):
             of_a_run = loss_function(self.ensemble.factorization.product)
@@ -298,6 +299,9 @@ class EnsembleModule(pl.LightningModule):
             notes["metrics"] = _inapplicable_note(self.inapplicable, self.ensemble.factorization_name)
         if self.heldout_errors and (why := self.heldout_errors[run][1]):
             notes["heldout.baselines.least_nuclear"] = why
+        truth = self.ensemble.measurements[run].ground_truth
+        if truth is not None and (known := int((~np.isnan(truth)).sum())) < truth.size:
+            notes["ground_truth"] = f"it has {known:,} of its {truth.size:,} entries; errors against it are over these"
         for name, metric in self.trace_metrics.items():
             notes |= metric.notes()
             if (

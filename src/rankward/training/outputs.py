@@ -18,6 +18,7 @@ from rankward.config import InputError
 from rankward.dynamics import Status
 from rankward.loggers.run import RunLog
 from rankward.loggers.target import LoggerError, LogTarget
+from rankward.observations import EntryMask
 from rankward.training.ensemble import HELDOUT
 from rankward.training.hints import HINTS, hint
 from rankward.training.module import EnsembleModule, final_products
@@ -103,13 +104,18 @@ class EnsembleOutputs:
         A marker file (`results.UNLOGGED`) stays in the folder until the loggers have closed; a later launch that finds
         it logs the run from its files.
         """
-        result = self.results[index]
+        result, measurement = self.results[index], self.module.ensemble.measurements[index]
+        ids = measurement.ids if isinstance(measurement, EntryMask) else None
         try:
             if self.module.ensemble.runs[index].logger:
                 result.folder.mkdir(parents=True, exist_ok=True)
                 (result.folder / results.UNLOGGED).touch()
             results.write_run(
-                result.folder, trace=self.traces[index], factors=self.arrays(index), summary=result.summary
+                result.folder,
+                trace=self.traces[index],
+                factors=self.arrays(index),
+                summary=result.summary,
+                ids=None if ids is None else ids.columns(),
             )
         except results.ResultsError as error:
             return replace(result, error=error)

@@ -137,10 +137,15 @@ def reconstruction_error(
 ) -> Float[Tensor, "*batch"]:
     """The absolute Frobenius distance from the ground truth; `relative` divides by the truth's norm, NaN where it is 0.
 
+    Entries that the ground truth lacks (NaN) have no effect, neither on the distance nor on the norm.
+
     Example:
         >>> reconstruction_error(torch.zeros(2, 2), torch.tensor([[3.0, 0.0], [0.0, 4.0]])).item()
         5.0
     """
+    missing = ground_truth.isnan()
+    if missing.any():
+        matrix, ground_truth = torch.where(missing, 0.0, matrix), torch.where(missing, 0.0, ground_truth)
     error = root_of_squares((matrix.double() - ground_truth.double()).flatten(-2))
     if not relative:
         return error

@@ -1,0 +1,104 @@
+"""Predictions of a trained run: entries of its product in the data's own ids and units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from rankward import results
+from rankward.config import DataError, InputError
+from rankward.observations import Ids
+from rankward.observations.ratings import AXES, Columns, read_columns
+
+ENDINGS = (".csv", ".parquet")
+VALUE = "value"  # name of the column of predictions
+
+
+def predict(folder: Path, entries: Path | None = None, out: Path | None = None, separator: str | None = None) -> str:
+    """Write a table of ids and predicted values; return a line that says what was written.
+
+    A predicted value is an entry of the final product, multiplied by the scale and added to the offset of
+    `observations.scale` and `observations.center`, if the run has these.
+
+    Args:
+        folder: of a run.
+        entries: a file that lists the ids of entries, one entry a line, in columns with the names of the data's own
+            columns, or else in the first columns. Its order is kept. None: all entries that the run was not trained
+            on, in row-major order, the held-out ones among them.
+        out: a `.csv` or `.parquet` file; None: `predictions.csv` in the folder.
+        separator: of `entries`, as for `from_ratings`; None: the one that fits.
+
+    Raises:
+        InputError: no run's folder, another ending of `out`, or no prediction, since the run has diverged.
+        DataError: a file of entries that cannot be read, or an id that the data has not.
+        ResultsError: results that cannot be read, or a file that cannot be written.
+    """
+    out = folder / results.PREDICTIONS if out is None else out
+    if out.suffix.lower() not in ENDINGS:
+        raise InputError(f"--out: {str(out)!r} has an unknown ending; expected one of {', '.join(ENDINGS)}")
+    if (folder / results.SWEEP).is_file():
+        run = next((f" such as {each}" for each in results.run_folders(folder)), "")
+        raise InputError(f"predict: {str(folder)!r} is a sweep; expected the folder of one of its runs{run}")
+    status = results.read_summary(folder)["status"]
+    arrays = results.read_arrays(folder)
+    product, mask = arrays["product"], arrays.get("observations.mask")
+    if not np.isfinite(product).all():
+        raise InputError(f"predict: the run in {str(folder)!r} has no finite predictions: its status is {status}")
+    table = folder / results.IDS
+    ids = Ids.of_table(results.read_frame(table)) if table.is_file() else _counted(product.shape)
+    if entries is None:
+        unseen = np.ones(product.shape, bool) if mask is None else ~mask
+        places, cells = np.flatnonzero(unseen), None
+        if not places.size:
+            raise InputError("predict: the run was trained on all entries; --entries FILE names some to predict")
+    else:
+        places, cells = _listed(entries, ids, separator)
+    values = product.astype(np.float64).reshape(-1)[places]
+    if "units.scale" in arrays:
+        offset = np.broadcast_to(arrays["units.offset"], product.shape).reshape(-1)[places]
+        values = values * float(arrays["units.scale"]) + offset
+    columns: dict[str, object] = {}
+    for axis, index in enumerate(np.unravel_index(places, product.shape)):
+        columns[ids.axes[axis]] = ids.ids[axis][index] if cells is None else cells[axis]
+    value = VALUE if VALUE not in columns else "prediction"
+    frame = pl.DataFrame(columns).with_columns(pl.Series(value, values))
+    if out.suffix.lower() == ".csv":
+        results.write_atomic(out, lambda path: path.write_bytes(frame.write_csv().encode()))
+    else:
+        results.write_frame(out, frame)
+    kind = "entries that the run was not trained on" if entries is None else f"entries of {entries.name}"
+    return f"predictions: {out}: {len(places):,} {kind}, in the data's own ids and units"
+
+
+def _counted(dims: Sequence[int]) -> Ids:
+    """Indices from 0 as ids."""
+    names = AXES.get(len(dims), tuple(f"axis_{axis}" for axis in range(len(dims))))
+    return Ids(names, tuple(np.arange(size) for size in dims))
+
+
+def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The flat places of the entries that a file lists, and their ids."""
+    try:
+        table = read_columns(file.expanduser(), separator)
+        cells = [table.frame.to_series(place).str.strip_chars() for place in _columns(table, ids)]
+        if not table.frame.height:
+            raise DataError("lists no entry; at least one is needed")
+        indices = [ids.indices(axis, column) for axis, column in enumerate(cells)]
+    except DataError as error:
+        why = str(error).replace("observations.separator", "--separator")
+        raise DataError(f"--entries: {str(file)!r}: {why}") from error
+    own = [ids.ids[axis][index] for axis, index in enumerate(indices)]
+    return np.ravel_multi_index(indices, ids.dims), own
+
+
+def _columns(table: Columns, ids: Ids) -> list[int]:
+    """Places of the columns of ids, by name where the file has all the names, else the first ones."""
+    names, axes = table.names or [], len(ids.axes)
+    if all(names.count(name) == 1 for name in ids.axes):
+        return [names.index(name) for name in ids.axes]
+    if table.frame.width < axes:
+        raise DataError(f"has {table.frame.width} columns; expected ids of {', '.join(ids.axes)}")
+    return list(range(axes))
