@@ -231,7 +231,7 @@ def test_changed_data_is_another_run(tmp_path):
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     assert load(tmp_path / "s")["observations.file_sha256.path"].to_list() == [digest, digest]
     apart = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results", "max_seconds")
-    apart += ("optimizer",)  # that of its default
+    apart += ("optimizer", "loss")  # those of its defaults
     hashed = {key: value for key, value in results.read_config(tmp_path / "o").items() if key not in apart}
     assert hashed["observations"]["file_sha256"] == {"path": digest}
     expected = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]

@@ -39,6 +39,7 @@ PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
 CENTERS = ("mean", "rows", "columns")
 DETERMINANTS = ("any", "positive", "negative")
+REDUCTIONS = ("half_sum", "mean")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
 
@@ -409,6 +410,54 @@ def _below_one(key: str, value: float) -> None:
     """Refuse the weight of a running mean that is not from 0 to below 1."""
     if not 0 <= value < 1:
         raise ConfigError(key, value, "a number from 0 to below 1")
+
+
+# ---------------------------------------------------------------- loss
+
+
+@dataclass
+class Loss(Choice):
+    """A value at each observed entry, and how a run's loss follows from all values.
+
+    `reduction` is `half_sum`, `mean`, or null: the factorization's; see `rankward.losses.Loss`.
+    """
+
+    reduction: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reduction is not None:
+            one_of("loss.reduction", self.reduction, REDUCTIONS)
+
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in super().arguments().items() if key != "reduction"}
+
+
+@dataclass
+class Huber(Loss):
+    """Huber's loss, linear from a residual of size `delta` on."""
+
+    delta: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("loss.delta", self.delta)
+
+
+@dataclass
+class OwnLoss(Own):
+    """A loss of a user's YAML that names no schema."""
+
+    def __post_init__(self) -> None:
+        if self.reduction is not None:
+            one_of("loss.reduction", self.reduction, REDUCTIONS)
+
+    @property
+    def reduction(self) -> Any:
+        """`half_sum`, `mean`, or None where the YAML has no such key."""
+        return self.keys.get("reduction")
+
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in self.keys.items() if key != "reduction"}
 
 
 # ---------------------------------------------------------------- initialisation

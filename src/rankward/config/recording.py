@@ -20,6 +20,7 @@ OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${o
 OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # a value of Hydra's, which may differ between jobs
 PRIVATE = "logger"  # its settings may be passwords: they are kept as the user wrote them
 DIGESTS = "file_sha256"
+UNSET = ("stop_heldout",)  # top-level keys that a config has only where they are set
 LENGTH = 16  # of a digest, in hex digits
 
 
@@ -57,12 +58,13 @@ def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
 
 
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without the keys of `HOLDOUT` and `LATER` that are null, as in configs that had no such keys.
+    """A config without the later keys (`UNSET`, `HOLDOUT`, `LATER`) that are null, as in configs that had no such keys.
 
     Example:
         >>> without_unset({"seed": 0, "observations": {"count": None, "holdout": None, "holdout_seed": None}})
         {'seed': 0, 'observations': {'count': None}}
     """
+    config = {key: value for key, value in config.items() if key not in UNSET or value is not None}
     observations = config.get("observations")
     if not isinstance(observations, Mapping):
         return config

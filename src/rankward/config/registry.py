@@ -34,6 +34,8 @@ SCHEMAS: dict[str, type] = {
     "adam": groups.Adam,
     "rmsprop": groups.RMSprop,
     "sign_descent": groups.SignDescent,
+    "loss": groups.Loss,
+    "huber": groups.Huber,
     "init": groups.Init,
     "between": groups.Between,
     "two_by_two": groups.TwoByTwo,
@@ -54,7 +56,10 @@ SCHEMAS: dict[str, type] = {
 # Keys that do not change what a run computes; after `max_seconds` a run can be resumed.
 NOT_HASHED = ("ckpt_path", "logger", "checkpoint", "figures", "trainer", "results", "max_seconds")
 # Groups that are not hashed at these values: runs of versions without the group have the same hash.
-ADDED = {"optimizer": {"name": "descent", "_target_": "rankward.optimizers.Descent", "weight_decay": 0}}
+ADDED = {
+    "optimizer": {"name": "descent", "_target_": "rankward.optimizers.Descent", "weight_decay": 0},
+    "loss": {"name": "squared", "_target_": "rankward.losses.Squared", "reduction": None},
+}
 
 
 def register() -> None:

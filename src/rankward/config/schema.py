@@ -24,7 +24,11 @@ ENGINES = ("auto", "reference", "fused", "cuda", "batched")
 
 @dataclass(frozen=True)
 class Protocol:
-    """Stopping criterion: a loss below `stop_loss` at `stop_checks` checks in a row, `check_every` iterations apart."""
+    """Stopping criterion: a loss below `stop_loss` at `stop_checks` checks in a row, `check_every` iterations apart.
+
+    By default `stop_loss` is that of the run's reduction, a half sum or a mean; the others are those of its
+    factorization.
+    """
 
     check_every: int
     stop_checks: int
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     AnyDepth = groups.Depth
     AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate
     AnyOptimizer = groups.Optimizer | groups.OwnOptimizer
+    AnyLoss = groups.Loss | groups.OwnLoss
     AnyInit = groups.Init | groups.OwnInit
     AnyObservations = groups.Observations
     AnyMetrics = groups.Metrics
@@ -55,7 +60,7 @@ if TYPE_CHECKING:
     AnyLogger = groups.WandbLogger | groups.FileLogger | Mapping[str, Any]
 else:  # OmegaConf does not know unions of dataclasses, and it would refuse the keys of a user's own YAML
     AnyFactorization = AnyDepth = AnyRate = AnyInit = AnyObservations = AnyMetrics = AnyTrainer = AnyLogger = Any
-    AnyOptimizer = Any
+    AnyOptimizer = AnyLoss = Any
 
 
 @dataclass
@@ -69,6 +74,7 @@ class RunConfig:
     depth: AnyDepth = MISSING
     lr: AnyRate = MISSING
     optimizer: AnyOptimizer = MISSING
+    loss: AnyLoss = MISSING
     init: AnyInit = MISSING
     observations: AnyObservations = MISSING
     metrics: AnyMetrics = MISSING
@@ -81,6 +87,7 @@ class RunConfig:
     max_seconds: float | None = None
     stop_loss: float | None = None
     stop_checks: int | None = None
+    stop_heldout: int | None = None
     check_every: int | None = None
     record: Record = field(default_factory=Record)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
@@ -94,7 +101,7 @@ class RunConfig:
         one_of("engine", self.engine, ENGINES)
         if self.results is not None:
             one_of("results", self.results, RESULTS)
-        for key in ("max_iterations", "stop_checks", "check_every"):
+        for key in ("max_iterations", "stop_checks", "stop_heldout", "check_every"):
             if getattr(self, key) is not None:
                 at_least(key, getattr(self, key), 1)
         if self.stop_loss is not None and not (math.isfinite(self.stop_loss) and self.stop_loss >= 0):
@@ -115,6 +122,7 @@ class RunConfig:
         self.depth = groups.typed(groups.Depth, "depth", self.depth)
         self.lr = groups.as_rate(self.lr)
         self.optimizer = groups.own(groups.OwnOptimizer, "optimizer", self.optimizer)
+        self.loss = groups.own(groups.OwnLoss, "loss", self.loss)
         self.init = groups.own(groups.OwnInit, "init", self.init)
         self.observations = groups.own(groups.OwnObservations, "observations", self.observations)
         self.metrics = groups.typed(groups.Metrics, "metrics", self.metrics)
@@ -122,17 +130,27 @@ class RunConfig:
         if "wandb" in self.logger:
             self.logger["wandb"] = groups.typed(groups.WandbLogger, "logger.wandb", self.logger["wandb"])
 
-    def protocol(self, mean_loss: bool) -> Protocol:
+    def reduction(self, mean_loss: bool) -> str:
+        """`half_sum` or `mean`: how the run's loss follows from its values at the observed entries.
+
+        Args:
+            mean_loss: `Factorization.mean_loss`, which decides where the config is silent.
+        """
+        return str(self.loss.reduction or ("mean" if mean_loss else "half_sum"))
+
+    def protocol(self, mean_loss: bool, tensor_stops: bool) -> Protocol:
         """The stopping criterion of the config, with the paper's values for keys that are null.
 
         Args:
-            mean_loss: whether the loss is a mean, as for tensors, whose values differ from those for matrices.
+            mean_loss, tensor_stops: properties of the factorization.
 
         Raises:
             ConfigError: `record.every` that is no multiple of `check_every`.
         """
         given = {key: getattr(self, key) for key in Protocol.__dataclass_fields__ if getattr(self, key) is not None}
-        protocol = TENSORS if mean_loss else MATRICES
+        protocol = TENSORS if tensor_stops else MATRICES
+        of_reduction = TENSORS if self.reduction(mean_loss) == "mean" else MATRICES
+        protocol = replace(protocol, stop_loss=of_reduction.stop_loss)
         if self.lr.dynamics == "flow":  # it checks every step, and its loss never rises
             protocol = replace(protocol, check_every=1, stop_checks=1, max_iterations=FLOW_STEPS)
         protocol = replace(protocol, **given)
@@ -168,5 +186,7 @@ class RunConfig:
             if isinstance(self.optimizer, groups.Optimizer) and self.optimizer.name == "descent":
                 raise ConfigError("optimizer.weight_decay", self.optimizer.weight_decay, f"0: {why}")
             raise ConfigError("optimizer", self.optimizer.name, f"descent: {why}")
+        if self.stop_heldout is not None and self.observations.holdout is None:
+            raise ConfigError("stop_heldout", self.stop_heldout, "null: observations.holdout holds no entries out")
         if self.init.name == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

@@ -12,6 +12,7 @@ from rankward.dynamics.split import SplitEngine
 from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Rule, Schedule, Status
 from rankward.dynamics.tracing import Untraceable
 from rankward.factorizations.base import Factorization
+from rankward.losses import Loss
 from rankward.optimizers import Optimizer
 
 Engine = ReferenceEngine | FusedEngine | CudaEngine | BatchedEngine | SplitEngine
@@ -23,6 +24,7 @@ __all__ = [
     "Engine",
     "Flow",
     "FusedEngine",
+    "Loss",
     "Optimizer",
     "Problem",
     "Progress",
@@ -57,7 +59,8 @@ def choose_engine(
     layout, why, subject = None, "", "this factorization"
     try:
         dtype = str(problem.eta.dtype).removeprefix("torch.")
-        layout = layout_of(factorization, problem.operator.shape[1:], problem.values.shape[1:], dtype, problem.rule)
+        shapes = problem.operator.shape[1:], problem.values.shape[1:]
+        layout = layout_of(factorization, *shapes, dtype, problem.rule, problem.loss)
     except Untraceable as error:
         why, subject = str(error), error.subject
     serving = {

@@ -18,13 +18,14 @@ from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows,
 from rankward.dynamics.stepping import step, unpacked
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
+from rankward.losses import SQUARED, Loss
 
 # From factors [runs, *shape], operator and values to the half sums [runs] and their gradients, shaped as the factors.
 Gradients = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
-def gradients_of(factorization: Factorization) -> Gradients:
-    """Return a function for the half sum of Equation 1 and its gradients, of many runs at once.
+def gradients_of(factorization: Factorization, loss: Loss = SQUARED) -> Gradients:
+    """Return a function for the sum of a loss (of the squared one Equation 1) and its gradients, of many runs at once.
 
     Example:
         >>> from rankward.factorizations import MatrixFactorization
@@ -36,11 +37,18 @@ def gradients_of(factorization: Factorization) -> Gradients:
 
     def of_run(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         product, pullback = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
-        half, cotangent = loss_and_cotangent(product, operator, values)
+        half, cotangent = loss_and_cotangent(product, operator, values, loss, _slopes_of)
         return half, pullback(cotangent)
 
     gradients: Gradients = torch.func.vmap(of_run)
     return gradients
+
+
+def _slopes_of(loss: Loss, prediction: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """`reference.slopes_of` in a form that torch can batch."""
+    each, pullback = torch.func.vjp(lambda made: loss.value(made, observed), prediction)  # type: ignore[misc]
+    (slopes,) = pullback(torch.ones_like(each))
+    return each, slopes
 
 
 def _stepped(rule: Rule) -> Callable[..., tuple[list[Tensor], list[Tensor]]]:
@@ -111,7 +119,7 @@ class _Chunk:
             return values.to(device, dtype or values.dtype)[running].clone()
 
         self.operator, self.values = of_running(problem.operator), of_running(problem.values)
-        self.gradients = gradients_of(engine.factorization)
+        self.gradients = gradients_of(engine.factorization, problem.loss)
         self.adaptive, self.rule = problem.adaptive is not None, problem.rule
         rates = rates_of(problem, progress, device)[running]
         if self.rule is not None:

@@ -66,7 +66,7 @@ class CudaEngine:
 
         dtype = str(flat.dtype).removeprefix("torch.")
         operator, values = problem.operator.shape[1:], problem.values.shape[1:]
-        layout = layout_of(self.factorization, operator, values, dtype, problem.rule)
+        layout = layout_of(self.factorization, operator, values, dtype, problem.rule, problem.loss)
         assert isinstance(layout, GraphLayout)
         drive = cuda_text.module(layout.graph, layout.name, problem.dynamics).drive
         arrays = [state, loss, counts, losses, rows_iteration, rows_loss, rows_factors]

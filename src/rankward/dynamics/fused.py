@@ -45,7 +45,8 @@ class FusedEngine:
             Untraceable: the factorization cannot be compiled.
         """
         operator, values = problem.operator.shape[1:], problem.values.shape[1:]
-        layout = layout_of(self.factorization, operator, values, problem.eta.numpy().dtype.name, problem.rule)
+        dtype = problem.eta.numpy().dtype.name
+        layout = layout_of(self.factorization, operator, values, dtype, problem.rule, problem.loss)
         running = progress.running.numpy()
         flat = layout.packed([factor.detach().numpy() for factor in factors])
         runs, parameters = len(running), flat.shape[1]

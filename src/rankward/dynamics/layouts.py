@@ -14,6 +14,7 @@ from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
+from rankward.losses import SQUARED, Loss, Squared
 
 REGISTER = 64  # bytes of one number of all runs in a register
 LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
@@ -124,7 +125,12 @@ class ComponentsLayout(Layout):
 
 
 def layout_of(
-    factorization: Factorization, operator: Sequence[int], values: Sequence[int], dtype: str, rule: Rule | None = None
+    factorization: Factorization,
+    operator: Sequence[int],
+    values: Sequence[int],
+    dtype: str,
+    rule: Rule | None = None,
+    loss: Loss = SQUARED,
 ) -> Layout:
     """The layout of a factorization, cached on it.
 
@@ -132,34 +138,47 @@ def layout_of(
         operator, values: shapes of the mask or the sensing matrices, and of the values, without a runs axis.
         dtype: of the runs, `float64` or `float32`.
         rule: of the runs; None for gradient descent and for a flow.
+        loss: of the runs.
 
     Raises:
-        Untraceable: the factorization or the optimizer has no graph.
+        Untraceable: the factorization, the optimizer or the loss has no graph.
     """
     cached = factorization.__dict__.setdefault("_layouts", {})
-    key = (tuple(operator), tuple(values), dtype, rule and rule.optimizer.constants)
+    key = (tuple(operator), tuple(values), dtype, rule and rule.optimizer.constants, loss.constants)
     if key not in cached:
-        cached[key] = _layout(factorization, *key[:3], rule)
+        cached[key] = _layout(factorization, *key[:3], rule, loss)
     layout: Layout = cached[key]
     return layout
 
 
 def _layout(
-    factorization: Factorization, operator: tuple[int, ...], values: tuple[int, ...], dtype: str, rule: Rule | None
+    factorization: Factorization,
+    operator: tuple[int, ...],
+    values: tuple[int, ...],
+    dtype: str,
+    rule: Rule | None,
+    loss: Loss,
 ) -> Layout:
-    form, name = factorization.form, type(factorization).__name__.lower()
-    if rule is not None:  # the CP kernel only knows descent: with other optimizers its factorizations have a graph, too
-        optimizer = rule.optimizer
-        traced = (factorization.product, factorization.shapes, operator, values, dtype)
-        try:
-            graph = trace(*traced, optimizer)
-        except Untraceable as error:
-            trace(*traced)  # raises if the factorization is at fault
-            raise Untraceable(str(error), "this optimizer") from error
-        return GraphLayout(graph, factorization.shapes, f"{name}_{type(optimizer).__name__.lower()}")
-    if isinstance(form, Components) and operator == values and _is_large(form):
+    form, squared = factorization.form, type(loss) is Squared
+    optimizer = None if rule is None else rule.optimizer
+    # The CP kernel only knows descent on the squared loss: its factorizations have a graph, too, for all others.
+    if rule is None and squared and isinstance(form, Components) and operator == values and _is_large(form):
         return ComponentsLayout(Plan(form.dims, form.components, dtype), dtype)
-    graph = trace(factorization.product, factorization.shapes, operator, values, dtype)
+    traced = (factorization.product, factorization.shapes, operator, values, dtype)
+    try:
+        graph = trace(*traced, optimizer, loss)
+    except Untraceable as error:
+        if rule is None and squared:
+            raise
+        trace(*traced)  # raises if the factorization is at fault
+        if not squared:
+            try:
+                trace(*traced, loss=loss)
+            except Untraceable as of_loss:
+                raise Untraceable(str(of_loss), "this loss") from of_loss
+        raise Untraceable(str(error), "this optimizer") from error
+    others = [*([] if optimizer is None else [optimizer]), *([] if squared else [loss])]
+    name = "_".join(type(each).__name__.lower() for each in (factorization, *others))
     return GraphLayout(graph, factorization.shapes, name)
 
 

@@ -6,7 +6,7 @@ One run at a time and one thread keep the bits of a run independent of the other
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,27 +17,68 @@ from rankward.dynamics.state import Problem, Progress, Rows, Rule, Schedule, Sta
 from rankward.dynamics.stepping import step, unpacked
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
+from rankward.losses import SQUARED, Loss, Squared
 
 
-def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
-    """Half the sum of squared residuals (Equation 1) of one run; `operator` is its mask or its sensing matrices.
+def loss(product: Tensor, operator: Tensor, values: Tensor, of: Loss = SQUARED) -> Tensor:
+    """The sum of a loss's values at the observed entries of one run; of the squared loss Equation 1's half sum.
+
+    It is differentiable as often as the loss is.
+
+    Args:
+        product: [*dims].
+        operator: its mask, or its sensing matrices [n, *dims].
+        values: [*dims] observed values, or [n].
+        of: the loss.
 
     Example:
         >>> one = torch.ones(1, 1)
         >>> float(loss(3 * one, one, one))
         2.0
     """
-    return loss_and_cotangent(product, operator, values)[0]
+    if type(of) is Squared:
+        return loss_and_cotangent(product, operator, values)[0]
+    if operator.shape == values.shape:  # only observed entries are computed: others may not be finite
+        seen = operator > 0
+        return of.value(product[seen], values[seen]).sum()
+    return of.value(operator.flatten(1) @ product.flatten(), values).sum()
 
 
-def loss_and_cotangent(product: Tensor, operator: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The half sum of Equation 1 of one run, and its gradient with respect to the product (the cotangent).
+Slopes = Callable[[Loss, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def slopes_of(of: Loss, prediction: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """A loss's values and their derivatives, in the shape of the prediction.
+
+    Example:
+        >>> from rankward.losses import L1
+        >>> slopes_of(L1(), torch.tensor([3.0, -2.0]), torch.zeros(2))
+        (tensor([3., 2.]), tensor([ 1., -1.]))
+    """
+    with torch.enable_grad():
+        variable = prediction.detach().requires_grad_()
+        each = of.value(variable, observed)
+        # With a graph of the derivative, autograd adds out of place, so that it can be traced.
+        (slopes,) = torch.autograd.grad(each.sum(), variable, create_graph=True, materialize_grads=True)
+    return each.detach(), slopes.detach()
+
+
+def loss_and_cotangent(
+    product: Tensor, operator: Tensor, values: Tensor, of: Loss = SQUARED, slopes_of: Slopes = slopes_of
+) -> tuple[Tensor, Tensor]:
+    """The sum of `loss`, and its gradient with respect to the product (the cotangent), without branches on numbers.
+
+    Args:
+        product, operator, values, of: as for `loss`.
+        slopes_of: a function like the one of this module.
 
     Example:
         >>> one = torch.ones(1, 1)
         >>> [float(each) for each in loss_and_cotangent(3 * one, one, one)]
         [2.0, 2.0]
     """
+    if type(of) is not Squared:
+        return _sum_and_cotangent(product, operator, values, of, slopes_of)
     if operator.shape == values.shape:
         cotangent = residual = operator * (product - values)
     else:
@@ -45,6 +86,20 @@ def loss_and_cotangent(product: Tensor, operator: Tensor, values: Tensor) -> tup
         residual = matrix @ product.flatten() - values
         cotangent = (residual @ matrix).reshape(product.shape)
     return 0.5 * (residual * residual).sum(), cotangent
+
+
+def _sum_and_cotangent(
+    product: Tensor, operator: Tensor, values: Tensor, of: Loss, slopes_of: Slopes
+) -> tuple[Tensor, Tensor]:
+    """As `loss_and_cotangent`, for any loss."""
+    masked = operator.shape == values.shape
+    matrix = operator if masked else operator.flatten(1)
+    prediction = product if masked else matrix @ product.flatten()
+    each, slopes = slopes_of(of, prediction, values)
+    if not masked:  # one number for each sensing matrix
+        return each.sum(), (slopes @ matrix).reshape(product.shape)
+    zero, seen = torch.zeros_like(each), operator > 0
+    return torch.where(seen, each, zero).sum(), torch.where(seen, slopes, zero)
 
 
 Row = tuple[int, int, float, float, list[Tensor]]  # run, iteration, loss, time, factors
@@ -99,7 +154,7 @@ class ReferenceEngine:
         end = min(iteration + length, limit)
         checked = int(progress.next_record[run]) > 0  # the chunk before has checked this iteration
         while True:
-            half_sum = loss(self.factorization.product(weights), operator, values)
+            half_sum = loss(self.factorization.product(weights), operator, values, problem.loss)
             value = half_sum.item() * float(scale)
             if not checked and (iteration % self.schedule.stride == 0 or iteration == limit):
                 if self._check(run, iteration, value, problem, progress):
@@ -130,7 +185,7 @@ class ReferenceEngine:
 
         def direction(point: Tensor) -> tuple[Tensor, float]:
             point = point.detach().requires_grad_()
-            value = loss(self.factorization.product(split(point)), operator, values) * scale
+            value = loss(self.factorization.product(split(point)), operator, values, problem.loss) * scale
             return -torch.autograd.grad(value, point)[0], value.item()
 
         stepper = Stepper(direction, parameters_to_vector(weights).detach(), run, problem, progress)

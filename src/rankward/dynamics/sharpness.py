@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rankward.dynamics.reference import loss
 from rankward.factorizations.base import Chain, Components, Hierarchy
+from rankward.losses import SQUARED, Loss
 from rankward.metrics.functional import sharpness as largest_curvature
 from rankward.metrics.functional.curvature import LossFunction
 
@@ -23,8 +24,9 @@ def sharpness(
     operator: Shaped[Tensor, "runs ..."],
     values: Float[Tensor, "runs ..."],
     scale: Float[Tensor, " runs"],
+    of: Loss = SQUARED,
 ) -> Float[Tensor, " runs"]:
-    """The largest eigenvalue of each run's Hessian of `scale` times Equation 1 in all its factors, in float64.
+    """The largest eigenvalue of each run's Hessian of its loss in all its factors, in float64.
 
     See `rankward.metrics.functional.sharpness` for its accuracy and for NaN.
 
@@ -33,7 +35,8 @@ def sharpness(
         factors: [runs, *shape] each.
         operator: [runs, *dims] masks of 0 and 1, or of bool, or [runs, n, *dims] sensing matrices.
         values: [runs, *dims] observed values (zero elsewhere), or [runs, n].
-        scale: what the half sum of squares is multiplied by; 1, or for the mean 2 / observed entries.
+        scale: what the sum of the loss's values is multiplied by, see `Problem.loss_scale`.
+        of: the loss; the second derivative of a piecewise one is that of its pieces.
 
     Source: the bound 2 / step is that of gradient descent on a quadratic; Cohen et al., "Gradient descent on neural
     networks typically occurs at the edge of stability" (ICLR 2021).
@@ -44,12 +47,12 @@ def sharpness(
         >>> round(sharpness(lambda f: f[1] @ f[0], [one, one], one, one, torch.ones(1)).item(), 12)
         2.0
     """
-    return largest_curvature(loss_function(product), factors, operator, values, scale)
+    return largest_curvature(loss_function(product, of), factors, operator, values, scale)
 
 
-def loss_function(product: Product) -> LossFunction:
+def loss_function(product: Product, of: Loss = SQUARED) -> LossFunction:
     """The loss of one run that trains this product, as a function of its factors, operator, values and scale."""
-    return lambda factors, operator, values, scale: scale * loss(product(factors), operator, values)
+    return lambda factors, operator, values, scale: scale * loss(product(factors), operator, values, of)
 
 
 def at_edge(sharp: float, edge: float) -> bool:
@@ -64,6 +67,8 @@ def at_edge(sharp: float, edge: float) -> bool:
 
 def least_sharpness(form: Chain | Components | Hierarchy | None, size: float, scale: float = 1.0) -> float:
     """A bound from below for the sharpness of all factors that fit every observed entry; 0 where none is known.
+
+    It is that of the squared loss.
 
     At a solution the Hessian is `scale` times the sum, over observed entries, of the outer products of their gradients
     g in the factors. For a product of L matrices |g|^2 = sum_l |e_i^T W_L...W_(l+1)|^2 |W_(l-1)...W_1 e_j|^2, and by

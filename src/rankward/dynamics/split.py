@@ -73,4 +73,4 @@ def _part(problem: Problem, share: Tensor) -> Problem:
     adaptive = None if problem.adaptive is None else Adaptive(**_tensors_of(problem.adaptive, share))
     flow = None if problem.flow is None else Flow(**_tensors_of(problem.flow, share))
     rule = None if problem.rule is None else Rule(problem.rule.optimizer, **_tensors_of(problem.rule, share))
-    return Problem(**_tensors_of(problem, share), adaptive=adaptive, flow=flow, rule=rule)
+    return Problem(**_tensors_of(problem, share), adaptive=adaptive, flow=flow, rule=rule, loss=problem.loss)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rankward.losses import SQUARED, Loss
 from rankward.optimizers import Optimizer
 
 ROWS_BYTES = 2**30  # of recorded factors a chunk on a card; a run whose share is full goes on in the next chunk
@@ -26,6 +27,7 @@ class Status(IntEnum):
     INTERRUPTED = 4
     MAX_TIME = 5
     MAX_SECONDS = 6
+    STOP_HELDOUT = 8
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,12 @@ class Problem:
         values: [runs, *dims] observed values (zero elsewhere), or [runs, n].
         eta: [runs] learning rates.
         stop_loss, max_iterations: [runs].
-        loss_scale: [runs] float64, what Equation 1's half sum is multiplied by: 1, or for a mean 2 / observed entries.
+        loss_scale: [runs] float64, what the sum of values at observed entries (for the squared loss Equation 1's half
+            sum) is multiplied by: 1, or for a mean `Loss.in_mean` / observed entries.
         adaptive: None for a fixed step.
         flow: None for descent; a flow has no learning rate.
         rule: None for gradient descent without weight decay, and for a flow.
+        loss: of all runs.
     """
 
     operator: Tensor
@@ -187,6 +191,7 @@ class Problem:
     adaptive: Adaptive | None = None
     flow: Flow | None = None
     rule: Rule | None = None
+    loss: Loss = SQUARED
 
     @property
     def is_mask(self) -> bool:

@@ -20,12 +20,14 @@ from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
 from rankward.dynamics.reference import loss_and_cotangent
 from rankward.dynamics.stepping import samples, step
 from rankward.linalg import one_thread
+from rankward.losses import SQUARED, Loss
 from rankward.optimizers import Optimizer
 from rankward.private_apis import changes_arguments, dispatch_mode, operator_name, written_arguments
 from rankward.private_apis import without_dispatch_modes as untraced
 
 SAMPLES = 3  # at which a trace is compared with autograd, all but one of them other numbers than it was made with
 AGREE = 1e-9  # relative to an output's largest number, in float64
+LARGE = 1e30  # above it 1 + a is a
 NOISE = 1e-13  # relative to the largest number of all outputs: what is left of a gradient that is zero
 
 Product = Callable[[Sequence[Tensor]], Tensor]
@@ -52,8 +54,11 @@ def trace(
     values: tuple[int, ...],
     dtype: str,
     optimizer: Optimizer | None = None,
+    loss: Loss = SQUARED,
 ) -> Graph:
     """The graph of one run's half sum (Equation 1) and its gradient in each factor, or its step by an optimizer.
+
+    With another loss than the squared one, the sum of its values takes the place of the half sum.
 
     Inputs are the factors, the operator (a mask, or sensing matrices [n, *dims]) and the values. The first output is
     the half sum, the others are shaped as the factors. With an optimizer, eta, the loss over the half sum, the
@@ -66,6 +71,7 @@ def trace(
         operator, values: their shapes, without a runs axis.
         dtype: of the run, `float64` or `float32`.
         optimizer: None for gradients.
+        loss: of the run.
 
     Raises:
         ConfigError: a product that cannot be compared with the observations, or does not depend on the factors.
@@ -76,10 +82,10 @@ def trace(
     tried = [_sample(shapes, operator, values, seed, optimizer) for seed in range(SAMPLES)]
     with one_thread():
         # First: errors of its own are raised.
-        by_autograd = [_differentiated(product, sample, optimizer) for sample in tried]
+        by_autograd = [_differentiated(product, sample, optimizer, loss) for sample in tried]
         for name in dict.fromkeys(("float64", dtype)):  # what is compared is compared in float64
             try:
-                graph = _traced(product, tried[0], name, optimizer)
+                graph = _traced(product, tried[0], name, optimizer, loss)
             except Untraceable:
                 raise
             except Exception as error:  # which autograd alone did not raise
@@ -129,13 +135,13 @@ def _sample(
     return factors, [*fixed, *rates, *state]
 
 
-def _traced(product: Product, sample: Sample, dtype: str, optimizer: Optimizer | None) -> Graph:
+def _traced(product: Product, sample: Sample, dtype: str, optimizer: Optimizer | None, loss: Loss) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
     factors, others = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
     given = [tape.input(each.to(kind)) for each in others]
     with tape, _Watch(tape):
-        made = _iterated(product, inputs, given, optimizer)
+        made = _iterated(product, inputs, given, optimizer, loss)
     replaced: tuple[int, ...] = ()
     if optimizer is not None:
         iteration = len(factors) + 4 + len(optimizer.numbers)
@@ -144,16 +150,16 @@ def _traced(product: Product, sample: Sample, dtype: str, optimizer: Optimizer |
 
 
 def _iterated(
-    product: Product, factors: Sequence[Tensor], others: Sequence[Tensor], optimizer: Optimizer | None
+    product: Product, factors: Sequence[Tensor], others: Sequence[Tensor], optimizer: Optimizer | None, loss: Loss
 ) -> list[Tensor]:
     """The half sum and its gradients, or the half sum, and the factors, the iteration and the state after a step."""
     operator, values, *rest = others
     if optimizer is None:
-        half, gradients = _half_and_gradients(product, factors, operator, values)
+        half, gradients = _half_and_gradients(product, factors, operator, values, loss)
         return [half, *gradients]
     eta, scale, *rest = rest
     numbers, (iteration, *state) = rest[: len(optimizer.numbers)], rest[len(optimizer.numbers) :]
-    half, gradients = _half_and_gradients(product, factors, operator, values, scale)
+    half, gradients = _half_and_gradients(product, factors, operator, values, loss, scale)
     with torch.no_grad():
         iteration = iteration + 1
         moved, after = step(optimizer.with_numbers(numbers), factors, gradients, state, eta, iteration)
@@ -161,13 +167,18 @@ def _iterated(
 
 
 def _half_and_gradients(
-    product: Product, factors: Sequence[Tensor], operator: Tensor, values: Tensor, scale: Tensor | None = None
+    product: Product,
+    factors: Sequence[Tensor],
+    operator: Tensor,
+    values: Tensor,
+    loss: Loss,
+    scale: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Equation 1's half sum and its gradient, times `scale`: the residual, propagated back through the product."""
+    """The half sum and its gradient, times `scale`: the residual, propagated back through the product."""
     made = product(factors)
     _check_product(made, values.shape if operator.shape == values.shape else operator.shape[1:])
     with torch.no_grad():
-        half, cotangent = loss_and_cotangent(made, operator, values)
+        half, cotangent = loss_and_cotangent(made, operator, values, loss)
         cotangent = cotangent if scale is None else cotangent * scale
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
     weighted = (made * cotangent).sum()
@@ -189,9 +200,9 @@ def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
 
 
-def _differentiated(product: Product, sample: Sample, optimizer: Optimizer | None) -> list[Tensor]:
+def _differentiated(product: Product, sample: Sample, optimizer: Optimizer | None, loss: Loss) -> list[Tensor]:
     """The half sum and the gradients, or what follows from them, by autograd and torch alone."""
-    return _iterated(product, [factor.clone().requires_grad_() for factor in sample[0]], sample[1], optimizer)
+    return _iterated(product, [factor.clone().requires_grad_() for factor in sample[0]], sample[1], optimizer, loss)
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:
@@ -424,6 +435,16 @@ class _Elements:
     def size(self, a: Operand) -> Operand:
         return self("choose", a, 0.0, self("subtract", 0.0, a), a)
 
+    def log1p(self, a: Operand) -> Operand:
+        """ln(1 + a); what rounding took from 1 + a is in the factor a / ((1 + a) - 1), so that tiny a keep all digits.
+
+        Source: Higham, Accuracy and Stability of Numerical Algorithms (2002), Problem 1.5.
+        """
+        above = self("add", 1.0, a)
+        logarithm, kept = self("logarithm", above), self("subtract", above, 1.0)
+        rounded = self.where(self.equal(kept, 0.0), a, self("multiply", logarithm, self("divide", a, kept)))
+        return self.where(self.at_most(a, LARGE), rounded, logarithm)
+
     def sign(self, a: Operand) -> Operand:
         return self("subtract", self.below(0.0, a), self.below(a, 0.0))
 
@@ -484,6 +505,7 @@ _elementwise("sqrt")(lambda e, a: e("root", a))
 _elementwise("rsqrt")(lambda e, a: e("divide", 1.0, e("root", a)))
 _elementwise("exp")(lambda e, a: e("exponential", a))
 _elementwise("log")(lambda e, a: e("logarithm", a))
+_elementwise("log1p")(lambda e, a: e.log1p(a))
 _elementwise("tanh")(lambda e, a: e("tangent", a))
 _elementwise("sigmoid")(lambda e, a: e("logistic", a))
 _elementwise("relu")(lambda e, a: e("choose", a, 0.0, 0.0, a))

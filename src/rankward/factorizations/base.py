@@ -64,8 +64,13 @@ class Factorization(ABC):
 
     @property
     def mean_loss(self) -> bool:
-        """Whether the loss is the mean over observed entries (tensors), not Equation 1's half sum (matrices)."""
+        """Whether `loss.reduction=null` is a mean over observed entries (tensors), not a half sum (matrices)."""
         return False
+
+    @property
+    def tensor_stops(self) -> bool:
+        """Whether defaults of the checks and of `max_iterations` are the paper's for tensors, not for matrices."""
+        return self.mean_loss
 
 
 def ignores_init(start: Start) -> Start:

@@ -261,5 +261,6 @@ def _stability(config: RunConfig, run: Path) -> tuple[float, float]:
     factors = [arrays[f"final.{index}"][None] for index in range(len(ensemble.factors))]
     eta = float(problem.eta[0]) if problem.dynamics == "descent" else 0.0
     product = ensemble.factorization.product
-    value = float(sharpness(product, factors, problem.operator, problem.values, problem.loss_scale)[0])
+    data = problem.operator, problem.values, problem.loss_scale
+    value = float(sharpness(product, factors, *data, problem.loss)[0])
     return value, 2 / eta if eta > 0 else float("nan")

@@ -39,6 +39,8 @@ class RunContext:
         chain: whether the product is W_L ... W_1, the product matrix of the factors (Equation 3).
         square: whether all factors of a chain are square.
         rounding: machine epsilon of the runs' dtype.
+        half_sums: [runs] or a number for all: Equation 1's half sum over the run's loss, 1 unless that is a mean; NaN
+            where it is not the squared loss.
     """
 
     depth: int
@@ -52,6 +54,7 @@ class RunContext:
     chain: bool = True
     square: bool = True
     rounding: float = float(np.finfo(np.float64).eps)
+    half_sums: Float[np.ndarray, " runs"] | float = 1.0
 
     @property
     def runs(self) -> int:
@@ -73,7 +76,17 @@ class RunContext:
             name: getattr(self, name)[one]
             for name in ("values", "determinant", "unbalancedness", "product", "tolerance")
         }
-        return replace(self, mask=None if self.mask is None else self.mask[one], **arrays)
+        half_sums = np.broadcast_to(self.half_sums, (self.runs,))[one]
+        return replace(self, mask=None if self.mask is None else self.mask[one], half_sums=half_sums, **arrays)
+
+    @property
+    def squared(self) -> Bool[np.ndarray, " runs"]:
+        """Whether each run's loss is Equation 1's, up to a constant factor."""
+        return np.broadcast_to(np.isfinite(self.half_sums), (self.runs,))
+
+    def with_half_sums(self, trace: Trace) -> Trace:
+        """A trace with Equation 1's half sum as `loss`, as the statements have it."""
+        return {**trace, "loss": trace["loss"] * np.broadcast_to(self.half_sums, (self.runs,))[trace["run"]]}
 
     @cached_property
     def entry_bounds(self) -> EntryBounds:
@@ -113,7 +126,10 @@ class Certificate(ABC):
 
     @abstractmethod
     def bounds(self, context: RunContext, trace: Trace) -> list[Bound]:
-        """Bounds for rows of any runs; `trace` has the run of each row (`run`), `loss` and the measured columns."""
+        """Bounds for rows of any runs; `trace` has the run of each row (`run`), `loss` and the measured columns.
+
+        `loss` is Equation 1's half sum, also where the runs' loss is the mean; NaN for a loss that is not squared.
+        """
 
     @abstractmethod
     def failing_premises(self, context: RunContext) -> list[str | None]:

@@ -30,6 +30,7 @@ SCHATTEN = "norm/schatten_"
 DEPTH_SCHATTEN, PARAMETERS = SCHATTEN + "2_over_L", "norm/parameters"
 ENTRY_ROUNDINGS = 16.0  # rounding errors of an entry that the sharp bound's slack covers
 DISCRETE = "gradient flow (lr=flow): this run takes discrete steps"
+SQUARED_LOSS = "the squared loss (Equation 1)"
 CHAIN = "a matrix factorization: the product of its factors"
 BALANCED_START = f"a balanced start (Equation 5 to {BALANCED:g} of the largest squared factor)"
 
@@ -48,6 +49,7 @@ def solves_equation_6(context: RunContext) -> np.ndarray:
 
 def _premises_of_theorem_1(context: RunContext) -> list[tuple[np.ndarray | bool, str]]:
     return [
+        (context.squared, SQUARED_LOSS),
         (solves_equation_6(context), "the observations of Equation 6"),
         (context.chain, CHAIN),
         (context.depth >= 2, f"a depth of at least 2, not {context.depth}"),
@@ -213,6 +215,7 @@ class Theorem2(Certificate):
         entry = context.entry_bounds
         size = "x".join(map(str, context.dims))
         premises: list[tuple[Any, str]] = [
+            (context.squared, SQUARED_LOSS),
             (entry.is_square, f"a square matrix: a {size} one has no determinant"),
             (entry.unobserved[:, 0] >= 0, "observations that leave just one entry unobserved"),
         ]
@@ -274,6 +277,7 @@ class Proposition4(Certificate):
         return first_failing(
             context.runs,
             [
+                (context.squared, SQUARED_LOSS),
                 (solves_equation_6(context), "the observations of Equation 6"),
                 (context.chain, CHAIN),
                 (context.depth == 2, f"depth 2, not {context.depth}"),

@@ -11,7 +11,7 @@ import torch
 from rankward.config import RunConfig
 from rankward.dynamics import Engine
 from rankward.parallel import cores
-from rankward.training.ensemble import Ensemble
+from rankward.training.ensemble import Ensemble, protocol_of
 
 SAMPLE_RUNS = 32
 LARGE_PARAMETERS = 100_000  # of a run; of larger runs, only one per core is timed
@@ -41,5 +41,5 @@ def max_training_seconds(runs: Sequence[RunConfig]) -> float:
     while spent < MIN_SECONDS and 0 < length * len(progress.running) * spent < MAX_SECONDS * max(1, done):
         spent, done = timed(engine, length)
         length *= 4
-    limit = sum(run.protocol(ensemble.factorization.mean_loss).max_iterations for run in runs)
+    limit = sum(protocol_of(run, ensemble.factorization).max_iterations for run in runs)
     return limit * spent / max(1, done)

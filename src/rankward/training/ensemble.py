@@ -15,11 +15,14 @@ from torch import Tensor
 from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
 from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate
+from rankward.config.schema import Protocol
 from rankward.dynamics import Adaptive, Engine, Flow, Problem, Progress, Rule, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
 from rankward.dynamics.stepping import check_update, state_shapes
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components, Hierarchy
+from rankward.losses import Loss, Squared
+from rankward.losses.base import check_value
 from rankward.metrics import HeldOutErrors, TraceMetric
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
@@ -73,19 +76,22 @@ class Ensemble:
             factorization.start(build("init", run.init), run.seed)
             for run, factorization in zip(runs, factorizations, strict=True)
         ]
-        mean = factorizations[0].mean_loss
+        loss = _checked_loss(runs, measurements)
         operators = [m.mask if isinstance(m, EntryMask) else m.matrices for m in measurements]
-        stops = [run.protocol(mean) for run in runs]
+        stops = [protocol_of(run, factorizations[0]) for run in runs]
+        means = [run.reduction(factorizations[0].mean_loss) == "mean" for run in runs]
+        scales = [loss.in_mean / m.count if mean else 1.0 for mean, m in zip(means, measurements, strict=True)]
         problem = Problem(
             operator=torch.from_numpy(np.stack(operators)).to(dtype),
             values=torch.from_numpy(np.stack([m.values for m in measurements])).to(dtype),
             eta=torch.tensor([0.0 if isinstance(run.lr, FlowRate) else run.lr.eta for run in runs], dtype=dtype),
             stop_loss=torch.tensor([stop.stop_loss for stop in stops], dtype=torch.float64),
             max_iterations=torch.tensor([stop.max_iterations for stop in stops]),
-            loss_scale=torch.tensor([2 / m.count if mean else 1.0 for m in measurements], dtype=torch.float64),
+            loss_scale=torch.tensor(scales, dtype=torch.float64),
             adaptive=_adaptive(runs, dtype),
             flow=_flow(runs),
             rule=_rule(runs, factorizations[0].shapes, dtype),
+            loss=loss,
         )
         record, stop = runs[0].record, stops[0]
         schedule = Schedule(
@@ -194,6 +200,11 @@ class Ensemble:
             chain=chain,
             square=chain and all(is_square(factor) for factor in self.factors),
             rounding=rounding,
+            half_sums=(
+                1 / self.problem.loss_scale
+                if type(self.problem.loss) is Squared
+                else torch.full_like(unknown, torch.nan)
+            ).numpy(),
         )
 
     @property
@@ -297,6 +308,41 @@ def _optimizer(run: RunConfig) -> Optimizer:
     return optimizer
 
 
+def _checked_loss(runs: Sequence[RunConfig], measurements: Sequence[Measurement]) -> Loss:
+    """The loss of the runs, which is defined for all that they observe."""
+    loss, name = _loss(runs[0]), runs[0].loss.name
+    try:
+        check_value(loss)
+    except ValueError as error:
+        raise ConfigError("loss", name, str(error)) from error
+    for measurement in {id(m): m for m in measurements}.values():
+        values = torch.from_numpy(measurement.values)
+        seen = torch.from_numpy(measurement.mask) if isinstance(measurement, EntryMask) else torch.ones_like(values) > 0
+        refused = torch.nonzero(seen & ~loss.allows(values))
+        if len(refused):
+            place = tuple(refused[0].tolist())
+            shown = f"at ({', '.join(map(str, place))}) is {float(values[place]):g}"
+            raise ConfigError("loss", name, f"another one: its observed values are {loss.expected}, and that {shown}")
+    return loss
+
+
+def _loss(run: RunConfig) -> Loss:
+    loss = build("loss", run.loss)
+    if not isinstance(loss, Loss):
+        allowed = "a class that inherits from rankward.losses.Loss"
+        raise ConfigError("loss._target_", run.loss._target_, allowed)
+    return loss
+
+
+def protocol_of(run: RunConfig, factorization: Factorization) -> Protocol:
+    """The stopping criterion of a run.
+
+    Raises:
+        ConfigError: `record.every` that is no multiple of `check_every`.
+    """
+    return run.protocol(factorization.mean_loss, factorization.tensor_stops)
+
+
 def _state_numbers(optimizer: Optimizer, factorization: Factorization) -> int:
     """Numbers that an optimizer keeps between two steps of a run."""
     return sum(map(prod, state_shapes(optimizer, factorization.shapes)))
@@ -313,7 +359,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
 
 
 def _traits(run: RunConfig, measurement: Measurement, factorization: Factorization) -> tuple[tuple[str, object], ...]:
-    protocol = run.protocol(factorization.mean_loss)
+    protocol = protocol_of(run, factorization)
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
         "observations": (type(measurement).__name__, measurement.values.shape),
@@ -324,6 +370,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "engine": run.engine,
         "lr": run.lr.dynamics,
         "optimizer": None if run.optimizer.is_plain else _optimizer(run).constants,
+        "loss": _loss(run).constants,
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
         "record": str(run.record),

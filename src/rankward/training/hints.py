@@ -15,6 +15,7 @@ from torch import Tensor
 from rankward.dynamics import Problem, Progress, Status
 from rankward.dynamics.reference import loss
 from rankward.dynamics.sharpness import at_edge, least_sharpness, sharpness
+from rankward.losses import Squared
 from rankward.training.ensemble import Ensemble
 
 HINTS = ("diverged", "stalled")  # names of these notes
@@ -75,7 +76,7 @@ def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
     sharp = _sharpness(ensemble, run, ensemble.factors)
     if step * sharp > 2:
         parts.append(f"{subject} exceeds 2/sharpness = {2 / sharp:.3g} at the start")
-    elif fixed and not parts and np.isfinite(sharp):  # below 2/step size the loss cannot grow
+    elif fixed and not parts and np.isfinite(sharp) and type(problem.loss) is Squared:  # below it no loss can grow
         parts.append(
             f"the sharpness at the start, {sharp:.3g}, is below 2/step size = {2 / step:.3g}, and has passed it later: "
             "lower lr.eta"
@@ -84,9 +85,12 @@ def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
 
 
 def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
-    """A sentence, if the step size is too large for every solution; else empty."""
+    """A sentence, if the step size is too large for every solution; else empty.
+
+    It is empty for an adaptive step, which changes, for sensing, and for other losses than the squared one.
+    """
     problem = ensemble.problem
-    if problem.adaptive is not None or not problem.is_mask:  # an adaptive step changes
+    if problem.adaptive is not None or not problem.is_mask or type(problem.loss) is not Squared:
         return ""
     step, largest = float(problem.eta[run]), float(problem.values[run].abs().max())
     least = least_sharpness(ensemble.factorization.form, largest, float(problem.loss_scale[run]))
@@ -109,6 +113,7 @@ def _sharpness(ensemble: Ensemble, run: int, factors: list[Tensor]) -> float:
             problem.operator[one],
             problem.values[one],
             problem.loss_scale[one],
+            problem.loss,
         ).item()
     )
 
@@ -121,7 +126,10 @@ def first_adaptive_step(ensemble: Ensemble, run: int) -> float:
     def step() -> float:
         start = [factor[run].double().requires_grad_() for factor in ensemble.factors]
         value = loss(
-            ensemble.factorization.product(start), problem.operator[run].double(), problem.values[run].double()
+            ensemble.factorization.product(start),
+            problem.operator[run].double(),
+            problem.values[run].double(),
+            problem.loss,
         )
         gradients = torch.autograd.grad(value * problem.loss_scale[run], start)
         size = float(torch.cat([gradient.reshape(-1) for gradient in gradients]).norm())

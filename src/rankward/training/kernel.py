@@ -33,9 +33,9 @@ def kernel_listing(overrides: Sequence[str], config_dir: Path | None) -> list[st
     problem = ensemble.problem
     try:
         operator, values = problem.operator.shape[1:], problem.values.shape[1:]
-        layout = layout_of(ensemble.factorization, operator, values, run.dtype, problem.rule)
+        layout = layout_of(ensemble.factorization, operator, values, run.dtype, problem.rule, problem.loss)
     except Untraceable as error:
-        group = "optimizer" if error.subject == "this optimizer" else "factorization"
+        group = error.subject.removeprefix("this ")
         name = getattr(run, group).name
         raise ConfigError(group, name, f"one that can be compiled: {error}") from error
     return [f"factorization: {ensemble.factorization_name}", *listing(layout, problem.dynamics)]

@@ -26,6 +26,7 @@ from rankward.observations import EntryMask
 from rankward.theory import RunContext
 from rankward.training import baselines
 from rankward.training.devices import cuda_devices
+from rankward.training import patience
 from rankward.training.ensemble import HELDOUT, Ensemble
 from rankward.training.trace import Trace
 
@@ -59,6 +60,9 @@ class EnsembleModule(pl.LightningModule):
             self.register_buffer(f"progress_{name}", value)
         for name in MOVED:
             self.register_buffer(f"problem_{name}", getattr(ensemble.problem, name), persistent=False)
+        if any(run.stop_heldout is not None for run in ensemble.runs):
+            for name, value in patience.start(len(ensemble.runs)).items():
+                self.register_buffer(f"heldout_{name}", value)
         self.trace_metrics, self.inapplicable = ensemble.metrics()  # no ModuleDict, which refuses some names
         self.product = ensemble.product
         self.length = ensemble.schedule.stride
@@ -105,7 +109,8 @@ class EnsembleModule(pl.LightningModule):
         rows = self.engine.advance(list(self.factors), self.problem, self.progress, self.length)
         seconds = time.perf_counter() - started
         if len(rows.run):
-            self.last_rows = self._measure(rows)
+            measured = self._measure(rows)
+            self.last_rows = self._until_heldout_stop(rows, measured) if hasattr(self, "heldout_least") else measured
             self.trace.append(self.last_rows)
         self.length = self._next_length(int((self.progress.iteration - before).max()), seconds)
 
@@ -141,8 +146,36 @@ class EnsembleModule(pl.LightningModule):
         kept = np.copy if self.device.type == "cuda" else np.asarray  # rows of a card lie in page-locked memory
         trace = {name: kept(column.cpu().numpy()) for name, column in named.items()}
         for certificate in self.certificates:
-            trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, trace)}
+            judged = self.run_context.with_half_sums(trace)
+            trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, judged)}
         return trace
+
+    def _until_heldout_stop(self, rows: Rows, measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The measured rows without those behind a row at which `stop_heldout` ends a run; that run goes back to it.
+
+        The row, not the end of the chunk, decides, so that a result does not depend on where chunks end.
+        """
+        limits = np.array([run.stop_heldout or 0 for run in self.ensemble.runs])
+        state = {name: getattr(self, f"heldout_{name}").numpy(force=True) for name in patience.FIELDS}
+        run, iteration = measured["run"], measured["iteration"]
+        stops, after = patience.stops(run, iteration, measured[HELDOUT], limits, state)
+        for name, value in after.items():
+            getattr(self, f"heldout_{name}").copy_(torch.from_numpy(value))
+        if not len(stops):
+            return measured
+        last = np.append(run[1:] != run[:-1], True)[stops]  # there the run may have ended for another reason
+        status = self.progress.status.numpy(force=True)
+        stops = stops[~(last & (status[run[stops]] != Status.RUNNING))]
+        at, ended = torch.from_numpy(stops), torch.from_numpy(run[stops])
+        for factor, recorded in zip(self.factors, rows.factors, strict=True):
+            factor[ended.to(factor.device)] = recorded[at.to(recorded.device)].to(factor.device)
+        self.progress.put(
+            ended, {"iteration": rows.iteration[at], "status": torch.full_like(ended, Status.STOP_HELDOUT)}
+        )
+        end = np.full(len(limits), np.iinfo(np.int64).max)
+        end[run[stops]] = iteration[stops]
+        kept = iteration <= end[run]
+        return {name: column[kept] for name, column in measured.items()}
 
     def _measure_some(self, rows: Rows) -> dict[str, Tensor]:
         """Columns of metrics that are measured in some rows of a run, NaN in the others.
@@ -186,7 +219,7 @@ class EnsembleModule(pl.LightningModule):
             **self.ensemble.units(run),
         }
         if self._is_argument("loss_function"):
-            of_a_run = loss_function(self.ensemble.factorization.product)
+            of_a_run = loss_function(self.ensemble.factorization.product, problem.loss)
             context["loss_function"] = lambda rows: of_a_run
             context["loss_data"] = [problem.operator[run], problem.values[run], problem.loss_scale[run]]
         if self._is_argument("step_size"):
@@ -216,8 +249,8 @@ class EnsembleModule(pl.LightningModule):
             for name, metric in self.trace_metrics.items()
             if metric.tried and "solutions" not in arguments(metric)
         }
-        rows = {"loss": problem.loss_scale[:1] * loss(self.product(factors)[0], problem.operator[0], problem.values[0])}
-        rows["iteration"] = first
+        value = loss(self.product(factors)[0], problem.operator[0], problem.values[0], problem.loss)
+        rows = {"loss": problem.loss_scale[:1] * value, "iteration": first}
         filled: set[str] = set()
         for some in (False, True):
             chosen = {name: metric for name, metric in checked.items() if (metric.row_limit is not None) == some}
@@ -322,7 +355,8 @@ class EnsembleModule(pl.LightningModule):
             run: its index.
             trace: its rows, without the column `run`.
         """
-        context, rows = self.run_context.of(run), {**trace, "run": np.zeros(len(trace["loss"]), np.int64)}
+        context = self.run_context.of(run)
+        rows = context.with_half_sums({**trace, "run": np.zeros(len(trace["loss"]), np.int64)})
         verdicts: dict[str, Any] = {}
         for certificate in self.certificates:
             verdicts |= certificate.verdicts(context, rows)

@@ -209,13 +209,14 @@ def _is_undefined_bound(name: str, values: np.ndarray) -> bool:
 def _stopping_criterion(module: EnsembleModule, run: int) -> dict[str, float]:
     """The stopping criterion of a run, with the defaults that its config left open."""
     schedule, problem = module.ensemble.schedule, module.ensemble.problem
-    max_seconds = module.ensemble.runs[run].max_seconds
+    config = module.ensemble.runs[run]
+    limits = {"max_seconds": config.max_seconds, "heldout": config.stop_heldout}
     return {
         "loss": float(problem.stop_loss[run]),
         "checks": schedule.stop_checks,
         "check_every": schedule.stride,
         "max_iterations": int(problem.max_iterations[run]),
-        **({} if max_seconds is None else {"max_seconds": max_seconds}),
+        **{name: value for name, value in limits.items() if value is not None},
     }
 
 
