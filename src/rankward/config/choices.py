@@ -9,6 +9,7 @@ CONFIG_FOLDER = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.
 
 RESERVED = ("_target_", "name")  # keys of a choice that are no arguments of its `_target_`
 HOLDOUT = ("holdout", "holdout_seed")  # of observations; no arguments either
+NOISE = {"label_noise": 0.0, "gradient_noise": 0.0, "batch": None}  # of optimizers, likewise; values that are off
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.choices import HOLDOUT, RESERVED
+from rankward.config.choices import HOLDOUT, NOISE, RESERVED
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${oc.env:HOME}, ${now:%H}
@@ -21,6 +21,10 @@ OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # a value of Hydra's, whic
 PRIVATE = "logger"  # its settings may be passwords: they are kept as the user wrote them
 DIGESTS = "file_sha256"
 LENGTH = 16  # of a digest, in hex digits
+UNSET = {
+    "observations": dict.fromkeys(HOLDOUT),
+    "optimizer": NOISE,
+}  # keys that were added to groups, and their values when off
 
 
 def resolved(own: DictConfig) -> dict[str, Any]:
@@ -57,17 +61,19 @@ def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
 
 
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without `observations.holdout` and its seed where these are null, as in configs that had no such keys.
+    """A config without the keys that are off of `UNSET`, as in configs that had no such keys.
 
     Example:
         >>> without_unset({"seed": 0, "observations": {"count": None, "holdout": None, "holdout_seed": None}})
         {'seed': 0, 'observations': {'count': None}}
+        >>> without_unset({"optimizer": {"name": "adam", "label_noise": 0.0, "gradient_noise": 0.1, "batch": None}})
+        {'optimizer': {'name': 'adam', 'gradient_noise': 0.1}}
     """
-    observations = config.get("observations")
-    if not isinstance(observations, Mapping):
-        return config
-    kept = {key: value for key, value in observations.items() if key not in HOLDOUT or value is not None}
-    return {**config, "observations": kept}
+    without = dict(config)
+    for group, off in UNSET.items():
+        if isinstance(keys := config.get(group), Mapping):
+            without[group] = {key: value for key, value in keys.items() if key not in off or value != off[key]}
+    return without
 
 
 def _closed(written: Any, value: Any) -> Any:

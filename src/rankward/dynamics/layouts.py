@@ -11,6 +11,7 @@ import numpy as np
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
+from rankward.dynamics.kernels.words import NOISE_FIELDS, NOISE_WORDS
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
@@ -91,8 +92,15 @@ class GraphLayout(Layout):
     def _made(self, kind: str, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         if kind == "unrolled":
             return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
-        sizes = blocked.encoded(self.graph, RATES.get(dynamics, 0), kind != "lanes", dynamics == "flow")
+        rates = _noise_fields(self.graph) if self.graph.noise else RATES.get(dynamics, 0)
+        sizes = blocked.encoded(self.graph, rates, kind != "lanes", dynamics == "flow")
+        dynamics = "noisy" if self.graph.noise else dynamics
         return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
+
+
+def _noise_fields(graph: Graph) -> int:
+    """Columns of `rates.noise_columns` behind the arrays of the random parts, and more."""
+    return len(NOISE_FIELDS) + len(NOISE_WORDS) + blocked.padded(graph.noise_sizes[0])
 
 
 def fits_lanes(graph: Graph) -> bool:
@@ -137,7 +145,7 @@ def layout_of(
         Untraceable: the factorization or the optimizer has no graph.
     """
     cached = factorization.__dict__.setdefault("_layouts", {})
-    key = (tuple(operator), tuple(values), dtype, rule and rule.optimizer.constants)
+    key = (tuple(operator), tuple(values), dtype, rule and rule.constants)
     if key not in cached:
         cached[key] = _layout(factorization, *key[:3], rule)
     layout: Layout = cached[key]
@@ -152,7 +160,7 @@ def _layout(
         optimizer = rule.optimizer
         traced = (factorization.product, factorization.shapes, operator, values, dtype)
         try:
-            graph = trace(*traced, optimizer)
+            graph = trace(*traced, optimizer, rule.kinds)
         except Untraceable as error:
             trace(*traced)  # raises if the factorization is at fault
             raise Untraceable(str(error), "this optimizer") from error

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from rankward.dynamics.noise import drawn, scaled
 from rankward.dynamics.reference_flow import Stepper
-from rankward.dynamics.state import Problem, Progress, Rows, Rule, Schedule, Status
-from rankward.dynamics.stepping import step, unpacked
+from rankward.dynamics.state import Noise, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.stepping import step, unpacked, with_noise
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
 
@@ -30,8 +31,15 @@ def loss(product: Tensor, operator: Tensor, values: Tensor) -> Tensor:
     return loss_and_cotangent(product, operator, values)[0]
 
 
-def loss_and_cotangent(product: Tensor, operator: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def loss_and_cotangent(
+    product: Tensor, operator: Tensor, values: Tensor, labels: Tensor | None = None, share: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The half sum of Equation 1 of one run, and its gradient with respect to the product (the cotangent).
+
+    Args:
+        product, operator, values: of the run.
+        labels: in the shape of the values; they are added to the values in the gradient alone.
+        share: likewise; residuals are multiplied by it in the gradient alone.
 
     Example:
         >>> one = torch.ones(1, 1)
@@ -39,11 +47,15 @@ def loss_and_cotangent(product: Tensor, operator: Tensor, values: Tensor) -> tup
         [2.0, 2.0]
     """
     if operator.shape == values.shape:
-        cotangent = residual = operator * (product - values)
+        residual = operator * (product - values)
+        noisy = residual if labels is None else operator * (product - (values + labels))
+        cotangent = noisy if share is None else noisy * share
     else:
         matrix = operator.flatten(1)
         residual = matrix @ product.flatten() - values
-        cotangent = (residual @ matrix).reshape(product.shape)
+        noisy = residual if labels is None else residual - labels
+        noisy = noisy if share is None else noisy * share
+        cotangent = (noisy @ matrix).reshape(product.shape)
     return 0.5 * (residual * residual).sum(), cotangent
 
 
@@ -106,7 +118,7 @@ class ReferenceEngine:
                     yield run, iteration, value, 0.0, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
-            gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights, materialize_grads=True)
+            gradients = self._gradients(run, iteration, half_sum, weights, problem)
             iteration += 1
             with torch.no_grad():
                 if problem.rule is not None:
@@ -117,6 +129,25 @@ class ReferenceEngine:
                         weight -= size * gradient
             checked = False
         progress.iteration[run] = iteration
+
+    def _gradients(
+        self, run: int, iteration: int, half_sum: Tensor, weights: list[Tensor], problem: Problem
+    ) -> Sequence[Tensor]:
+        """Gradients of one run's loss, with the noise of the step after this iteration."""
+        scale, rule = problem.loss_scale[run].to(half_sum.dtype), problem.rule
+        if rule is None or rule.noise is None:
+            return torch.autograd.grad(half_sum * scale, weights, materialize_grads=True)
+        values, one = problem.values[run], slice(run, run + 1)
+        noise = Noise(rule.noise.kinds, *(getattr(rule.noise, name)[one] for name in ("keys", "batch", "observed")))
+        parameters = sum(weight.numel() for weight in weights)
+        made = drawn(noise, torch.tensor([iteration]), parameters, problem.observed[one])
+        deviations = rule.numbers[one, len(rule.optimizer.numbers) :]
+        labels, added, share = scaled(noise, made, deviations, values[None])
+        product = self.factorization.product(weights)
+        parts = (None if each is None else each[0] for each in (labels, share))
+        cotangent = loss_and_cotangent(product.detach(), problem.operator[run], values, *parts)[1] * scale
+        gradients = torch.autograd.grad(product, weights, cotangent, materialize_grads=True)
+        return gradients if added is None else with_noise(gradients, added[0])
 
     def _flow_run(
         self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int
