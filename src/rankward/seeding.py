@@ -19,3 +19,14 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     """
     digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(list(digest))))
+
+
+def key_words(seed: int, purpose: str) -> tuple[int, int]:
+    """Two words of 32 bits for a seed and a purpose: the key of numbers by counter.
+
+    Example:
+        >>> [word < 2**32 for word in key_words(0, "noise")], key_words(0, "noise") == key_words(1, "noise")
+        ([True, True], False)
+    """
+    digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
+    return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")

@@ -30,7 +30,7 @@ from rankward.config.checks import (
     tree_numbers,
     tree_of,
 )
-from rankward.config.choices import HOLDOUT, RESERVED, SEPARATORS, UNITS
+from rankward.config.choices import HOLDOUT, NOISE, RESERVED, SEPARATORS, UNITS
 from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
@@ -329,22 +329,67 @@ class Optimizer(Choice):
     """A rule for the step from a gradient; the learning rate is that of the group `lr`."""
 
     weight_decay: float = 0.0
+    label_noise: float = 0.0
+    gradient_noise: float = 0.0
+    batch: int | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError("optimizer.weight_decay", self.weight_decay, "a finite number of at least 0")
+        _at_least_zero("optimizer.weight_decay", self.weight_decay)
+        _check_noise(self)
+
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in super().arguments().items() if key not in NOISE}
+
+    @property
+    def noise(self) -> dict[str, Any]:
+        """The keys of the random parts of a step that are not off, with their values."""
+        return _noise_of(self)
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is gradient descent without weight decay, for which engines have a separate path."""
-        return self._target_ == "rankward.optimizers.Descent" and self.weight_decay == 0
+        """Whether this is gradient descent without weight decay or noise, for which engines have a separate path."""
+        return self._target_ == "rankward.optimizers.Descent" and self.weight_decay == 0 and not self.noise
 
 
 @dataclass
 class OwnOptimizer(Own):
-    """An optimizer of a user's YAML that names no schema."""
+    """An optimizer of a user's YAML that names no schema; the keys of `NOISE` are not its own."""
 
     is_plain: ClassVar[bool] = False
+    label_noise: float = 0.0
+    gradient_noise: float = 0.0
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, off in NOISE.items():
+            setattr(self, key, self.keys.pop(key, off))
+        _check_noise(self)
+
+    @property
+    def noise(self) -> dict[str, Any]:
+        """As `Optimizer.noise`."""
+        return _noise_of(self)
+
+
+def _noise_of(choice: Optimizer | OwnOptimizer) -> dict[str, Any]:
+    return {key: getattr(choice, key) for key, off in NOISE.items() if getattr(choice, key) != off}
+
+
+def _check_noise(choice: Optimizer | OwnOptimizer) -> None:
+    """Refuse standard deviations below zero, and minibatches of no entry."""
+    for key in ("label_noise", "gradient_noise"):
+        _at_least_zero(f"optimizer.{key}", getattr(choice, key))
+    if choice.batch is not None:
+        if not isinstance(choice.batch, int) or isinstance(choice.batch, bool):
+            raise ConfigError("optimizer.batch", choice.batch, "null, or an integer of at least 1")
+        at_least("optimizer.batch", choice.batch, 1)
+
+
+def _at_least_zero(key: str, value: Any) -> None:
+    """Refuse all but finite numbers of at least 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and value >= 0):
+        raise ConfigError(key, value, "a finite number of at least 0")
 
 
 @dataclass

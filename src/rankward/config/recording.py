@@ -13,15 +13,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.choices import HOLDOUT, LATER, RESERVED
+from rankward.config.choices import HOLDOUT, LATER, NOISE, RESERVED
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${oc.env:HOME}, ${now:%H}
 OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # a value of Hydra's, which may differ between jobs
 PRIVATE = "logger"  # its settings may be passwords: they are kept as the user wrote them
 DIGESTS = "file_sha256"
-UNSET = ("stop_heldout",)  # top-level keys that a config has only where they are set
 LENGTH = 16  # of a digest, in hex digits
+UNSET = {
+    "observations": dict.fromkeys(HOLDOUT),
+    "optimizer": NOISE,
+}  # keys that were added to groups, and their values when off
 
 
 def resolved(own: DictConfig) -> dict[str, Any]:
@@ -58,19 +61,20 @@ def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
 
 
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without the later keys (`UNSET`, `HOLDOUT`, `LATER`) that are null, as in configs that had no such keys.
+    """A config without the later keys (`UNSET`) that are off, as in configs that had no such keys.
 
     Example:
         >>> without_unset({"seed": 0, "observations": {"count": None, "holdout": None, "holdout_seed": None}})
         {'seed': 0, 'observations': {'count': None}}
+        >>> without_unset({"optimizer": {"name": "adam", "label_noise": 0.0, "gradient_noise": 0.1, "batch": None}})
+        {'optimizer': {'name': 'adam', 'gradient_noise': 0.1}}
     """
-    config = {key: value for key, value in config.items() if key not in UNSET or value is not None}
-    observations = config.get("observations")
-    if not isinstance(observations, Mapping):
-        return config
-    later = HOLDOUT + (LATER if _is_ours(observations) else ())
-    kept = {key: value for key, value in observations.items() if key not in later or value is not None}
-    return {**config, "observations": kept}
+    config = {key: value for key, value in config.items() if key != "stop_heldout" or value is not None}
+    for group, off in UNSET.items():
+        if isinstance(keys := config.get(group), Mapping):
+            off = off | dict.fromkeys(LATER) if group == "observations" and _is_ours(keys) else off
+            config[group] = {key: value for key, value in keys.items() if key not in off or value != off[key]}
+    return config
 
 
 def _is_ours(observations: Mapping[str, Any]) -> bool:

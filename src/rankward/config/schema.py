@@ -38,6 +38,7 @@ class Protocol:
 
 MATRICES = Protocol(check_every=50, stop_checks=1, stop_loss=1e-4, max_iterations=5_000_000)
 FLOW_STEPS = 50_000_000
+NOISE_ITERATIONS = 2**32
 TENSORS = Protocol(check_every=100, stop_checks=3, stop_loss=1e-6, max_iterations=1_000_000)
 
 
@@ -183,10 +184,15 @@ class RunConfig:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
         if self.lr.dynamics != "descent" and not self.optimizer.is_plain:
             why = f"lr={self.lr.name} makes its own steps"
+            for key, value in self.optimizer.noise.items():
+                raise ConfigError(f"optimizer.{key}", value, f"{'null' if key == 'batch' else 0}: {why}")
             if isinstance(self.optimizer, groups.Optimizer) and self.optimizer.name == "descent":
                 raise ConfigError("optimizer.weight_decay", self.optimizer.weight_decay, f"0: {why}")
             raise ConfigError("optimizer", self.optimizer.name, f"descent: {why}")
         if self.stop_heldout is not None and self.observations.holdout is None:
             raise ConfigError("stop_heldout", self.stop_heldout, "null: observations.holdout holds no entries out")
+        if self.optimizer.noise and (self.max_iterations or 0) > NOISE_ITERATIONS:
+            allowed = f"at most {NOISE_ITERATIONS:,} with noise or minibatches: their numbers would begin again"
+            raise ConfigError("max_iterations", self.max_iterations, allowed)
         if self.init.name == "identity" and sign == "negative":
             raise ConfigError("init.determinant", sign, "any or positive: the identity's determinant is positive")

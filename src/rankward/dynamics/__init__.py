@@ -9,7 +9,7 @@ from rankward.dynamics.fused import FusedEngine
 from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.reference import ReferenceEngine
 from rankward.dynamics.split import SplitEngine
-from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.state import Adaptive, Flow, Noise, Problem, Progress, Rows, Rule, Schedule, Status
 from rankward.dynamics.tracing import Untraceable
 from rankward.factorizations.base import Factorization
 from rankward.losses import Loss
@@ -25,6 +25,7 @@ __all__ = [
     "Flow",
     "FusedEngine",
     "Loss",
+    "Noise",
     "Optimizer",
     "Problem",
     "Progress",
@@ -78,6 +79,8 @@ def choose_engine(
     if not serving[engine]:
         others = ", ".join(name for name in ("auto", *serving) if serving.get(name, True))
         what = "a GPU" if engine == "fused" and on_card else f"{subject} ({why or 'it is too large'})"
+        noisy = problem.rule is not None and problem.rule.kinds
+        what = "steps with a random part" if noisy and engine == "cuda" else what
         what = "a flow" if dynamics == "flow" and engine in ("cuda", "batched") else what
         raise ConfigError("engine", engine, f"one of {others}: that engine does not run {what}")
     if engine == "reference":

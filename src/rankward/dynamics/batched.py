@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankward.dynamics.noise import Drawn, drawn, scaled
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import loss_and_cotangent
-from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Rule, Schedule, Status, to_host
-from rankward.dynamics.stepping import step, unpacked
+from rankward.dynamics.state import COUNTS, ROWS_BYTES, Noise, Problem, Progress, Rows, Rule, Schedule, Status, to_host
+from rankward.dynamics.stepping import step, unpacked, with_noise
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
 from rankward.losses import SQUARED, Loss
 
 # From factors [runs, *shape], operator and values to the half sums [runs] and their gradients, shaped as the factors.
-Gradients = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
+# Behind the values may be the noise of labels and the share of a minibatch, for the gradients alone.
+Gradients = Callable[..., tuple[Tensor, Sequence[Tensor]]]
 
 
 def gradients_of(factorization: Factorization, loss: Loss = SQUARED) -> Gradients:
@@ -35,13 +37,19 @@ def gradients_of(factorization: Factorization, loss: Loss = SQUARED) -> Gradient
         (2.0, 2.0)
     """
 
-    def of_run(factors: Sequence[Tensor], operator: Tensor, values: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    def of_run(
+        factors: Sequence[Tensor], operator: Tensor, values: Tensor, *noise: Tensor | None
+    ) -> tuple[Tensor, Sequence[Tensor]]:
         product, pullback = torch.func.vjp(lambda *each: factorization.product(each), *factors)  # type: ignore[misc]
-        half, cotangent = loss_and_cotangent(product, operator, values, loss, _slopes_of)
+        half, cotangent = loss_and_cotangent(product, operator, values, loss, *noise, slopes_of=_slopes_of)
         return half, pullback(cotangent)
 
-    gradients: Gradients = torch.func.vmap(of_run)
-    return gradients
+    def of_runs(*given: Any) -> tuple[Tensor, Sequence[Tensor]]:
+        has_runs = tuple(None if each is None else 0 for each in given)
+        made: tuple[Tensor, Sequence[Tensor]] = torch.func.vmap(of_run, in_dims=has_runs)(*given)
+        return made
+
+    return of_runs
 
 
 def _slopes_of(loss: Loss, prediction: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,6 +133,9 @@ class _Chunk:
         if self.rule is not None:
             self.eta, self.scale, self.numbers = rates[:, 0], rates[:, 1], of_running(self.rule.numbers, rates.dtype)
             state = rates[:, 3 + self.numbers.shape[1] :]
+            if (noise := self.rule.noise) is not None:
+                parts = (of_running(getattr(noise, name)) for name in ("keys", "batch", "observed"))
+                self.noise, self.observed = Noise(noise.kinds, *parts), of_running(problem.observed)
             self.state = [part.clone() for part in unpacked(self.rule.optimizer, engine.factorization.shapes, state)]
             self.stepped = _stepped(self.rule)
         else:
@@ -189,11 +200,14 @@ class _Chunk:
 
     def _step(self, moving: Tensor, number: int) -> None:
         """One step of the runs in `moving`, after `number` others of this round."""
-        _, gradients = self.gradients(self.factors, self.operator, self.values)
+        labels, added, share = self._noise(number)
+        _, gradients = self.gradients(self.factors, self.operator, self.values, labels, share)
         if self.rule is not None:
             iteration = (self.iteration + (number + 1)).to(self.eta.dtype)
-            scaled = [gradient * _across(self.scale, gradient) for gradient in gradients]
-            factors, state = self.stepped(self.numbers, self.factors, scaled, self.state, self.eta, iteration)
+            gradients = [gradient * _across(self.scale, gradient) for gradient in gradients]
+            if added is not None:
+                gradients = with_noise(gradients, added)
+            factors, state = self.stepped(self.numbers, self.factors, gradients, self.state, self.eta, iteration)
             pairs = list(zip([*self.factors, *self.state], [*factors, *state], strict=True))
             chosen = [torch.where(_across(moving, old), new, old) for old, new in pairs]
             for (old, _), new in zip(pairs, chosen, strict=True):  # only now: the state may keep a factor
@@ -211,6 +225,14 @@ class _Chunk:
         for factor, gradient in zip(self.factors, gradients, strict=True):
             moved = factor - _across(size, factor) * gradient
             factor.copy_(torch.where(_across(moving, factor), moved, factor))
+
+    def _noise(self, number: int) -> Drawn:
+        """The random parts of the step after `number` others of this round."""
+        if self.rule is None or self.rule.noise is None:
+            return Drawn(None, None, None)
+        parameters = sum(factor[0].numel() for factor in self.factors)
+        made = drawn(self.noise, self.iteration + number, parameters, self.observed)
+        return scaled(self.noise, made, self.numbers[:, len(self.rule.optimizer.numbers) :], self.values)
 
     def _check(self, active: Tensor) -> None:
         """Set statuses, and record a row where one is due."""

@@ -40,7 +40,8 @@ class CudaEngine:
     @staticmethod
     def serves(layout: Layout | None, dynamics: str) -> bool:
         """Whether the engine has a kernel for this layout."""
-        return isinstance(layout, GraphLayout) and layout.form == "unrolled" and dynamics != "flow"
+        small = isinstance(layout, GraphLayout) and layout.form == "unrolled" and not layout.graph.noise
+        return small and dynamics != "flow"
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.

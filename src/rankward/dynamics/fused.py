@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.layouts import layout_of
-from rankward.dynamics.rates import rates_of, remembered
+from rankward.dynamics.rates import noise_columns, rates_of, remembered
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
 from rankward.parallel import cores, side_by_side
@@ -56,7 +56,8 @@ class FusedEngine:
         capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * flat[0].nbytes))
         rows_iteration, rows_loss, rows_time, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
-        rates = _rates(problem, progress, layout.parameters)
+        own = _rates(problem, progress, layout.parameters)
+        rates = np.concatenate([own, noise_columns(problem, progress, layout.parameters).numpy()], axis=1)
         arguments = (
             np.zeros(1, np.int64), running, sizes, flat,
             layout.entries(problem.operator.numpy()), layout.entries(problem.values.numpy()),
@@ -71,7 +72,7 @@ class FusedEngine:
         with torch.no_grad():
             for factor, advanced in zip(factors, layout.unpacked(flat), strict=True):
                 factor.copy_(torch.from_numpy(advanced))
-        for name, values_after in _remembered(problem, torch.from_numpy(rates)).items():
+        for name, values_after in _remembered(problem, torch.from_numpy(rates[:, : own.shape[1]])).items():
             getattr(progress, name).copy_(values_after)
         recorded = np.arange(capacity) < rows_count[:, None]
         return Rows(

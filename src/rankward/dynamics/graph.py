@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
+
 # Elementwise functions; `choose(a, b, then, otherwise)` is `then` where a <= b, else (also where one is NaN) the other.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
@@ -153,6 +155,7 @@ class Graph:
         outputs: what is computed.
         replaced: inputs, by their position, that the outputs after the first replace at each iteration; empty where
             those outputs are gradients.
+        noise: the random parts of a step, whose arrays are the last inputs.
     """
 
     dtype: str
@@ -162,6 +165,7 @@ class Graph:
     steps: tuple[Step, ...]
     outputs: tuple[Array, ...]
     replaced: tuple[int, ...] = ()
+    noise: tuple[str, ...] = ()
 
     def only(self, *outputs: int) -> Graph:
         """The graph of some of its outputs, without steps that those do not need."""
@@ -191,6 +195,14 @@ class Graph:
         """Numbers of all inputs, constants and steps."""
         blocks = [*self.inputs, *self.constants, *(step.out for step in self.steps)]
         return sum(self.sizes[block] for block in blocks)
+
+    @property
+    def noise_sizes(self) -> tuple[int, int, int]:
+        """Entries (or measurements), parameters, and a bit for each random part of a step."""
+        factors = next(place for place, number in enumerate((*self.replaced, -1)) if place != number)
+        sizes = [self.sizes[block] for block in self.inputs]
+        kinds = sum(1 << number for number, kind in enumerate((LABELS, GRADIENTS, BATCH)) if kind in self.noise)
+        return sizes[factors + 1], sum(sizes[:factors]), kinds
 
     @property
     def functions(self) -> set[str]:

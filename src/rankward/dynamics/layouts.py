@@ -11,6 +11,7 @@ import numpy as np
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
+from rankward.dynamics.kernels.words import NOISE_FIELDS, NOISE_WORDS
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
@@ -92,8 +93,15 @@ class GraphLayout(Layout):
     def _made(self, kind: str, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         if kind == "unrolled":
             return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
-        sizes = blocked.encoded(self.graph, RATES.get(dynamics, 0), kind != "lanes", dynamics == "flow")
+        rates = _noise_fields(self.graph) if self.graph.noise else RATES.get(dynamics, 0)
+        sizes = blocked.encoded(self.graph, rates, kind != "lanes", dynamics == "flow")
+        dynamics = "noisy" if self.graph.noise else dynamics
         return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
+
+
+def _noise_fields(graph: Graph) -> int:
+    """Columns of `rates.noise_columns` behind the arrays of the random parts, and more."""
+    return len(NOISE_FIELDS) + len(NOISE_WORDS) + blocked.padded(graph.noise_sizes[0])
 
 
 def fits_lanes(graph: Graph) -> bool:
@@ -144,7 +152,7 @@ def layout_of(
         Untraceable: the factorization, the optimizer or the loss has no graph.
     """
     cached = factorization.__dict__.setdefault("_layouts", {})
-    key = (tuple(operator), tuple(values), dtype, rule and rule.optimizer.constants, loss.constants)
+    key = (tuple(operator), tuple(values), dtype, rule and rule.constants, loss.constants)
     if key not in cached:
         cached[key] = _layout(factorization, *key[:3], rule, loss)
     layout: Layout = cached[key]
@@ -160,13 +168,13 @@ def _layout(
     loss: Loss,
 ) -> Layout:
     form, squared = factorization.form, type(loss) is Squared
-    optimizer = None if rule is None else rule.optimizer
+    optimizer, kinds = (None, ()) if rule is None else (rule.optimizer, rule.kinds)
     # The CP kernel only knows descent on the squared loss: its factorizations have a graph, too, for all others.
     if rule is None and squared and isinstance(form, Components) and operator == values and _is_large(form):
         return ComponentsLayout(Plan(form.dims, form.components, dtype), dtype)
     traced = (factorization.product, factorization.shapes, operator, values, dtype)
     try:
-        graph = trace(*traced, optimizer, loss)
+        graph = trace(*traced, optimizer, loss, kinds)
     except Untraceable as error:
         if rule is None and squared:
             raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rankward.dynamics.state import Problem, Progress
+from rankward.dynamics.kernels.blocked import padded
+from rankward.dynamics.kernels.words import NOISE_FIELDS, NOISE_WORDS
+from rankward.dynamics.state import BATCH, GRADIENTS, Problem, Progress
 
 MEMORY = ("mean_square", "weight")  # fields of `Progress` in the last columns, which an adaptive rate changes
 
@@ -27,6 +29,35 @@ def rates_of(problem: Problem, progress: Progress, device: torch.device) -> Tens
         beta, eps = problem.adaptive.beta.to(eta), problem.adaptive.eps.to(eta)
     columns = [eta, problem.loss_scale, beta, 1 - beta, eps, progress.mean_square, progress.weight]
     return torch.stack([column.to(device, eta.dtype) for column in columns], dim=1)
+
+
+def noise_columns(problem: Problem, progress: Progress, parameters: int) -> Tensor:
+    """[runs, columns] behind those of `rates_of`: the random parts of a step, then the fields of `_noise_source.py`.
+
+    The kernel fills the former, and counts from the iteration at which the chunk begins. Whole numbers are in two
+    fields of 16 bits, which float32 holds. Ranks are -1 for entries that are not observed, and 0 until the kernel has
+    put them in order.
+    """
+    rule, dtype = problem.rule, problem.eta.dtype
+    if rule is None or (noise := rule.noise) is None:
+        return torch.zeros(problem.runs, 0, dtype=dtype)
+    observed, step = problem.observed, progress.iteration
+    entries = observed.shape[1]
+    drawn = sum(padded({GRADIENTS: parameters}.get(kind, entries)) for kind in noise.kinds)
+    fields = {"KEY": noise.keys[:, 0], "OTHER_KEY": noise.keys[:, 1], "STEP": step}
+    if BATCH in noise.kinds:
+        steps = noise.steps_an_epoch
+        fields |= {"EPOCH": step // steps, "POSITION": step % steps, "STALE": torch.ones_like(step)}
+        fields |= {"SIZE": noise.batch, "OBSERVED": noise.observed, "STEPS": steps}
+    columns = [torch.zeros(problem.runs, drawn, dtype=dtype)]
+    for name in NOISE_FIELDS if BATCH in noise.kinds else NOISE_FIELDS[: len(fields)]:
+        whole = fields.get(name, torch.zeros_like(step))
+        parts = [whole & 0xFFFF, (whole >> 16) & 0xFFFF] if name in NOISE_WORDS else [whole]
+        columns += [part[:, None].to(dtype) for part in parts]
+    if BATCH in noise.kinds:
+        ranks = torch.where(observed, 0.0, -1.0)
+        columns.append(torch.nn.functional.pad(ranks, (0, padded(entries) - entries), value=-1.0).to(dtype))
+    return torch.cat(columns, dim=1)
 
 
 def remembered(problem: Problem, rates: Tensor) -> dict[str, Tensor]:

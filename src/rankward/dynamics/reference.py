@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from rankward.dynamics.noise import drawn, scaled
 from rankward.dynamics.reference_flow import Stepper
-from rankward.dynamics.state import Problem, Progress, Rows, Rule, Schedule, Status
-from rankward.dynamics.stepping import step, unpacked
+from rankward.dynamics.state import Noise, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.stepping import step, unpacked, with_noise
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
 from rankward.losses import SQUARED, Loss, Squared
@@ -64,12 +65,21 @@ def slopes_of(of: Loss, prediction: Tensor, observed: Tensor) -> tuple[Tensor, T
 
 
 def loss_and_cotangent(
-    product: Tensor, operator: Tensor, values: Tensor, of: Loss = SQUARED, slopes_of: Slopes = slopes_of
+    product: Tensor,
+    operator: Tensor,
+    values: Tensor,
+    of: Loss = SQUARED,
+    labels: Tensor | None = None,
+    share: Tensor | None = None,
+    *,
+    slopes_of: Slopes = slopes_of,
 ) -> tuple[Tensor, Tensor]:
     """The sum of `loss`, and its gradient with respect to the product (the cotangent), without branches on numbers.
 
     Args:
         product, operator, values, of: as for `loss`.
+        labels: in the shape of the values; they are added to the values in the gradient alone.
+        share: likewise; the gradient's part of each value is multiplied by it.
         slopes_of: a function like the one of this module.
 
     Example:
@@ -77,29 +87,24 @@ def loss_and_cotangent(
         >>> [float(each) for each in loss_and_cotangent(3 * one, one, one)]
         [2.0, 2.0]
     """
-    if type(of) is not Squared:
-        return _sum_and_cotangent(product, operator, values, of, slopes_of)
-    if operator.shape == values.shape:
-        cotangent = residual = operator * (product - values)
-    else:
-        matrix = operator.flatten(1)
-        residual = matrix @ product.flatten() - values
-        cotangent = (residual @ matrix).reshape(product.shape)
-    return 0.5 * (residual * residual).sum(), cotangent
-
-
-def _sum_and_cotangent(
-    product: Tensor, operator: Tensor, values: Tensor, of: Loss, slopes_of: Slopes
-) -> tuple[Tensor, Tensor]:
-    """As `loss_and_cotangent`, for any loss."""
     masked = operator.shape == values.shape
     matrix = operator if masked else operator.flatten(1)
     prediction = product if masked else matrix @ product.flatten()
-    each, slopes = slopes_of(of, prediction, values)
-    if not masked:  # one number for each sensing matrix
-        return each.sum(), (slopes @ matrix).reshape(product.shape)
-    zero, seen = torch.zeros_like(each), operator > 0
-    return torch.where(seen, each, zero).sum(), torch.where(seen, slopes, zero)
+    if type(of) is Squared:
+        residual = operator * (prediction - values) if masked else prediction - values
+        total, slopes = 0.5 * (residual * residual).sum(), residual
+        if labels is not None:
+            slopes = operator * (prediction - (values + labels)) if masked else residual - labels
+    else:
+        each, slopes = slopes_of(of, prediction, values)
+        if labels is not None:
+            _, slopes = slopes_of(of, prediction, values + labels)
+        if masked:
+            zero, seen = torch.zeros_like(each), operator > 0
+            each, slopes = torch.where(seen, each, zero), torch.where(seen, slopes, zero)
+        total = each.sum()
+    slopes = slopes if share is None else slopes * share
+    return total, slopes if masked else (slopes @ matrix).reshape(product.shape)
 
 
 Row = tuple[int, int, float, float, list[Tensor]]  # run, iteration, loss, time, factors
@@ -161,7 +166,7 @@ class ReferenceEngine:
                     yield run, iteration, value, 0.0, [weight.detach().clone() for weight in weights]
                 if progress.status[run] != Status.RUNNING or iteration >= end:
                     break
-            gradients = torch.autograd.grad(half_sum * scale.to(half_sum.dtype), weights, materialize_grads=True)
+            gradients = self._gradients(run, iteration, half_sum, weights, problem)
             iteration += 1
             with torch.no_grad():
                 if problem.rule is not None:
@@ -172,6 +177,25 @@ class ReferenceEngine:
                         weight -= size * gradient
             checked = False
         progress.iteration[run] = iteration
+
+    def _gradients(
+        self, run: int, iteration: int, half_sum: Tensor, weights: list[Tensor], problem: Problem
+    ) -> Sequence[Tensor]:
+        """Gradients of one run's loss, with the noise of the step after this iteration."""
+        scale, rule = problem.loss_scale[run].to(half_sum.dtype), problem.rule
+        if rule is None or rule.noise is None:
+            return torch.autograd.grad(half_sum * scale, weights, materialize_grads=True)
+        values, one = problem.values[run], slice(run, run + 1)
+        noise = Noise(rule.noise.kinds, *(getattr(rule.noise, name)[one] for name in ("keys", "batch", "observed")))
+        parameters = sum(weight.numel() for weight in weights)
+        made = drawn(noise, torch.tensor([iteration]), parameters, problem.observed[one])
+        deviations = rule.numbers[one, len(rule.optimizer.numbers) :]
+        labels, added, share = scaled(noise, made, deviations, values[None])
+        product = self.factorization.product(weights)
+        parts = (None if each is None else each[0] for each in (labels, share))
+        cotangent = loss_and_cotangent(product.detach(), problem.operator[run], values, problem.loss, *parts)[1] * scale
+        gradients = torch.autograd.grad(product, weights, cotangent, materialize_grads=True)
+        return gradients if added is None else with_noise(gradients, added[0])
 
     def _flow_run(
         self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from rankward.dynamics.state import Adaptive, Flow, Problem, Progress, Rows, Rule
+from rankward.dynamics.state import Adaptive, Flow, Noise, Problem, Progress, Rows, Rule
 
 
 @runtime_checkable
@@ -72,5 +72,10 @@ def _tensors_of(values: Any, share: Tensor) -> dict[str, Any]:
 def _part(problem: Problem, share: Tensor) -> Problem:
     adaptive = None if problem.adaptive is None else Adaptive(**_tensors_of(problem.adaptive, share))
     flow = None if problem.flow is None else Flow(**_tensors_of(problem.flow, share))
-    rule = None if problem.rule is None else Rule(problem.rule.optimizer, **_tensors_of(problem.rule, share))
+    rule = None if problem.rule is None else _rule_part(problem.rule, share)
     return Problem(**_tensors_of(problem, share), adaptive=adaptive, flow=flow, rule=rule, loss=problem.loss)
+
+
+def _rule_part(rule: Rule, share: Tensor) -> Rule:
+    noise = None if rule.noise is None else Noise(rule.noise.kinds, **_tensors_of(rule.noise, share))
+    return Rule(rule.optimizer, **_tensors_of(rule, share), noise=noise)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rankward.losses import SQUARED, Loss
@@ -152,17 +152,60 @@ class Flow:
     max_time: Float[Tensor, " runs"]
 
 
+LABELS, GRADIENTS, BATCH = "labels", "gradients", "batch"  # random parts of a step, in this order
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The random parts of a step; see `noise.py` for their numbers.
+
+    Args:
+        kinds: those that all runs have, of LABELS, GRADIENTS and BATCH.
+        keys: [runs, 2] words of 32 bits.
+        batch: [runs] entries of a minibatch; 0 without them.
+        observed: [runs] observed entries, or measurements.
+    """
+
+    kinds: tuple[str, ...]
+    keys: Int[Tensor, "runs 2"]
+    batch: Int[Tensor, " runs"]
+    observed: Int[Tensor, " runs"]
+
+    @property
+    def deviations(self) -> int:
+        """How many standard deviations a run has."""
+        return len(self.kinds) - (BATCH in self.kinds)
+
+    @property
+    def steps_an_epoch(self) -> Int[Tensor, " runs"]:
+        """Minibatches of an epoch; the last one may be smaller."""
+        return -(-self.observed // self.batch)
+
+
 @dataclass(frozen=True)
 class Rule:
-    """An optimizer other than plain gradient descent.
+    """A step other than that of plain gradient descent.
 
     Args:
         optimizer: of the runs, up to their numbers.
-        numbers: [runs, numbers] in the runs' dtype, in the order of `Optimizer.numbers`.
+        numbers: [runs, numbers] in the runs' dtype: those of `Optimizer.numbers`, then the standard deviations of the
+            noise.
+        noise: None for steps without a random part.
     """
 
     optimizer: Optimizer
     numbers: Float[Tensor, "runs numbers"]
+    noise: Noise | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The random parts of a step."""
+        return () if self.noise is None else self.noise.kinds
+
+    @property
+    def constants(self) -> tuple[object, ...]:
+        """All that runs of one kernel share."""
+        return *self.optimizer.constants, self.kinds
 
 
 @dataclass(frozen=True)
@@ -178,7 +221,7 @@ class Problem:
             sum) is multiplied by: 1, or for a mean `Loss.in_mean` / observed entries.
         adaptive: None for a fixed step.
         flow: None for descent; a flow has no learning rate.
-        rule: None for gradient descent without weight decay, and for a flow.
+        rule: None for gradient descent without weight decay and without a random part, and for a flow.
         loss: of all runs.
     """
 
@@ -196,6 +239,11 @@ class Problem:
     @property
     def is_mask(self) -> bool:
         return self.operator.shape == self.values.shape
+
+    @property
+    def observed(self) -> Bool[Tensor, "runs entries"]:
+        """Which entries are observed; all of a run's measurements."""
+        return (self.operator != 0 if self.is_mask else torch.ones_like(self.values, dtype=torch.bool)).flatten(1)
 
     @property
     def runs(self) -> int:

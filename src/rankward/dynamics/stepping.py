@@ -57,6 +57,13 @@ def step(
     return [factor for factor, _ in made], after
 
 
+def with_noise(gradients: Sequence[Tensor], added: Tensor) -> list[Tensor]:
+    """Gradients with the numbers of `added`, [..., parameters], factor by factor; all may have a runs axis."""
+    runs = added[..., 0].numel()
+    parts = added.split([gradient.numel() // runs for gradient in gradients], dim=-1)
+    return [gradient + part.reshape(gradient.shape) for gradient, part in zip(gradients, parts, strict=True)]
+
+
 def _by_factor(optimizer: Optimizer, factors: int, state: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     """The state by name, for each factor."""
     shared = dict(zip(optimizer.per_run, state, strict=False))
@@ -67,8 +74,12 @@ def _by_factor(optimizer: Optimizer, factors: int, state: Sequence[Tensor]) -> l
     ]
 
 
-def samples(optimizer: Optimizer, shapes: Sequence[Shape], seed: int) -> tuple[list[Tensor], list[Tensor]]:
+def samples(
+    optimizer: Optimizer, shapes: Sequence[Shape], seed: int, deviations: int = 0
+) -> tuple[list[Tensor], list[Tensor]]:
     """Numbers to try a step with: eta, scale, the optimizer's numbers and the iteration, 0-d each; and a state.
+
+    Before the iteration are so many standard deviations of noise.
 
     Those of seed 0 have the optimizer's own numbers.
     """
@@ -81,7 +92,8 @@ def samples(optimizer: Optimizer, shapes: Sequence[Shape], seed: int) -> tuple[l
     state = [
         0.1 + torch.rand(shape, generator=random, dtype=torch.float64) for shape in state_shapes(optimizer, shapes)
     ]
-    return [*rates, *numbers, iteration], state
+    noise = [torch.rand((), generator=random, dtype=torch.float64) for _ in range(deviations)]
+    return [*rates, *numbers, *noise, iteration], state
 
 
 def check_update(optimizer: Optimizer, name: str, shapes: Sequence[Shape]) -> None:

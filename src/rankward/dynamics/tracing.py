@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 from rankward.config import ConfigError
 from rankward.dynamics.graph import Array, Builder, Graph, Operand, contiguous
+from rankward.dynamics.kernels.blocked import padded
 from rankward.dynamics.reference import loss_and_cotangent
-from rankward.dynamics.stepping import samples, step
+from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
+from rankward.dynamics.stepping import samples, step, with_noise
 from rankward.linalg import one_thread
 from rankward.losses import SQUARED, Loss
 from rankward.optimizers import Optimizer
@@ -55,6 +58,7 @@ def trace(
     dtype: str,
     optimizer: Optimizer | None = None,
     loss: Loss = SQUARED,
+    noise: tuple[str, ...] = (),
 ) -> Graph:
     """The graph of one run's half sum (Equation 1) and its gradient in each factor, or its step by an optimizer.
 
@@ -63,7 +67,8 @@ def trace(
     Inputs are the factors, the operator (a mask, or sensing matrices [n, *dims]) and the values. The first output is
     the half sum, the others are shaped as the factors. With an optimizer, eta, the loss over the half sum, the
     optimizer's numbers, the iteration and the state are inputs behind the values, and the outputs behind the half sum
-    are the new factors, iteration and state.
+    are the new factors, iteration and state. The random parts of a step have their standard deviations behind the
+    optimizer's numbers, and one array each behind the state: see `noise.Drawn`. Each is padded to a multiple of 16.
 
     Args:
         product: from factors without a runs axis to the array that they stand for.
@@ -72,6 +77,7 @@ def trace(
         dtype: of the run, `float64` or `float32`.
         optimizer: None for gradients.
         loss: of the run.
+        noise: the random parts of a step.
 
     Raises:
         ConfigError: a product that cannot be compared with the observations, or does not depend on the factors.
@@ -79,13 +85,13 @@ def trace(
     """
     if not any(map(math.prod, shapes)):
         raise ConfigError("factorization.shapes", ", ".join(map(_size, shapes)), "factors of at least one number")
-    tried = [_sample(shapes, operator, values, seed, optimizer) for seed in range(SAMPLES)]
+    tried = [_sample(shapes, operator, values, seed, optimizer, noise) for seed in range(SAMPLES)]
     with one_thread():
         # First: errors of its own are raised.
-        by_autograd = [_differentiated(product, sample, optimizer, loss) for sample in tried]
+        by_autograd = [_differentiated(product, sample, optimizer, loss, noise) for sample in tried]
         for name in dict.fromkeys(("float64", dtype)):  # what is compared is compared in float64
             try:
-                graph = _traced(product, tried[0], name, optimizer, loss)
+                graph = _traced(product, tried[0], name, optimizer, loss, noise)
             except Untraceable:
                 raise
             except Exception as error:  # which autograd alone did not raise
@@ -123,6 +129,7 @@ def _sample(
     values: tuple[int, ...],
     seed: int,
     optimizer: Optimizer | None = None,
+    noise: tuple[str, ...] = (),
 ) -> Sample:
     """Numbers to trace and to compare with: every second sample is positive."""
     random = np.random.default_rng([17, seed])
@@ -131,26 +138,35 @@ def _sample(
         factors = [factor.abs() for factor in factors]
     mask = random.integers(0, 2, operator) if operator == values else random.standard_normal(operator)
     fixed = [torch.from_numpy(np.asarray(mask, float)), torch.from_numpy(np.asarray(random.random(values)))]
-    rates, state = ([], []) if optimizer is None else samples(optimizer, shapes, seed)
-    return factors, [*fixed, *rates, *state]
+    rates, state = ([], []) if optimizer is None else samples(optimizer, shapes, seed, len({*noise} - {BATCH}))
+    counts = {GRADIENTS: sum(map(math.prod, shapes))}
+    sizes = [padded(counts.get(kind, math.prod(values))) for kind in noise]
+    return factors, [*fixed, *rates, *state, *(torch.from_numpy(random.standard_normal(size)) for size in sizes)]
 
 
-def _traced(product: Product, sample: Sample, dtype: str, optimizer: Optimizer | None, loss: Loss) -> Graph:
+def _traced(
+    product: Product, sample: Sample, dtype: str, optimizer: Optimizer | None, loss: Loss, noise: tuple[str, ...]
+) -> Graph:
     tape, kind = Tape(dtype), getattr(torch, dtype)
     factors, others = sample
     inputs = [tape.input(factor.to(kind)).requires_grad_() for factor in factors]
     given = [tape.input(each.to(kind)) for each in others]
     with tape, _Watch(tape):
-        made = _iterated(product, inputs, given, optimizer, loss)
+        made = _iterated(product, inputs, given, optimizer, loss, noise)
     replaced: tuple[int, ...] = ()
     if optimizer is not None:
-        iteration = len(factors) + 4 + len(optimizer.numbers)
-        replaced = (*range(len(factors)), *range(iteration, len(factors) + len(given)))
-    return tape.builder.graph([tape.array(each) for each in made], replaced)
+        iteration = len(factors) + 4 + len(optimizer.numbers) + len({*noise} - {BATCH})
+        replaced = (*range(len(factors)), *range(iteration, len(factors) + len(given) - len(noise)))
+    return replace(tape.builder.graph([tape.array(each) for each in made], replaced), noise=noise)
 
 
 def _iterated(
-    product: Product, factors: Sequence[Tensor], others: Sequence[Tensor], optimizer: Optimizer | None, loss: Loss
+    product: Product,
+    factors: Sequence[Tensor],
+    others: Sequence[Tensor],
+    optimizer: Optimizer | None,
+    loss: Loss,
+    noise: tuple[str, ...],
 ) -> list[Tensor]:
     """The half sum and its gradients, or the half sum, and the factors, the iteration and the state after a step."""
     operator, values, *rest = others
@@ -158,9 +174,19 @@ def _iterated(
         half, gradients = _half_and_gradients(product, factors, operator, values, loss)
         return [half, *gradients]
     eta, scale, *rest = rest
-    numbers, (iteration, *state) = rest[: len(optimizer.numbers)], rest[len(optimizer.numbers) :]
-    half, gradients = _half_and_gradients(product, factors, operator, values, loss, scale)
+    numbers, rest = rest[: len(optimizer.numbers)], rest[len(optimizer.numbers) :]
+    deviations = dict(zip([kind for kind in noise if kind != BATCH], rest, strict=False))
+    iteration, *rest = rest[len(deviations) :]
+    state, drawn = rest[: len(rest) - len(noise)], dict(zip(noise, rest[len(rest) - len(noise) :], strict=True))
+    labels, share = (
+        None if kind not in drawn else drawn[kind][: values.numel()].reshape(values.shape) for kind in (LABELS, BATCH)
+    )
+    labels = None if labels is None else deviations[LABELS] * labels
+    half, gradients = _half_and_gradients(product, factors, operator, values, loss, scale, labels, share)
     with torch.no_grad():
+        if GRADIENTS in noise:
+            added = drawn[GRADIENTS][: sum(factor.numel() for factor in factors)]
+            gradients = with_noise(gradients, deviations[GRADIENTS] * added)
         iteration = iteration + 1
         moved, after = step(optimizer.with_numbers(numbers), factors, gradients, state, eta, iteration)
     return [half, *moved, iteration, *after]
@@ -173,12 +199,16 @@ def _half_and_gradients(
     values: Tensor,
     loss: Loss,
     scale: Tensor | None = None,
+    *noise: Tensor | None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """The half sum and its gradient, times `scale`: the residual, propagated back through the product."""
+    """The half sum and its gradient, times `scale`: the residual, propagated back through the product.
+
+    `noise` is as in `loss_and_cotangent`, for the gradient alone.
+    """
     made = product(factors)
     _check_product(made, values.shape if operator.shape == values.shape else operator.shape[1:])
     with torch.no_grad():
-        half, cotangent = loss_and_cotangent(made, operator, values, loss)
+        half, cotangent = loss_and_cotangent(made, operator, values, loss, *noise)
         cotangent = cotangent if scale is None else cotangent * scale
     # With a graph of the derivative, autograd adds out of place. A sum needs no import of torch's symbolic shapes.
     weighted = (made * cotangent).sum()
@@ -200,9 +230,12 @@ def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
 
 
-def _differentiated(product: Product, sample: Sample, optimizer: Optimizer | None, loss: Loss) -> list[Tensor]:
+def _differentiated(
+    product: Product, sample: Sample, optimizer: Optimizer | None, loss: Loss, noise: tuple[str, ...]
+) -> list[Tensor]:
     """The half sum and the gradients, or what follows from them, by autograd and torch alone."""
-    return _iterated(product, [factor.clone().requires_grad_() for factor in sample[0]], sample[1], optimizer, loss)
+    factors = [factor.clone().requires_grad_() for factor in sample[0]]
+    return _iterated(product, factors, sample[1], optimizer, loss, noise)
 
 
 def _compare(ours: Sequence[np.ndarray], theirs: Sequence[Tensor]) -> None:

@@ -25,7 +25,8 @@ def unused(run: RunConfig) -> dict[str, str]:
     found = {} if takes(choice, "layers") else {"depth": f"factorization={choice.name} has no layers"}
     start = getattr(pkgutil.resolve_name(choice._target_), "start", None)
     if getattr(start, "ignores_init", False):
-        found |= dict.fromkeys(("init", "seed"), f"factorization={choice.name} starts without it")
+        without = ("init",) if run.optimizer.noise else ("init", "seed")  # noise has the run's seed
+        found |= dict.fromkeys(without, f"factorization={choice.name} starts without it")
     return found
 
 

@@ -16,8 +16,9 @@ from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
 from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate
 from rankward.config.schema import Protocol
-from rankward.dynamics import Adaptive, Engine, Flow, Problem, Progress, Rule, Schedule, choose_engine
+from rankward.dynamics import Adaptive, Engine, Flow, Noise, Problem, Progress, Rule, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
+from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
 from rankward.dynamics.stepping import check_update, state_shapes
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components, Hierarchy
@@ -29,10 +30,13 @@ from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement, Units, hold_out, in_units
 from rankward.optimizers import Optimizer
+from rankward.seeding import key_words
 from rankward.theory import Certificate, RunContext, infimal_rank
 
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
 STATE_BYTES = 32  # of a number that an optimizer keeps: 8, times the number of its copies in memory
+KINDS_OF_NOISE = {"label_noise": LABELS, "gradient_noise": GRADIENTS, "batch": BATCH}  # by key of an optimizer
+LARGEST_ORDER = 2**24  # entries that an epoch can put in order
 HELDOUT = "error/heldout_rmse"  # column of `HeldOutErrors`
 KINDS = ("vector", "matrix", "tensor")  # of products with one, two and more axes
 FORMS = {"chain": Chain, "components": Components, "hierarchical": Hierarchy}  # of factors
@@ -90,7 +94,7 @@ class Ensemble:
             loss_scale=torch.tensor(scales, dtype=torch.float64),
             adaptive=_adaptive(runs, dtype),
             flow=_flow(runs),
-            rule=_rule(runs, factorizations[0].shapes, dtype),
+            rule=_rule(runs, measurements, factorizations[0].shapes, dtype),
             loss=loss,
         )
         record, stop = runs[0].record, stops[0]
@@ -292,12 +296,39 @@ def _flow(runs: Sequence[RunConfig]) -> Flow | None:
     )
 
 
-def _rule(runs: Sequence[RunConfig], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> Rule | None:
+def _rule(
+    runs: Sequence[RunConfig],
+    measurements: Sequence[Measurement],
+    shapes: Sequence[tuple[int, ...]],
+    dtype: torch.dtype,
+) -> Rule | None:
     optimizers = [_optimizer(run) for run in runs if not run.optimizer.is_plain]
     if not optimizers:
         return None
     check_update(optimizers[0], runs[0].optimizer.name, shapes)
-    return Rule(optimizers[0], torch.tensor([each.numbers for each in optimizers], dtype=dtype))
+    numbers = [
+        [*optimizer.numbers, *(value for key, value in run.optimizer.noise.items() if KINDS_OF_NOISE[key] != BATCH)]
+        for run, optimizer in zip(runs, optimizers, strict=True)
+    ]
+    return Rule(optimizers[0], torch.tensor(numbers, dtype=dtype), _noise(runs, measurements))
+
+
+def _noise(runs: Sequence[RunConfig], measurements: Sequence[Measurement]) -> Noise | None:
+    if not runs[0].optimizer.noise:
+        return None
+    for run, measurement in zip(runs, measurements, strict=True):
+        batch, count = run.optimizer.batch, measurement.count
+        if batch is not None and batch > count:
+            allowed = f"at most {count:,}, the number of observed entries or measurements"
+            raise ConfigError("optimizer.batch", batch, allowed)
+        if batch is not None and measurement.values.size > LARGEST_ORDER:
+            raise ConfigError("optimizer.batch", batch, f"null for arrays of more than {LARGEST_ORDER:,} entries")
+    return Noise(
+        tuple(KINDS_OF_NOISE[key] for key in runs[0].optimizer.noise),
+        torch.tensor([key_words(run.seed, "noise") for run in runs]),
+        torch.tensor([run.optimizer.batch or 0 for run in runs]),
+        torch.tensor([measurement.count for measurement in measurements]),
+    )
 
 
 def _optimizer(run: RunConfig) -> Optimizer:
@@ -369,7 +400,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": run.lr.dynamics,
-        "optimizer": None if run.optimizer.is_plain else _optimizer(run).constants,
+        "optimizer": None if run.optimizer.is_plain else (*_optimizer(run).constants, *run.optimizer.noise),
         "loss": _loss(run).constants,
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
@@ -395,6 +426,8 @@ def bytes_per_run(run: RunConfig) -> int:
     factors = sum(prod(shape) for shape in factorization.shapes)
     state = 0 if run.optimizer.is_plain else _state_numbers(_optimizer(run), factorization)
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
+    if run.optimizer.noise:  # at most the numbers of a step and the ranks of all entries
+        state += factors + 3 * measurement.values.size
     return FACTOR_BYTES * factors + STATE_BYTES * state + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
 
 

@@ -24,9 +24,8 @@ from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
 from rankward.metrics.collection import MetricError, arguments
 from rankward.observations import EntryMask
 from rankward.theory import RunContext
-from rankward.training import baselines
+from rankward.training import baselines, patience
 from rankward.training.devices import cuda_devices
-from rankward.training import patience
 from rankward.training.ensemble import HELDOUT, Ensemble
 from rankward.training.trace import Trace
 

@@ -6,6 +6,15 @@
 def advance(state, scratch, sizes, steps):
     begin(state, sizes)
     for _ in range(steps):
+        if NOISY:
+            disturb(
+                state.ctypes,
+                state.size,
+                sizes[FIELDS],
+                sizes[NOISE_ENTRIES],
+                sizes[NOISE_PARAMETERS],
+                sizes[NOISE_KINDS],
+            )
         run(state, sizes, SLOPES_BEGIN, SLOPES_END)
         for changed in range(sizes[FACTORS]):
             at = FIRST_FACTOR + OF_FACTOR * changed

@@ -23,7 +23,7 @@ import numba
 import platformdirs
 
 from rankward.dynamics.graph import TRANSCENDENTAL, Graph
-from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled
+from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled, words
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
 from rankward.numba_cache import compiled_at, forgive
@@ -65,7 +65,8 @@ def unrolled_text(graph: Graph, dynamics: str) -> str:
     adaptive = dynamics == "adaptive"
     powers = functions.source(graph.dtype) if graph.functions.intersection(TRANSCENDENTAL) else ""
     if graph.replaced:
-        return shared_text(adaptive) + powers + unrolled.step_source(graph)
+        noise = _noise_text(WIDTH[graph.dtype], graph.dtype) if graph.noise else ""
+        return shared_text(adaptive) + powers + noise + unrolled.step_source(graph)
     return shared_text(adaptive) + powers + unrolled.source(graph, adaptive)
 
 
@@ -80,11 +81,14 @@ def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
 
     Args:
         kind: `lanes` for a register of runs at once, `single` for the same bits of one, `blas` for one by BLAS.
+        dynamics: as in `Problem.dynamics`, or `noisy` for an optimizer whose steps have a random part.
     """
-    width = WIDTH[dtype]
-    text = lanes_text(width if kind == "lanes" else 1) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header()
+    lanes, noisy = WIDTH[dtype] if kind == "lanes" else 1, dynamics == "noisy"
+    text = lanes_text(lanes) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header() + f"NOISY = {noisy}\n"
+    text += _noise_text(lanes, dtype) if noisy else ""
     text += f'\ninstructions = numba.types.ExternalFunction("{_instructions(kind, dtype)}", {_signature(dtype)})\n'
-    step = "_blocked_optimizer_source.py" if dynamics == "optimizer" else "_blocked_descent_source.py"
+    stepped = dynamics in ("optimizer", "noisy")
+    step = "_blocked_optimizer_source.py" if stepped else "_blocked_descent_source.py"
     text += text_of("_blocked_source.py") + text_of(step) + _driver(dynamics)
     return imported(f"blocked_{kind}{suffix_of(dynamics)}_{dtype}", text)
 
@@ -108,6 +112,26 @@ def _instructions(kind: str, dtype: str) -> str:
     address = compiled_at(imported(name, text).instructions, eval(_signature(dtype), {"numba": numba}))
     llvmlite.binding.add_symbol(f"rankward_{name}", address)
     return f"rankward_{name}"
+
+
+@functools.cache
+def _noise_text(lanes: int, dtype: str) -> str:
+    """The text that declares `disturb`, which is compiled once for all graphs."""
+    text = lanes_text(1).replace("LANES = 1", f"LANES = {lanes}")
+    text += "from rankward.dynamics.kernels.lanes import load8, spread8, store8\n"
+    text += "from rankward.dynamics.kernels.words import fill_double, interleaved, rising_words, rounded\n"
+    text += "from rankward.dynamics.kernels.words import same_word, signed, threefry, word\n\n"
+    text += f"PAD = {blocked.PAD}\n" + words.header()
+    text += functions.source("float64", "fill_double") + functions.normal_source("fill_double")
+    text += text_of("_noise_source.py")
+    name = f"noise_{lanes}_{dtype}"
+    address = compiled_at(imported(name, text).disturb, eval(_noise_signature(dtype), {"numba": numba}))
+    llvmlite.binding.add_symbol(f"rankward_{name}", address)
+    return f'\ndisturb = numba.types.ExternalFunction("rankward_{name}", {_noise_signature(dtype)})\n'
+
+
+def _noise_signature(dtype: str) -> str:
+    return f"numba.void(numba.types.CPointer(numba.types.{dtype}), {', '.join(['numba.int64'] * 5)})"
 
 
 def _signature(dtype: str) -> str:

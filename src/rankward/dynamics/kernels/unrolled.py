@@ -14,7 +14,7 @@ from rankward.dynamics.graph import TRANSCENDENTAL, Elementwise, Gather, Graph, 
 
 SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*"}
 CALLS = {"divide": "quotient", "root": "root", "choose": "choose"}
-NAME = re.compile(r"\b[twmycr]\d+\b")
+NAME = re.compile(r"\b[twmycrn]\d+\b")
 
 
 class _Writer:
@@ -122,7 +122,13 @@ def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
 
 
 def _advance_and_losses(
-    writer: _Writer, fields: Sequence[str], changed: Sequence[str], step: Sequence[str], half: str, *fixed: str
+    writer: _Writer,
+    fields: Sequence[str],
+    changed: Sequence[str],
+    step: Sequence[str],
+    half: str,
+    *fixed: str,
+    noise: str = "",
 ) -> list[str]:
     """The functions `scratch_size`, `advance` and `losses`.
 
@@ -132,12 +138,16 @@ def _advance_and_losses(
         step: its lines.
         half: name of the half sum.
         fixed: lines before the first step.
+        noise: a line that changes fields `n` at every step; empty where there are none.
     """
     loads = _loads("state", fields)
+    drawn = [load for load in _used(loads, step) if load.startswith("n")] if noise else []
+    kept = [load for load in _used(loads, step, changed) if load not in drawn]
+    step = [*([noise] if noise else []), *drawn, *step]
     text = _function("scratch_size(sizes)", ["    return 0"])
     text += _function(
         "advance(state, scratch, sizes, steps)",
-        _indented([*_used(loads, step, changed), *writer.fills(step), *fixed]),
+        _indented([*kept, *writer.fills(step), *fixed]),
         ["    for _ in range(steps):"],
         _indented(step, 8),
         _indented([f"store(state, {fields.index(name)} * LANES, {name})" for name in changed]),
@@ -160,7 +170,8 @@ def step_source(graph: Graph) -> str:
     """
     sizes = [graph.sizes[block] for block in graph.inputs]
     factors = next(place for place, number in enumerate((*graph.replaced, -1)) if place != number)
-    letters = ["w"] * factors + ["m", "y"] + ["r"] * (len(sizes) - factors - 2)
+    drawn = len(graph.noise)
+    letters = ["w"] * factors + ["m", "y"] + ["r"] * (len(sizes) - factors - 2 - drawn) + ["n"] * drawn
     fields = [f"{letter}{number}" for number, letter in enumerate(np.repeat(letters, sizes))]
     inputs = _split(fields, sizes)
     writer = _Writer(graph, inputs, "state")
@@ -171,7 +182,9 @@ def step_source(graph: Graph) -> str:
     copies = [f"g{number} = {name}" for number, name in enumerate(made) if name in fields]
     kept = [f"g{number}" if name in fields else name for number, name in enumerate(made)]
     step = [*writer.needed(made), *copies, *(f"{name} = {new}" for name, new in zip(changed, kept, strict=True))]
-    return "\n".join(_advance_and_losses(writer, fields, changed, step, half)) + "\n"
+    places = ", ".join(map(str, (len(fields), *graph.noise_sizes)))
+    noise = f"disturb(state.ctypes, state.size, {places})" if drawn else ""
+    return "\n".join(_advance_and_losses(writer, fields, changed, step, half, noise=noise)) + "\n"
 
 
 def source(graph: Graph, adaptive: bool) -> str:

@@ -1,0 +1,154 @@
+# Text, not a module: the random parts of a step of all lanes, with the numbers of `dynamics/noise.py`.
+# A text above brings `load8`, `store8`, `spread8`, `choose`, words and `normal`, LANES and the fields.
+# mypy: ignore-errors
+
+GROUPS = max(1, LANES // 8)
+
+
+@numba.njit(inline="always")
+def get(state, at, group):
+    """A number of eight runs, or eight times the number of one."""
+    return spread8(state, at) if LANES == 1 else load8(state, at * LANES + 8 * group)
+
+
+@numba.njit(nogil=True)
+def fill_normal(state, at, group, count, key, other, step, purpose):
+    """Standard normal numbers, two a block of words; of one run eight blocks at once."""
+    if LANES == 1:
+        for pair in range(0, (count + 1) // 2, 8):
+            first, second = threefry(key, other, step, rising_words(purpose + pair))
+            left, right = interleaved(
+                rounded(state, normal(state, quantile(first))), rounded(state, normal(state, quantile(second)))
+            )
+            store8(state, at + 2 * pair, left)
+            store8(state, at + 2 * pair + 8, right)
+        return
+    for pair in range((count + 1) // 2):
+        first, second = threefry(key, other, step, same_word(purpose + pair))
+        place = (at + 2 * pair) * LANES + 8 * group
+        store8(state, place, rounded(state, normal(state, quantile(first))))
+        store8(state, place + LANES, rounded(state, normal(state, quantile(second))))
+
+
+@numba.njit(inline="always")
+def quantile(words):
+    """(word + 1/2) / 2^32 - 1/2, words read as signed numbers plus 2^31."""
+    return (signed(words) + fill_double(0, 0.5)) * fill_double(0, 2.0**-32)
+
+
+@numba.njit(nogil=True)
+def one_block(key, other, first, second):
+    """Threefry of one lane, as 64 bits."""
+    third = key ^ other ^ PARITY
+    x, y = (first + key) & WORD, (second + other) & WORD
+    for group in range(ROUND_GROUPS):
+        for turn in range(4):
+            by = ROTATIONS[4 * (group % 2) + turn]
+            x = (x + y) & WORD
+            y = (((y << by) & WORD) | (y >> (32 - by))) ^ x
+        key, other, third = other, third, key
+        x = (x + key) & WORD
+        y = (y + other + group + 1) & WORD
+    return x, y
+
+
+@numba.njit(inline="always")
+def whole(state, at, lane):
+    """A whole number from two fields of 16 bits."""
+    return np.int64(state[at * LANES + lane]) | np.int64(state[(at + 1) * LANES + lane]) << 16
+
+
+@numba.njit(nogil=True)
+def put_in_order(state, lane, fields, entries):
+    """Ranks of the observed entries of one run in its epoch's random order; others keep -1."""
+    key, other = whole(state, fields + KEY, lane), whole(state, fields + OTHER_KEY, lane)
+    epoch = whole(state, fields + EPOCH, lane)
+    order = np.empty(entries, np.int64)
+    count = 0
+    for i in range(entries):
+        if state[(fields + RANKS + i) * LANES + lane] >= 0:
+            first, second = one_block(key, other, epoch, BATCH_PURPOSE + i)
+            order[count] = ((first << 7) | (second >> 25)) << 24 | i
+            count += 1
+    order = order[:count]
+    order.sort()
+    for rank in range(count):
+        state[(fields + RANKS + (order[rank] & 0xFFFFFF)) * LANES + lane] = rank
+
+
+@numba.njit(nogil=True)
+def count_up(state, at, lane):
+    """Raise a whole number in two fields of 16 bits by one."""
+    low = state[at * LANES + lane] + 1
+    if low == 65536:
+        low = 0
+        state[(at + 1) * LANES + lane] += 1
+    state[at * LANES + lane] = low
+
+
+@numba.njit(nogil=True)
+def choose_batch(state, lane, fields, entries):
+    """The ranks and the weight of one run's next minibatch; at an epoch's begin, and at a chunk's, the order first."""
+    position_at, stale_at = (fields + POSITION) * LANES + lane, (fields + STALE) * LANES + lane
+    position = state[position_at]
+    if position == 0 or state[stale_at] != 0:
+        put_in_order(state, lane, fields, entries)
+        state[stale_at] = 0
+    batch, observed = state[(fields + SIZE) * LANES + lane], state[(fields + OBSERVED) * LANES + lane]
+    begin = np.int64(position) * np.int64(batch)
+    end = min(begin + np.int64(batch), np.int64(observed))
+    state[(fields + BEGIN) * LANES + lane] = begin
+    state[(fields + LAST) * LANES + lane] = end - 1
+    if end > begin:
+        state[(fields + WEIGHT) * LANES + lane] = np.float64(observed) / np.float64(end - begin)
+    position += 1
+    if position == state[(fields + STEPS) * LANES + lane]:
+        position = 0
+        count_up(state, fields + EPOCH, lane)
+    state[position_at] = position
+
+
+@numba.njit(nogil=True)
+def fill_share(state, at, fields, entries):
+    """The weight of every entry of the minibatch, and zero for the others."""
+    for group in range(GROUPS):
+        begin, last = get(state, fields + BEGIN, group), get(state, fields + LAST, group)
+        weight = get(state, fields + WEIGHT, group)
+        zero = rounded(state, fill_double(0, 0.0))
+        if LANES == 1:
+            for i in range(0, entries, 8):
+                rank = load8(state, fields + RANKS + i)
+                store8(state, at + i, choose(begin, rank, choose(rank, last, weight, zero), zero))
+        else:
+            for i in range(entries):
+                rank = load8(state, (fields + RANKS + i) * LANES + 8 * group)
+                share = choose(begin, rank, choose(rank, last, weight, zero), zero)
+                store8(state, (at + i) * LANES + 8 * group, share)
+
+
+def disturb(memory, length, fields, entries, parameters, kinds):
+    """Fill the arrays before `fields`, of those kinds whose bits are set: labels 1, gradients 2, batch 4."""
+    state = numba.carray(memory, length)
+    share_at = fields - (padded(entries) if kinds & 4 else 0)
+    gradients_at = share_at - (padded(parameters) if kinds & 2 else 0)
+    labels_at = gradients_at - (padded(entries) if kinds & 1 else 0)
+    if kinds & 3:
+        for group in range(GROUPS):
+            key = word(get(state, fields + KEY, group), get(state, fields + KEY + 1, group))
+            other = word(get(state, fields + OTHER_KEY, group), get(state, fields + OTHER_KEY + 1, group))
+            step = word(get(state, fields + STEP, group), get(state, fields + STEP + 1, group))
+            if kinds & 1:
+                fill_normal(state, labels_at, group, entries, key, other, step, LABELS_PURPOSE)
+            if kinds & 2:
+                fill_normal(state, gradients_at, group, parameters, key, other, step, GRADIENTS_PURPOSE)
+    if kinds & 4:
+        for lane in range(LANES):
+            choose_batch(state, lane, fields, entries)
+        fill_share(state, share_at, fields, entries)
+    for lane in range(LANES):
+        count_up(state, fields + STEP, lane)
+
+
+@numba.njit(inline="always")
+def padded(size):
+    return -(-size // PAD) * PAD
