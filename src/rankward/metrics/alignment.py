@@ -19,7 +19,7 @@ class GradientAlignment(TraceMetric):
     """Entries of the gradient in the singular vectors of the product, |U^T G V|: four columns.
 
     They are `alignment/diagonal_mean`, `alignment/diagonal_std`, `alignment/off_diagonal_mean` and
-    `alignment/off_diagonal_std`; see `functional.gradient_alignment`. G is the gradient of the run's loss, which is half
+    `alignment/off_diagonal_std`; see `functional.gradient_alignment`. G is the gradient of the loss, which is half
     a sum for matrices, in the product. Published values, of half a mean, are smaller by the number of observed entries.
 
     Example:
