@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def of_matrices():
         "balance": metrics.Unbalancedness(), "drift": metrics.ConservedDrift(),
         "error": metrics.ReconstructionError(), "relative": metrics.ReconstructionError(relative=True),
         "size": metrics.ParameterNorm(), "implied": metrics.DepthSchattenNorm(), "sharpness": metrics.Sharpness(),
-        "heldout": metrics.HeldOutErrors(),
+        "alignment": metrics.GradientAlignment(), "heldout": metrics.HeldOutErrors(),
         "nearest": DistanceToSolution("nuclear"), "mine": DistanceToSolution("mine.npy", label="nuclear"),
     }  # fmt: skip
 
@@ -98,7 +99,8 @@ def matrix_update(product):
     return {
         "product": product, "factors": factors, "chain": factors, "initial": [eye, 2 * eye], "ground_truth": eye.clone(),
         "infimal_rank": torch.ones(1), "singular_values": torch.linalg.svdvals(product), "solutions": solutions,
-        "loss_function": lambda w, b: ((w[1] @ w[0] - b) ** 2).sum() / 2, "loss_data": [eye],
+        "loss_function": lambda w, b: ((reduce(lambda below, above: above @ below, w) - b) ** 2).sum() / 2,
+        "loss_data": [eye],
         "step_size": torch.full((1,), 0.1), "values": eye - 1, "observed": eye > 0, "heldout": (eye == 0).triu(),
     }  # fmt: skip
 

@@ -175,9 +175,41 @@ def test_small_batches_of_a_deep_circuit_fit_the_observed_entries():
     assert np.abs(residual[observed.mask]).max() < 0.02
 
 
+def test_a_step_of_shared_operators_sums_the_gradients_of_their_nodes():
+    dims, widths = (2, 2, 2, 2), (3, 2)
+    observed = hierarchical_truth(dims, 1, count=12)
+    circuit = DeepConvolutionalArithmeticCircuit(dims, widths, scale=0.7, shared=True)
+    leaf, inner, root = (each.detach().double() for each in circuit.parameters())
+    nodes = [leaf] * 4 + [inner] * 2 + [root]
+    tensor = HierarchicalFactorization(dims, widths=widths).product(nodes)
+    torch.testing.assert_close(tensor, tensor.permute(1, 0, 3, 2).permute(2, 3, 0, 1))
+    stepped = learned_by(circuit, observed, nodes, batch=observed.count, epochs=1)
+    variables = [node.clone().requires_grad_() for node in nodes]
+    residual = HierarchicalFactorization(dims, widths=widths).product(variables) - torch.from_numpy(observed.values)
+    (residual[torch.from_numpy(observed.mask)] ** 2).mean().backward()
+    for group in ([0, 1, 2, 3], [4, 5], [6]):
+        expected = nodes[group[0]] - 0.1 * sum(variables[number].grad for number in group)
+        for number in group:
+            torch.testing.assert_close(stepped[number], expected, rtol=1e-12, atol=1e-14)
+    assert (stepped[0] - leaf).abs().max() > 1e-4
+
+
+def test_full_batch_is_one_step_to_twelve_digits():
+    dims, widths = (2, 3, 2), (2, 2)
+    observed, made = hierarchical_truth(dims, 1, count=9), HierarchicalFactorization(dims, widths=widths)
+    factors = [factor.requires_grad_() for factor in made.start(Gaussian(0.7), 0)]
+    circuit = DeepConvolutionalArithmeticCircuit(dims, widths)
+    stepped = learned_by(circuit, observed, factors, batch=observed.count, epochs=1)
+    residual = made.product(factors) - torch.from_numpy(observed.values)
+    (residual[torch.from_numpy(observed.mask)] ** 2).mean().backward()
+    for operator, factor in zip(stepped, factors, strict=True):
+        torch.testing.assert_close(operator, factor.detach() - 0.1 * factor.grad, rtol=1e-12, atol=1e-14)
+
+
 def test_a_deep_circuit_refuses_what_has_no_tensor():
     for arguments, why in (
         (((2, 2, 2), (2,)), "widths: .* expected 2 of them"),
+        (((2, 3), (2,), "neighbours", None, 1.0, True), "shared: True .* one shape at each level"),
         (((2, 2), (0,)), "at least 1 of each"),
         (((2,), (2,)), "at least 2 modes, not 1"),
         (((2, 2, 2), (2,), [[1, 2], 2]), "mode 2 is there 2 times"),

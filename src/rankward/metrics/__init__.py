@@ -8,6 +8,7 @@ import_matplotlib()  # as torchmetrics does
 with hidden(*RANKS):
     import torchmetrics as _  # noqa: F401
 
+from rankward.metrics.alignment import GradientAlignment
 from rankward.metrics.base import SpectralMetric, TraceMetric
 from rankward.metrics.baselines import DistanceToSolution
 from rankward.metrics.collection import measure
@@ -54,6 +55,7 @@ __all__ = [
     "DistanceToSolution",
     "EffectiveRank",
     "FrobeniusNorm",
+    "GradientAlignment",
     "HeldOutErrors",
     "HierarchicalRank",
     "LocalComponentDrift",

@@ -94,9 +94,12 @@ class DeepConvolutionalArithmeticCircuit(Circuit):
         widths: the number of channels at each level of inner nodes, from the bottom up.
         tree, arity: see `rankward.mode_tree.mode_tree`.
         scale: standard deviation of the weights at the start.
+        shared: the nodes of a level have one operator (convolutions proper); the tensor then stays the same when two
+            subtrees of equal form change places.
 
     Raises:
-        ValueError: a tree that does not have each mode once, widths that are not one for each level, or a size below 1.
+        ValueError: a tree that does not have each mode once, widths that are not one for each level, a size below 1, or
+            operators of different shapes at a level where they are shared.
 
     Source: Cohen, Sharir and Shashua, "On the Expressive Power of Deep Learning: A Tensor Analysis" (COLT 2016).
 
@@ -106,6 +109,9 @@ class DeepConvolutionalArithmeticCircuit(Circuit):
         torch.Size([2])
         >>> [tuple(factor.shape) for factor in circuit.factors]
         [(2, 4), (3, 4), (2, 4), (2, 4), (4, 3), (4, 3), (3,)]
+        >>> shared = DeepConvolutionalArithmeticCircuit((2, 2, 2, 2), widths=(4, 3), shared=True)
+        >>> [tuple(operator.shape) for operator in shared.parameters()]
+        [(2, 4), (4, 3), (3,)]
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class DeepConvolutionalArithmeticCircuit(Circuit):
         tree: Any = "neighbours",
         arity: int | None = None,
         scale: float = 1.0,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         self.dims, self.tree = tuple(dims), mode_tree(tree, len(dims), arity)
@@ -124,9 +131,17 @@ class DeepConvolutionalArithmeticCircuit(Circuit):
             raise ValueError(
                 f"dims: {list(dims)} with widths {list(widths)} are not allowed; expected at least 1 of each"
             )
-        self.factors = nn.ParameterList(
-            [nn.Parameter(scale * torch.randn(shape)) for shape in self.tree.shapes(dims, widths)]
-        )
+        shapes = self.tree.shapes(dims, widths)
+        owners = [node.level for node in self.tree.nodes] if shared else list(range(len(shapes)))
+        if len(set(zip(owners, shapes, strict=True))) > len(set(owners)):
+            raise ValueError(
+                f"shared: True is not allowed with dims {list(dims)} and widths {list(widths)} in this tree; expected "
+                f"operators of one shape at each level"
+            )
+        operators = {
+            owner: nn.Parameter(scale * torch.randn(shape)) for owner, shape in zip(owners, shapes, strict=True)
+        }
+        self.factors = nn.ParameterList([operators[owner] for owner in owners])
 
     def forward(self, inputs: Int[Tensor, "batch modes"] | list[Float[Tensor, "batch _"]]) -> Float[Tensor, " batch"]:
         """Outputs for index tuples, or for one-hot (or any) vectors, a list of [batch, d_n]."""

@@ -1,6 +1,7 @@
 """Pure functions over any leading axes, float64 inside; one matrix gives the same bits alone and in a batch."""
 
 from rankward.linalg import product_matrix, strict_matmul
+from rankward.metrics.functional.alignment import gradient_alignment
 from rankward.metrics.functional.cp_ranks import CPRank, cp_lower, cp_rank
 from rankward.metrics.functional.curvature import sharpness
 from rankward.metrics.functional.entries import determinant_sign, masked_rmse, reconstruction_error, unbalancedness
@@ -33,6 +34,7 @@ __all__ = [
     "effective_rank",
     "effective_ranks",
     "frobenius_norm",
+    "gradient_alignment",
     "local_component_norms",
     "masked_rmse",
     "matricization",
