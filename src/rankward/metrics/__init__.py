@@ -13,6 +13,7 @@ from rankward.metrics.baselines import DistanceToSolution
 from rankward.metrics.collection import measure
 from rankward.metrics.curvature import Sharpness
 from rankward.metrics.entries import (
+    ChainSingularValues,
     ConservedDrift,
     DeterminantResolution,
     DeterminantSign,
@@ -23,6 +24,7 @@ from rankward.metrics.entries import (
     Unbalancedness,
 )
 from rankward.metrics.hierarchical import HierarchicalRank, LocalComponentDrift, LocalComponentNorms
+from rankward.metrics.motion import ComponentMotion, LocalComponentMotion, SingularValueMotion
 from rankward.metrics.norms import (
     DepthSchattenNorm,
     FrobeniusNorm,
@@ -44,7 +46,9 @@ from rankward.metrics.vectors import VectorEntries, VectorNorm
 
 __all__ = [
     "CPRank",
+    "ChainSingularValues",
     "ComponentDrift",
+    "ComponentMotion",
     "ComponentNorms",
     "ConservedDrift",
     "DepthSchattenNorm",
@@ -57,6 +61,7 @@ __all__ = [
     "HeldOutErrors",
     "HierarchicalRank",
     "LocalComponentDrift",
+    "LocalComponentMotion",
     "LocalComponentNorms",
     "MatricizationEffectiveRank",
     "MultilinearRank",
@@ -67,6 +72,7 @@ __all__ = [
     "ReconstructionError",
     "SchattenNorm",
     "Sharpness",
+    "SingularValueMotion",
     "SingularValues",
     "SpectralMetric",
     "SpectralNorm",

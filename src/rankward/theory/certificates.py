@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from rankward.mode_tree import ModeTree
 from rankward.theory.bounds import EntryBounds
 
 Trace = Mapping[str, np.ndarray]
@@ -39,6 +40,9 @@ class RunContext:
         chain: whether the product is W_L ... W_1, the product matrix of the factors (Equation 3).
         square: whether all factors of a chain are square.
         rounding: machine epsilon of the runs' dtype.
+        step_size: [runs] of gradient descent with a constant step, NaN for other dynamics; None: not known.
+        tree: the mode tree of a hierarchical factorization.
+        components: whether the factors are those of a CP factorization.
     """
 
     depth: int
@@ -52,6 +56,9 @@ class RunContext:
     chain: bool = True
     square: bool = True
     rounding: float = float(np.finfo(np.float64).eps)
+    step_size: Float[np.ndarray, " runs"] | None = None
+    tree: ModeTree | None = None
+    components: bool = False
 
     @property
     def runs(self) -> int:
@@ -73,7 +80,8 @@ class RunContext:
             name: getattr(self, name)[one]
             for name in ("values", "determinant", "unbalancedness", "product", "tolerance")
         }
-        return replace(self, mask=None if self.mask is None else self.mask[one], **arrays)
+        arrays |= {name: each[one] for name in ("mask", "step_size") if (each := getattr(self, name)) is not None}
+        return replace(self, **arrays)
 
     @cached_property
     def entry_bounds(self) -> EntryBounds:

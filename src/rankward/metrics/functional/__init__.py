@@ -13,6 +13,13 @@ from rankward.metrics.functional.matricizations import (
     mode_groups,
     multilinear_rank,
 )
+from rankward.metrics.functional.motion import (
+    Motion,
+    component_motion,
+    local_component_motion,
+    singular_value_motion,
+    speed_bounds,
+)
 from rankward.metrics.functional.norms import (
     frobenius_norm,
     nuclear_norm,
@@ -25,6 +32,8 @@ from rankward.metrics.functional.singular_values import singular_values
 
 __all__ = [
     "CPRank",
+    "Motion",
+    "component_motion",
     "cp_lower",
     "cp_rank",
     "cp_weights",
@@ -33,6 +42,7 @@ __all__ = [
     "effective_rank",
     "effective_ranks",
     "frobenius_norm",
+    "local_component_motion",
     "local_component_norms",
     "masked_rmse",
     "matricization",
@@ -46,7 +56,9 @@ __all__ = [
     "reconstruction_error",
     "schatten_norm",
     "sharpness",
+    "singular_value_motion",
     "singular_values",
+    "speed_bounds",
     "spectral_norm",
     "stable_rank",
     "strict_matmul",
