@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
@@ -105,6 +106,37 @@ def loss_and_cotangent(
         total = each.sum()
     slopes = slopes if share is None else slopes * share
     return total, slopes if masked else (slopes @ matrix).reshape(product.shape)
+
+
+def negative_gradients(
+    products: Float[Tensor, "rows *dims"],
+    run: Int[Tensor, " rows"],
+    operator: Shaped[Tensor, "runs ..."],
+    values: Float[Tensor, "runs ..."],
+    scale: Float[Tensor, " runs"],
+) -> Float[Tensor, "rows *dims"]:
+    """-dL/dW at products W of recorded rows, float64, where L is `scale` times the half sum of Equation 1.
+
+    A row has the same bits in any company.
+
+    Args:
+        run: of each row; the other arguments have a runs axis, as in `Problem`.
+
+    Example:
+        >>> one, first = torch.ones(1, 1, 1), torch.zeros(1, dtype=torch.long)
+        >>> negative_gradients(3 * one, first, one, one, 0.5 * torch.ones(1)).item()
+        -1.0
+    """
+    factor = -scale.double()[run].reshape(-1, *(1 for _ in products.shape[1:]))
+    if operator.shape == values.shape:
+        cotangents = torch.vmap(lambda *each: loss_and_cotangent(*each)[1])
+        return factor * cotangents(products.double(), operator[run].double(), values[run].double())
+    with one_thread():  # sensing matrices are large: one run's at a time, in new memory
+        of_rows = [
+            loss_and_cotangent(product, operator[index].double().clone(), values[index].double().clone())[1]
+            for product, index in zip(products.double(), run.tolist(), strict=True)
+        ]
+    return factor * (torch.stack(of_rows) if of_rows else torch.zeros_like(products, dtype=torch.float64))
 
 
 Row = tuple[int, int, float, float, list[Tensor]]  # run, iteration, loss, time, factors

@@ -14,6 +14,7 @@ from rankward.metrics.baselines import DistanceToSolution
 from rankward.metrics.collection import measure
 from rankward.metrics.curvature import Sharpness
 from rankward.metrics.entries import (
+    ChainSingularValues,
     ConservedDrift,
     DeterminantResolution,
     DeterminantSign,
@@ -24,6 +25,7 @@ from rankward.metrics.entries import (
     Unbalancedness,
 )
 from rankward.metrics.hierarchical import HierarchicalRank, LocalComponentDrift, LocalComponentNorms
+from rankward.metrics.motion import ComponentMotion, LocalComponentMotion, SingularValueMotion
 from rankward.metrics.norms import (
     DepthSchattenNorm,
     FrobeniusNorm,
@@ -45,7 +47,9 @@ from rankward.metrics.vectors import VectorEntries, VectorNorm
 
 __all__ = [
     "CPRank",
+    "ChainSingularValues",
     "ComponentDrift",
+    "ComponentMotion",
     "ComponentNorms",
     "ConservedDrift",
     "DepthSchattenNorm",
@@ -59,6 +63,7 @@ __all__ = [
     "HeldOutErrors",
     "HierarchicalRank",
     "LocalComponentDrift",
+    "LocalComponentMotion",
     "LocalComponentNorms",
     "MatricizationEffectiveRank",
     "MultilinearRank",
@@ -69,6 +74,7 @@ __all__ = [
     "ReconstructionError",
     "SchattenNorm",
     "Sharpness",
+    "SingularValueMotion",
     "SingularValues",
     "SpectralMetric",
     "SpectralNorm",

@@ -54,7 +54,7 @@ def measure(
         taken: names of columns that others fill.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
             mappings to them (solutions), functions from a slice of the rows to what metrics get for them (values,
-            observed, heldout, loss_function), the mode tree of all rows (tree), or None.
+            observed, heldout, loss_function, negative_gradient), the mode tree of all rows (tree), or None.
 
     Returns:
         [rows] float64 each.

@@ -28,6 +28,12 @@ class SingularValues(SpectralMetric):
         return stacked_columns(values, [f"singular_value/{r}" for r in range(values.shape[-1])])
 
 
+class ChainSingularValues(SingularValues):
+    """`SingularValues` of a product of matrices W_L ... W_1, left out with a note for other factors."""
+
+    kind = "chain"
+
+
 class ProductEntries(TraceMetric):
     """Entries of the product, columns `entry/<row>_<column>` from 0: all, or the top left block of at most `largest`.
 

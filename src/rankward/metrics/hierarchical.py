@@ -61,10 +61,9 @@ class LocalComponentNorms(TreeMetric):
 
     def update(self, factors: Sequence[Tensor], tree: ModeTree) -> None:
         norms = [each[:, : self.largest] for each in local_component_norms(factors, tree)]
-        inner = [node for node in tree.nodes if node.children]
         names = [
-            f"local_component/{'root' if node is tree.root else _modes(node)}/{r}"
-            for node, each in zip(inner, norms, strict=True)
+            f"local_component/{node}/{r}"
+            for node, each in zip(node_names(tree), norms, strict=True)
             for r in range(each.shape[1])
         ]
         self.keep(torch.cat(norms, dim=1), names)
@@ -115,6 +114,11 @@ class HierarchicalRank(TreeMetric):
                 found[modes] = numerical_rank_from_singular_values(values, self.rtol)
             ranks.append(found[modes] if modes in found else found[others])
         self.keep(torch.stack(ranks, dim=-1), [f"rank/hierarchical_{_modes(node)}" for node in tree.nodes[:-1]])
+
+
+def node_names(tree: ModeTree) -> list[str]:
+    """The names of the inner nodes, in their order: the modes from 0, such as `0_1`, or `root`."""
+    return ["root" if node is tree.root else _modes(node) for node in tree.nodes if node.children]
 
 
 def _modes(node: Node) -> str:

@@ -9,7 +9,10 @@ from rankward.theory.bounds import (
     robustness_bound,
 )
 from rankward.theory.certificates import Bound, Certificate, RunContext
+from rankward.theory.escape import EscapeLaw, escape_law, escape_time
+from rankward.theory.motion import LawOfMotion, SpeedBounds
 from rankward.theory.solution_set import infimal_rank
+from rankward.theory.stages import Stages, stages
 from rankward.theory.statements import Conservation, Corollary1, LeastParameters, Proposition4, Theorem1, Theorem2
 
 __all__ = [
@@ -17,16 +20,23 @@ __all__ = [
     "Certificate",
     "Conservation",
     "Corollary1",
+    "EscapeLaw",
+    "LawOfMotion",
     "LeastParameters",
     "Proposition4",
     "RunContext",
+    "SpeedBounds",
+    "Stages",
     "Theorem1",
     "Theorem2",
     "dimensions_bound",
     "distance_bound",
     "effective_rank_bound",
+    "escape_law",
+    "escape_time",
     "infimal_rank",
     "norm_bound",
     "quasi_norm_constant",
     "robustness_bound",
+    "stages",
 ]

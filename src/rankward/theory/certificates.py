@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from rankward.mode_tree import ModeTree
 from rankward.theory.bounds import EntryBounds
 
 Trace = Mapping[str, np.ndarray]
@@ -41,6 +42,9 @@ class RunContext:
         rounding: machine epsilon of the runs' dtype.
         half_sums: [runs] or a number for all: Equation 1's half sum over the run's loss, 1 unless that is a mean; NaN
             where it is not the squared loss.
+        step_size: [runs] of gradient descent with a constant step, NaN for other dynamics; None: not known.
+        tree: the mode tree of a hierarchical factorization.
+        components: whether the factors are those of a CP factorization.
     """
 
     depth: int
@@ -55,6 +59,9 @@ class RunContext:
     square: bool = True
     rounding: float = float(np.finfo(np.float64).eps)
     half_sums: Float[np.ndarray, " runs"] | float = 1.0
+    step_size: Float[np.ndarray, " runs"] | None = None
+    tree: ModeTree | None = None
+    components: bool = False
 
     @property
     def runs(self) -> int:
@@ -76,8 +83,8 @@ class RunContext:
             name: getattr(self, name)[one]
             for name in ("values", "determinant", "unbalancedness", "product", "tolerance")
         }
-        half_sums = np.broadcast_to(self.half_sums, (self.runs,))[one]
-        return replace(self, mask=None if self.mask is None else self.mask[one], half_sums=half_sums, **arrays)
+        arrays |= {name: each[one] for name in ("mask", "step_size") if (each := getattr(self, name)) is not None}
+        return replace(self, half_sums=np.broadcast_to(self.half_sums, (self.runs,))[one], **arrays)
 
     @property
     def squared(self) -> Bool[np.ndarray, " runs"]:

@@ -185,7 +185,7 @@ class Ensemble:
         product = self.product(self.factors)
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
-        chain = self.is_chain
+        chain, form = self.is_chain, self.factorization.form
         flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
         size = largest_square(
             [factor.reshape(len(factor), 1, -1) for factor in self.factors]
@@ -209,7 +209,15 @@ class Ensemble:
                 if type(self.problem.loss) is Squared
                 else torch.full_like(unknown, torch.nan)
             ).numpy(),
+            step_size=self.step_sizes(torch.arange(len(product))).numpy(),
+            tree=form.tree if isinstance(form, Hierarchy) else None,
+            components=isinstance(form, Components),
         )
+
+    def step_sizes(self, run: Tensor) -> Tensor:
+        """The step of each of these runs, float64; NaN unless it is gradient descent with a constant one."""
+        fixed = self.problem.dynamics == "descent"
+        return self.problem.eta[run].double() if fixed else torch.full((len(run),), torch.nan, dtype=torch.float64)
 
     @property
     def factorization_name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rankward.config import ConfigError
 from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
-from rankward.dynamics.reference import loss
+from rankward.dynamics.reference import loss, negative_gradients
 from rankward.dynamics.sharpness import loss_function
 from rankward.dynamics.state import to_host
 from rankward.factorizations import Hierarchy
@@ -221,9 +221,16 @@ class EnsembleModule(pl.LightningModule):
             of_a_run = loss_function(self.ensemble.factorization.product, problem.loss)
             context["loss_function"] = lambda rows: of_a_run
             context["loss_data"] = [problem.operator[run], problem.values[run], problem.loss_scale[run]]
+        if self._is_argument("negative_gradient"):
+            context["negative_gradient"] = lambda rows: partial(
+                negative_gradients,
+                run=run.cpu()[rows],
+                operator=problem.operator,
+                values=problem.values,
+                scale=problem.loss_scale,
+            )
         if self._is_argument("step_size"):
-            fixed = problem.dynamics == "descent"
-            context["step_size"] = problem.eta[run].double() if fixed else torch.full((len(run),), torch.nan)
+            context["step_size"] = self.ensemble.step_sizes(run)
         return context
 
     def _baselines(self, run: Tensor) -> dict[str, Any]:

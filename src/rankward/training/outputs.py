@@ -19,9 +19,13 @@ from rankward.dynamics import Status
 from rankward.loggers.run import RunLog
 from rankward.loggers.target import LoggerError, LogTarget
 from rankward.observations import EntryMask
+from rankward.theory.motion import families
+from rankward.theory.stages import Stages, stages_of
 from rankward.training.ensemble import HELDOUT
 from rankward.training.hints import HINTS, hint
 from rankward.training.module import EnsembleModule, final_products
+
+STAGES = "rank/stages"  # the number of components that have risen
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class EnsembleOutputs:
         status = Status(int(module.progress.status[index]))
         if status == Status.RUNNING:
             status = Status.MAX_SECONDS if module.out_of_time and not module.interrupted else Status.INTERRUPTED
-        heldout = module.heldout(index, trace)
+        heldout, found = module.heldout(index, trace), _stages(trace)
         return {
             "status": status.name.lower(),
             "iterations": int(module.progress.iteration[index]),
@@ -183,10 +187,17 @@ class EnsembleOutputs:
             "notes": module.notes(index) | ({"observations": read} if read else {}) | hints,
             "certificates": module.verdicts(index, trace) if len(trace["loss"]) else {},
             **({"heldout": heldout} if heldout else {}),
+            **({} if found is None else {"stages": found.summary()}),
             "metrics": {
                 name: float(values[-1]) for name, values in trace.items() if name != "iteration" and len(values)
-            },
+            }
+            | ({} if found is None else {STAGES: float(len(found.rises))}),
         }
+
+
+def _stages(trace: dict[str, np.ndarray]) -> Stages | None:
+    """The stages of a run whose components' motion is measured, else None."""
+    return stages_of(trace) if families(trace) and len(trace["loss"]) else None
 
 
 def _split_by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarray]]:

@@ -14,6 +14,13 @@ from rankward.metrics.functional.matricizations import (
     mode_groups,
     multilinear_rank,
 )
+from rankward.metrics.functional.motion import (
+    Motion,
+    component_motion,
+    local_component_motion,
+    singular_value_motion,
+    speed_bounds,
+)
 from rankward.metrics.functional.norms import (
     frobenius_norm,
     nuclear_norm,
@@ -26,6 +33,8 @@ from rankward.metrics.functional.singular_values import singular_values
 
 __all__ = [
     "CPRank",
+    "Motion",
+    "component_motion",
     "cp_lower",
     "cp_rank",
     "cp_weights",
@@ -35,6 +44,7 @@ __all__ = [
     "effective_ranks",
     "frobenius_norm",
     "gradient_alignment",
+    "local_component_motion",
     "local_component_norms",
     "masked_rmse",
     "matricization",
@@ -48,8 +58,10 @@ __all__ = [
     "reconstruction_error",
     "schatten_norm",
     "sharpness",
+    "singular_value_motion",
     "singular_values",
     "spectral_norm",
+    "speed_bounds",
     "stable_rank",
     "strict_matmul",
     "unbalancedness",
