@@ -40,6 +40,7 @@ ACTIVATIONS = ("tanh", "relu")
 DETERMINANTS = ("any", "positive", "negative")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
+DESCENT = "rankward.optimizers.Descent"
 
 T = TypeVar("T")
 
@@ -335,7 +336,12 @@ class Optimizer(Choice):
     @property
     def is_plain(self) -> bool:
         """Whether this is gradient descent without weight decay, for which engines have a separate path."""
-        return self._target_ == "rankward.optimizers.Descent" and self.weight_decay == 0
+        return self._target_ == DESCENT and self.weight_decay == 0
+
+    @property
+    def is_decaying_descent(self) -> bool:
+        """Whether this is gradient descent with weight decay, which a flow has, too: dW/dt = -gradient - decay W."""
+        return self._target_ == DESCENT and self.weight_decay > 0
 
 
 @dataclass

@@ -9,6 +9,7 @@ from rankward.theory.bounds import (
     robustness_bound,
 )
 from rankward.theory.certificates import Bound, Certificate, RunContext
+from rankward.theory.shrinkage import Shrinkage, fixed_point
 from rankward.theory.solution_set import infimal_rank
 from rankward.theory.statements import Conservation, Corollary1, LeastParameters, Proposition4, Theorem1, Theorem2
 
@@ -20,11 +21,13 @@ __all__ = [
     "LeastParameters",
     "Proposition4",
     "RunContext",
+    "Shrinkage",
     "Theorem1",
     "Theorem2",
     "dimensions_bound",
     "distance_bound",
     "effective_rank_bound",
+    "fixed_point",
     "infimal_rank",
     "norm_bound",
     "quasi_norm_constant",

@@ -28,7 +28,7 @@ class RunContext:
 
     Args:
         depth: number of factors.
-        dynamics: `flow`, `descent`, `adaptive` or `optimizer`.
+        dynamics: `flow`, `decaying_flow`, `descent`, `adaptive` or `optimizer`.
         mask, values: [runs, *dims] observed entries; or no mask, and values [runs, n] of other measurements.
         determinant: [runs] sign of the initial product's determinant; NaN where it has none.
         unbalancedness: [runs] of the initial factors, relative to the largest squared factor; NaN where the factors are
@@ -39,6 +39,7 @@ class RunContext:
         chain: whether the product is W_L ... W_1, the product matrix of the factors (Equation 3).
         square: whether all factors of a chain are square.
         rounding: machine epsilon of the runs' dtype.
+        decay: [runs] weight decay of a flow; None without it.
     """
 
     depth: int
@@ -52,6 +53,7 @@ class RunContext:
     chain: bool = True
     square: bool = True
     rounding: float = float(np.finfo(np.float64).eps)
+    decay: Float[np.ndarray, " runs"] | None = None
 
     @property
     def runs(self) -> int:
@@ -60,6 +62,11 @@ class RunContext:
     @property
     def dims(self) -> tuple[int, ...]:
         return self.product.shape[1:]
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the runs follow gradient flow, with or without weight decay."""
+        return self.dynamics in ("flow", "decaying_flow")
 
     @property
     def balanced(self) -> Bool[np.ndarray, " runs"]:
@@ -73,7 +80,10 @@ class RunContext:
             name: getattr(self, name)[one]
             for name in ("values", "determinant", "unbalancedness", "product", "tolerance")
         }
-        return replace(self, mask=None if self.mask is None else self.mask[one], **arrays)
+        optional: dict[str, Any] = {
+            name: None if (each := getattr(self, name)) is None else each[one] for name in ("mask", "decay")
+        }
+        return replace(self, **optional, **arrays)
 
     @cached_property
     def entry_bounds(self) -> EntryBounds:

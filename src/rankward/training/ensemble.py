@@ -194,6 +194,7 @@ class Ensemble:
             chain=chain,
             square=chain and all(is_square(factor) for factor in self.factors),
             rounding=rounding,
+            decay=None if flow is None or flow.decay is None else flow.decay.numpy(),
         )
 
     @property
@@ -253,16 +254,16 @@ def _flow(runs: Sequence[RunConfig]) -> Flow | None:
     if not rates:
         return None
     tolerances = [(rate.rtol, rate.atol, rate.max_time) for rate in rates]
-    return Flow(
-        *(
-            torch.tensor([torch.inf if value is None else value for value in column], dtype=torch.float64)
-            for column in zip(*tolerances, strict=True)
-        )
+    decays = [run.optimizer.arguments()["weight_decay"] for run in runs if not run.optimizer.is_plain]
+    rtol, atol, max_time = (
+        torch.tensor([torch.inf if value is None else value for value in column], dtype=torch.float64)
+        for column in zip(*tolerances, strict=True)
     )
+    return Flow(rtol, atol, max_time, torch.tensor(decays, dtype=torch.float64) if decays else None)
 
 
 def _rule(runs: Sequence[RunConfig], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> Rule | None:
-    optimizers = [_optimizer(run) for run in runs if not run.optimizer.is_plain]
+    optimizers = [_optimizer(run) for run in runs if not (run.optimizer.is_plain or isinstance(run.lr, FlowRate))]
     if not optimizers:
         return None
     check_update(optimizers[0], runs[0].optimizer.name, shapes)
