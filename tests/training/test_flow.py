@@ -64,7 +64,7 @@ def test_weight_decay_shrinks_singular_values_to_their_fixed_points(tmp_path):
     assert found["shrinkage"] == found["conservation"] == "holds"
     last = [trace[f"singular_value/{k}"][-1] for k in (0, 1)]
     np.testing.assert_allclose(last, [2 - 0.25, 1 - 0.25], rtol=1e-7)  # the soft threshold
-    assert (np.diff(trace["loss"].to_numpy()) <= 1e-12).all() and trace["loss"][-1] == pytest.approx(0.0625)
+    assert (np.diff(trace["loss"].to_numpy()) <= 1e-6).all() and trace["loss"][-1] == pytest.approx(0.0625)
 
 
 def test_weight_decay_makes_differences_fall_exponentially(tmp_path):
