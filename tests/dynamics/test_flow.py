@@ -1,5 +1,7 @@
 """Gradient flow: against SciPy's solvers, the reference, what flow conserves, and itself in other company."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -171,6 +173,49 @@ def test_tensors_flow_as_scipy_has_them(dims, components, count):
     theirs = solve_ivp(slope, (0, 3.0), start, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
     np.testing.assert_allclose(torch.cat([f[0].flatten() for f in ours]).numpy(), theirs, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(torch.cat([f[0].flatten() for f in slow]).numpy(), theirs, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(3, 2, 4), (18, 17, 19)])
+def test_weight_decay_flows_as_scipy_has_it(sizes):
+    """An unrolled and a blocked kernel, and the reference, each run with its own decay; a loss that is a mean."""
+    runs, decay = 5, torch.linspace(0.05, 0.5, 5, dtype=torch.float64)
+    factorization, factors, _ = ensemble(sizes, runs)
+    seen = [random_matrix((sizes[-1], sizes[0]), 1, sizes[-1] * sizes[0] // 2, seed=s) for s in range(runs)]
+    plain = flow_problem(seen, 0.0, max_time=2.0, mean=True)
+    problem = replace(plain, flow=replace(plain.flow, decay=decay))
+    assert problem.dynamics == "decaying_flow"
+    fast, progress, rows = trained(FusedEngine(factorization, EVERY), factors, problem)
+    assert progress.status.tolist() == [Status.MAX_TIME] * runs
+    slow, _, slow_rows = trained(ReferenceEngine(factorization, EVERY), factors, problem)
+    assert abs(len(rows) - len(slow_rows)) <= 2
+    mask, values = seen[2].mask, seen[2].values
+
+    def slope(_, y):
+        first, second = y[: factors[0][2].numel()].reshape(sizes[1], sizes[0]), y[factors[0][2].numel() :]
+        second = second.reshape(sizes[2], sizes[1])
+        error = 2 / mask.sum() * mask * (second @ first - values)
+        return -np.concatenate([(second.T @ error).ravel(), (error @ first.T).ravel()]) - float(decay[2]) * y
+
+    start = torch.cat([f[2].flatten() for f in factors]).numpy()
+    theirs = solve_ivp(slope, (0, 2.0), start, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
+    for ours in (fast, slow):
+        np.testing.assert_allclose(torch.cat([f[2].flatten() for f in ours]).numpy(), theirs, rtol=1e-7, atol=1e-9)
+    left = [torch.exp(-2.0 * decay).sqrt()[:, None, None] * f for f in factors]
+    assert matrix_drift(fast, left).max() > 1e-3  # e^(-decay t) is not the law
+    left = [torch.exp(-2.0 * decay)[:, None, None] * f for f in factors]
+    assert matrix_drift(fast, left).max() < 1e-9
+
+
+@pytest.mark.slow
+def test_a_decaying_flow_ends_on_the_stop():
+    factors, problem = two_by_two(4, 3, 1e-2)
+    problem = replace(problem, stop_loss=full(4, 2e-2), flow=replace(problem.flow, decay=full(4, 1e-3)))
+    for engine in (FusedEngine(chain((2, 2, 2, 2)), EVERY), ReferenceEngine(MatrixFactorization((2, 2), 3), EVERY)):
+        _, progress, rows = trained(engine, factors, problem)
+        last = {run: loss for run, _, _, loss in rows}
+        assert set(progress.status.tolist()) == {Status.CONVERGED}
+        assert all(0 < 1 - loss / 2e-2 <= 1e-10 for loss in last.values())
 
 
 def test_unbalanced_starts_keep_what_flow_conserves():

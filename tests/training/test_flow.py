@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from helpers.commands import wandb_records
+from helpers.made_traces import facts
 from helpers.runs import contents, interrupted_after, trained
 from rankward import results
+from rankward.theory import Conservation
 
 FLOW = ["lr=flow", "init=balanced", "init.scale=1e-3", "init.determinant=positive"]
 
@@ -45,6 +47,39 @@ def test_the_trace_has_time_and_ends_on_the_stop(tmp_path):
     assert 0 < 1 - trace["loss"][-1] / 3e-3 <= 1e-10
     assert trace["balance/drift"].max() < 1e-10
     assert outcome.summary["stop"]["check_every"] == 1
+
+
+def decaying(tmp_path, *more):
+    """A flow with weight decay on a symmetric 2x2 matrix, all of it observed, and its trace."""
+    np.save(tmp_path / "y.npy", np.array([[1.5, 0.5], [0.5, 1.5]]))
+    words = ["observations=file", f"observations.path={tmp_path / 'y.npy'}", "optimizer.weight_decay=0.25", "lr=flow"]
+    (outcome,) = trained(tmp_path, [*words, "metrics=decay", "engine=reference", "stop_loss=0", *more])
+    return outcome, results.read_trace(tmp_path / "0")
+
+
+def test_weight_decay_shrinks_singular_values_to_their_fixed_points(tmp_path):
+    words = ["depth='2'", "init=identity", "init.scale=1e-1", "lr.max_time=40", "lr.rtol=1e-7"]
+    outcome, trace = decaying(tmp_path, *words)
+    found = {name: each["verdict"] for name, each in outcome.summary["certificates"].items()}
+    assert found["shrinkage"] == found["conservation"] == "holds"
+    last = [trace[f"singular_value/{k}"][-1] for k in (0, 1)]
+    np.testing.assert_allclose(last, [2 - 0.25, 1 - 0.25], rtol=1e-7)  # the soft threshold
+    assert (np.diff(trace["loss"].to_numpy()) <= 1e-6).all() and trace["loss"][-1] == pytest.approx(0.0625)
+
+
+def test_weight_decay_makes_differences_fall_exponentially(tmp_path):
+    words = ["depth='3'", "init=gaussian", "init.scale=1", "lr.max_time=6", "seed=3", "lr.rtol=1e-7"]
+    outcome, trace = decaying(tmp_path, *words)
+    found = outcome.summary["certificates"]["conservation"]
+    assert found["verdict"] == "holds" and found["tolerance"] < 2e-6
+    fallen = trace["balance/unbalancedness"][0] * np.exp(-0.5 * trace["time"].to_numpy())
+    np.testing.assert_allclose(trace["balance/unbalancedness"].to_numpy(), fallen, rtol=1e-6)
+    assert fallen[-1] < 0.06 * fallen[0]
+    context = facts(dynamics="decaying_flow", decay=np.full(1, 0.25), tolerance=np.full(1, 1e-7))
+    tampered = {name: trace[name].to_numpy().copy() for name in ("iteration", "loss", "balance/drift")}
+    tampered["balance/drift"][7] = 1e-4
+    found = Conservation().verdicts(context, tampered)["conservation"]
+    assert (found["verdict"], found["iteration"]) == ("violated", trace["iteration"][7])
 
 
 def test_time_may_run_out(tmp_path):

@@ -42,6 +42,7 @@ DETERMINANTS = ("any", "positive", "negative")
 REDUCTIONS = ("half_sum", "mean")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
+DESCENT = "rankward.optimizers.Descent"
 
 T = TypeVar("T")
 
@@ -348,7 +349,12 @@ class Optimizer(Choice):
     @property
     def is_plain(self) -> bool:
         """Whether this is gradient descent without weight decay or noise, for which engines have a separate path."""
-        return self._target_ == "rankward.optimizers.Descent" and self.weight_decay == 0 and not self.noise
+        return self._target_ == DESCENT and self.weight_decay == 0 and not self.noise
+
+    @property
+    def is_decaying_descent(self) -> bool:
+        """Whether this is gradient descent with weight decay, which a flow has, too: dW/dt = -gradient - decay W."""
+        return self._target_ == DESCENT and self.weight_decay > 0 and not self.noise
 
 
 @dataclass

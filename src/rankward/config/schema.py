@@ -182,7 +182,12 @@ class RunConfig:
             raise ConfigError("dtype", self.dtype, "float64: lr=flow is the reference for rounding")
         if flow and (self.stop_checks or 1) > 1:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
-        if self.lr.dynamics != "descent" and not self.optimizer.is_plain:
+        decays = flow and isinstance(self.optimizer, groups.Optimizer) and self.optimizer.is_decaying_descent
+        endless = isinstance(self.lr, groups.FlowRate) and self.lr.max_time is None and self.max_iterations is None
+        if decays and endless:
+            why = "a flow with optimizer.weight_decay may end at a fixed point above stop_loss"
+            raise ConfigError("lr.max_time", None, f"a positive finite number, or max_iterations: {why}")
+        if self.lr.dynamics != "descent" and not (self.optimizer.is_plain or decays):
             why = f"lr={self.lr.name} makes its own steps"
             for key, value in self.optimizer.noise.items():
                 raise ConfigError(f"optimizer.{key}", value, f"{'null' if key == 'batch' else 0}: {why}")

@@ -56,7 +56,7 @@ def choose_engine(
     Raises:
         ConfigError: the engine cannot train the run.
     """
-    on_card, dynamics = accelerator == "gpu", problem.dynamics
+    on_card, dynamics, flow = accelerator == "gpu", problem.dynamics, problem.flow is not None
     layout, why, subject = None, "", "this factorization"
     try:
         dtype = str(problem.eta.dtype).removeprefix("torch.")
@@ -66,7 +66,7 @@ def choose_engine(
         why, subject = str(error), error.subject
     serving = {
         "cuda": CudaEngine.serves(layout, dynamics),
-        "batched": layout is not None and dynamics != "flow",
+        "batched": layout is not None and not flow,
         "fused": layout is not None and not on_card,
         "reference": True,
     }
@@ -81,7 +81,7 @@ def choose_engine(
         what = "a GPU" if engine == "fused" and on_card else f"{subject} ({why or 'it is too large'})"
         noisy = problem.rule is not None and problem.rule.kinds
         what = "steps with a random part" if noisy and engine == "cuda" else what
-        what = "a flow" if dynamics == "flow" and engine in ("cuda", "batched") else what
+        what = "a flow" if flow and engine in ("cuda", "batched") else what
         raise ConfigError("engine", engine, f"one of {others}: that engine does not run {what}")
     if engine == "reference":
         return ReferenceEngine(factorization, schedule, note)

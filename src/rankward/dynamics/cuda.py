@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rankward.config.extras import require
 from rankward.dynamics.kernels import cuda_text
+from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import rates_of, remembered
 from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, to_host
@@ -41,7 +42,7 @@ class CudaEngine:
     def serves(layout: Layout | None, dynamics: str) -> bool:
         """Whether the engine has a kernel for this layout."""
         small = isinstance(layout, GraphLayout) and layout.form == "unrolled" and not layout.graph.noise
-        return small and dynamics != "flow"
+        return small and dynamics not in FLOWS
 
     def advance(self, factors: list[Tensor], problem: Problem, progress: Progress, length: int) -> Rows:
         """Advance every running run by `length` iterations, or to its stop; factors and progress change in place.

@@ -99,12 +99,13 @@ def _rates(problem: Problem, progress: Progress, parameters: int) -> np.ndarray:
     """[runs, columns] in the runs' dtype: constants of a step, then fields of `Progress` that it changes.
 
     Descent: see `rates_of`. Flow: scale, rtol, atol, the half sum to stop at, time to stop at,
-    parameters.
+    parameters, weight decay relative to the scale.
     """
     if problem.flow is not None:
         scale, flow = problem.loss_scale.numpy(), problem.flow
         stop, count = problem.stop_loss.numpy() / scale, np.full(problem.runs, float(parameters))
         columns = [scale, flow.rtol.numpy(), flow.atol.numpy(), stop, flow.max_time.numpy(), count]
+        columns += [np.zeros(problem.runs) if flow.decay is None else flow.decay.numpy() / scale]
         columns += [getattr(progress, name).numpy() for name in FLOW_MEMORY]
         return np.stack(columns, axis=1)
     return rates_of(problem, progress, torch.device("cpu")).numpy()

@@ -11,6 +11,7 @@ import numpy as np
 from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
+from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.kernels.words import NOISE_FIELDS, NOISE_WORDS
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
@@ -20,7 +21,7 @@ from rankward.losses import SQUARED, Loss, Squared
 REGISTER = 64  # bytes of one number of all runs in a register
 LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
 SMALL_GRAPH_BYTES = 2**17  # a register of runs pays off from the third run below this, else from the fifth
-RATES = {"descent": 7, "adaptive": 7, "flow": 10}  # columns of `rates_of`, stored behind a run's values
+RATES = {"descent": 7, "adaptive": 7, **dict.fromkeys(FLOWS, 11)}  # columns of rates, stored behind a run's values
 
 
 class Layout(ABC):
@@ -94,7 +95,7 @@ class GraphLayout(Layout):
         if kind == "unrolled":
             return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
         rates = _noise_fields(self.graph) if self.graph.noise else RATES.get(dynamics, 0)
-        sizes = blocked.encoded(self.graph, rates, kind != "lanes", dynamics == "flow")
+        sizes = blocked.encoded(self.graph, rates, kind != "lanes", dynamics in FLOWS)
         dynamics = "noisy" if self.graph.noise else dynamics
         return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
 

@@ -13,7 +13,7 @@ def listing(layout: Layout, dynamics: str) -> list[str]:
 
     Args:
         layout: of the factorization.
-        dynamics: `descent`, `adaptive`, `flow` or `optimizer`.
+        dynamics: `descent`, `adaptive`, `flow`, `decaying_flow` or `optimizer`.
     """
     if not isinstance(layout, GraphLayout):
         return ["form: a kernel of its own, for large CP factorizations (kernels/_cp_source.py)"]

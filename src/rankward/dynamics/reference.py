@@ -239,12 +239,12 @@ class ReferenceEngine:
             parts = point.split([shape.numel() for shape in shapes])
             return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-        def direction(point: Tensor) -> tuple[Tensor, float]:
+        def downhill(point: Tensor) -> tuple[Tensor, float]:
             point = point.detach().requires_grad_()
             value = loss(self.factorization.product(split(point)), operator, values, problem.loss) * scale
             return -torch.autograd.grad(value, point)[0], value.item()
 
-        stepper = Stepper(direction, parameters_to_vector(weights).detach(), run, problem, progress)
+        stepper = Stepper(downhill, parameters_to_vector(weights).detach(), run, problem, progress)
         iteration = int(progress.iteration[run])
         end = min(iteration + length, int(problem.max_iterations[run]))
         if int(progress.next_record[run]) == 0 and self._check(run, iteration, stepper.loss, problem, progress):

@@ -11,7 +11,7 @@ from torch import Tensor
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
 from rankward.dynamics.state import Problem, Progress
 
-Direction = Callable[[Tensor], tuple[Tensor, float]]  # from all parameters in one vector to -gradient and loss
+Downhill = Callable[[Tensor], tuple[Tensor, float]]  # from all parameters in one vector to -gradient and loss
 STOP_TOLERANCE = 1e-10  # a flow ends at most this far (relative) below its stopping loss
 
 
@@ -19,20 +19,21 @@ class Stepper:
     """One run between two accepted steps.
 
     Args:
-        direction: from all parameters to the direction of the flow (the negative gradient) and the loss.
+        downhill: from all parameters to the negative gradient of the loss, and the loss.
         start: [parameters] float64.
         run: its index in `problem` and `progress`, which hold the time and step size to start with.
     """
 
-    def __init__(self, direction: Direction, start: Tensor, run: int, problem: Problem, progress: Progress) -> None:
+    def __init__(self, downhill: Downhill, start: Tensor, run: int, problem: Problem, progress: Progress) -> None:
         assert problem.flow is not None
         flow = problem.flow
-        self.direction_at, self.point, self.run, self.progress = direction, start, run, progress
+        self.downhill, self.point, self.run, self.progress = downhill, start, run, progress
+        self.decay = 0.0 if flow.decay is None else float(flow.decay[run])
         self.rtol, self.atol = float(flow.rtol[run]), float(flow.atol[run])
         self.stop, self.max_time = float(problem.stop_loss[run]), float(flow.max_time[run])
         self.time, self.step = float(progress.time[run]), float(progress.step[run])
         self.error, self.closing = float(progress.error[run]), bool(progress.closing[run])
-        self.direction, self.loss = direction(start)
+        self.direction, self.loss = self.direction_at(start)
         if not self.step > 0:
             self.step = self._first_step()
         self.step = min(self.step, self.max_time - self.time)
@@ -46,6 +47,11 @@ class Stepper:
     def stuck(self) -> bool:
         """Whether no step is short enough, as with gradients that are not finite."""
         return not (self.over or self.step > 1e-100)
+
+    def direction_at(self, point: Tensor) -> tuple[Tensor, float]:
+        """The direction of the flow, with weight decay, and the loss, which has no term for it."""
+        direction, loss = self.downhill(point)
+        return (direction - self.decay * point if self.decay else direction), loss
 
     def save(self) -> None:
         """Write the state that the next chunk needs into `progress`."""
@@ -93,7 +99,10 @@ class Stepper:
     def _limit_step(self, target: float) -> None:
         """Limit the step to Newton's step once a step has overshot the stopping loss, and to the remaining time."""
         if self.closing:
-            self.step = min(self.step, (self.loss - target) / float((self.direction * self.direction).sum()))
+            gradient = self.direction + self.decay * self.point if self.decay else self.direction
+            speed = float((gradient * self.direction).sum())
+            if speed > 0:  # with weight decay the loss may rise
+                self.step = min(self.step, (self.loss - target) / speed)
         self.step = min(self.step, self.max_time - self.time)
 
 

@@ -141,15 +141,17 @@ class Adaptive:
 
 @dataclass(frozen=True)
 class Flow:
-    """Tolerances and end of a gradient flow (Equation 4), [runs] float64 each.
+    """Tolerances and end of a gradient flow (Equation 4), and its weight decay, [runs] float64 each.
 
     A step's error is the root mean square, over a run's parameters, of error / (atol + rtol |parameter|); it is at
-    most 1. `max_time` is infinity without a limit.
+    most 1. `max_time` is infinity without a limit. With a `decay` the flow is dW/dt = -gradient - decay W, on which the
+    loss may rise.
     """
 
     rtol: Float[Tensor, " runs"]
     atol: Float[Tensor, " runs"]
     max_time: Float[Tensor, " runs"]
+    decay: Float[Tensor, " runs"] | None = None
 
 
 LABELS, GRADIENTS, BATCH = "labels", "gradients", "batch"  # random parts of a step, in this order
@@ -251,10 +253,12 @@ class Problem:
 
     @property
     def dynamics(self) -> str:
-        """`descent`, `adaptive`, `flow`, or `optimizer` for another one than gradient descent."""
+        """`descent`, `adaptive`, `flow`, `decaying_flow`, or `optimizer` for another one than gradient descent."""
         if self.rule is not None:
             return "optimizer"
-        return "flow" if self.flow is not None else "descent" if self.adaptive is None else "adaptive"
+        if self.flow is not None:
+            return "flow" if self.flow.decay is None else "decaying_flow"
+        return "descent" if self.adaptive is None else "adaptive"
 
 
 def to_host(values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ class Descent(Optimizer):
     """Gradient descent on the loss plus `weight_decay` / 2 times the squared norm of the factors.
 
     Without weight decay it is Equation 2's discretised flow, for which the engines have a path of their own.
+    With lr=flow the engines integrate dW/dt = -gradient - weight_decay W, and `update` is not called.
 
     Args:
         weight_decay: at least 0.

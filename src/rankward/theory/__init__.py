@@ -11,6 +11,7 @@ from rankward.theory.bounds import (
 from rankward.theory.certificates import Bound, Certificate, RunContext
 from rankward.theory.escape import EscapeLaw, escape_law, escape_time
 from rankward.theory.motion import LawOfMotion, SpeedBounds
+from rankward.theory.shrinkage import Shrinkage, fixed_point
 from rankward.theory.solution_set import infimal_rank
 from rankward.theory.stages import Stages, stages
 from rankward.theory.statements import Conservation, Corollary1, LeastParameters, Proposition4, Theorem1, Theorem2
@@ -25,6 +26,7 @@ __all__ = [
     "LeastParameters",
     "Proposition4",
     "RunContext",
+    "Shrinkage",
     "SpeedBounds",
     "Stages",
     "Theorem1",
@@ -34,6 +36,7 @@ __all__ = [
     "effective_rank_bound",
     "escape_law",
     "escape_time",
+    "fixed_point",
     "infimal_rank",
     "norm_bound",
     "quasi_norm_constant",

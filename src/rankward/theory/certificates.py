@@ -29,7 +29,7 @@ class RunContext:
 
     Args:
         depth: number of factors.
-        dynamics: `flow`, `descent`, `adaptive` or `optimizer`.
+        dynamics: `flow`, `decaying_flow`, `descent`, `adaptive` or `optimizer`.
         mask, values: [runs, *dims] observed entries; or no mask, and values [runs, n] of other measurements.
         determinant: [runs] sign of the initial product's determinant; NaN where it has none.
         unbalancedness: [runs] of the initial factors, relative to the largest squared factor; NaN where the factors are
@@ -45,6 +45,7 @@ class RunContext:
         step_size: [runs] of gradient descent with a constant step, NaN for other dynamics; None: not known.
         tree: the mode tree of a hierarchical factorization.
         components: whether the factors are those of a CP factorization.
+        decay: [runs] weight decay of a flow; None without it.
     """
 
     depth: int
@@ -62,6 +63,7 @@ class RunContext:
     step_size: Float[np.ndarray, " runs"] | None = None
     tree: ModeTree | None = None
     components: bool = False
+    decay: Float[np.ndarray, " runs"] | None = None
 
     @property
     def runs(self) -> int:
@@ -70,6 +72,11 @@ class RunContext:
     @property
     def dims(self) -> tuple[int, ...]:
         return self.product.shape[1:]
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the runs follow gradient flow, with or without weight decay."""
+        return self.dynamics in ("flow", "decaying_flow")
 
     @property
     def balanced(self) -> Bool[np.ndarray, " runs"]:
@@ -83,7 +90,8 @@ class RunContext:
             name: getattr(self, name)[one]
             for name in ("values", "determinant", "unbalancedness", "product", "tolerance")
         }
-        arrays |= {name: each[one] for name in ("mask", "step_size") if (each := getattr(self, name)) is not None}
+        optional = {name: getattr(self, name) for name in ("mask", "step_size", "decay")}
+        arrays |= {name: each[one] for name, each in optional.items() if each is not None}
         return replace(self, half_sums=np.broadcast_to(self.half_sums, (self.runs,))[one], **arrays)
 
     @property

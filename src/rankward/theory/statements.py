@@ -31,6 +31,7 @@ DEPTH_SCHATTEN, PARAMETERS = SCHATTEN + "2_over_L", "norm/parameters"
 ENTRY_ROUNDINGS = 16.0  # rounding errors of an entry that the sharp bound's slack covers
 DISCRETE = "gradient flow (lr=flow): this run takes discrete steps"
 SQUARED_LOSS = "the squared loss (Equation 1)"
+DECAYING = "no weight decay"
 CHAIN = "a matrix factorization: the product of its factors"
 BALANCED_START = f"a balanced start (Equation 5 to {BALANCED:g} of the largest squared factor)"
 
@@ -55,7 +56,8 @@ def _premises_of_theorem_1(context: RunContext) -> list[tuple[np.ndarray | bool,
         (context.depth >= 2, f"a depth of at least 2, not {context.depth}"),
         (context.determinant > 0, "a positive determinant at the start"),
         (context.balanced, BALANCED_START),
-        (context.dynamics == "flow", DISCRETE),
+        (context.is_flow, DISCRETE),
+        (context.decay is None, DECAYING),
     ]
 
 
@@ -283,7 +285,8 @@ class Proposition4(Certificate):
                 (context.depth == 2, f"depth 2, not {context.depth}"),
                 (identity & (scale > 0) & (scale <= 1 + 1e-12), "a start at a multiple, in (0, 1], of the identity"),
                 (context.balanced, BALANCED_START),
-                (context.dynamics == "flow", DISCRETE),
+                (context.is_flow, DISCRETE),
+                (context.decay is None, DECAYING),
             ],
         )
 
@@ -322,6 +325,9 @@ class Proposition4(Certificate):
 class Conservation(Certificate):
     """Flow conserves W_{l+1}^T W_{l+1} - W_l W_l^T: the drift from numerical integration stays below a tolerance.
 
+    With weight decay it makes these differences e^(-2 decay time) times as large as at the start, and the drift is the
+    distance from that.
+
     Args:
         tolerance: of `balance/drift`. None: ten times the relative tolerance of a step plus the rounding of all steps
             so far (machine epsilon times 100 + 10 sqrt(steps)). A tolerance of 1 or more is no bound.
@@ -345,7 +351,7 @@ class Conservation(Certificate):
             context.runs,
             [
                 (context.depth >= 2, f"a depth of at least 2, not {context.depth}"),
-                (context.dynamics == "flow", DISCRETE),
+                (context.is_flow, DISCRETE),
             ],
         )
 

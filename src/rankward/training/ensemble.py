@@ -212,6 +212,7 @@ class Ensemble:
             step_size=self.step_sizes(torch.arange(len(product))).numpy(),
             tree=form.tree if isinstance(form, Hierarchy) else None,
             components=isinstance(form, Components),
+            decay=None if flow is None or flow.decay is None else flow.decay.numpy(),
         )
 
     def step_sizes(self, run: Tensor) -> Tensor:
@@ -296,12 +297,12 @@ def _flow(runs: Sequence[RunConfig]) -> Flow | None:
     if not rates:
         return None
     tolerances = [(rate.rtol, rate.atol, rate.max_time) for rate in rates]
-    return Flow(
-        *(
-            torch.tensor([torch.inf if value is None else value for value in column], dtype=torch.float64)
-            for column in zip(*tolerances, strict=True)
-        )
+    decays = [run.optimizer.arguments()["weight_decay"] for run in runs if not run.optimizer.is_plain]
+    rtol, atol, max_time = (
+        torch.tensor([torch.inf if value is None else value for value in column], dtype=torch.float64)
+        for column in zip(*tolerances, strict=True)
     )
+    return Flow(rtol, atol, max_time, torch.tensor(decays, dtype=torch.float64) if decays else None)
 
 
 def _rule(
@@ -310,7 +311,7 @@ def _rule(
     shapes: Sequence[tuple[int, ...]],
     dtype: torch.dtype,
 ) -> Rule | None:
-    optimizers = [_optimizer(run) for run in runs if not run.optimizer.is_plain]
+    optimizers = [_optimizer(run) for run in runs if not (run.optimizer.is_plain or isinstance(run.lr, FlowRate))]
     if not optimizers:
         return None
     check_update(optimizers[0], runs[0].optimizer.name, shapes)

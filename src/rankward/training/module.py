@@ -136,7 +136,7 @@ class EnsembleModule(pl.LightningModule):
             self.ensemble.is_chain,
             loss=rows.loss,
             iteration=rows.iteration,
-            **self._context(rows.run),
+            **self._context(rows.run, rows.time),
             **self._baselines(rows.run),
         )
         columns |= self._measure_some(rows)
@@ -199,20 +199,20 @@ class EnsembleModule(pl.LightningModule):
                 [to_host(factor)[at] for factor in rows.factors],
                 self.product,
                 self.ensemble.is_chain,
-                **self._context(rows.run.cpu()[at]),
+                **self._context(rows.run.cpu()[at], rows.time.cpu()[at]),
             )
             for name, values in measured.items():
                 columns[name] = torch.full((len(run),), torch.nan, dtype=torch.float64)
                 columns[name][at] = values
         return columns
 
-    def _context(self, run: Tensor) -> dict[str, Any]:
-        """Arguments of metrics other than the rows, for the run of each row."""
+    def _context(self, run: Tensor, time: Tensor) -> dict[str, Any]:
+        """Arguments of metrics other than the rows, for the run of each row and its time, 0 except of a flow."""
         problem, form = self.ensemble.problem, self.ensemble.factorization.form
         context: dict[str, Any] = {
             "tree": form.tree if isinstance(form, Hierarchy) else None,
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
-            "initial": [factor[run] for factor in self.ensemble.factors],
+            "initial": self._initial(run, time),
             "infimal_rank": self.infimal_ranks[0][run] if self._is_argument("infimal_rank") else None,
             **self.ensemble.entries(run),
             **self.ensemble.units(run),
@@ -232,6 +232,14 @@ class EnsembleModule(pl.LightningModule):
         if self._is_argument("step_size"):
             context["step_size"] = self.ensemble.step_sizes(run)
         return context
+
+    def _initial(self, run: Tensor, time: Tensor) -> list[Tensor]:
+        """Factors whose differences of squares the row should have: those of the start, times e^(-decay time)."""
+        flow, factors = self.ensemble.problem.flow, [factor[run] for factor in self.ensemble.factors]
+        if flow is None or flow.decay is None:
+            return factors
+        left = torch.exp(-flow.decay[run] * time)
+        return [factor * left.reshape(-1, *[1] * (factor.ndim - 1)) for factor in factors]
 
     def _baselines(self, run: Tensor) -> dict[str, Any]:
         return {
@@ -268,7 +276,7 @@ class EnsembleModule(pl.LightningModule):
                         self.product,
                         self.ensemble.is_chain,
                         taken=filled,
-                        **self._context(first),
+                        **self._context(first, torch.zeros(1, dtype=torch.float64)),
                         **({} if some else rows),
                     )
                     filled |= columns.keys()
@@ -383,7 +391,7 @@ class EnsembleModule(pl.LightningModule):
             [factor.detach().cpu()[done] for factor in self.factors],
             self.product,
             self.ensemble.is_chain,
-            **self._context(done),
+            **self._context(done, self.progress.time.cpu()[done]),
         )
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
         for name, values in columns.items():

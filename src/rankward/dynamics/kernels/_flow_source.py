@@ -1,10 +1,11 @@
 # Text, not a module: gradient flow (Equation 4) by an embedded Runge-Kutta method, each lane with its own step size.
 # Below a family's text, which brings `slopes`, `weights_of`, `rates_of`, and below `flow.py`'s `stages`, `difference`.
+# DECAYS: whether the flow has weight decay. It adds a multiple of the parameter to each slope.
 # Nothing but +, -, *, / and square roots: so the bits are the same on any processor.
 # mypy: ignore-errors
 
 # What the state keeps of a run behind mask and values; the last four change.
-SCALE, RTOL, ATOL, STOP, MAX_TIME, COUNT, TIME, STEP, ERROR, CLOSING = range(10)
+SCALE, RTOL, ATOL, STOP, MAX_TIME, COUNT, DECAY, TIME, STEP, ERROR, CLOSING = range(11)
 LARGEST_STEP = 1e15  # at a stationary point every step is accepted, and five times as long as the last
 SMALLEST_STEP = 1e-100  # below, the slopes are not finite
 
@@ -35,11 +36,22 @@ def within(state, rates, number, trial):
 
 
 @numba.njit(cache=True, nogil=True)
+def directions(factors, origin, state, scratch, sizes, out):
+    """Slopes, with those of weight decay, and behind them the half sum, which has no term for it."""
+    slopes(factors, origin, state, scratch, sizes, out)
+    if DECAYS:
+        decay = load(state, (rates_of(sizes) + DECAY) * LANES)
+        for i in range(weights_of(sizes)):
+            slope = load(scratch, (out + i) * LANES) + decay * load(factors, (origin + i) * LANES)
+            store(scratch, (out + i) * LANES, slope)
+
+
+@numba.njit(cache=True, nogil=True)
 def arrived(state, scratch, sizes):
     """Slopes and loss of every lane; a lane whose run is new gets a first step, a hundredth of its time scale."""
     weights, rates = weights_of(sizes), rates_of(sizes)
     first = scratch_size(sizes)
-    slopes(state, 0, state, scratch, sizes, first)
+    directions(state, 0, state, scratch, sizes, first)
     zero = fill(state, 0.0)
     size, speed = zero, zero
     for i in range(weights):
@@ -58,12 +70,20 @@ def arrived(state, scratch, sizes):
 
 
 @numba.njit(cache=True, nogil=True)
-def square(scratch, at, weights):
-    total = load(scratch, at * LANES) * load(scratch, at * LANES)
-    for i in range(1, weights):
-        slope = load(scratch, (at + i) * LANES)
-        total = total + slope * slope
+def fall(state, scratch, sizes, at):
+    """How fast the half sum falls, over the scale: slopes times gradients, which are the slopes without the decay."""
+    total = gradient(state, scratch, sizes, at, 0) * load(scratch, at * LANES)
+    for i in range(1, weights_of(sizes)):
+        total = total + gradient(state, scratch, sizes, at, i) * load(scratch, (at + i) * LANES)
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def gradient(state, scratch, sizes, at, i):
+    slope = load(scratch, (at + i) * LANES)
+    if DECAYS:
+        slope = slope - load(state, (rates_of(sizes) + DECAY) * LANES) * load(state, i * LANES)
+    return slope
 
 
 @numba.njit(cache=True, nogil=True)
@@ -72,7 +92,8 @@ def move(state, scratch, sizes, steps):
 
     A step is accepted where its error is within the tolerance, and it does not jump over the stop. One that would is
     made shorter until it ends less than 1e-10 (relative) below: the loss of a flow falls, at the rate |slope|^2, so
-    Newton's step and the secant's, the shorter of them, come near from above.
+    Newton's step and the secant's, the shorter of them, come near from above. With weight decay the loss may rise: then
+    there is no step of Newton's.
     """
     weights, rates = weights_of(sizes), rates_of(sizes)
     k = scratch_size(sizes)
@@ -116,7 +137,10 @@ def move(state, scratch, sizes, steps):
     following = choose(one, beyond, secant, following)
     closing = larger(load(state, (rates + CLOSING) * LANES), beyond)
     store(state, (rates + CLOSING) * LANES, closing)
-    newton = quotient(load(scratch, (k + weights) * LANES) - aim, scale * square(scratch, k, weights))
+    speed = scale * fall(state, scratch, sizes, k)
+    newton = quotient(load(scratch, (k + weights) * LANES) - aim, speed)
+    if DECAYS:
+        newton = choose(speed, zero, fill(state, LARGEST_STEP), newton)
     following = choose(one, closing, smaller(newton, following), following)
     room = load(state, (rates + MAX_TIME) * LANES) - load(state, (rates + TIME) * LANES)
     store(state, (rates + STEP) * LANES, smaller(smaller(following, fill(state, LARGEST_STEP)), room))

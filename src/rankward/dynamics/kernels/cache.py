@@ -24,6 +24,7 @@ import platformdirs
 
 from rankward.dynamics.graph import TRANSCENDENTAL, Graph
 from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled, words
+from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
 from rankward.numba_cache import compiled_at, forgive
@@ -144,9 +145,10 @@ def suffix_of(dynamics: str) -> str:
 
 
 def _driver(dynamics: str) -> str:
-    flow = dynamics == "flow"
+    flow = dynamics in FLOWS
     dynamics_text = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py") if flow else text_of("_descent_source.py")
-    return f"\nFLOW = {flow}\n{dynamics_text}{text_of('_driver_source.py')}"
+    decays = f"DECAYS = {dynamics == 'decaying_flow'}\n" if flow else ""
+    return f"\nFLOW = {flow}\n{decays}{dynamics_text}{text_of('_driver_source.py')}"
 
 
 @functools.cache

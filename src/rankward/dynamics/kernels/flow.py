@@ -7,6 +7,8 @@ from fractions import Fraction
 
 from rankward.dynamics.kernels.tableau import Tableau
 
+FLOWS = ("flow", "decaying_flow")  # dynamics with this text: without and with weight decay
+
 
 def source(tableau: Tableau) -> str:
     """The functions `stages` and `difference` that the flow's text calls.
@@ -21,7 +23,7 @@ def source(tableau: Tableau) -> str:
             "    for i in range(weights):",
             f"        total = {_combination(row)}",
             "        store(scratch, (z + i) * LANES, load(state, i * LANES) - step * total)",
-            f"    slopes(scratch, z, state, scratch, sizes, {at})",
+            f"    directions(scratch, z, state, scratch, sizes, {at})",
         ]
     lines += _function("difference(scratch, k, stride, i, step)")
     lines += [f"    return step * ({_combination(tableau.error)})"]
