@@ -46,7 +46,7 @@ def check_multiple(every: int, stride: int) -> None:
 if TYPE_CHECKING:
     AnyFactorization = groups.Factorization
     AnyDepth = groups.Depth
-    AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate
+    AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate | groups.ScheduledRate
     AnyOptimizer = groups.Optimizer | groups.OwnOptimizer
     AnyInit = groups.Init | groups.OwnInit
     AnyObservations = groups.Observations
@@ -163,7 +163,9 @@ class RunConfig:
             raise ConfigError("dtype", self.dtype, "float64: lr=flow is the reference for rounding")
         if flow and (self.stop_checks or 1) > 1:
             raise ConfigError("stop_checks", self.stop_checks, "1: the loss of lr=flow never rises")
-        if self.lr.dynamics != "descent" and not self.optimizer.is_plain:
+        if isinstance(self.lr, groups.ScheduledRate):
+            self.lr.check_steps(self.max_iterations, self.dtype)
+        elif self.lr.dynamics != "descent" and not self.optimizer.is_plain:
             why = f"lr={self.lr.name} makes its own steps"
             if isinstance(self.optimizer, groups.Optimizer) and self.optimizer.name == "descent":
                 raise ConfigError("optimizer.weight_decay", self.optimizer.weight_decay, f"0: {why}")

@@ -14,6 +14,7 @@ from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
+from rankward.optimizers import Scheduled
 
 REGISTER = 64  # bytes of one number of all runs in a register
 LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
@@ -155,7 +156,8 @@ def _layout(
             graph = trace(*traced, optimizer)
         except Untraceable as error:
             trace(*traced)  # raises if the factorization is at fault
-            raise Untraceable(str(error), "this optimizer") from error
+            subject = "this optimizer, or its schedule," if isinstance(optimizer, Scheduled) else "this optimizer"
+            raise Untraceable(str(error), subject) from error
         return GraphLayout(graph, factorization.shapes, f"{name}_{type(optimizer).__name__.lower()}")
     if isinstance(form, Components) and operator == values and _is_large(form):
         return ComponentsLayout(Plan(form.dims, form.components, dtype), dtype)
