@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rankward.optimizers.schedule import RateSchedule
 
-# The sine of pi x / 2 by its Taylor series: for x from 0 to 1 the remainder is below 1e-18.
-SINE = tuple((-1) ** n * (math.pi / 2) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(12))
+# The sine of pi x / 4 by its Taylor series: for x from 0 to 1 the remainder is below 1e-16 of it.
+SINE = tuple((-1) ** n * (math.pi / 4) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(8))
 
 
 class Cosine(RateSchedule):
@@ -55,15 +55,18 @@ class Cosine(RateSchedule):
         if not warmup_steps < steps:
             raise ValueError(f"warmup_steps {warmup_steps} must be below the {steps} steps of warm-up and decay")
         self.warmup_steps, self.decay_steps = float(warmup_steps), float(steps)
+        self.rise, self.fall = 1 / max(1, warmup_steps), 1 / (steps - warmup_steps)  # so that a step does not divide
         self.start_factor, self.end_factor = float(start_factor), float(end_factor)
 
     def factor(self, iteration: Tensor) -> Tensor:
         done = iteration - 1
-        rising = self.start_factor + (1 - self.start_factor) * (done / self.warmup_steps)
-        left = (self.decay_steps - done).clamp(min=0) / (self.decay_steps - self.warmup_steps)
+        rising = self.start_factor + (1 - self.start_factor) * (done * self.rise)
+        left = (self.decay_steps - done).relu() * self.fall
         square, sine = left * left, torch.full_like(left, SINE[-1])
         for coefficient in SINE[-2::-1]:
             sine = sine * square + coefficient
-        sine = sine * left  # its square is (1 + cos(pi p)) / 2, without cancellation where the factor is small
-        falling = self.end_factor + (1 - self.end_factor) * (sine * sine)
-        return torch.where(done < self.warmup_steps, rising, falling)
+        sine = sine * left
+        half = sine * sine
+        cosine = 4 * half * (1 - half)  # (1 + cos(pi p)) / 2, without cancellation where it is small
+        falling = self.end_factor + (1 - self.end_factor) * cosine
+        return torch.where(done >= self.warmup_steps, falling, rising)

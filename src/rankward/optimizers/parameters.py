@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, TypeVar
+
+P = TypeVar("P", bound="Parameters")
 
 
 class Parameters:
@@ -27,7 +29,7 @@ class Parameters:
         """
         return [number for value in vars(self).values() for number in _numbers(value)]
 
-    def with_numbers(self, numbers: Sequence[Any]) -> Self:
+    def with_numbers(self: P, numbers: Sequence[Any]) -> P:
         """A copy with other numbers, floats or 0-d tensors, in the order of `numbers`."""
         made, left = copy.copy(self), iter(numbers)
         for name, value in vars(self).items():
