@@ -18,6 +18,7 @@ from rankward.dynamics import FusedEngine, Schedule
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.kernels.cuda_text import module
 from rankward.dynamics.layouts import layout_of
+from rankward.optimizers import Adam, Cosine, Momentum, Scheduled, Spectral
 
 installed = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
 HELPERS = Path(__file__).parent.parent / "helpers"
@@ -37,21 +38,37 @@ def test_the_simulator_gives_the_bits_of_the_processor():
 @pytest.mark.parametrize("dynamics", ["descent", "adaptive"])
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
 def test_no_fused_operation_and_nothing_spilled(capability, dynamics, tmp_path):
-    from helpers.device_code import ptx
-
-    assembler = next(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/ptxas"), None)
     odd = [ODD[name] for name in ("tanh", "filled in place")]
     for factorization in [*(chain((2,) * (depth + 1)) for depth in range(2, 7)), *odd]:
         for dtype in ("float64", "float32"):
-            text = ptx(factorization, dtype, dynamics, capability)
-            assert f".target sm_{capability[0]}{capability[1]}" in text and "mul.rn" in text
-            assert not re.search(r"\bfma\.|\.approx|\.ftz", text)
-            if assembler is None:
-                pytest.skip("spills are not looked for: no ptxas (nvidia-cuda-nvcc)")
-            (tmp_path / "kernel.ptx").write_text(text)
-            command = [assembler, "-v", f"-arch=sm_{capability[0]}{capability[1]}", tmp_path / "kernel.ptx"]
-            done = subprocess.run([*command, "-o", tmp_path / "kernel"], capture_output=True, text=True, check=True)
-            assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in done.stderr, done.stderr
+            assembled(factorization, dtype, dynamics, capability, tmp_path)
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [(Adam(), "float64"), (Scheduled(Momentum(), Cosine(5, 50)), "float64"), (Spectral(), "float32")],
+    ids=["adam", "cosine", "spectral"],
+)
+def test_no_fused_operation_and_nothing_spilled_in_steps_of_optimizers(optimizer, dtype, tmp_path):
+    assembled(chain((2, 2, 2, 2)), dtype, "optimizer", (9, 0), tmp_path, optimizer)
+
+
+def assembled(factorization, dtype, dynamics, capability, folder, optimizer=None):
+    """The kernel's assembly, which is looked through and assembled."""
+    from helpers.device_code import ptx
+
+    assembler = next(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/ptxas"), None)
+    text = ptx(factorization, dtype, dynamics, capability, optimizer)
+    assert f".target sm_{capability[0]}{capability[1]}" in text and "mul.rn" in text
+    assert not re.search(r"\bfma\.|\.approx|\.ftz", text)
+    if assembler is None:
+        pytest.skip("spills are not looked for: no ptxas (nvidia-cuda-nvcc)")
+    (folder / "kernel.ptx").write_text(text)
+    command = [assembler, "-v", f"-arch=sm_{capability[0]}{capability[1]}", folder / "kernel.ptx"]
+    done = subprocess.run([*command, "-o", folder / "kernel"], capture_output=True, text=True, check=True)
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in done.stderr, done.stderr
 
 
 @installed

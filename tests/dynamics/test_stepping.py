@@ -9,11 +9,19 @@ import torch
 from helpers.engines import ensemble
 from helpers.optimizing import by_torch, optimized, picked, with_rule
 from rankward.config import ConfigError
-from rankward.dynamics import BatchedEngine, FusedEngine, ReferenceEngine, Schedule, SplitEngine, choose_engine
+from rankward.dynamics import (
+    BatchedEngine,
+    FusedEngine,
+    Problem,
+    ReferenceEngine,
+    Schedule,
+    SplitEngine,
+    choose_engine,
+)
 from rankward.dynamics.kernels import cache
-from rankward.dynamics.layouts import layout_of
+from rankward.dynamics.layouts import GraphLayout, layout_of
 from rankward.dynamics.stepping import check_update
-from rankward.factorizations import DiagonalFactorization
+from rankward.factorizations import DiagonalFactorization, TensorFactorization
 from rankward.optimizers import Adam, AdamW, Descent, Momentum, Optimizer, RMSprop, SignDescent
 
 RUNS = 9
@@ -164,6 +172,35 @@ def test_bits_depend_on_neither_company_threads_chunk_nor_resumption(sizes, dtyp
     reference = optimized(ReferenceEngine(factorization, schedule), *picked(factors, problem, [7]))[0]
     tolerance = 1e-12 if dtype == torch.float64 else 1e-3
     assert nearly([each[0] for each in reference], [each[7] for each in factors_at_the_end], tolerance)
+
+
+def cp():
+    """A CP factorization so large that plain descent has its own kernel."""
+    factorization = TensorFactorization((5, 5, 5), components=20)
+    drawn = [
+        0.3 * torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)).double() for shape in [(5, 20)] * 3
+    ]
+    values = torch.rand(3, 5, 5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ones, limit = torch.ones(3, dtype=torch.float64), torch.full((3,), 60)
+    problem = Problem((values > 0.4).double(), values * (values > 0.4), 1e-2 * ones, 0 * ones, limit, ones)
+    return factorization, drawn, problem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("made", "form"), [(cp, "blocked"), (partial(chain, (300, 300, 300), runs=3, iterations=50), "blas")]
+)
+def test_large_factorizations_have_the_numbers_of_the_reference(made, form):
+    """Steps of an optimizer are instructions where descent has the CP kernel, too; BLAS is for large matrices."""
+    factorization, factors, problem = made()
+    problem = with_rule(problem, [Momentum(0.5, weight_decay=0.01 * n) for n in range(3)])
+    layout = layout_of(factorization, problem.operator.shape[1:], problem.values.shape[1:], "float64", problem.rule)
+    assert (type(layout), layout.form, layout.uses_blas) == (GraphLayout, form, form == "blas")
+    got, _, rows = optimized(FusedEngine(factorization, Schedule(), 2), factors, problem)
+    alone = optimized(FusedEngine(factorization, Schedule(), 1), *picked(factors, problem, [1]), length=50)
+    assert alone[2][0] == rows[1]
+    expected = optimized(ReferenceEngine(factorization, Schedule()), *picked(factors, problem, [1]))[0]
+    assert nearly([each[1] for each in got], [each[0] for each in expected], 1e-11)
 
 
 def test_numbers_of_runs_share_a_kernel():

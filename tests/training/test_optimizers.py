@@ -1,11 +1,14 @@
 """Optimizers on the command line: choices, refusals, ensembles, resuming, hashes, and one of a user's own."""
 
+import math
+
 import pytest
 
 import rankward as package
 from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed
-from rankward.config import config_hash
+from rankward.config import ConfigError, config_hash
+from rankward.config.groups import CosineRate, Spectral
 from rankward.training.ensemble import Ensemble, traits
 
 SHORT = ("logger=none", "metrics=few", "depth=1", "lr.eta=1e-2")
@@ -32,10 +35,31 @@ SHORT = ("logger=none", "metrics=few", "depth=1", "lr.eta=1e-2")
     ("optimizer=adam optimizer.beta=0.9", "optimizer.beta: no such key"),
     ("optimizer.momentum=0.9", "optimizer.momentum"),
     ("optimizer=admm", "optimizer: 'admm' is not a choice; choose from adam, adamw"),
+    ("factorization=hierarchical observations=tensor_order3 metrics=tensor optimizer=spectral", "is no matrix"),
+    ("lr=cosine lr.warmup_steps=9 max_iterations=9", "lr.warmup_steps: 9 is not allowed; expected an integer below max"),
+    ("lr=cosine lr.warmup_steps=5000000", "warmup_steps 5000000 must be below the 5000000 steps"),
+    ("lr=cosine dtype=float32 lr.decay_steps=16777217", "lr.decay_steps: 16777217 is not allowed; expected at most 1677"),
+    ("lr=cosine lr.beta=0.9", "lr.beta: no such key"),
+    ("lr=cosine lr._target_=argparse.Namespace", "lr._target_: 'argparse.Namespace' is not allowed"),
     ("optimizer._target_=argparse.Namespace", "optimizer._target_: 'argparse.Namespace' is not allowed"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_one_line(tmp_path, arguments, words):
     assert_refused(command_line(*arguments.split(), cwd=tmp_path), words)
+
+
+@pytest.mark.parametrize(("make", "keys", "words"), [
+    (CosineRate, {"eta": 0.0}, "lr.eta: 0.0 .* positive"),
+    (CosineRate, {"warmup_steps": -1}, "lr.warmup_steps: -1 .* at least 0"),
+    (CosineRate, {"warmup_steps": 5, "decay_steps": 5}, "lr.warmup_steps: 5 .* below lr.decay_steps=5"),
+    (CosineRate, {"end_factor": math.nan}, "lr.end_factor: nan .* from 0 to 1"),
+    (CosineRate, {"start_factor": 0.5}, "lr.start_factor: 0.5 .* 0, as lr.warmup_steps is 0"),
+    (Spectral, {"momentum": 0.0}, "optimizer.nesterov: True .*momentum above 0"),
+    (Spectral, {"momentum": 1.0}, "optimizer.momentum: 1.0 .* below 1"),
+    (Spectral, {"momentum": 0.9, "ns_steps": 0}, "optimizer.ns_steps: 0 .* from 1 to 100, or null"),
+])  # fmt: skip
+def test_bad_values_of_a_schedule_and_of_spectral_descent(make, keys, words):
+    with pytest.raises(ConfigError, match=words):
+        make(name="x", _target_="x", **({"eta": 0.1} if make is CosineRate else {}) | keys)
 
 
 def test_the_default_changes_no_hash():
@@ -63,6 +87,10 @@ def test_plain_descent_keeps_its_path_and_numbers_share_an_ensemble():
         runs_of(),
     ]
     assert len({traits(run) for run in (*momenta, *others)}) == 4
+    cosines = [runs_of("lr=cosine", f"lr.warmup_steps={each}", f"lr.decay_steps={each + 9}") for each in (0, 5)]
+    ensemble = Ensemble.of(cosines)
+    assert ensemble.problem.dynamics == "optimizer"  # which has no edge: its 2/eta is NaN
+    assert ensemble.problem.rule.numbers[:, :3].tolist() == [[0, 0, 9], [0, 5, 14]]
 
 
 @pytest.mark.slow
@@ -98,3 +126,32 @@ def test_an_own_optimizer_is_one_file_and_one_yaml(tmp_path):
     assert runs["engine"].to_list() == ["fused"] and runs["optimizer.power"].to_list() == [0.5]
     ended = command_line(*words, "optimizer.rate=1", cwd=tmp_path)
     assert ended.code == 2 and "optimizer.rate" in ended.err
+
+
+@pytest.mark.slow
+def test_an_own_schedule_is_one_file_and_one_yaml(tmp_path):
+    (tmp_path / "powers.py").write_text(
+        "from rankward.optimizers import RateSchedule\n\n\n"
+        "class Power(RateSchedule):\n"
+        "    def __init__(self, power, max_iterations):\n"
+        "        self.power, self.steps = power, float(max_iterations)\n\n"
+        "    def factor(self, iteration):\n"
+        "        return (1 - (iteration - 1) / self.steps) ** self.power\n\n\n"
+        "class Wrong(Power):\n"
+        "    def factor(self, iteration):\n"
+        "        return self.power.expand(2)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "conf" / "lr").mkdir(parents=True)
+    yaml = "name: power\n_target_: powers.Power\neta: 0.1\npower: 0.5\n"
+    (tmp_path / "conf" / "lr" / "power.yaml").write_text(yaml, encoding="utf-8")
+    words = ["-m", "--config-dir=conf", "lr=power", "lr.power=0.5,1.0", "max_iterations=100", "logger=none", "depth=1"]
+    done = command_line(*words, "hydra.sweep.dir=o", cwd=tmp_path, trains=True)
+    assert done.code == 0, done.err
+    runs = package.load(tmp_path / "o").runs
+    assert set(runs["engine"]) == {"fused"} and runs["lr.power"].to_list() == [0.5, 1.0]
+    assert runs["loss"].n_unique() == 2
+    words = ["--config-dir=conf", "lr=power", "logger=none"]
+    assert_refused(command_line(*words, "lr.rate=1", cwd=tmp_path), "lr.rate")
+    ended = command_line(*words, "lr._target_=powers.Wrong", cwd=tmp_path)
+    assert_refused(ended, "lr: 'power' is not allowed; expected a factor that returns a tensor of float64, one number")

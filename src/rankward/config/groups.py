@@ -34,6 +34,7 @@ from rankward.config.choices import HOLDOUT, NOISE, RESERVED, SEPARATORS, UNITS
 from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
+FLOAT32_COUNTS = 2**24  # the first integer whose successor float32 does not have
 LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
@@ -309,13 +310,88 @@ class FlowRate:
             positive("lr.max_time", self.max_time)
 
 
+@dataclass
+class ScheduledRate(Choice):
+    """A learning rate of `eta` times the factor of a schedule, its `_target_`, which is called with the other keys."""
+
+    dynamics: ClassVar[str] = "scheduled"
+    eta: float = MISSING
+
+    def __post_init__(self) -> None:
+        positive("lr.eta", self.eta)
+
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in super().arguments().items() if key != "eta"}
+
+    def check_steps(self, max_iterations: int | None, dtype: str) -> None:
+        """Refuse iterations that do not fit to those of the run.
+
+        Args:
+            max_iterations, dtype: of the run.
+
+        Raises:
+            ConfigError: the key.
+        """
+
+
+@dataclass
+class CosineRate(ScheduledRate):
+    """A linear warm-up, then a cosine; `decay_steps` counts both, null: `max_iterations`."""
+
+    warmup_steps: int = 0
+    decay_steps: int | None = None
+    start_factor: float = 0.0
+    end_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("lr.warmup_steps", self.warmup_steps, 0)
+        if self.decay_steps is not None:
+            at_least("lr.decay_steps", self.decay_steps, 1)
+            self._check_warmup("lr.decay_steps", self.decay_steps)
+        for key in ("start_factor", "end_factor"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ConfigError(f"lr.{key}", getattr(self, key), "a number from 0 to 1")
+        if self.start_factor and not self.warmup_steps:
+            raise ConfigError("lr.start_factor", self.start_factor, "0, as lr.warmup_steps is 0")
+
+    def check_steps(self, max_iterations: int | None, dtype: str) -> None:
+        if self.decay_steps is None and max_iterations is not None:
+            self._check_warmup("max_iterations", max_iterations)
+        steps = self.decay_steps or max_iterations or 0
+        if dtype == "float32" and steps > FLOAT32_COUNTS:
+            key = "lr.decay_steps" if self.decay_steps else "max_iterations"
+            raise ConfigError(key, steps, f"at most {FLOAT32_COUNTS}, to which float32 counts")
+
+    def _check_warmup(self, key: str, steps: int) -> None:
+        if self.warmup_steps >= steps:
+            raise ConfigError("lr.warmup_steps", self.warmup_steps, f"an integer below {key}={steps}")
+
+
+@dataclass
+class OwnRate(ScheduledRate):
+    """A schedule of a user's YAML that names no schema: `keys` are all but its name, its `_target_` and `eta`."""
+
+    keys: dict[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.keys)
+
+
 def as_rate(node: Any) -> Any:
     """A learning rate of a YAML that names no schema, as the one whose keys it has; any dataclass as it is.
+
+    A `_target_` makes it a schedule of the user's own.
 
     Raises:
         ConfigError: a key that this rate does not have.
         InputError: a key that is missing.
     """
+    if isinstance(node, Mapping) and "_target_" in node:
+        if "eta" not in node:
+            raise InputError("lr.eta is not set")
+        own_keys = {str(key): value for key, value in node.items() if key not in (*RESERVED, "eta")}
+        return OwnRate(str(node.get("name")), str(node["_target_"]), node["eta"], own_keys)
     kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
     kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
     keys = node if isinstance(node, Mapping) else ()
@@ -455,6 +531,23 @@ class SignDescent(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _below_one("optimizer.momentum", self.momentum)
+
+
+@dataclass
+class Spectral(Optimizer):
+    """Spectral descent, as Muon; `ns_steps` null: the exact orthogonal factor."""
+
+    momentum: float = MISSING
+    nesterov: bool = True
+    ns_steps: int | None = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _below_one("optimizer.momentum", self.momentum)
+        if self.nesterov and self.momentum == 0:
+            raise ConfigError("optimizer.nesterov", self.nesterov, "false, or true with optimizer.momentum above 0")
+        if self.ns_steps is not None and not 1 <= self.ns_steps <= 100:
+            raise ConfigError("optimizer.ns_steps", self.ns_steps, "an integer from 1 to 100, or null")
 
 
 def _below_one(key: str, value: float) -> None:

@@ -51,7 +51,7 @@ def check_multiple(every: int, stride: int) -> None:
 if TYPE_CHECKING:
     AnyFactorization = groups.Factorization
     AnyDepth = groups.Depth
-    AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate
+    AnyRate = groups.ConstantRate | groups.AdaptiveRate | groups.FlowRate | groups.ScheduledRate
     AnyOptimizer = groups.Optimizer | groups.OwnOptimizer
     AnyLoss = groups.Loss | groups.OwnLoss
     AnyInit = groups.Init | groups.OwnInit
@@ -187,7 +187,9 @@ class RunConfig:
         if decays and endless:
             why = "a flow with optimizer.weight_decay may end at a fixed point above stop_loss"
             raise ConfigError("lr.max_time", None, f"a positive finite number, or max_iterations: {why}")
-        if self.lr.dynamics != "descent" and not (self.optimizer.is_plain or decays):
+        if isinstance(self.lr, groups.ScheduledRate):
+            self.lr.check_steps(self.max_iterations, self.dtype)
+        elif self.lr.dynamics != "descent" and not (self.optimizer.is_plain or decays):
             why = f"lr={self.lr.name} makes its own steps"
             for key, value in self.optimizer.noise.items():
                 raise ConfigError(f"optimizer.{key}", value, f"{'null' if key == 'batch' else 0}: {why}")

@@ -17,6 +17,7 @@ from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
 from rankward.losses import SQUARED, Loss, Squared
+from rankward.optimizers import Scheduled
 
 REGISTER = 64  # bytes of one number of all runs in a register
 LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
@@ -185,7 +186,8 @@ def _layout(
                 trace(*traced, loss=loss)
             except Untraceable as of_loss:
                 raise Untraceable(str(of_loss), "this loss") from of_loss
-        raise Untraceable(str(error), "this optimizer") from error
+        subject = "this optimizer, or its schedule," if isinstance(optimizer, Scheduled) else "this optimizer"
+        raise Untraceable(str(error), subject) from error
     others = [*([] if optimizer is None else [optimizer]), *([] if squared else [loss])]
     name = "_".join(type(each).__name__.lower() for each in (factorization, *others))
     return GraphLayout(graph, factorization.shapes, name)

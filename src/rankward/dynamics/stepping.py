@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError
-from rankward.optimizers import Optimizer
+from rankward.optimizers import Optimizer, RateSchedule
 
 Shape = tuple[int, ...]
 
@@ -127,6 +127,26 @@ def check_update(optimizer: Optimizer, name: str, shapes: Sequence[Shape]) -> No
         if any(not torch.equal(value.nan_to_num(), values[0].nan_to_num()) for value in values):
             allowed = f"one whose per_run state {key!r} does not depend on the factor, since all factors share it"
             raise ConfigError("optimizer", name, allowed)
+
+
+def check_schedule(schedule: RateSchedule, name: str) -> None:
+    """Try the first iteration, and refuse a factor that is no number.
+
+    Args:
+        schedule: of a run.
+        name: of the choice in the config group.
+
+    Raises:
+        ConfigError: a factor that raises, or returns something else than a number.
+    """
+    first = torch.ones((), dtype=torch.float64)
+    tried = schedule.with_numbers([torch.tensor(number, dtype=torch.float64) for number in schedule.numbers])
+    try:
+        made = tried.factor(first)
+    except Exception as error:  # a user's own function may raise anything
+        raise ConfigError("lr", name, f"a factor that runs ({type(error).__name__}: {error})") from error
+    if not (isinstance(made, Tensor) and made.shape == first.shape and made.dtype == first.dtype):
+        raise ConfigError("lr", name, "a factor that returns a tensor of float64, one number")
 
 
 def _check_returned(name: str, made: object, factor: Tensor, given: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from rankward.optimizers.base import Optimizer
@@ -13,7 +14,8 @@ class Adam(Optimizer):
     """Steps of eta m / (sqrt(v) + eps), m and v the bias-corrected running means of the gradient and of its square.
 
     The correction of a mean divides by the sum of its weights, which is 1 - beta^t and is kept as a running sum.
-    An entry whose gradient has always been zero does not move. The numbers are those of `torch.optim.Adam`.
+    An entry whose gradient has always been zero does not move. The numbers are those of `torch.optim.Adam`: both
+    corrections are made to the whole step and to eps instead of to each entry's means.
 
     Args:
         betas: weights of the two means' past, each from 0 to below 1.
@@ -46,11 +48,21 @@ class Adam(Optimizer):
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The update without weight decay."""
         first, second = self.betas
-        mean = first * state["mean"] + (1 - first) * gradient
+        mean = _rounded(first * state["mean"] + (1 - first) * gradient)
         square = second * state["square"] + (1 - second) * (gradient * gradient)
         mean_weight = first * state["mean_weight"] + (1 - first)
         square_weight = second * state["square_weight"] + (1 - second)
-        size = square.sqrt() * (1 / square_weight.sqrt()) + self.eps
-        moved = parameter - (eta / mean_weight) * (mean / size)
+        root = square_weight.sqrt()
+        moved = parameter - (eta * root / mean_weight) * (mean / (square.sqrt() + self.eps * root))
         after = {"mean": mean, "square": square, "mean_weight": mean_weight, "square_weight": square_weight}
         return moved, after
+
+
+def _rounded(mean: Tensor) -> Tensor:
+    """A mean rounded to multiples of 2^-1016 (2^-120 in float32): a subnormal one would slow its arithmetic.
+
+    Without gradients a mean decays to such numbers. The square of a gradient of this size is zero.
+    """
+    limits = torch.finfo(mean.dtype)
+    large = 128 * limits.tiny / limits.eps
+    return (mean + large) - large

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
-from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate
+from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate, ScheduledRate
 from rankward.config.schema import Protocol
 from rankward.dynamics import Adaptive, Engine, Flow, Noise, Problem, Progress, Rule, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
 from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
-from rankward.dynamics.stepping import check_update, state_shapes
+from rankward.dynamics.stepping import check_schedule, check_update, state_shapes
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components, Hierarchy
 from rankward.losses import Loss, Squared
@@ -29,7 +29,7 @@ from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, product_sign
 from rankward.observations import EntryMask, Measurement, Units, hold_out, in_units
-from rankward.optimizers import Optimizer
+from rankward.optimizers import Optimizer, RateSchedule, Scheduled
 from rankward.seeding import key_words
 from rankward.theory import Certificate, RunContext, infimal_rank
 
@@ -94,7 +94,7 @@ class Ensemble:
             loss_scale=torch.tensor(scales, dtype=torch.float64),
             adaptive=_adaptive(runs, dtype),
             flow=_flow(runs),
-            rule=_rule(runs, measurements, factorizations[0].shapes, dtype),
+            rule=_rule(runs, measurements, factorizations[0], dtype),
             loss=loss,
         )
         record, stop = runs[0].record, stops[0]
@@ -306,15 +306,15 @@ def _flow(runs: Sequence[RunConfig]) -> Flow | None:
 
 
 def _rule(
-    runs: Sequence[RunConfig],
-    measurements: Sequence[Measurement],
-    shapes: Sequence[tuple[int, ...]],
-    dtype: torch.dtype,
+    runs: Sequence[RunConfig], measurements: Sequence[Measurement], factorization: Factorization, dtype: torch.dtype
 ) -> Rule | None:
-    optimizers = [_optimizer(run) for run in runs if not (run.optimizer.is_plain or isinstance(run.lr, FlowRate))]
+    made = [_optimizer(run, factorization) for run in runs]
+    optimizers = [each for each in made if each is not None]
     if not optimizers:
         return None
-    check_update(optimizers[0], runs[0].optimizer.name, shapes)
+    if isinstance(optimizers[0], Scheduled):
+        check_schedule(optimizers[0].schedule, runs[0].lr.name)
+    check_update(optimizers[0], runs[0].optimizer.name, factorization.shapes)
     numbers = [
         [*optimizer.numbers, *(value for key, value in run.optimizer.noise.items() if KINDS_OF_NOISE[key] != BATCH)]
         for run, optimizer in zip(runs, optimizers, strict=True)
@@ -340,12 +340,21 @@ def _noise(runs: Sequence[RunConfig], measurements: Sequence[Measurement]) -> No
     )
 
 
-def _optimizer(run: RunConfig) -> Optimizer:
+def _optimizer(run: RunConfig, factorization: Factorization) -> Optimizer | None:
+    """A run's optimizer, with its schedule; None for the dynamics for which engines have a separate path."""
+    if isinstance(run.lr, FlowRate) or (run.optimizer.is_plain and not isinstance(run.lr, ScheduledRate)):
+        return None
     optimizer = build("optimizer", run.optimizer)
     if not isinstance(optimizer, Optimizer):
         allowed = "a class that inherits from rankward.optimizers.Optimizer"
         raise ConfigError("optimizer._target_", run.optimizer._target_, allowed)
-    return optimizer
+    if not isinstance(run.lr, ScheduledRate):
+        return optimizer
+    schedule = build("lr", run.lr, max_iterations=protocol_of(run, factorization).max_iterations)
+    if not isinstance(schedule, RateSchedule):
+        allowed = "a class that inherits from rankward.optimizers.RateSchedule"
+        raise ConfigError("lr._target_", run.lr._target_, allowed)
+    return Scheduled(optimizer, schedule)
 
 
 def _checked_loss(runs: Sequence[RunConfig], measurements: Sequence[Measurement]) -> Loss:
@@ -400,6 +409,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
 
 def _traits(run: RunConfig, measurement: Measurement, factorization: Factorization) -> tuple[tuple[str, object], ...]:
     protocol = protocol_of(run, factorization)
+    optimizer = _optimizer(run, factorization)
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
         "observations": (type(measurement).__name__, measurement.values.shape),
@@ -409,7 +419,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": run.lr.dynamics,
-        "optimizer": None if run.optimizer.is_plain else (*_optimizer(run).constants, *run.optimizer.noise),
+        "optimizer": optimizer and (*optimizer.constants, *run.optimizer.noise),
         "loss": _loss(run).constants,
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
@@ -433,7 +443,8 @@ def bytes_per_run(run: RunConfig) -> int:
     measurement = measurement_of(run)
     factorization = _factorization(run, measurement)
     factors = sum(prod(shape) for shape in factorization.shapes)
-    state = 0 if run.optimizer.is_plain else _state_numbers(_optimizer(run), factorization)
+    optimizer = _optimizer(run, factorization)
+    state = 0 if optimizer is None else _state_numbers(optimizer, factorization)
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
     if run.optimizer.noise:  # at most the numbers of a step and the ranks of all entries
         state += factors + 3 * measurement.values.size
