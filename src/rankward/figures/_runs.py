@@ -112,6 +112,9 @@ def curve_of(name: str, files: Files) -> Curve:
         raise LeftOut("not a matrix with one entry unobserved")
     bounds = EntryBounds(mask[None], b[None].astype(np.float64), mask.shape)
     row, col = bounds.unobserved[0].tolist()
+    loss_config = config.get("loss", {})  # runs of older versions have none: theirs is squared
+    if loss_config.get("name", "squared") != "squared" or loss_config.get("reduction") == "mean":
+        raise LeftOut("its loss is not Equation 1's half sum, on which the bound depends")
     if mask.shape != (2, 2) and not bounds.is_appendix_e[0]:
         raise LeftOut("neither 2x2 nor the problem of Appendix E")
     if f"entry/{row}_{col}" not in trace.columns:

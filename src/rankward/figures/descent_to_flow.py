@@ -55,7 +55,9 @@ def _read(sweep: Path) -> tuple[dict[Key, Found], list[Descent]]:
         config, trace = results.read_config(folder), results.read_trace(folder)
         if "entry/0_0" not in trace.columns:
             continue
-        start = f"{config['init']} {config['observations']} {config['seed']}"
+        loss = {"name": "squared", "reduction": None} | config.get("loss", {})  # older versions have no such group
+        loss.pop("_target_", None)
+        start = f"{config['init']} {config['observations']} {config['seed']} {sorted(loss.items())}"
         key = (int(config["depth"]["layers"]), start)
         curve = trace["loss"].to_numpy(), np.abs(trace["entry/0_0"].to_numpy())
         if "time" in trace.columns:

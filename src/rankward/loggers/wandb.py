@@ -257,5 +257,6 @@ def _finish(run: Any, *, failed: bool) -> None:
 def _tags(run: RunConfig) -> list[str]:
     names = {group: getattr(run, group).name for group in ("factorization", "optimizer", "init", "observations")}
     depth = [f"depth={run.depth.layers}"] if takes(run.factorization, "layers") else []
+    names |= {} if run.loss.name == "squared" else {"loss": run.loss.name}
     tags = [*depth, *(f"{group}={name}" for group, name in names.items())]
     return [tag[:MAX_TAG_LENGTH] for tag in tags]

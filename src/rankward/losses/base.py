@@ -29,6 +29,7 @@ class Loss(ABC):
     """
 
     in_mean: ClassVar[float] = 1.0
+    smooth: ClassVar[bool] = True  # whether the derivative is continuous, which gradient flow needs
     expected: ClassVar[str] = "finite numbers"  # which observed values `allows` accepts, in words
 
     @abstractmethod

@@ -364,6 +364,8 @@ def _checked_loss(runs: Sequence[RunConfig], measurements: Sequence[Measurement]
         check_value(loss)
     except ValueError as error:
         raise ConfigError("loss", name, str(error)) from error
+    if isinstance(runs[0].lr, FlowRate) and not loss.smooth:
+        raise ConfigError("loss", name, "one with a continuous derivative: lr=flow cannot follow another")
     for measurement in {id(m): m for m in measurements}.values():
         values = torch.from_numpy(measurement.values)
         seen = torch.from_numpy(measurement.mask) if isinstance(measurement, EntryMask) else torch.ones_like(values) > 0
@@ -421,6 +423,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "lr": run.lr.dynamics,
         "optimizer": optimizer and (*optimizer.constants, *run.optimizer.noise),
         "loss": _loss(run).constants,
+        "stop_heldout": run.stop_heldout is not None,  # their checkpoints have more
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,
         "record": str(run.record),

@@ -76,7 +76,7 @@ def _why_it_diverged(ensemble: Ensemble, run: int) -> str:
     sharp = _sharpness(ensemble, run, ensemble.factors)
     if step * sharp > 2:
         parts.append(f"{subject} exceeds 2/sharpness = {2 / sharp:.3g} at the start")
-    elif fixed and not parts and np.isfinite(sharp) and type(problem.loss) is Squared:  # below it no loss can grow
+    elif fixed and not parts and np.isfinite(sharp) and type(problem.loss) is Squared:  # below it the loss falls
         parts.append(
             f"the sharpness at the start, {sharp:.3g}, is below 2/step size = {2 / step:.3g}, and has passed it later: "
             "lower lr.eta"
