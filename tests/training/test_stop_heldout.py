@@ -7,6 +7,7 @@ from helpers.runs import composed, contents, interrupted_after, trained
 from rankward import results
 from rankward.config.errors import InputError
 from rankward.training import patience
+from rankward.training.ensemble import Ensemble
 from rankward.training.module import EnsembleModule
 
 TASK = ["depth='2'", "init.scale=0.1", "lr.eta=2e-2", "max_iterations=600", "engine=reference", "record.every=50"]
@@ -86,10 +87,10 @@ def test_an_interrupted_run_remembers_its_best_row(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("words", "expected"), [
-    (["stop_heldout=100"], "stop_heldout: 100 is not allowed; expected null: observations.holdout holds no entries out"),
+    (["stop_heldout=100"], "stop_heldout: 100 is not allowed; expected null: no entries are held out"),
     (["stop_heldout=0", "observations.holdout=1"], "stop_heldout: 0 is not allowed; expected an integer of at least 1"),
 ])  # fmt: skip
 def test_a_stop_without_held_out_entries_is_refused(words, expected):
     with pytest.raises(InputError) as refused:
-        composed(*words)
+        Ensemble.of([composed(*words)[0]])
     assert expected in str(refused.value)

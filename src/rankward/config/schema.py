@@ -196,8 +196,6 @@ class RunConfig:
             if isinstance(self.optimizer, groups.Optimizer) and self.optimizer.name == "descent":
                 raise ConfigError("optimizer.weight_decay", self.optimizer.weight_decay, f"0: {why}")
             raise ConfigError("optimizer", self.optimizer.name, f"descent: {why}")
-        if self.stop_heldout is not None and self.observations.holdout is None:
-            raise ConfigError("stop_heldout", self.stop_heldout, "null: observations.holdout holds no entries out")
         if self.optimizer.noise and (self.max_iterations or 0) > NOISE_ITERATIONS:
             allowed = f"at most {NOISE_ITERATIONS:,} with noise or minibatches: their numbers would begin again"
             raise ConfigError("max_iterations", self.max_iterations, allowed)

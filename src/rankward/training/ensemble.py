@@ -80,6 +80,9 @@ class Ensemble:
             factorization.start(build("init", run.init), run.seed)
             for run, factorization in zip(runs, factorizations, strict=True)
         ]
+        for run, m in zip(runs, measurements, strict=True):
+            if run.stop_heldout is not None and not (isinstance(m, EntryMask) and m.heldout):
+                raise ConfigError("stop_heldout", run.stop_heldout, "null: no entries are held out")
         loss = _checked_loss(runs, measurements)
         operators = [m.mask if isinstance(m, EntryMask) else m.matrices for m in measurements]
         stops = [protocol_of(run, factorizations[0]) for run in runs]
@@ -367,14 +370,21 @@ def _checked_loss(runs: Sequence[RunConfig], measurements: Sequence[Measurement]
     if isinstance(runs[0].lr, FlowRate) and not loss.smooth:
         raise ConfigError("loss", name, "one with a continuous derivative: lr=flow cannot follow another")
     for measurement in {id(m): m for m in measurements}.values():
-        values = torch.from_numpy(measurement.values)
-        seen = torch.from_numpy(measurement.mask) if isinstance(measurement, EntryMask) else torch.ones_like(values) > 0
-        refused = torch.nonzero(seen & ~loss.allows(values))
-        if len(refused):
-            place = tuple(refused[0].tolist())
-            shown = f"at ({', '.join(map(str, place))}) is {float(values[place]):g}"
-            raise ConfigError("loss", name, f"another one: its observed values are {loss.expected}, and that {shown}")
+        _check_domain(loss, name, measurement)
     return loss
+
+
+def _check_domain(loss: Loss, name: str, measurement: Measurement) -> None:
+    """Refuse the first observed value that a loss does not allow."""
+    if type(loss).allows is Loss.allows:  # finite numbers, which all observations are
+        return
+    values = torch.from_numpy(measurement.values)
+    seen = torch.from_numpy(measurement.mask) if isinstance(measurement, EntryMask) else torch.ones_like(values) > 0
+    refused = torch.nonzero(seen & ~loss.allows(values))
+    if len(refused):
+        place = tuple(refused[0].tolist())
+        shown = f"at ({', '.join(map(str, place))}) is {float(values[place]):g}"
+        raise ConfigError("loss", name, f"another one: its observed values are {loss.expected}, and that {shown}")
 
 
 def _loss(run: RunConfig) -> Loss:
@@ -406,6 +416,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
         ConfigError, DataError: as `Ensemble.of`.
     """
     measurement = measurement_of(run)
+    _check_domain(_loss(run), run.loss.name, measurement)
     return _traits(run, measurement, _factorization(run, measurement))
 
 
