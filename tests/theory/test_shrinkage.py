@@ -67,6 +67,8 @@ def test_a_run_to_the_fixed_points_holds_and_one_tampered_with_does_not():
     context, trace = made()
     found = Shrinkage().verdicts(context, trace)["shrinkage"]
     assert found["verdict"] == "holds" and found["distance"] < 1e-8 and found["rows"] == 50
+    mean = facts(**{**vars(context), "half_sums": np.full(1, 2.0), "decay": np.array([DECAY / 2])})  # of four entries
+    assert Shrinkage().verdicts(mean, trace)["shrinkage"] == found
     for name, row, value in (
         ("singular_value/0", 49, 2.0),
         ("singular_value/0", 30, 0.4),
@@ -85,6 +87,7 @@ def test_a_run_to_the_fixed_points_holds_and_one_tampered_with_does_not():
 @pytest.mark.parametrize(
     ("changes", "premise"),
     [
+        ({"half_sums": np.full(1, np.nan)}, "the squared loss"),
         ({"depth": 1}, "depth of at least 2"),
         ({"dynamics": "descent"}, "discrete steps"),
         ({"dynamics": "flow", "decay": None}, "weight decay"),

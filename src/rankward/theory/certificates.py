@@ -19,6 +19,7 @@ Trace = Mapping[str, np.ndarray]
 NO_FIELDS: Mapping[str, Any] = {}
 HOLDS, VIOLATED, SAYS_NOTHING, NOT_APPLICABLE = "holds", "violated", "says nothing here", "not applicable"
 VERDICTS = HOLDS, VIOLATED, SAYS_NOTHING, NOT_APPLICABLE
+SQUARED_LOSS = "the squared loss (Equation 1)"  # a premise
 SLACK = 1e-9  # relative to the bound's size (at least 1): a value may violate the bound by this much
 BALANCED = 1e-12  # relative to the largest squared factor: a start is balanced up to the rounding of its factors
 

@@ -15,6 +15,7 @@ from rankward.metrics.hierarchical import node_names
 from rankward.theory.certificates import (
     HOLDS,
     SLACK,
+    SQUARED_LOSS,
     VIOLATED,
     Bound,
     Certificate,
@@ -82,7 +83,9 @@ class LawOfMotion(Certificate):
 
     def failing_premises(self, context: RunContext) -> list[str | None]:
         premise = None
-        if context.dynamics not in ("flow", "descent"):
+        if not context.squared.all():  # the integrals of other losses may have kinks between two rows
+            premise = SQUARED_LOSS
+        elif context.dynamics not in ("flow", "descent"):
             premise = FLOW_OR_DESCENT
         elif context.chain and context.dynamics != "flow":
             premise = FLOW

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from rankward.theory.certificates import (
     HOLDS,
+    SQUARED_LOSS,
     VIOLATED,
     Bound,
     Certificate,
@@ -118,6 +119,7 @@ class Shrinkage(Certificate):
         return first_failing(
             context.runs,
             [
+                (context.squared, SQUARED_LOSS),
                 (context.chain, "a matrix factorization: the product of its factors"),
                 (context.depth >= 2, f"a depth of at least 2, not {context.depth}"),
                 (context.is_flow, "gradient flow (lr=flow): this run takes discrete steps"),
@@ -142,7 +144,8 @@ class Shrinkage(Certificate):
             return {self.name: not_applicable(premise)}
         assert context.decay is not None
         start, target = aligned(context.product[0], context.values[0])
-        end = fixed_point(target, context.decay[0], context.depth, start)
+        decay = context.decay[0] * np.broadcast_to(context.half_sums, 1)[0]  # as of Equation 1's half sum, for a mean
+        end = fixed_point(target, decay, context.depth, start)
         slack = self.tolerance * max(start.max(), target.max())
         # Bounds of all values are bounds of the k-th largest, too.
         low, high = (np.sort(pick(start, end))[::-1] for pick in (np.minimum, np.maximum))

@@ -12,6 +12,7 @@ from rankward.theory.certificates import (
     BALANCED,
     HOLDS,
     SLACK,
+    SQUARED_LOSS,
     VIOLATED,
     Bound,
     Certificate,
@@ -30,7 +31,6 @@ SCHATTEN = "norm/schatten_"
 DEPTH_SCHATTEN, PARAMETERS = SCHATTEN + "2_over_L", "norm/parameters"
 ENTRY_ROUNDINGS = 16.0  # rounding errors of an entry that the sharp bound's slack covers
 DISCRETE = "gradient flow (lr=flow): this run takes discrete steps"
-SQUARED_LOSS = "the squared loss (Equation 1)"
 DECAYING = "no weight decay"
 CHAIN = "a matrix factorization: the product of its factors"
 BALANCED_START = f"a balanced start (Equation 5 to {BALANCED:g} of the largest squared factor)"
