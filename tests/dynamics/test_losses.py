@@ -13,7 +13,7 @@ from helpers.optimizing import picked
 from rankward.config import ConfigError
 from rankward.dynamics import BatchedEngine, FusedEngine, ReferenceEngine, Schedule, SplitEngine, choose_engine
 from rankward.dynamics.layouts import GraphLayout, layout_of
-from rankward.dynamics.reference import loss_and_cotangent
+from rankward.dynamics.reference import loss_and_cotangent, negative_gradients
 from rankward.dynamics.sharpness import sharpness
 from rankward.dynamics.tracing import trace
 from rankward.factorizations import MatrixFactorization, TensorFactorization
@@ -196,3 +196,17 @@ def test_a_value_that_is_none_of_each_entry_is_refused(function, words):
 def test_constants_tell_losses_apart():
     assert Huber(0.5).constants == Huber(0.5).constants != Huber(0.25).constants
     assert len({each.constants for each in (SQUARED, L1(), Logistic(), Huber(1.0))}) == 4
+
+
+@loss_cases
+def test_gradients_of_recorded_products_are_those_of_torch(case):
+    loss, oracle = LOSSES[case]
+    random = torch.Generator().manual_seed(2)
+    products = torch.randn(3, 2, 2, generator=random, dtype=torch.float64)
+    mask, signs = (products.abs() > 0.4).double(), torch.ones(3, 2, 2, dtype=torch.float64)
+    run, scale = torch.tensor([2, 0]), torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    found = negative_gradients(products[run], run, mask, mask * signs, scale, loss)
+    for row, which in enumerate(run.tolist()):
+        variable, seen = products[which].clone().requires_grad_(), mask[which] > 0
+        (expected,) = torch.autograd.grad(scale[which] * oracle(variable[seen], signs[which][seen]), variable)
+        torch.testing.assert_close(found[row], -expected, rtol=1e-13, atol=1e-15)
