@@ -1065,9 +1065,9 @@ class StopPlateau:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             raise ConfigError("stop_plateau.tolerance", self.tolerance, "a finite number of at least 0")
         if self.window is None and self.tolerance is not None:
-            raise ConfigError("stop_plateau.window", None, "an integer of at least 1 with stop_plateau.tolerance")
+            raise InputError("stop_plateau.window is not set: stop_plateau.tolerance needs it")
         if self.tolerance is None and self.window is not None:
-            raise ConfigError("stop_plateau.tolerance", None, "a number of at least 0 with stop_plateau.window")
+            raise InputError("stop_plateau.tolerance is not set: stop_plateau.window needs it")
 
 
 @dataclass

@@ -30,10 +30,10 @@ def hint(
 
     `diverged` compares the step size with 2 over the sharpness at the start, and with 2 over the least sharpness of
     any solution, which grows with the size of the observations. `stalled` is for a run that ended at `max_iterations`
-    or at a plateau with an almost constant loss, and either a step size too large for any solution or a sharpness within 2 % of 2 over
-    the step size; a run that is merely slow has a lower one. A number that is not known is not mentioned, for
-    example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at most 16,384
-    parameters, once a run.
+    or at a plateau with an almost constant loss, and either a step size too large for any solution or a sharpness
+    within 2 % of 2 over the step size; a run that is merely slow has a lower one. A number that is not known is not
+    mentioned, for example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at
+    most 16,384 parameters, once a run.
 
     Optimizers other than gradient descent without weight decay have none: their edge is not 2 over the sharpness.
 

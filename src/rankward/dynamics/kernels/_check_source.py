@@ -1,5 +1,5 @@
-# Text, not a module: the rule for stops and rows, compiled for processors and GPUs. `rankward.dynamics.rule` binds it to
-# torch for the other engines, so it has no branches. A text above has the statuses and imports `math`.
+# Text, not a module: the rule for stops and rows, compiled for processors and GPUs. `rankward.dynamics.rule` binds it
+# to torch for the other engines, so it has no branches. A text above has the statuses and imports `math`.
 # mypy: ignore-errors
 
 
