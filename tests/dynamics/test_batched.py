@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.components import problem_of, starts
-from helpers.engines import InTurn, ensemble, picked, trained
+from helpers.engines import InTurn, after, ensemble, picked, trained
 from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Progress, ReferenceEngine, Schedule, Status
 from rankward.dynamics.batched import BatchedEngine, gradients_of
@@ -69,7 +69,7 @@ def test_the_next_row_is_due_where_the_schedule_says(ratio, stride):
     progress.iteration[:], progress.next_record[:] = iterations - stride, iterations
     rows = BatchedEngine(chain((2, 2)), schedule).advance(factors, problem, progress, stride)
     assert rows.iteration.tolist() == iterations.tolist()
-    assert progress.next_record.tolist() == [schedule.after(int(iteration)) for iteration in iterations]
+    assert progress.next_record.tolist() == [after(schedule, int(iteration)) for iteration in iterations]
 
 
 def test_runs_stop_each_at_its_own_time_and_diverge_alone():

@@ -1,5 +1,8 @@
 """Ensembles of chains of matrices, engines that train them, and Equation 2's descent written out in NumPy."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import torch
 
@@ -94,3 +97,11 @@ class OnCard:
             factor.copy_(advanced)
         rows.factors[:] = [factor.cpu() for factor in rows.factors]
         return rows
+
+
+def after(schedule, iteration):
+    """The iteration at which the next row is due after a row at `iteration`, in whole numbers and fractions."""
+    if schedule.every:
+        return iteration + schedule.every
+    grown = math.ceil(Fraction(iteration * schedule.iteration_ratio) / schedule.stride) * schedule.stride
+    return max(iteration + schedule.stride, grown)

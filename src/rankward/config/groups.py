@@ -1053,6 +1053,24 @@ class Record:
 
 
 @dataclass
+class StopPlateau:
+    """A stop where the loss has changed by at most `tolerance`, relative, in `window` iterations; both null: never."""
+
+    window: int | None = None
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            at_least("stop_plateau.window", self.window, 1)
+        if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ConfigError("stop_plateau.tolerance", self.tolerance, "a finite number of at least 0")
+        if self.window is None and self.tolerance is not None:
+            raise InputError("stop_plateau.window is not set: stop_plateau.tolerance needs it")
+        if self.tolerance is None and self.window is not None:
+            raise InputError("stop_plateau.tolerance is not set: stop_plateau.window needs it")
+
+
+@dataclass
 class Checkpoint:
     """The seconds between two checkpoints; null saves one only on interruption."""
 

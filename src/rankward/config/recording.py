@@ -25,6 +25,7 @@ UNSET = {
     "observations": dict.fromkeys(HOLDOUT),
     "optimizer": NOISE,
 }  # keys that were added to groups, and their values when off
+UNSET_STOPS = {"stop_heldout": None, "stop_plateau": {"window": None, "tolerance": None}}
 
 
 def resolved(own: DictConfig) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def plain_values(own: DictConfig, resolve: bool = False) -> dict[str, Any]:
 
 
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without the later keys (`UNSET`) that are off, as in configs that had no such keys.
+    """A config without the later keys (`UNSET`, `UNSET_STOPS`) that are off, as in configs that had no such keys.
 
     Example:
         >>> without_unset({"seed": 0, "observations": {"count": None, "holdout": None, "holdout_seed": None}})
@@ -69,7 +70,7 @@ def without_unset(config: dict[str, Any]) -> dict[str, Any]:
         >>> without_unset({"optimizer": {"name": "adam", "label_noise": 0.0, "gradient_noise": 0.1, "batch": None}})
         {'optimizer': {'name': 'adam', 'gradient_noise': 0.1}}
     """
-    config = {key: value for key, value in config.items() if key != "stop_heldout" or value is not None}
+    config = {key: value for key, value in config.items() if key not in UNSET_STOPS or value != UNSET_STOPS[key]}
     for group, off in UNSET.items():
         if isinstance(keys := config.get(group), Mapping):
             off = off | dict.fromkeys(LATER) if group == "observations" and _is_ours(keys) else off

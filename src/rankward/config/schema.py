@@ -15,7 +15,7 @@ from omegaconf import MISSING
 from rankward.config import groups
 from rankward.config.checks import at_least, one_of, positive
 from rankward.config.errors import ConfigError
-from rankward.config.groups import Checkpoint, Record
+from rankward.config.groups import Checkpoint, Record, StopPlateau
 
 DTYPES = ("float64", "float32")
 RESULTS = ("folders", "table")
@@ -89,6 +89,7 @@ class RunConfig:
     stop_loss: float | None = None
     stop_checks: int | None = None
     stop_heldout: int | None = None
+    stop_plateau: StopPlateau = field(default_factory=StopPlateau)
     check_every: int | None = None
     record: Record = field(default_factory=Record)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)

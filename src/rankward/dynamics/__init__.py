@@ -9,7 +9,7 @@ from rankward.dynamics.fused import FusedEngine
 from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.reference import ReferenceEngine
 from rankward.dynamics.split import SplitEngine
-from rankward.dynamics.state import Adaptive, Flow, Noise, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.state import Adaptive, Flow, Noise, Plateau, Problem, Progress, Rows, Rule, Schedule, Status
 from rankward.dynamics.tracing import Untraceable
 from rankward.factorizations.base import Factorization
 from rankward.losses import Loss
@@ -27,6 +27,7 @@ __all__ = [
     "Loss",
     "Noise",
     "Optimizer",
+    "Plateau",
     "Problem",
     "Progress",
     "ReferenceEngine",

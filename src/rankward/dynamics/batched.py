@@ -15,7 +15,20 @@ from torch import Tensor
 from rankward.dynamics.noise import Drawn, drawn, scaled
 from rankward.dynamics.rates import MEMORY, rates_of
 from rankward.dynamics.reference import loss_and_cotangent
-from rankward.dynamics.state import COUNTS, ROWS_BYTES, Noise, Problem, Progress, Rows, Rule, Schedule, Status, to_host
+from rankward.dynamics.rule import OF_RUNS
+from rankward.dynamics.state import (
+    COUNTS,
+    LOSSES,
+    ROWS_BYTES,
+    Noise,
+    Problem,
+    Progress,
+    Rows,
+    Rule,
+    Schedule,
+    Status,
+    to_host,
+)
 from rankward.dynamics.stepping import step, unpacked, with_noise
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
@@ -103,7 +116,7 @@ class BatchedEngine:
         with torch.no_grad():
             for factor, advanced in zip(factors, chunk.factors, strict=True):
                 factor[running] = advanced
-        progress.put(running, {name: getattr(chunk, name) for name in (*COUNTS, "lowest_loss")} | chunk.memory())
+        progress.put(running, {name: getattr(chunk, name) for name in (*COUNTS, *LOSSES)} | chunk.memory())
         return chunk.rows(running)
 
 
@@ -142,10 +155,12 @@ class _Chunk:
             *constants, mean_square, weight = rates.unbind(1)
             self.eta, self.scale, self.beta, self.one_minus_beta, self.eps = constants
             self.mean_square, self.weight = mean_square.clone(), weight.clone()
-        self.iteration, self.status, self.below, self.next_record = (
+        self.iteration, self.status, self.below, self.next_record, self.marked = (
             of_running(getattr(progress, name), torch.int64) for name in COUNTS
         )
-        self.lowest_loss, self.stop_loss = of_running(progress.lowest_loss), of_running(problem.stop_loss)
+        self.lowest_loss, self.marked_loss = (of_running(getattr(progress, name)) for name in LOSSES)
+        self.stop_loss, plateaus = of_running(problem.stop_loss), problem.plateaus
+        self.window, self.tolerance = of_running(plateaus.window), of_running(plateaus.tolerance)
         self.loss_scale, self.limit = of_running(problem.loss_scale), of_running(problem.max_iterations)
         self.until = self.iteration + length
         self.unrecorded = self.next_record == 0
@@ -153,8 +168,6 @@ class _Chunk:
         runs, bytes_a_row = len(running), sum(f[0].numel() * f.element_size() for f in self.factors)
         self.capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * bytes_a_row))
         self.index = torch.arange(runs, device=device)
-        # Constants as tensors: a graph cannot capture the copy of a Python number to the device.
-        self.codes = {status: torch.full_like(self.index, status) for status in Status}
         self.dummy = torch.full_like(self.index, self.capacity)
         self.count = torch.zeros(runs, dtype=torch.int64, device=device)
         shape = (runs, self.capacity + 1)  # the last column is a dummy for rows that are not recorded
@@ -238,17 +251,14 @@ class _Chunk:
         """Set statuses, and record a row where one is due."""
         half, _ = self.gradients(self.factors, self.operator, self.values)
         loss = half.double() * self.loss_scale
-        below_stop = loss < self.stop_loss
-        below = (self.below + 1) * below_stop
-        at_limit = self.iteration >= self.limit
-        status = torch.where(at_limit, self.codes[Status.MAX_ITERATIONS], self.codes[Status.RUNNING])
-        status = torch.where(below_stop & (below >= self.schedule.stop_checks), self.codes[Status.CONVERGED], status)
-        status = torch.where(loss < torch.inf, status, self.codes[Status.DIVERGED])
-        due = self.iteration >= self.next_record
-        row = due | (status != Status.RUNNING)
-        if not self.schedule.every:
-            row |= loss <= self.schedule.loss_ratio * self.lowest_loss
-        row &= active
+        schedule = self.schedule
+        status, due, recorded, below, lowest_loss, marked, marked_loss = OF_RUNS.check(
+            self.iteration, loss, int(Status.RUNNING), self.limit, self.stop_loss, self.window, self.tolerance,
+            self.below, self.next_record, self.lowest_loss, self.marked, self.marked_loss,
+            schedule.stop_checks, schedule.every, schedule.loss_ratio,
+        )  # fmt: skip
+        after = OF_RUNS.after(self.iteration, schedule.stride, schedule.every, schedule.iteration_ratio)
+        row = recorded & active
         column = torch.where(row, self.count, self.dummy)
         self.rows_iteration[self.index, column] = self.iteration
         self.rows_loss[self.index, column] = loss
@@ -256,21 +266,14 @@ class _Chunk:
             rows[self.index, column] = factor
         self.count += row
         for old, new, changed in (
-            (self.below, below, active),
             (self.status, status, active),
-            (self.lowest_loss, torch.fmin(self.lowest_loss, loss), row),
-            (self.next_record, self._after(), active & due),
+            (self.next_record, after, active & due),
+            (self.below, below, active),
+            (self.lowest_loss, lowest_loss, active),
+            (self.marked, marked, active),
+            (self.marked_loss, marked_loss, active),
         ):
             old.copy_(torch.where(changed, new, old))
-
-    def _after(self) -> Tensor:
-        """The iteration of each run's next row that is due: `Schedule.after` for all runs."""
-        schedule = self.schedule
-        if schedule.every:
-            return self.iteration + schedule.every
-        wide = -(self.iteration.double() * schedule.iteration_ratio)  # float32 would round iterations
-        grown = -torch.div(wide, schedule.stride, rounding_mode="floor").long() * schedule.stride
-        return torch.maximum(self.iteration + schedule.stride, grown)
 
     def rows(self, running: Tensor) -> Rows:
         """The recorded rows, run by run."""

@@ -15,7 +15,7 @@ from rankward.dynamics.kernels import cuda_text
 from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
 from rankward.dynamics.rates import rates_of, remembered
-from rankward.dynamics.state import COUNTS, ROWS_BYTES, Problem, Progress, Rows, Schedule, to_host
+from rankward.dynamics.state import COUNTS, LOSSES, ROWS_BYTES, Problem, Progress, Rows, Schedule, to_host
 from rankward.factorizations.base import Factorization
 
 WARP_BLOCK_RUNS = 2**14  # with fewer runs a block is one warp, which spreads the runs over all multiprocessors
@@ -89,7 +89,7 @@ class CudaEngine:
                 factor[running] = flat[:, end - factor[0].numel() : end].reshape(-1, *factor.shape[1:])
         advanced = {
             **dict(zip(COUNTS, counts, strict=False)),
-            "lowest_loss": losses[0],
+            **dict(zip(LOSSES, losses, strict=False)),
             **remembered(problem, state[-rates.shape[1] :].T),
         }
         progress.put(running, advanced)
@@ -109,8 +109,10 @@ class CudaEngine:
     @staticmethod
     def _tables(problem: Problem, progress: Progress, device: torch.device, running: Tensor) -> tuple[Tensor, Tensor]:
         """The kernel's tables of integers and of losses of each run."""
-        integers = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations]
-        losses_and_scales = [progress.lowest_loss, problem.stop_loss, problem.loss_scale]
+        plateaus = problem.plateaus
+        integers = [*(getattr(progress, name) for name in COUNTS), problem.max_iterations, plateaus.window]
+        losses_and_scales = [getattr(progress, name) for name in LOSSES]
+        losses_and_scales += [problem.stop_loss, problem.loss_scale, plateaus.tolerance]
         counts = torch.stack([each.to(device, torch.int64) for each in integers])[:, running]
         losses = torch.stack([each.to(device, torch.float64) for each in losses_and_scales])[:, running]
         return torch.cat([counts, torch.zeros_like(counts[:1])]), losses.contiguous()

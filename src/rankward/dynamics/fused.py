@@ -56,14 +56,15 @@ class FusedEngine:
         capacity = self.schedule.rows(length, ROWS_BYTES // max(1, runs * flat[0].nbytes))
         rows_iteration, rows_loss, rows_time, rows_factors = self._rows(runs, capacity, parameters, flat.dtype)
         rows_count = np.zeros(runs, np.int64)
-        own = _rates(problem, progress, layout.parameters)
+        own, plateaus = _rates(problem, progress, layout.parameters), problem.plateaus
         rates = np.concatenate([own, noise_columns(problem, progress, layout.parameters).numpy()], axis=1)
         arguments = (
             np.zeros(1, np.int64), running, sizes, flat,
             layout.entries(problem.operator.numpy()), layout.entries(problem.values.numpy()),
             rates, problem.loss_scale.numpy(), problem.stop_loss.numpy(), self.schedule.stop_checks,
-            problem.max_iterations.numpy(), progress.iteration.numpy(), progress.status.numpy(),
-            progress.below.numpy(), progress.next_record.numpy(), progress.lowest_loss.numpy(),
+            problem.max_iterations.numpy(), plateaus.window.numpy(), plateaus.tolerance.numpy(),
+            progress.iteration.numpy(), progress.status.numpy(), progress.below.numpy(), progress.next_record.numpy(),
+            progress.lowest_loss.numpy(), progress.marked.numpy(), progress.marked_loss.numpy(),
             length, self.schedule.stride, self.schedule.every, self.schedule.iteration_ratio, self.schedule.loss_ratio,
             rows_iteration, rows_loss, rows_time, rows_factors, rows_count,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from torch.nn.utils import parameters_to_vector
 
 from rankward.dynamics.noise import drawn, scaled
 from rankward.dynamics.reference_flow import Stepper
+from rankward.dynamics.rule import OF_A_RUN
 from rankward.dynamics.state import Noise, Problem, Progress, Rows, Rule, Schedule, Status
 from rankward.dynamics.stepping import step, unpacked, with_noise
 from rankward.factorizations.base import Factorization
@@ -275,24 +276,22 @@ class ReferenceEngine:
         forced: Status = Status.RUNNING,
     ) -> bool:
         """Set the run's status, `forced` unless something else ends it; return whether this iteration is recorded."""
-        below_stop = value < float(problem.stop_loss[run])
-        progress.below[run] = int(progress.below[run]) + 1 if below_stop else 0
-        if not value < float("inf"):
-            progress.status[run] = Status.DIVERGED
-        elif below_stop and progress.below[run] >= self.schedule.stop_checks:
-            progress.status[run] = Status.CONVERGED
-        elif iteration >= problem.max_iterations[run]:
-            progress.status[run] = Status.MAX_ITERATIONS
-        elif forced != Status.RUNNING:
-            progress.status[run] = forced
-        due = iteration >= int(progress.next_record[run])
-        fallen = not self.schedule.every and value <= self.schedule.loss_ratio * float(progress.lowest_loss[run])
+        schedule, plateaus = self.schedule, problem.plateaus
+        given = (
+            problem.max_iterations, problem.stop_loss, plateaus.window, plateaus.tolerance, progress.below,
+            progress.next_record, progress.lowest_loss, progress.marked, progress.marked_loss,
+        )  # fmt: skip
+        status, due, recorded, below, lowest_loss, marked, marked_loss = OF_A_RUN.check(
+            iteration, value, int(forced), *(each[run].item() for each in given),
+            schedule.stop_checks, schedule.every, schedule.loss_ratio,
+        )  # fmt: skip
         if due:
-            progress.next_record[run] = self.schedule.after(iteration)
-        recorded = due or fallen or bool(progress.status[run] != Status.RUNNING)
-        if recorded:
-            progress.lowest_loss[run] = min(float(progress.lowest_loss[run]), value)
-        return recorded
+            progress.next_record[run] = OF_A_RUN.after(
+                iteration, schedule.stride, schedule.every, schedule.iteration_ratio
+            )
+        progress.status[run], progress.below[run], progress.lowest_loss[run] = status, below, lowest_loss
+        progress.marked[run], progress.marked_loss[run] = marked, marked_loss
+        return bool(recorded)
 
 
 def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress: Progress) -> Tensor:

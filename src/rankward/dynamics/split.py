@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from rankward.dynamics.state import Adaptive, Flow, Noise, Problem, Progress, Rows, Rule
+from rankward.dynamics.state import Adaptive, Flow, Noise, Plateau, Problem, Progress, Rows, Rule
 
 
 @runtime_checkable
@@ -73,7 +73,9 @@ def _part(problem: Problem, share: Tensor) -> Problem:
     adaptive = None if problem.adaptive is None else Adaptive(**_tensors_of(problem.adaptive, share))
     flow = None if problem.flow is None else Flow(**_tensors_of(problem.flow, share))
     rule = None if problem.rule is None else _rule_part(problem.rule, share)
-    return Problem(**_tensors_of(problem, share), adaptive=adaptive, flow=flow, rule=rule, loss=problem.loss)
+    plateau = None if problem.plateau is None else Plateau(**_tensors_of(problem.plateau, share))
+    parts = {"adaptive": adaptive, "flow": flow, "rule": rule, "plateau": plateau}
+    return Problem(**_tensors_of(problem, share), **parts, loss=problem.loss)
 
 
 def _rule_part(rule: Rule, share: Tensor) -> Rule:

@@ -14,7 +14,8 @@ from rankward.losses import SQUARED, Loss
 from rankward.optimizers import Optimizer
 
 ROWS_BYTES = 2**30  # of recorded factors a chunk on a card; a run whose share is full goes on in the next chunk
-COUNTS = ("iteration", "status", "below", "next_record")  # integer fields of `Progress` that a check changes
+# Fields of `Progress` that a check changes, the integers and the losses.
+COUNTS, LOSSES = ("iteration", "status", "below", "next_record", "marked"), ("lowest_loss", "marked_loss")
 
 
 class Status(IntEnum):
@@ -27,12 +28,13 @@ class Status(IntEnum):
     INTERRUPTED = 4
     MAX_TIME = 5
     MAX_SECONDS = 6
+    PLATEAU = 7
     STOP_HELDOUT = 8
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which iterations are checked and recorded; one schedule for an ensemble.
+    """Which iterations are checked and recorded; one schedule for an ensemble. The rule itself is in `rule.py`.
 
     Args:
         stride: iterations between two checks of the stopping criterion.
@@ -56,24 +58,13 @@ class Schedule:
         """
         return max(1, min(length // self.stride + 2, 1024, room))
 
-    def after(self, iteration: int) -> int:
-        """The iteration at which the next row is due, after a row at `iteration`.
-
-        Example:
-            >>> Schedule().after(0), Schedule().after(10_000), Schedule(every=100).after(300)
-            (50, 10200, 400)
-        """
-        if self.every:
-            return iteration + self.every
-        grown = int(-(-iteration * self.iteration_ratio // self.stride)) * self.stride
-        return max(iteration + self.stride, grown)
-
 
 @dataclass
 class Progress:
     """The progress of each run: all that a checkpoint holds besides the factors. Every field is [runs].
 
-    `below` counts consecutive checks with a loss below the stopping loss. An adaptive rate has `mean_square`, the
+    `below` counts consecutive checks with a loss below the stopping loss. A run that stops at a plateau has `marked`,
+    the last iteration whose loss was marked (-1: none yet), and `marked_loss`. An adaptive rate has `mean_square`, the
     running mean of the squared gradient norm, and `weight`, the sum of the weights of that mean (bias correction). A
     flow has `time`, the time after the accepted steps; `step`, the next step size; `error`, the scaled error of the
     last step (PI controller); and `closing`: 1 once a step has overshot the stopping loss. An optimizer has `state`,
@@ -85,6 +76,8 @@ class Progress:
     next_record: Int[Tensor, " runs"]
     lowest_loss: Float[Tensor, " runs"]
     below: Int[Tensor, " runs"]
+    marked: Int[Tensor, " runs"]
+    marked_loss: Float[Tensor, " runs"]
     mean_square: Float[Tensor, " runs"]
     weight: Float[Tensor, " runs"]
     time: Float[Tensor, " runs"]
@@ -102,6 +95,8 @@ class Progress:
             torch.zeros(runs, dtype=torch.int64),
             torch.full((runs,), torch.inf, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.int64),
+            torch.full((runs,), -1),
+            torch.zeros(runs, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.float64),
             torch.zeros(runs, dtype=torch.float64),
@@ -125,6 +120,23 @@ class Progress:
         for name, each in values.items():
             field = getattr(self, name)
             field[runs.to(field.device)] = each.to(field.device, field.dtype)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A stop where the loss no longer changes, [runs] each.
+
+    The loss is marked at the first check, and at the first check at least `window` iterations after the last mark. If
+    it then differs from the marked loss by at most `tolerance` times that loss, the run stops; else the mark moves.
+    Iterations of a flow are accepted steps. A window of 0 is for a run without this stop.
+    """
+
+    window: Int[Tensor, " runs"]
+    tolerance: Float[Tensor, " runs"]
+
+    @classmethod
+    def never(cls, runs: int) -> Plateau:
+        return cls(torch.zeros(runs, dtype=torch.int64), torch.zeros(runs, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -225,6 +237,7 @@ class Problem:
         flow: None for descent; a flow has no learning rate.
         rule: None for gradient descent without weight decay and without a random part, and for a flow.
         loss: of all runs.
+        plateau: None if no run stops at a plateau.
     """
 
     operator: Tensor
@@ -237,6 +250,12 @@ class Problem:
     flow: Flow | None = None
     rule: Rule | None = None
     loss: Loss = SQUARED
+    plateau: Plateau | None = None
+
+    @property
+    def plateaus(self) -> Plateau:
+        """`plateau`, with windows of 0 for None."""
+        return self.plateau or Plateau.never(self.runs)
 
     @property
     def is_mask(self) -> bool:

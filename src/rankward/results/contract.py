@@ -33,7 +33,8 @@ SWEEP = "multirun.yaml"  # Hydra's; a folder with this file is a sweep's
 TASKS = "tasks.json"
 FAILURE = "failure.txt"  # of a failed run: the reason in the first line, then the traceback
 UNLOGGED = ".unlogged"  # marks a run whose results are written, but whose loggers have not closed
-ENDED = ("converged", "max_iterations", "max_time", "stop_heldout")  # statuses of runs that have ended regularly
+# Statuses of runs that have ended regularly.
+ENDED = ("converged", "max_iterations", "max_time", "plateau", "stop_heldout")
 COMPLETE = (*ENDED, "diverged")
 RESUMABLE = ("interrupted", "max_seconds")  # statuses of runs that have ended early, with a checkpoint
 KINDS = (("status", str), ("iterations", int), ("metrics", dict))  # required types in a summary

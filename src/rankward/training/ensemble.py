@@ -16,7 +16,7 @@ from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
 from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate, ScheduledRate
 from rankward.config.schema import Protocol
-from rankward.dynamics import Adaptive, Engine, Flow, Noise, Problem, Progress, Rule, Schedule, choose_engine
+from rankward.dynamics import Adaptive, Engine, Flow, Noise, Plateau, Problem, Progress, Rule, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
 from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
 from rankward.dynamics.stepping import check_schedule, check_update, state_shapes
@@ -99,6 +99,7 @@ class Ensemble:
             flow=_flow(runs),
             rule=_rule(runs, measurements, factorizations[0], dtype),
             loss=loss,
+            plateau=_plateau(runs),
         )
         record, stop = runs[0].record, stops[0]
         schedule = Schedule(
@@ -293,6 +294,16 @@ def _adaptive(runs: Sequence[RunConfig], dtype: torch.dtype) -> Adaptive | None:
         return None
     beta, eps = zip(*((rate.beta, rate.eps) for rate in rates), strict=True)
     return Adaptive(torch.tensor(beta, dtype=dtype), torch.tensor(eps, dtype=dtype))
+
+
+def _plateau(runs: Sequence[RunConfig]) -> Plateau | None:
+    stops = [run.stop_plateau for run in runs]
+    if not any(stop.window for stop in stops):
+        return None
+    return Plateau(
+        torch.tensor([stop.window or 0 for stop in stops]),
+        torch.tensor([stop.tolerance or 0.0 for stop in stops], dtype=torch.float64),
+    )
 
 
 def _flow(runs: Sequence[RunConfig]) -> Flow | None:

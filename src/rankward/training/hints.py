@@ -1,4 +1,4 @@
-"""Hints: notes on why gradient descent diverged, or stalled until `max_iterations`.
+"""Hints: notes on why gradient descent diverged, or stalled until `max_iterations` or a plateau.
 
 They are computed for ended runs that have a folder. A small run takes about a millisecond, which is too much for the
 thousands of runs of a table.
@@ -30,10 +30,10 @@ def hint(
 
     `diverged` compares the step size with 2 over the sharpness at the start, and with 2 over the least sharpness of
     any solution, which grows with the size of the observations. `stalled` is for a run that ended at `max_iterations`
-    with an almost constant loss, and either a step size too large for any solution or a sharpness within 2 % of 2 over
-    the step size; a run that is merely slow has a lower one. A number that is not known is not mentioned, for
-    example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at most 16,384
-    parameters, once a run.
+    or at a plateau with an almost constant loss, and either a step size too large for any solution or a sharpness
+    within 2 % of 2 over the step size; a run that is merely slow has a lower one. A number that is not known is not
+    mentioned, for example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at
+    most 16,384 parameters, once a run.
 
     Optimizers other than gradient descent without weight decay have none: their edge is not 2 over the sharpness.
 
@@ -45,7 +45,7 @@ def hint(
         trace: rows of the run.
     """
     problem, status = ensemble.problem, Status(int(progress.status[run]))
-    if not trace or status not in (Status.DIVERGED, Status.MAX_ITERATIONS):
+    if not trace or status not in (Status.DIVERGED, Status.MAX_ITERATIONS, Status.PLATEAU):
         return {}
     if status == Status.DIVERGED:
         if not np.isfinite(trace["loss"][0]):

@@ -413,7 +413,10 @@ class EnsembleModule(pl.LightningModule):
         checkpoint |= self.trace.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the trace."""
+        """Restore the trace. A checkpoint of an older version has no marks of a plateau: the first one is set next."""
+        start = self.ensemble.start()
+        marks = {f"progress_{name}": getattr(start, name) for name in ("marked", "marked_loss")}
+        checkpoint["state_dict"] = marks | checkpoint["state_dict"]
         self.trace.load(checkpoint)
         self.last_recorded = None
 

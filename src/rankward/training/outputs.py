@@ -217,17 +217,19 @@ def _is_undefined_bound(name: str, values: np.ndarray) -> bool:
     return name.startswith("bound/") and bool(np.isnan(values).all())
 
 
-def _stopping_criterion(module: EnsembleModule, run: int) -> dict[str, float]:
+def _stopping_criterion(module: EnsembleModule, run: int) -> dict[str, Any]:
     """The stopping criterion of a run, with the defaults that its config left open."""
     schedule, problem = module.ensemble.schedule, module.ensemble.problem
     config = module.ensemble.runs[run]
     limits = {"max_seconds": config.max_seconds, "heldout": config.stop_heldout}
+    plateau = config.stop_plateau
     return {
         "loss": float(problem.stop_loss[run]),
         "checks": schedule.stop_checks,
         "check_every": schedule.stride,
         "max_iterations": int(problem.max_iterations[run]),
         **{name: value for name, value in limits.items() if value is not None},
+        **({} if plateau.window is None else {"plateau": {"window": plateau.window, "tolerance": plateau.tolerance}}),
     }
 
 

@@ -1,9 +1,8 @@
 # Text, not a module: what `_driver_source.py` does with lanes and a queue, for one thread of a GPU and one run.
 # mypy: ignore-errors
 
-RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2, 3
-ITERATION, STATUS, BELOW, NEXT_RECORD, LIMIT, ROWS = 0, 1, 2, 3, 4, 5  # rows of `counts`
-LOWEST_LOSS, STOP_LOSS, LOSS_SCALE = 0, 1, 2  # rows of `losses_of`
+ITERATION, STATUS, BELOW, NEXT_RECORD, MARKED, LIMIT, WINDOW, ROWS = 0, 1, 2, 3, 4, 5, 6, 7  # rows of `counts`
+LOWEST_LOSS, MARKED_LOSS, STOP_LOSS, LOSS_SCALE, TOLERANCE = 0, 1, 2, 3, 4  # rows of `losses_of`
 
 
 @jit
@@ -20,7 +19,6 @@ def drive(
         return
     now = counts[ITERATION, run]
     until = now + length
-    status = RUNNING
     row = 0
     # A run that has not left its first row is looked at before its first step.
     steps = 0 if counts[NEXT_RECORD, run] == 0 else min(stride, counts[LIMIT, run] - now)
@@ -30,29 +28,21 @@ def drive(
         losses(state, state, 0, loss)
         now += steps
         here = np.float64(loss[0, run]) * losses_of[LOSS_SCALE, run]
-        low = here < losses_of[STOP_LOSS, run]
-        below = counts[BELOW, run] + 1 if low else 0
-        counts[BELOW, run] = below
-        if not here < np.inf:
-            status = DIVERGED
-        elif low and below >= stop_checks:
-            status = CONVERGED
-        elif now >= counts[LIMIT, run]:
-            status = MAX_ITERATIONS
-        due = now >= counts[NEXT_RECORD, run]
-        if due or status != RUNNING or (every == 0 and here <= loss_ratio * losses_of[LOWEST_LOSS, run]):
+        status, due, recorded, below, lowest_loss, marked, marked_loss = check(
+            now, here, RUNNING, counts[LIMIT, run], losses_of[STOP_LOSS, run], counts[WINDOW, run],
+            losses_of[TOLERANCE, run], counts[BELOW, run], counts[NEXT_RECORD, run], losses_of[LOWEST_LOSS, run],
+            counts[MARKED, run], losses_of[MARKED_LOSS, run], stop_checks, every, loss_ratio,
+        )  # fmt: skip
+        if due:
+            counts[NEXT_RECORD, run] = after(now, stride, every, iteration_ratio)
+        counts[BELOW, run], counts[MARKED, run] = below, marked
+        losses_of[LOWEST_LOSS, run], losses_of[MARKED_LOSS, run] = lowest_loss, marked_loss
+        if recorded:
             rows_iteration[row, run] = now
             rows_loss[row, run] = here
             for i in range(rows_factors.shape[1]):
                 rows_factors[row, i, run] = state[i, run]
             row += 1
-            losses_of[LOWEST_LOSS, run] = min(losses_of[LOWEST_LOSS, run], here)
-        if due:
-            if every > 0:
-                counts[NEXT_RECORD, run] = now + every
-            else:
-                grown = np.int64(math.ceil(now * iteration_ratio / stride)) * stride
-                counts[NEXT_RECORD, run] = max(now + stride, grown)
         if status != RUNNING or now >= until or row == rows_iteration.shape[0]:
             break
         steps = min(stride, counts[LIMIT, run] - now)

@@ -1,13 +1,12 @@
-# Text, not a module: pasted below `_descent_source.py` or `_flow_source.py` when a kernel is written.
+# Text, not a module: pasted below `_check_source.py` and `_descent_source.py` or `_flow_source.py` in a kernel.
 # mypy: ignore-errors
-
-RUNNING, CONVERGED, MAX_ITERATIONS, DIVERGED, MAX_TIME_REACHED = 0, 1, 2, 3, 5
 
 
 @numba.njit(cache=True, nogil=True)
 def drive(
-    queue, order, sizes, factors, mask, values, rates, loss_scale, stop_loss, stop_checks, max_iterations, iteration,
-    status, below, next_record, lowest_loss, length, stride, every, iteration_ratio, loss_ratio,
+    queue, order, sizes, factors, mask, values, rates, loss_scale, stop_loss, stop_checks, max_iterations, window,
+    tolerance, iteration, status, below, next_record, lowest_loss, marked, marked_loss, length, stride, every,
+    iteration_ratio, loss_ratio,
     rows_iteration, rows_loss, rows_time, rows_factors, rows_count,
 ):  # fmt: skip
     """Advance every run that `queue` hands out by `length` iterations, or to its stop, or until its rows are full.
@@ -78,22 +77,18 @@ def drive(
             gone = moved(scratch, sizes, lane, hop)
             now[lane] += gone
             steps[lane] -= gone
-            run = order[ticket[lane]]
+            run = np.uint64(order[ticket[lane]])  # no index from the end: numba would compare it with 0 each time
             here = np.float64(loss[lane]) * loss_scale[run]
             forced = ended(state, sizes, lane)
             if steps[lane] > 0 and forced == RUNNING and not (FLOW and here < stop_loss[run]):
                 continue
-            below[run] = below[run] + 1 if here < stop_loss[run] else 0
-            if not here < np.inf:
-                status[run] = DIVERGED
-            elif here < stop_loss[run] and below[run] >= stop_checks:
-                status[run] = CONVERGED
-            elif now[lane] >= max_iterations[run]:
-                status[run] = MAX_ITERATIONS
-            elif forced != RUNNING:
-                status[run] = forced
-            due = now[lane] >= next_record[run]
-            if due or status[run] != RUNNING or (every == 0 and here <= loss_ratio * lowest_loss[run]):
+            found, due, recorded, below[run], lowest_loss[run], marked[run], marked_loss[run] = check(
+                now[lane], here, forced, max_iterations[run], stop_loss[run], window[run], tolerance[run], below[run],
+                next_record[run], lowest_loss[run], marked[run], marked_loss[run], stop_checks, every, loss_ratio,
+            )  # fmt: skip
+            if due:
+                next_record[run] = after(now[lane], stride, every, iteration_ratio)
+            if recorded:
                 row = rows_count[ticket[lane]]
                 rows_iteration[ticket[lane], row] = now[lane]
                 rows_loss[ticket[lane], row] = here
@@ -101,14 +96,8 @@ def drive(
                 for i in range(parameters):
                     rows_factors[ticket[lane], row, i] = state[i * LANES + lane]
                 rows_count[ticket[lane]] = row + 1
-                lowest_loss[run] = min(lowest_loss[run], here)
-            if due:
-                if every > 0:
-                    next_record[run] = now[lane] + every
-                else:
-                    grown = np.int64(np.ceil(now[lane] * iteration_ratio / stride)) * stride
-                    next_record[run] = max(now[lane] + stride, grown)
-            if status[run] != RUNNING or now[lane] >= until[lane] or rows_count[ticket[lane]] == capacity:
+            if found != RUNNING or now[lane] >= until[lane] or rows_count[ticket[lane]] == capacity:
+                status[run] = found
                 for i in range(parameters):
                     factors[run, i] = state[i * LANES + lane]
                 for i in range(rates.shape[1]):  # what an adaptive rate remembers is among them

@@ -5,7 +5,7 @@
 # mypy: ignore-errors
 
 # What the state keeps of a run behind mask and values; the last four change.
-SCALE, RTOL, ATOL, STOP, MAX_TIME, COUNT, DECAY, TIME, STEP, ERROR, CLOSING = range(11)
+SCALE, RTOL, ATOL, STOP, END_TIME, COUNT, DECAY, TIME, STEP, ERROR, CLOSING = range(11)
 LARGEST_STEP = 1e15  # at a stationary point every step is accepted, and five times as long as the last
 SMALLEST_STEP = 1e-100  # below, the slopes are not finite
 
@@ -65,7 +65,7 @@ def arrived(state, scratch, sizes):
     guess = choose(guess, fill(state, 1.0), guess, fill(state, 1.0))  # also where the slopes are zero
     step = load(state, (rates + STEP) * LANES)
     new = choose(step, zero, guess, step)
-    room = load(state, (rates + MAX_TIME) * LANES) - load(state, (rates + TIME) * LANES)
+    room = load(state, (rates + END_TIME) * LANES) - load(state, (rates + TIME) * LANES)
     store(state, (rates + STEP) * LANES, smaller(new, room))
 
 
@@ -142,7 +142,7 @@ def move(state, scratch, sizes, steps):
     if DECAYS:
         newton = choose(speed, zero, fill(state, LARGEST_STEP), newton)
     following = choose(one, closing, smaller(newton, following), following)
-    room = load(state, (rates + MAX_TIME) * LANES) - load(state, (rates + TIME) * LANES)
+    room = load(state, (rates + END_TIME) * LANES) - load(state, (rates + TIME) * LANES)
     store(state, (rates + STEP) * LANES, smaller(smaller(following, fill(state, LARGEST_STEP)), room))
     return 1
 
@@ -170,6 +170,6 @@ def ended(state, sizes, lane):
     """The status of a run that must stop whatever its loss, else RUNNING."""
     rates = rates_of(sizes)
     step = state[(rates + STEP) * LANES + lane]
-    if state[(rates + TIME) * LANES + lane] >= state[(rates + MAX_TIME) * LANES + lane] * (1 - 1e-15):
-        return MAX_TIME_REACHED
+    if state[(rates + TIME) * LANES + lane] >= state[(rates + END_TIME) * LANES + lane] * (1 - 1e-15):
+        return MAX_TIME
     return RUNNING if step > SMALLEST_STEP else DIVERGED

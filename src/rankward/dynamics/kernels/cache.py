@@ -27,6 +27,7 @@ from rankward.dynamics.kernels import blocked, functions, registers, tiles, unro
 from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
+from rankward.dynamics.state import Status
 from rankward.numba_cache import compiled_at, forgive
 from rankward.terminal import say
 
@@ -148,7 +149,13 @@ def _driver(dynamics: str) -> str:
     flow = dynamics in FLOWS
     dynamics_text = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py") if flow else text_of("_descent_source.py")
     decays = f"DECAYS = {dynamics == 'decaying_flow'}\n" if flow else ""
-    return f"\nFLOW = {flow}\n{decays}{dynamics_text}{text_of('_driver_source.py')}"
+    return f"\nFLOW = {flow}\n{decays}{check_text()}{dynamics_text}{text_of('_driver_source.py')}"
+
+
+def check_text() -> str:
+    """The text of the rule for stops and rows, below the codes of the statuses."""
+    codes = "".join(f"{status.name} = {status.value}\n" for status in Status)
+    return f"\n{codes}{text_of('_check_source.py')}"
 
 
 @functools.cache

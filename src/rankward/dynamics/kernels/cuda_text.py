@@ -15,7 +15,7 @@ from typing import Any
 
 from rankward import private_apis
 from rankward.dynamics.graph import Graph
-from rankward.dynamics.kernels.cache import imported, named, text_of, unrolled_text
+from rankward.dynamics.kernels.cache import check_text, imported, named, text_of, unrolled_text
 
 ONE_AT_A_TIME = threading.Lock()  # threads of several devices compile and launch in turn; a launch does not wait
 
@@ -36,7 +36,7 @@ device = functools.partial(jit, device=True)
 def source(graph: Graph, dynamics: str) -> str:
     """The text of a graph's kernel: `drive`, and what it calls."""
     text = HEAD.format(dtype=graph.dtype) + text_of("_cuda_source.py") + unrolled_text(graph, dynamics)
-    text += text_of("_cuda_driver_source.py")
+    text += check_text() + text_of("_cuda_driver_source.py")
     return text.replace("@numba.njit(cache=True, nogil=True)", "@device")
 
 

@@ -54,7 +54,8 @@ class Table {
         open.addEventListener("click", () => this.choose(row));
         return element("th", open, { scope: "row" });
       }
-      const bad = name === "status" && !["converged", "max_iterations", "max_time", "stop_heldout"].includes(value);
+      const ended = ["converged", "max_iterations", "max_time", "plateau", "stop_heldout"];
+      const bad = name === "status" && !ended.includes(value);
       return element("td", shown(value), { class: bad ? "failed" : typeof value === "number" ? "number" : null });
     }), { "data-row": row }));
     const caption = element("caption", `Runs of the sweep${this.by ? `, sorted by ${this.by}` : ""}. The last value of each metric, with its sign.`);
