@@ -24,7 +24,7 @@ from rankward.config.schema import MATRICES, TENSORS, RunConfig
 GROUPS = {
     "factorization": "The model that is trained.",
     "depth": "The number of factors. Any other number is `depth.layers=N`.",
-    "lr": "The dynamics: gradient descent with a constant or an adaptive learning rate, or gradient flow.",
+    "lr": "The dynamics: steps of a constant, a scheduled or an adaptive learning rate, or gradient flow.",
     "optimizer": "The rule for a step. The learning rate is `lr.eta`.",
     "loss": "The price of a difference from an observed value, and how a run's loss follows from all of them.",
     "init": "The initial factors.",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.descents import CHECK_EVERY, FORMS, autograd_loop, jax_descent, problem
+from benchmarks.peers.optimizers import optax_adam
 
 
 def nanoseconds(call: Callable[[int], Any], iterations: int, batch: int, repeats: int = 3) -> float:
@@ -38,19 +39,19 @@ def time_peer(
     repeats: int = 3,
     form: str = "",
 ) -> float:
-    """Nanoseconds a run-iteration of peer `autograd` (batch 1) or `jax`, no run stopping early.
+    """Nanoseconds a run-iteration of peer `autograd` (batch 1), `jax` or `optax` (Adam), no run stopping early.
 
     JAX in the given form, or in the best of all.
 
     In a process of its own held to `cores` cores, since XLA sizes its threads when it starts.
 
     Raises:
-        ImportError: `jax` wanted and not installed.
+        ImportError: `jax` or `optax` wanted and not installed.
     """
-    if name not in ("autograd", "jax") or (name == "autograd" and batch != 1):
-        raise ValueError(f"peer {name!r} with batch {batch}: autograd with one run, or jax")
-    if name == "jax" and importlib.util.find_spec("jax") is None:
-        raise ImportError("jax is not installed (pip install jax): this peer is skipped")
+    if name not in ("autograd", "jax", "optax") or (name == "autograd" and batch != 1):
+        raise ValueError(f"peer {name!r} with batch {batch}: autograd with one run, jax, or optax")
+    if name != "autograd" and importlib.util.find_spec(name) is None:
+        raise ImportError(f"{name} is not installed (pip install {name}): this peer is skipped")
     arguments = name, batch, depth, dims, dtype, cores, repeats, form
     code = (
         f"import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
@@ -75,6 +76,7 @@ def _measure(name: str, batch: int, depth: int, dims: Any, dtype: str, cores: in
     forms = (form,) if form else FORMS[0 if small else 1 :]
     for each, devices in [(each, devices) for each in forms for devices in sharded]:
         call = partial(jax_descent, p, form=each, devices=devices)
+        call = partial(optax_adam, p, form=each) if name == "optax" else call
         rough = nanoseconds(call, 2 * CHECK_EVERY, batch, 1) * batch * CHECK_EVERY  # of one check, to size the rest
         best = min(best, nanoseconds(call, CHECK_EVERY * max(2, int(2e8 / rough)), batch, repeats))
     return best

@@ -29,7 +29,7 @@ def test_group_with_a_number_null_or_a_list_is_refused_with_its_choices(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("lr=0", "lr: '0' is not a choice; choose from adaptive, constant, flow"),
+        ("lr=0", "lr: '0' is not a choice; choose from adaptive, constant, cosine, flow"),
         ("depth=[1]", "depth: '[1]' is not allowed; expected one of 1, 2, 3, 4, 5, 6; a sweep over several is -m depth=1"),
         ("depth=''", "depth: '' is not a choice"),
         ("logger=null", "logger: 'null' is not a choice; choose from csv, none, tensorboard, wandb"),

@@ -369,13 +369,8 @@ class CosineRate(ScheduledRate):
 
 
 @dataclass
-class OwnRate(ScheduledRate):
+class OwnRate(Own, ScheduledRate):
     """A schedule of a user's YAML that names no schema: `keys` are all but its name, its `_target_` and `eta`."""
-
-    keys: dict[str, Any] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        return dict(self.keys)
 
 
 def as_rate(node: Any) -> Any:
@@ -391,7 +386,7 @@ def as_rate(node: Any) -> Any:
         if "eta" not in node:
             raise InputError("lr.eta is not set")
         own_keys = {str(key): value for key, value in node.items() if key not in (*RESERVED, "eta")}
-        return OwnRate(str(node.get("name")), str(node["_target_"]), node["eta"], own_keys)
+        return OwnRate(name=str(node.get("name")), _target_=str(node["_target_"]), eta=node["eta"], keys=own_keys)
     kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
     kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
     keys = node if isinstance(node, Mapping) else ()

@@ -16,7 +16,7 @@ class Sharpness(TraceMetric):
     """The largest eigenvalue of the loss's Hessian, and the edge of stability: two columns.
 
     `curvature/sharpness` is that eigenvalue; see `functional.sharpness`. `curvature/two_over_eta` is 2 / step: gradient
-    descent with a constant step is stable below it. NaN for an adaptive rate, flow, or another optimizer.
+    descent with a constant step is stable below it. NaN for an adaptive rate, a schedule, flow, or another optimizer.
 
     Args:
         rows: at most so many rows of a run are measured, with NaN in the others; see `TraceMetric.rows`. 1: the last.
