@@ -150,13 +150,13 @@ def test_the_command_writes_a_table_that_is_read_again(tmp_path):
     (tmp_path / "u.data").write_text("1\t1\t5\t9\n1\t2\t3\t9\n2\t1\t4\t9\n", encoding="utf-8")
     task = ["observations=ratings", "observations.path=u.data", "logger=none", "max_iterations=2000", "init.scale=0.1"]
     done = rankward(*task, "hydra.run.dir=out", cwd=tmp_path)
-    assert done.code == 0 and "u.data: 3 entries, 2 x 2, ids from 1, column 3 is the value" in done.err
+    assert done.returncode == 0 and "u.data: 3 entries, 2 x 2, ids from 1, column 3 is the value" in done.stderr
     assert (
         "ids from 1"
         in json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["notes"]["observations"]
     )
     done = rankward("predict", "out", "--out", "p.csv", cwd=tmp_path)
-    assert done.code == 0 and "p.csv: 1 entry that the run was not trained on" in done.out
+    assert done.returncode == 0 and "p.csv: 1 entry that the run was not trained on" in done.stdout
     assert (tmp_path / "p.csv").read_text(encoding="utf-8").startswith("row,column,value\n2,2,")
     refused = rankward("predict", "out", "--entries", "u.tsv", cwd=tmp_path)
-    assert refused.code == 2 and refused.err.count("\n") == 1
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
