@@ -263,9 +263,9 @@ def _entries(
             f"has {table.frame.width} columns; expected {axes} of ids and one of values (observations.columns and "
             "observations.dims say which; observations.separator may be another)"
         )
+    places = table.chosen(list(range(1, axes + 2)) if columns is None else columns)
     if not table.frame.height:
         raise DataError("no observation; at least one is needed")
-    places = table.chosen(list(range(1, axes + 2)) if columns is None else columns)
     if columns is None and table.names:
         _check_value_column(table.names, places[-1])
     values = _values(table, places[-1], decimal)

@@ -69,8 +69,9 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None, 
         results.write_atomic(out, lambda path: path.write_bytes(frame.write_csv().encode()))
     else:
         results.write_frame(out, frame)
-    kind = "entries that the run was not trained on" if entries is None else f"entries of {entries.name}"
-    return f"predictions: {out}: {len(places):,} {kind}, in the data's own ids and units"
+    number = f"{len(places):,} {'entry' if len(places) == 1 else 'entries'}"
+    which = "that the run was not trained on" if entries is None else f"of {entries.name}"
+    return f"predictions: {out}: {number} {which}, in the data's own ids and units"
 
 
 def _counted(dims: Sequence[int]) -> Ids:
