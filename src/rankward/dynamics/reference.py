@@ -129,8 +129,8 @@ def negative_gradients(
     """
     factor = -scale.double()[run].reshape(-1, *(1 for _ in products.shape[1:]))
     if operator.shape == values.shape:
-        cotangents = torch.vmap(lambda *each: loss_and_cotangent(*each)[1])
-        return factor * cotangents(products.double(), operator[run].double(), values[run].double())
+        of_entries = loss_and_cotangent(products.double(), operator[run].double(), values[run].double())[1]
+        return factor * of_entries  # entry by entry, so for all rows at once
     with one_thread():  # sensing matrices are large: one run's at a time, in new memory
         of_rows = [
             loss_and_cotangent(product, operator[index].double().clone(), values[index].double().clone())[1]
