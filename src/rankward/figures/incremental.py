@@ -129,7 +129,7 @@ def draw(sweep: Path) -> list[Path]:
 def _figure(shown: Sequence[Panel]) -> Figure:
     drawn = shown[:COLUMNS]
     figure = Figure(figsize=(0.5 + 3.2 * max(len(drawn), 2), 5.0))
-    figure.set_layout_engine("constrained", w_pad=0.08)
+    figure.set_layout_engine("constrained", w_pad=0.1)
     axes = figure.subplots(2, len(drawn), sharex="col", squeeze=False, height_ratios=[1.45, 1])
     for (above, below), panel, title in zip(axes.T, drawn, titles(drawn), strict=True):
         _norms(above, panel)

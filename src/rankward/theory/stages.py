@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 SHARE = 0.1  # of the largest norm: a component that never exceeds it does not count
-HALF = 0.5  # of a component's own maximum: it rises at the first row that reaches it
+HALF = 0.5  # of a component's maximum: it rises at the first row that reaches it
 FLAT, LONG = 1.05, 1.1  # a plateau: the error stays within FLAT while the iteration grows by LONG
 FAMILIES = ("cp_weight/", "local_component/", "singular_value/")  # beginnings of norms' names, the first found
 ERRORS = ("error/reconstruction_relative", "error/reconstruction", "loss")
@@ -48,7 +48,7 @@ def stages(
     """Find the stages of a run.
 
     The r-th component is the r-th largest norm of each row. It counts if it ever exceeds 10 % of the largest norm of
-    any row, and it rises at the first row in which it has half of its own maximum, unless that is the first row of all:
+    any row, and it rises at the first row in which it has half of its maximum, unless that is the first row of all:
     it then starts large.
 
     A flat part is a longest run of rows in which the largest error is at most 1.05 times the smallest, and in which the
