@@ -25,6 +25,8 @@ RANDOM = np.random.default_rng(3)
 class Problem:
     """A fully observed problem: shapes of factors, the product by einsum, and the loss's half sum."""
 
+    decay = 0.0
+
     def __init__(self, shapes, text, dims, size, metrics, scale=0.4):
         self.shapes, self.text, self.dims, self.metrics = shapes, text, dims, metrics
         self.truth = size * RANDOM.standard_normal(dims) / np.sqrt(np.prod(dims))
@@ -44,7 +46,7 @@ class Problem:
             others = [each for each in range(len(names)) if each != place]
             text = ",".join([output, *(names[each] for each in others)]) + f"->{name}"
             found.append(np.einsum(text, residual, *(factors[each] for each in others)).ravel())
-        return np.concatenate(found)
+        return np.concatenate(found) - self.decay * flat
 
     def trace(self, flats, iteration, time):
         each = [self.split(flat) for flat in flats]
@@ -132,6 +134,15 @@ def test_balanced_chains_obey_aroras_law():
     assert changed["law_of_motion/singular_value"]["verdict"] == "holds"  # it does not use the alignment
     unbalanced = LawOfMotion().verdicts(facts(depth=2, unbalancedness=np.ones(1)), trace)["law_of_motion/balanced"]
     assert unbalanced["premise"].startswith("balanced factors")
+
+
+@pytest.mark.parametrize(("problem", "changes", "end", "family"), CASES, ids=[case[3] for case in CASES])
+def test_flow_with_weight_decay_shrinks_each_vector(problem, changes, end, family, monkeypatch):
+    monkeypatch.setattr(problem, "decay", 0.05)
+    trace = problem.flow(end, rows=81)
+    for decay, verdict in ((0.05, "holds"), (0.04, "violated")):
+        context = told(problem, dynamics="decaying_flow", decay=np.full(1, decay), **changes)
+        assert LawOfMotion().verdicts(context, trace)[f"law_of_motion/{family}"]["verdict"] == verdict
 
 
 @pytest.mark.parametrize(("problem", "changes", "family"), [case[:2] + case[3:] for case in CASES[:2]])

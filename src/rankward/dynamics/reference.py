@@ -114,13 +114,15 @@ def negative_gradients(
     operator: Shaped[Tensor, "runs ..."],
     values: Float[Tensor, "runs ..."],
     scale: Float[Tensor, " runs"],
+    of: Loss = SQUARED,
 ) -> Float[Tensor, "rows *dims"]:
-    """-dL/dW at products W of recorded rows, float64, where L is `scale` times the half sum of Equation 1.
+    """-dL/dW at products W of recorded rows, float64, where L is `scale` times the sum of `loss`.
 
     A row has the same bits in any company.
 
     Args:
         run: of each row; the other arguments have a runs axis, as in `Problem`.
+        of: the loss.
 
     Example:
         >>> one, first = torch.ones(1, 1, 1), torch.zeros(1, dtype=torch.long)
@@ -129,11 +131,11 @@ def negative_gradients(
     """
     factor = -scale.double()[run].reshape(-1, *(1 for _ in products.shape[1:]))
     if operator.shape == values.shape:
-        of_entries = loss_and_cotangent(products.double(), operator[run].double(), values[run].double())[1]
+        of_entries = loss_and_cotangent(products.double(), operator[run].double(), values[run].double(), of)[1]
         return factor * of_entries  # entry by entry, so for all rows at once
     with one_thread():  # sensing matrices are large: one run's at a time, in new memory
         of_rows = [
-            loss_and_cotangent(product, operator[index].double().clone(), values[index].double().clone())[1]
+            loss_and_cotangent(product, operator[index].double().clone(), values[index].double().clone(), of)[1]
             for product, index in zip(products.double(), run.tolist(), strict=True)
         ]
     return factor * (torch.stack(of_rows) if of_rows else torch.zeros_like(products, dtype=torch.float64))

@@ -113,6 +113,6 @@ def _panel(axis: Axes, rows: pl.DataFrame, found: dict[int, EscapeLaw], order: i
         color, marker = style.COLORS[number % len(style.COLORS)], style.MARKERS[number % len(style.MARKERS)]
         law = found.get(int(seed))  # type: ignore[call-overload]
         if law is not None:
-            grid = np.geomspace(part["start"].min(), part["start"].max(), 100)  # type: ignore[type-var]
+            grid = np.geomspace(*np.sort(part["start"].to_numpy())[[0, -1]], 100)
             axis.plot(grid, law.time(grid), color=color, linewidth=1, alpha=0.6, zorder=1)
         axis.plot(part["start"], part["time"], marker, color=color, markersize=4.5, label=f"direction {seed}", zorder=2)

@@ -228,6 +228,7 @@ class EnsembleModule(pl.LightningModule):
                 operator=problem.operator,
                 values=problem.values,
                 scale=problem.loss_scale,
+                of=problem.loss,
             )
         if self._is_argument("step_size"):
             context["step_size"] = self.ensemble.step_sizes(run)

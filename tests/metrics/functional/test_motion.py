@@ -8,6 +8,7 @@ from scipy.integrate import solve_ivp
 from helpers.odd_factorizations import numbers
 from rankward.dynamics.reference import negative_gradients
 from rankward.factorizations import HierarchicalFactorization, MatrixFactorization, TensorFactorization
+from rankward.losses import L1, Squared
 from rankward.metrics import ChainSingularValues, ComponentMotion, LocalComponentMotion, SingularValueMotion, measure
 from rankward.metrics.functional.motion import (
     component_motion,
@@ -163,14 +164,14 @@ def test_gradients_at_products_are_those_of_autograd():
         (mask.double(), values, lambda w, r: mask[r] * (w - values[r])),
         (sensing, measured, lambda w, r: torch.einsum("nij,ij->n", sensing[r], w) - measured[r]),
     ):
-        found = negative_gradients(products, run, operator, data, scale)
-        for row, r in enumerate(run.tolist()):
-            w = products[row].clone().requires_grad_()
-            (expected,) = torch.autograd.grad(-scale[r] * residuals(w, r).square().sum() / 2, w)
-            np.testing.assert_allclose(found[row], expected, rtol=1e-12, atol=1e-13)
-            assert torch.equal(
-                negative_gradients(products[row : row + 1], run[row : row + 1], operator, data, scale)[0], found[row]
-            )
+        for of, value in ((Squared(), lambda r: r.square() / 2), (L1(), torch.abs)):
+            found = negative_gradients(products, run, operator, data, scale, of)
+            for row, r in enumerate(run.tolist()):
+                w, one = products[row].clone().requires_grad_(), slice(row, row + 1)
+                (expected,) = torch.autograd.grad(-scale[r] * value(residuals(w, r)).sum(), w)
+                np.testing.assert_allclose(found[row], expected, rtol=1e-12, atol=1e-13)
+                alone = negative_gradients(products[one], run[one], operator, data, scale, of)
+                assert torch.equal(alone[0], found[row])
 
 
 def test_speeds_are_the_slopes_along_scipys_flow():
