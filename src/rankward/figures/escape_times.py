@@ -13,15 +13,16 @@ from rankward import results
 from rankward.figures import reads_run_folders, style
 from rankward.figures._runs import LeftOut, read
 from rankward.theory.escape import EscapeLaw, escape_law, leaving_time
-from rankward.theory.stages import norms_and_error
 
 SHARE = 0.5  # of a norm's largest value: the component has left its start at the first time that it has it
+
+LARGEST = ("cp_weight/0", "singular_value/0")  # columns of the largest norm
 
 
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each run of flow with components: order, seed, norm at the start, and the time at which it leaves.
 
-    The norm is the largest of the row. `order` is the number of vectors of a component: of modes, or for matrices of
+    The norm is the largest of each row. `order` is the number of vectors of a component: of modes, or for matrices of
     layers. `time` is interpolated between two rows.
 
     Raises:
@@ -33,12 +34,12 @@ def curves(sweep: Path) -> pl.DataFrame:
             files = read(folder)
         except (LeftOut, results.ResultsError):
             continue
-        columns = norms_and_error(files.trace.to_dict())  # type: ignore[arg-type]
-        if columns is None or "time" not in files.trace.columns or columns[0][0].startswith("local_component"):
+        trace, order = files.trace, files.arrays["product"].ndim
+        column = next((name for name in LARGEST if name in trace.columns), None)
+        if column is None or "time" not in trace.columns:
             continue
-        norm = files.trace[columns[0][0]].to_numpy()
-        order = files.arrays["product"].ndim
-        if columns[0][0].startswith("singular_value"):
+        norm = trace[column].to_numpy()
+        if column.startswith("singular_value"):
             order = int(files.config["depth"]["layers"])
         rows.append(
             {
@@ -46,7 +47,7 @@ def curves(sweep: Path) -> pl.DataFrame:
                 "order": order,
                 "seed": int(files.config["seed"]),
                 "start": float(norm[0]),
-                "time": leaving_time(files.trace["time"].to_numpy(), norm, SHARE),
+                "time": leaving_time(trace["time"].to_numpy(), norm, SHARE),
             }
         )
     if not rows:
@@ -102,7 +103,7 @@ def _figure(table: pl.DataFrame) -> Figure:
 
 def _panel(axis: Axes, rows: pl.DataFrame, found: dict[int, EscapeLaw], order: int) -> None:
     exponents = [law.exponent for law in found.values()]
-    expected = f"1 − 2/{order} = {1 - 2 / order:.3g}"
+    expected = f"1 - 2/{order} = {1 - 2 / order:.3g}"
     between = f"{min(exponents):.3f} to {max(exponents):.3f}" if exponents else "not fitted"
     axis.set(title=f"order {order}", xscale="log", yscale="log" if order > 2 else "linear")
     axis.set_xlabel("norm at the start")
@@ -112,6 +113,6 @@ def _panel(axis: Axes, rows: pl.DataFrame, found: dict[int, EscapeLaw], order: i
         color, marker = style.COLORS[number % len(style.COLORS)], style.MARKERS[number % len(style.MARKERS)]
         law = found.get(int(seed))  # type: ignore[call-overload]
         if law is not None:
-            grid = np.geomspace(part["start"].min(), part["start"].max(), 100)  # type: ignore[type-var]
+            grid = np.geomspace(*np.sort(part["start"].to_numpy())[[0, -1]], 100)
             axis.plot(grid, law.time(grid), color=color, linewidth=1, alpha=0.6, zorder=1)
         axis.plot(part["start"], part["time"], marker, color=color, markersize=4.5, label=f"direction {seed}", zorder=2)

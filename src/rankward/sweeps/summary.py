@@ -18,6 +18,7 @@ from rankward.terminal import align, say, visible
 
 ERRORS = ("error/reconstruction", "error/heldout_rmse")
 BASELINES = "heldout.baselines."  # columns with errors of simple predictions of the held-out entries
+STAGES = "rank/stages"  # the number of components that rise
 EQUAL = "equal_to"  # column with the job whose results an equal job has
 MAX_ROWS = 12  # of the closing table; runs.parquet has all
 IGNORED = ("logger=", "hydra.")  # overrides that, like seeds, do not make another setting
@@ -107,7 +108,8 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
 
     A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
     failed; runs that were interrupted or have ended at `max_seconds` have a column if there are any. Medians of a rank,
-    of the reconstruction error, of the held-out error and of the errors of simple predictions follow.
+    of the number of stages, of the reconstruction error, of the held-out error and of the errors of simple predictions
+    follow.
     Jobs that have the results of an equal one are not counted; a line below says how many there are.
 
     Args:
@@ -133,7 +135,7 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
             equal += part.height - part[EQUAL].null_count()
             part = part.filter(pl.col(EQUAL).is_null())
         index = pl.Series([setting_index(text) for text in part["overrides"].fill_null("")], dtype=pl.Int32)
-        columns = ["job", "status", "loss", *RANKS, *ERRORS]
+        columns = ["job", "status", "loss", *RANKS, STAGES, *ERRORS]
         kept = [name for name in part.columns if name in columns or name.startswith(BASELINES)]
         frames.append(part.select(kept).with_columns(setting=index))
     runs = pl.concat(frames, how="diagonal_relaxed")
@@ -143,7 +145,7 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
     status, ended = pl.col("status"), pl.col("status").is_in(results.ENDED)
     resumable = [name for name in results.RESUMABLE if name in runs["status"]]
     rank = next((name for name in RANKS if name in runs.columns), None)
-    medians = {name: name for name in (rank, *ERRORS) if name in runs.columns}
+    medians = {name: name for name in (rank, STAGES, *ERRORS) if name in runs.columns}
     medians |= {name: f"RMSE of {name.removeprefix(BASELINES)}" for name in runs.columns if name.startswith(BASELINES)}
     loss = pl.col("loss").filter(ended) if "loss" in runs.columns else pl.lit(None, dtype=pl.Float64)
     table = runs.group_by("setting", maintain_order=True).agg(

@@ -13,7 +13,7 @@ from rankward.theory.escape import EscapeLaw, escape_law, escape_time
 from rankward.theory.motion import LawOfMotion, SpeedBounds
 from rankward.theory.shrinkage import Shrinkage, fixed_point
 from rankward.theory.solution_set import infimal_rank
-from rankward.theory.stages import Stages, stages
+from rankward.theory.stages import Staged, Stages, stages, stages_of
 from rankward.theory.statements import Conservation, Corollary1, LeastParameters, Proposition4, Theorem1, Theorem2
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "RunContext",
     "Shrinkage",
     "SpeedBounds",
+    "Staged",
     "Stages",
     "Theorem1",
     "Theorem2",
@@ -42,4 +43,5 @@ __all__ = [
     "quasi_norm_constant",
     "robustness_bound",
     "stages",
+    "stages_of",
 ]

@@ -28,7 +28,8 @@ def escape_time(
         49.5
     """
     exponent = 1 - 2 / order
-    return (_growth(np.asarray(start), exponent) - _growth(np.asarray(end), exponent)) / (order * alignment)
+    grown = _growth(np.asarray(start), exponent) - _growth(np.asarray(end), exponent)
+    return np.asarray(grown / (order * alignment))
 
 
 def _growth(norm: np.ndarray, exponent: float) -> np.ndarray:

@@ -28,6 +28,7 @@ from rankward.theory.certificates import (
 SPEED = "speed/"
 SINGULAR_VALUES, COMPONENTS, LOCAL = "singular_value", "cp_weight", "local_component/"
 RESOLVED = 1e-2  # of a norm: a pair of rows whose tolerance is larger is not judged
+ACCIDENT = 1e-3  # of the range of rates over the time between two rows: an error estimate is not below it
 SMALLEST = 1e-6  # of the largest norm of its row: a smaller one is not judged
 NEAREST = 1e-2  # of a step between two rows: a neighbouring row that is nearer is not used for interpolation
 TOO_FAR = f"no two rows are so close that they resolve {RESOLVED:.0%} of a norm"
@@ -59,7 +60,8 @@ class LawOfMotion(Certificate):
     The tolerance is the sum of
 
     - twice the largest difference between this integral and those of lower order: of the line through the two rows, and
-      of the two parabolas through them and one neighbour;
+      of the two parabolas through them and one neighbour; and a thousandth of the time between the rows times the
+      range of (d sigma / dt) / sigma in the four rows, since these differences may be small by accident;
     - 16 machine epsilons times the largest norm of the row over this one;
     - for each step ten times its tolerance (of flow, rtol + atol over the largest factor; of descent, machine epsilon);
     - for descent with a constant rate eta, whose time is eta times the iteration, twice the leading error of its steps:
@@ -68,6 +70,9 @@ class LawOfMotion(Certificate):
     A pair of rows is judged if the tolerance is at most 1 % of the norm, if each of the four rows has a norm of at
     least 1e-6 of the largest, and if the component is the same in all of them. A verdict is for all components of a
     node.
+
+    With weight decay lambda of the flow, d ln sigma / dt is less by K lambda, where K is the number of a component's
+    vectors, or of factors.
 
     With singular values of chains whose start is balanced, `balanced` compares with the law L gamma sigma^(2 - 2/L) in
     the same way. Its tolerance also has L times the imbalance of the row (relative to the largest squared factor) times
@@ -83,11 +88,9 @@ class LawOfMotion(Certificate):
 
     def failing_premises(self, context: RunContext) -> list[str | None]:
         premise = None
-        if not context.squared.all():  # the integrals of other losses may have kinks between two rows
-            premise = SQUARED_LOSS
-        elif context.dynamics not in ("flow", "descent"):
+        if not (context.is_flow or context.dynamics == "descent"):
             premise = FLOW_OR_DESCENT
-        elif context.chain and context.dynamics != "flow":
+        elif context.chain and not context.is_flow:
             premise = FLOW
         return [premise] * context.runs
 
@@ -97,7 +100,7 @@ class LawOfMotion(Certificate):
         if premise is not None or not found:
             return {self.name: not_applicable(premise or "none of its columns (speed/...) is measured")}
         eta = 0.0
-        if context.dynamics == "flow":
+        if context.is_flow:
             time = trace["time"]
         else:
             assert context.step_size is not None
@@ -105,19 +108,22 @@ class LawOfMotion(Certificate):
             time = eta * trace["iteration"]
         verdicts = {}
         for family, columns in found.items():
-            rows = _Rows.of(trace, columns, time, context, eta)
+            shrinkage = 0.0 if context.decay is None else _vectors(context, family) * float(context.decay[0])
+            rows = _Rows.of(trace, columns, time, context, eta, shrinkage)
             verdicts[f"{self.name}/{family}"] = _judged(rows, rows.rate, 0.0, trace, columns)
             if family == SINGULAR_VALUES and context.chain and context.depth > 1:
-                verdicts[f"{self.name}/balanced"] = self._balanced(context, trace, columns, rows)
+                verdicts[f"{self.name}/balanced"] = self._balanced(context, trace, columns, rows, shrinkage)
         return verdicts
 
-    def _balanced(self, context: RunContext, trace: Trace, columns: list[str], rows: _Rows) -> dict[str, Any]:
+    def _balanced(
+        self, context: RunContext, trace: Trace, columns: list[str], rows: _Rows, shrinkage: float
+    ) -> dict[str, Any]:
         if not context.balanced[0]:
             return not_applicable(BALANCED_START)
         depth = context.depth
         norms, alignment = _stacked(trace, columns), _stacked(trace, [f"alignment/{name}" for name in columns])
         with np.errstate(divide="ignore", invalid="ignore"):
-            rate = depth * alignment * norms ** (1 - 2 / depth)
+            rate = depth * alignment * norms ** (1 - 2 / depth) - shrinkage
             share = (norms[:1] / norms) ** (2 / depth)
         imbalance = context.unbalancedness[0] + np.maximum.accumulate(trace.get("balance/drift", np.zeros(1)))
         return _judged(rows, rate, depth * imbalance * share * np.abs(rate), trace, columns)
@@ -149,8 +155,8 @@ class SpeedBounds(Certificate):
             norm, alignment, imbalance, speed = (
                 _stacked(trace, [f"{kind}{c}" for c in columns]) for kind in ("", "alignment/", "imbalance/", SPEED)
             )
-            tensors = [torch.from_numpy(each) for each in (norm, alignment, imbalance)]
-            low, high = (bound.numpy() for bound in speed_bounds(*tensors, vectors=_vectors(context, family)))
+            sigma, gamma, epsilon = (torch.from_numpy(each) for each in (norm, alignment, imbalance))
+            low, high = (bound.numpy() for bound in speed_bounds(sigma, gamma, epsilon, _vectors(context, family)))
             size = np.maximum(np.abs(low), np.abs(high))
             with np.errstate(divide="ignore", invalid="ignore"):
                 margin = np.minimum(speed - low, high - speed) / np.where(size > 0, size, 1.0)
@@ -164,7 +170,9 @@ class SpeedBounds(Certificate):
 
 
 def _vectors(context: RunContext, family: str) -> int:
-    """The number of vectors of a component."""
+    """The number of vectors of a component, or of the factors that a singular value passes through."""
+    if context.chain:
+        return context.depth
     if context.tree is None:
         return len(context.dims)
     inner = [node for node in context.tree.nodes if node.children]
@@ -184,10 +192,12 @@ class _Rows:
     error: Float[np.ndarray, "components pairs"]  # of norms and steps
 
     @classmethod
-    def of(cls, trace: Trace, columns: list[str], time: np.ndarray, context: RunContext, eta: float) -> _Rows:
+    def of(
+        cls, trace: Trace, columns: list[str], time: np.ndarray, context: RunContext, eta: float, shrinkage: float
+    ) -> _Rows:
         norms, speeds = _stacked(trace, columns), _stacked(trace, [SPEED + name for name in columns])
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_norm, rate, share = np.log(norms), speeds / norms, norms[:1] / norms
+            log_norm, rate, share = np.log(norms), speeds / norms - shrinkage, norms[:1] / norms
         weights, spaced = _weights(time)
         valid = np.isfinite(rate) & (norms > 0) & (norms >= SMALLEST * norms[:1])
         usable = spaced & _four(valid).all(-1)
@@ -249,7 +259,8 @@ def _judged(
     length = np.diff(rows.time)[1:-1]
     with np.errstate(invalid="ignore", over="ignore"):
         cubic, *lower = length * (rows.weights[:, None] * _four(rate)).sum(-1)
-        tolerance = 2 * np.abs(np.stack(lower) - cubic).max(0) + rows.error
+        tolerance = 2 * np.abs(np.stack(lower) - cubic).max(0) + ACCIDENT * length * np.ptp(_four(rate), axis=-1)
+        tolerance = tolerance + rows.error
         if isinstance(more, np.ndarray):
             tolerance = tolerance + length * (more[:, 1:-2] + more[:, 2:-1]) / 2
         difference = np.abs(np.diff(rows.log_norm)[:, 1:-1] - cubic)

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 SHARE = 0.1  # of the largest norm: a component that never exceeds it does not count
-HALF = 0.5  # of a component's own maximum: it rises at the first row that reaches it
+HALF = 0.5  # of a component's maximum: it rises at the first row that reaches it
 FLAT, LONG = 1.05, 1.1  # a plateau: the error stays within FLAT while the iteration grows by LONG
-FAMILIES = ("cp_weight", "local_component/root", "singular_value")  # names of the norms of components, the first found
+FAMILIES = ("cp_weight/", "local_component/", "singular_value/")  # beginnings of norms' names, the first found
 ERRORS = ("error/reconstruction_relative", "error/reconstruction", "loss")
 
 
@@ -48,10 +48,13 @@ def stages(
     """Find the stages of a run.
 
     The r-th component is the r-th largest norm of each row. It counts if it ever exceeds 10 % of the largest norm of
-    any row, and it rises at the first row in which it has half of its own maximum, unless that is the first row of all: it
-    then starts large. A plateau is a longest run of rows in which the largest error is at most 1.05 times the smallest,
-    and in which the iteration grows by a factor of at least 1.1 (from iteration 0: any number of iterations). Plateaus
-    are looked for from the first row on and share at most one row. Rows that are not finite are left out.
+    any row, and it rises at the first row in which it has half of its maximum, unless that is the first row of all:
+    it then starts large.
+
+    A flat part is a longest run of rows in which the largest error is at most 1.05 times the smallest, and in which the
+    iteration grows by a factor of at least 1.1 (from iteration 0: any number of iterations). They are looked for from
+    the first row on, each from the last row of the one before. Those that share a row are one plateau: in it the error
+    changes by at most 5 % over a factor of 1.1. Rows that are not finite are left out.
 
     Args:
         norms: of the largest components, descending in each row.
@@ -85,7 +88,9 @@ def _plateaus(iteration: np.ndarray, error: np.ndarray) -> tuple[tuple[int, int]
             least.add(end)
             end += 1
         long = end - start > 1 and at[end - 1] >= LONG * at[start]
-        if long:
+        if long and found and found[-1][1] == at[start]:
+            found[-1] = found[-1][0], at[end - 1]
+        elif long:
             found.append((at[start], at[end - 1]))
         start = end - 1 if long else start + 1
         end = max(start, end)
@@ -112,29 +117,51 @@ class _Extreme:
         return self.sign * max(self.sign * own, self.sign * self.values[self.rows[0]]) if self.rows else own
 
 
-def norms_and_error(trace: Mapping[str, np.ndarray]) -> tuple[list[str], str] | None:
-    """The columns of norms and of the error from which the stages of a trace follow; None without components.
+@dataclass(frozen=True)
+class Staged:
+    """The stages of a run, and the columns of its trace from which they follow.
 
-    The norms are those of `cp_weight/…`, or else `local_component/root/…`, or else `singular_value/…`. The error is the
-    relative reconstruction error, or else the absolute one, or else the loss.
+    Args:
+        norms: names of the columns of norms, the largest norm first.
+        error: name of the column of the error.
+    """
+
+    norms: tuple[str, ...]
+    error: str
+    stages: Stages
+
+
+def stages_of(trace: Mapping[str, np.ndarray]) -> Staged | None:
+    """The stages of a run from its trace; None without norms of components, or without rows.
+
+    The norms are those of `cp_weight/…`, or else `local_component/<node>/…`, or else `singular_value/…`: of the nodes
+    of a tree, those of the one with the most rises, and of equal ones of the last in the trace, the nearest to the
+    root. The error is the relative reconstruction error, or else the absolute one, or else the loss.
 
     Example:
-        >>> norms_and_error({"loss": np.zeros(1), "singular_value/0": np.zeros(1), "singular_value/1": np.zeros(1)})
-        (['singular_value/0', 'singular_value/1'], 'loss')
+        >>> rows = {"iteration": np.arange(2), "loss": np.ones(2), "singular_value/0": np.array([0.1, 1.0])}
+        >>> found = stages_of(rows)
+        >>> found.norms, found.error, found.stages.rises
+        (('singular_value/0',), 'loss', (1,))
     """
-    for family in FAMILIES:
-        named = [name for name in trace if name.rpartition("/")[0] == family]
-        if named:
-            named.sort(key=lambda name: int(name.rpartition("/")[2]))
-            return named, next(error for error in ERRORS if error in trace)
-    return None
-
-
-def stages_of(trace: Mapping[str, np.ndarray]) -> Stages | None:
-    """The stages of a run from its trace; None without components. See `norms_and_error`."""
-    columns = norms_and_error(trace)
-    if columns is None:
+    if not len(trace.get("iteration", ())):
         return None
-    names, error = columns
-    norms = np.stack([np.asarray(trace[name], dtype=np.float64) for name in names])
-    return stages(np.asarray(trace["iteration"]), norms, np.asarray(trace[error], dtype=np.float64))
+    error = next(name for name in ERRORS if name in trace)
+    found: list[Staged] = []
+    for columns in _families(trace):
+        norms = np.stack([np.asarray(trace[name], dtype=np.float64) for name in columns])
+        of_node = stages(np.asarray(trace["iteration"]), norms, np.asarray(trace[error], dtype=np.float64))
+        found.append(Staged(tuple(columns), error, of_node))
+    return max(reversed(found), key=lambda each: len(each.stages.rises), default=None)
+
+
+def _families(trace: Mapping[str, np.ndarray]) -> list[list[str]]:
+    """Columns of the norms of a run's components, a list for each node of a tree."""
+    for start in FAMILIES:
+        named: dict[str, list[str]] = {}
+        for name in trace:
+            if name.startswith(start):
+                named.setdefault(name.rpartition("/")[0], []).append(name)
+        if named:
+            return [sorted(names, key=lambda name: int(name.rpartition("/")[2])) for names in named.values()]
+    return []

@@ -197,7 +197,8 @@ class EnsembleOutputs:
 
 def _stages(trace: dict[str, np.ndarray]) -> Stages | None:
     """The stages of a run whose components' motion is measured, else None."""
-    return stages_of(trace) if families(trace) and len(trace["loss"]) else None
+    staged = stages_of(trace) if families(trace) else None
+    return None if staged is None else staged.stages
 
 
 def _split_by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.ndarray]]:
