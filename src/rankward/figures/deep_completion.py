@@ -1,4 +1,4 @@
-"""Mean squared errors of completed matrices against the size of the start, beside least nuclear norm."""
+"""Mean squared errors of completed matrices against the size of the start, and that of least nuclear norm."""
 
 from __future__ import annotations
 
