@@ -70,7 +70,7 @@ def curves(sweep: Path) -> pl.DataFrame:
 
 
 def told(table: pl.DataFrame) -> str:
-    """Format the range of each method's errors over starts; beside them those published for 100x100 of rank 5."""
+    """Format each method's errors over starts, and those published for 100x100 matrices of rank 5."""
     lines = []
     for (count, method), rows in table.group_by("observations", "method", maintain_order=True):
         errors, ranks = rows["error_median"].drop_nulls(), rows["rank_median"].drop_nulls()
