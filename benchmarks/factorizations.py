@@ -218,25 +218,28 @@ def forms() -> None:
 
 
 def trees() -> None:
-    """Order 4, dimensions 8, widths 512, float32: iterations between matrix products of NumPy, by the clock.
+    """Order 4, dimensions 8, widths 512, float32: iterations between matrix products of NumPy.
 
-    On a machine that has other work, compare within a row: its three parts are measured one after the other.
+    On a machine that has other work, compare within a row: its three parts are measured one after the other, with
+    --busy in processor time on one core.
     """
-    print("\nhierarchical 8x8x8x8, widths 512, float32, by the clock: one run on each core")
+    clock = "processor time" if BUSY else "by the clock"
+    print(f"\nhierarchical 8x8x8x8, widths 512, float32, {clock}: one run on each core")
     print(f"{'cores':>5} {'ms an iteration':>15} {'Gop/s a core':>12} {'NumPy, 1024^3':>13} {'64x512x512':>10}", end="")
     print(f" {'of 1024^3':>9} {'eager torch, ms':>15}")
     made = HierarchicalFactorization((8,) * 4)
     kind = products.Kind(made.shapes, made.dims, lambda factors, _: made.product(factors))
     layout = layout_of(made, kind.dims, kind.dims, "float32")
     assert isinstance(layout, GraphLayout)
-    for cores in (1, 2) * (1 if QUICK else 5):
+    now = getattr(time, CLOCK)
+    for cores in (1, CORES)[:CORES] * (1 if QUICK else 5):
         p = products.problem(kind, cores)
         p = {"factors": [0.1 * f.astype(np.float32) for f in p["factors"]], "mask": np.float32(p["mask"]),
              "values": np.float32(p["values"])}  # fmt: skip
         train(made, p, 50, cores)
-        start = time.perf_counter()
+        start = now()
         train(made, p, 200, cores)
-        ours = (time.perf_counter() - start) / 200
+        ours = (now() - start) / 200
         rate = layout.graph.operations / ours / 1e9
         peak, alike = multiplied(1024, 1024, 1024, cores), multiplied(64, 512, 512, cores)
         row = f"{cores:5} {1e3 * ours:15.2f} {rate:12.0f} {peak:13.0f} {alike:10.0f} {rate / peak:9.2f}"
@@ -253,29 +256,30 @@ def multiplied(rows: int, inner: int, columns: int, cores: int) -> float:
         for _ in range(times):
             np.dot(*factors, out)
 
+    now = getattr(time, CLOCK)
     with threadpool_limits(1, user_api="blas"):
-        start = time.perf_counter()
+        start = now()
         side_by_side(cores, work)
-        return 2e-9 * rows * inner * columns * times / (time.perf_counter() - start)
+        return 2e-9 * rows * inner * columns * times / (now() - start)
 
 
 def eager(factorization: Factorization, p: products.Arrays) -> float:
     """Seconds an iteration of an autograd loop of one run in torch, on one thread."""
-    threads = torch.get_num_threads()
+    now, threads = getattr(time, CLOCK), torch.get_num_threads()
     torch.set_num_threads(1)
     factors = [torch.from_numpy(factor[0].copy()).requires_grad_() for factor in p["factors"]]
     mask, values = torch.from_numpy(p["mask"][0]), torch.from_numpy(p["values"][0])
     optimizer = torch.optim.SGD(factors, lr=products.ETA)
     for iteration in range(60):
         if iteration == 10:
-            start = time.perf_counter()
+            start = now()
         loss = 0.5 * (((factorization.product(factors) - values) * mask) ** 2).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
     torch.set_num_threads(threads)
-    return (time.perf_counter() - start) / 50
+    return (now() - start) / 50
 
 
 if __name__ == "__main__":

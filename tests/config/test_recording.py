@@ -31,11 +31,14 @@ OLD = {
     ("observations=random_matrix", "observations.dims=[3,4]", "observations.count=7"): "402669c768017bac",
 }
 
-FIRST_JOBS = {  # of each experiment, made before the groups of a config were typed
+FIRST_JOBS = {  # of each experiment, made when it was added, or before the groups of a config were typed
     "atlas": "6fc948ce68adafdd",
     "conjectures": "4a0928731c3f785d",
+    "deep_completion": "f3eff9407f31de66",
     "departure": "6606b81e5077089b",
     "descent_to_flow": "238b08cdcb8bfc98",
+    "dynamics_matrix": "bf50a4238cc72591",
+    "escape_times": "e40335778e02c977",
     "figure1": "f97a42a4ac9f695a",
     "figure1_refined": "8ce30e5665916e26",
     "figure2": "08ec6ac3a6550473",
@@ -43,6 +46,9 @@ FIRST_JOBS = {  # of each experiment, made before the groups of a config were ty
     "figure4": "ca039a41e3f6e5c1",
     "figure5": "f1ecb393e2654d90",
     "figure6": "74a4eace9ad9c1d4",
+    "incremental": "47ee5aad6f899a9e",
+    "incremental_small": "d40430016910691d",
+    "incremental_starts": "92a877f5ca526ca7",
     "locality": "4b743957e58c4543",
     "phase_diagram": "b45ffd1222f78159",
 }

@@ -1,4 +1,4 @@
-"""Mean squared errors of completed matrices against the size of the start, beside least nuclear norm."""
+"""Mean squared errors of completed matrices against the size of the start, and that of least nuclear norm."""
 
 from __future__ import annotations
 
@@ -70,20 +70,21 @@ def curves(sweep: Path) -> pl.DataFrame:
 
 
 def told(table: pl.DataFrame) -> str:
-    """Format the range of each method's errors over starts; beside them those published for 100x100 of rank 5."""
+    """Format each method's errors over starts, and those published for 100x100 matrices of rank 5."""
     lines = []
-    for (count, method), rows in table.group_by("observations", "method", maintain_order=True):
+    for _, rows in table.group_by("observations", "method", maintain_order=True):
+        count, method = rows["observations"][0], rows["method"][0]
         errors, ranks = rows["error_median"].drop_nulls(), rows["rank_median"].drop_nulls()
         if errors.is_empty():
             continue
         said = f"{count:,} entries, {method}: mean squared error {_range(errors)}, effective rank {_range(ranks)}"
-        published = PUBLISHED.get((int(str(count)), str(method)))
+        published = PUBLISHED.get((count, method))
         lines.append(said + (f" (Arora et al. 2019: {published})" if published else ""))
     return "\n".join(lines)
 
 
 def _range(values: pl.Series) -> str:
-    low, high = (f"{value:.2g}" for value in (values.min(), values.max()))
+    low, high = (f"{value:.2g}" for value in (values.to_numpy().min(), values.to_numpy().max()))
     return low if low == high else f"{low} to {high}"
 
 

@@ -43,7 +43,7 @@ def curves(sweep: Path) -> pl.DataFrame:
 
 
 def told(table: pl.DataFrame) -> str:
-    """Say for each run how large off-diagonal entries are beside diagonal ones where its loss first has halved."""
+    """Compare off-diagonal entries with diagonal ones, for each run, where its loss first has halved."""
     lines = []
     for (run, depth), rows in table.group_by("run", "depth", maintain_order=True):
         halved = rows.filter(pl.col("loss") <= rows["loss"][0] / 2)
