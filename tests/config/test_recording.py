@@ -43,6 +43,7 @@ FIRST_JOBS = {  # of each experiment, made before the groups of a config were ty
     "figure4": "ca039a41e3f6e5c1",
     "figure5": "f1ecb393e2654d90",
     "figure6": "74a4eace9ad9c1d4",
+    "label_noise": "454f451c0ca36d70",
     "locality": "4b743957e58c4543",
     "phase_diagram": "b45ffd1222f78159",
 }

@@ -182,17 +182,22 @@ def chain(dtype):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("made", "optimizer", "dtype"),
-    [(chain, Descent(), torch.float32), (chain, Adam(), torch.float64), (sensing, Clipped(0.5), torch.float64)],
-    ids=["descent in float32", "adam", "own, sensing"],
+    ("made", "optimizer", "dtype", "noise"),
+    [
+        (chain, Descent(), torch.float32, ALL),
+        (chain, Adam(), torch.float64, {"labels": 0.3}),
+        (sensing, Clipped(0.5), torch.float64, {"gradients": 0.2}),
+        (sensing, Descent(), torch.float64, {"labels": 0.3, "batch": 2}),
+    ],
+    ids=["descent in float32", "adam", "own", "minibatches of measurements"],
 )
-def test_bits_depend_on_neither_engine_company_threads_chunk_nor_resumption(made, optimizer, dtype, monkeypatch):
+def test_bits_depend_on_neither_engine_company_threads_chunk_nor_resumption(made, optimizer, dtype, noise, monkeypatch):
     """Unrolled, blocked in registers and one by one; the reference and the batched engine to rounding."""
     kernels = {}
     for form, limit in (("unrolled", cache.UNROLLED_LIMIT), ("blocked", 0)):
         monkeypatch.setattr(cache, "UNROLLED_LIMIT", limit)
         factorization, factors, problem = made(dtype)
-        problem = with_rule(problem, [optimizer] * RUNS, **ALL)
+        problem = with_rule(problem, [optimizer] * RUNS, **noise)
         final, progress, rows = optimized(FusedEngine(factorization, Schedule(), 1), factors, problem)
         kernels[form] = final
         halves = [FusedEngine(factorization, Schedule(), 1) for _ in range(2)]
