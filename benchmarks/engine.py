@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from benchmarks import peers
-from rankward.dynamics import Engine, FusedEngine, Problem, Progress, ReferenceEngine, Rule, Schedule
+from rankward.dynamics import Engine, FusedEngine, Noise, Problem, Progress, ReferenceEngine, Rule, Schedule
+from rankward.dynamics.state import LABELS
 from rankward.dynamics.stepping import state_shapes
 from rankward.factorizations import MatrixFactorization
 from rankward.metrics import measure
@@ -34,19 +35,29 @@ from rankward.optimizers import (
     SignDescent,
     Spectral,
 )
+from rankward.seeding import key_words
 
 QUICK = "--quick" in sys.argv
 
 
 def train(
-    engine: Engine, p: dict[str, np.ndarray], limit: int, stop_loss: float, optimizer: Optimizer | None = None
+    engine: Engine,
+    p: dict[str, np.ndarray],
+    limit: int,
+    stop_loss: float,
+    optimizer: Optimizer | None = None,
+    labels: float = 0.0,
 ) -> tuple[list[torch.Tensor], Progress]:
     """Final factors and progress of the peers' problem; stops and records included."""
     batch, layers = p["factors"].shape[:2]
     factors = [torch.from_numpy(p["factors"][:, layer].copy()) for layer in range(layers)]
-    rule = (
-        None if optimizer is None else Rule(optimizer, torch.tensor([optimizer.numbers] * batch, dtype=torch.float64))
-    )
+    noise, rule = None, None
+    if labels:
+        keys, observed = torch.tensor([key_words(run, "noise") for run in range(batch)]), torch.full((batch,), 3)
+        noise = Noise((LABELS,), keys, torch.zeros_like(observed), observed)
+    if optimizer is not None:
+        numbers = [*optimizer.numbers, *([labels] if labels else [])]
+        rule = Rule(optimizer, torch.tensor([numbers] * batch, dtype=torch.float64), noise)
     fixed = Problem(
         torch.from_numpy(p["mask"].copy()), torch.from_numpy(p["values"].copy()), torch.from_numpy(p["eta"]),
         torch.full((batch,), stop_loss, dtype=torch.float64), torch.full((batch,), limit),
@@ -133,7 +144,7 @@ def optimizers() -> None:
     made: dict[str, Optimizer | None] = {"descent": None, "descent, decay": Descent(weight_decay=0.01)}
     made |= {"momentum": Momentum(), "adam": Adam(), "adamw": AdamW(weight_decay=0.01), "rmsprop": RMSprop()}
     made |= {"sign": SignDescent(), "cosine": Scheduled(Descent(), Cosine(decay_steps=500_000))}
-    made |= {"spectral": Spectral(), "spectral, exact": Spectral(ns_steps=None)}
+    made |= {"spectral": Spectral(), "spectral, exact": Spectral(ns_steps=None), "label noise": Descent()}
     plain: dict[int, float] = {}
     for name, optimizer in made.items():
         row = f"{name:16}"
@@ -141,7 +152,7 @@ def optimizers() -> None:
         for batch, iterations in ((1, 500_000 // few), (64, 50_000 // few)):
             p = peers.problem(batch, 3, 2, scale=0.02)
             engine = FusedEngine(MatrixFactorization((2, 2), 3), Schedule(), 1)
-            call = partial(train, engine, p, stop_loss=0.0, optimizer=optimizer)
+            call = partial(train, engine, p, stop_loss=0.0, optimizer=optimizer, labels=0.1 * (name == "label noise"))
             time_each = peers.nanoseconds(lambda limit, call=call: call(limit=limit), iterations, batch)  # type: ignore[misc]
             row += f"{time_each:9.2f} {time_each / plain.setdefault(batch, time_each):6.2f}"
         print(row, flush=True)

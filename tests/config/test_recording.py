@@ -49,6 +49,7 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "incremental": "47ee5aad6f899a9e",
     "incremental_small": "d40430016910691d",
     "incremental_starts": "92a877f5ca526ca7",
+    "label_noise": "454f451c0ca36d70",
     "locality": "4b743957e58c4543",
     "phase_diagram": "b45ffd1222f78159",
 }

@@ -4,22 +4,35 @@ from dataclasses import replace
 
 import torch
 
-from rankward.dynamics import Progress, Rule
+from rankward.dynamics import Noise, Progress, Rule
 from rankward.dynamics.reference import loss
 from rankward.dynamics.stepping import state_shapes
+from rankward.seeding import key_words
 
 
-def with_rule(problem, optimizers):
-    """The problem of runs that these optimizers train."""
-    dtype = problem.eta.dtype
-    return replace(problem, rule=Rule(optimizers[0], torch.tensor([each.numbers for each in optimizers], dtype=dtype)))
+def with_rule(problem, optimizers, batch=0, **deviations):
+    """The problem of runs that these optimizers train.
+
+    With `labels` or `gradients`, standard deviations, or a `batch`, steps have a random part; the seed of a run is its
+    index.
+    """
+    dtype, noise = problem.eta.dtype, None
+    kinds = (*deviations, *(["batch"] if batch else []))
+    if kinds:
+        keys = torch.tensor([key_words(seed, "noise") for seed in range(problem.runs)])
+        noise = Noise(kinds, keys, torch.full((problem.runs,), batch), problem.observed.sum(1))
+    numbers = [[*each.numbers, *deviations.values()] for each in optimizers]
+    return replace(problem, rule=Rule(optimizers[0], torch.tensor(numbers, dtype=dtype), noise))
 
 
 def picked(factors, problem, at):
     """Some runs of an ensemble."""
     at = torch.as_tensor(at)
     names = ("operator", "values", "eta", "stop_loss", "max_iterations", "loss_scale")
-    rule = problem.rule and Rule(problem.rule.optimizer, problem.rule.numbers[at])
+    noise = problem.rule and problem.rule.noise
+    if noise is not None:
+        noise = Noise(noise.kinds, noise.keys[at], noise.batch[at], noise.observed[at])
+    rule = problem.rule and Rule(problem.rule.optimizer, problem.rule.numbers[at], noise)
     chosen = {name: getattr(problem, name)[at] for name in names}
     return [factor[at].clone() for factor in factors], replace(problem, **chosen, rule=rule)
 

@@ -32,6 +32,12 @@ SHORT = ("logger=none", "metrics=few", "depth=1", "lr.eta=1e-2")
     ("optimizer=sign lr=adaptive", "optimizer: 'sign' is not allowed; expected descent: lr=adaptive"),
     ("optimizer.weight_decay=0.1 lr=adaptive", "optimizer.weight_decay: 0.1 is not allowed; expected 0: lr=adaptive"),
     ("optimizer.weight_decay=0.1 lr=flow", "lr.max_time: None is not allowed; expected a positive finite number, or max_it"),
+    ("optimizer.label_noise=-1", "optimizer.label_noise: -1.0 is not allowed; expected a finite number of at least 0"),
+    ("optimizer=adam optimizer.gradient_noise=nan", "optimizer.gradient_noise"),
+    ("optimizer.batch=0", "optimizer.batch: 0 is not allowed; expected an integer of at least 1"),
+    ("optimizer.batch=4", "optimizer.batch: 4 is not allowed; expected at most 3, the number of observed entries"),
+    ("optimizer.batch=2 lr=flow", "optimizer.batch: 2 is not allowed; expected null: lr=flow"),
+    ("optimizer.label_noise=1 lr=adaptive", "optimizer.label_noise: 1.0 is not allowed; expected 0: lr=adaptive"),
     ("optimizer=adam optimizer.beta=0.9", "optimizer.beta: no such key"),
     ("optimizer.momentum=0.9", "optimizer.momentum"),
     ("optimizer=admm", "optimizer: 'admm' is not a choice; choose from adam, adamw"),
@@ -68,6 +74,9 @@ def test_the_default_changes_no_hash():
     assert plain["optimizer"]["name"] == "descent" and config_hash(plain) == config_hash(without)
     others = [composed("optimizer.weight_decay=0.1")[1], composed("optimizer=momentum")[1]]
     assert len({config_hash(each) for each in (plain, *others)}) == 3
+    off = [f"optimizer.{key}" for key in ("label_noise=0", "gradient_noise=0.0", "batch=null")]
+    assert not {"label_noise", "gradient_noise", "batch"}.intersection(composed(*off)[1]["optimizer"])
+    assert config_hash(composed("optimizer.batch=2")[1]) != config_hash(composed(*off)[1]) == config_hash(plain)
 
 
 def runs_of(*overrides):
@@ -91,6 +100,10 @@ def test_plain_descent_keeps_its_path_and_numbers_share_an_ensemble():
     ensemble = Ensemble.of(cosines)
     assert ensemble.problem.dynamics == "optimizer"  # which has no edge: its 2/eta is NaN
     assert ensemble.problem.rule.numbers[:, :3].tolist() == [[0, 0, 9], [0, 5, 14]]
+    noisy = [runs_of(f"optimizer.label_noise={each}", "optimizer.batch=2", f"seed={each}") for each in (1, 2)]
+    rule = Ensemble.of(noisy).problem.rule
+    assert rule.kinds == ("labels", "batch") and rule.numbers.tolist() == [[0.0, 1.0], [0.0, 2.0]]
+    assert len({traits(run) for run in (*noisy, runs_of("optimizer.label_noise=1"))}) == 2
 
 
 @pytest.mark.slow
@@ -124,6 +137,8 @@ def test_an_own_optimizer_is_one_file_and_one_yaml(tmp_path):
     assert done.code == 0, done.err
     runs = package.load(tmp_path / "o").runs
     assert runs["engine"].to_list() == ["fused"] and runs["optimizer.power"].to_list() == [0.5]
+    ended = command_line(*words, "+optimizer.label_noise=-1", cwd=tmp_path)
+    assert ended.code == 2 and "optimizer.label_noise: -1" in ended.err
     ended = command_line(*words, "optimizer.rate=1", cwd=tmp_path)
     assert ended.code == 2 and "optimizer.rate" in ended.err
 

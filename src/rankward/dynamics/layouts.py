@@ -12,7 +12,7 @@ from rankward.dynamics.cp import Plan
 from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.kernels.flow import FLOWS
-from rankward.dynamics.kernels.words import NOISE_FIELDS, NOISE_WORDS
+from rankward.dynamics.rates import noise_fields
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization
@@ -95,15 +95,11 @@ class GraphLayout(Layout):
     def _made(self, kind: str, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
         if kind == "unrolled":
             return cache.unrolled_kernel(self.graph, self.name, dynamics), np.zeros(1, np.int64)
-        rates = _noise_fields(self.graph) if self.graph.noise else RATES.get(dynamics, 0)
-        sizes = blocked.encoded(self.graph, rates, kind != "lanes", dynamics in FLOWS)
+        graph = self.graph
+        rates = noise_fields(graph.noise, graph.noise_sizes[0]) if graph.noise else RATES.get(dynamics, 0)
+        sizes = blocked.encoded(graph, rates, kind != "lanes", dynamics in FLOWS)
         dynamics = "noisy" if self.graph.noise else dynamics
         return cache.blocked_kernels(kind, self.graph.dtype, dynamics).drive, sizes
-
-
-def _noise_fields(graph: Graph) -> int:
-    """Columns of `rates.noise_columns` behind the arrays of the random parts, and more."""
-    return len(NOISE_FIELDS) + len(NOISE_WORDS) + blocked.padded(graph.noise_sizes[0])
 
 
 def fits_lanes(graph: Graph) -> bool:

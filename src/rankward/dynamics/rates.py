@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,16 @@ def rates_of(problem: Problem, progress: Progress, device: torch.device) -> Tens
     return torch.stack([column.to(device, eta.dtype) for column in columns], dim=1)
 
 
+def noise_fields(kinds: Sequence[str], entries: int) -> int:
+    """The number of columns of `noise_columns` behind the random parts.
+
+    Example:
+        >>> noise_fields(("labels",), 9), noise_fields(("labels", "batch"), 9)
+        (6, 32)
+    """
+    return len(NOISE_FIELDS) + len(NOISE_WORDS) + padded(entries) if BATCH in kinds else 6
+
+
 def noise_columns(problem: Problem, progress: Progress, parameters: int) -> Tensor:
     """[runs, columns] behind those of `rates_of`: the random parts of a step, then the fields of `_noise_source.py`.
 
@@ -57,7 +69,9 @@ def noise_columns(problem: Problem, progress: Progress, parameters: int) -> Tens
     if BATCH in noise.kinds:
         ranks = torch.where(observed, 0.0, -1.0)
         columns.append(torch.nn.functional.pad(ranks, (0, padded(entries) - entries), value=-1.0).to(dtype))
-    return torch.cat(columns, dim=1)
+    made = torch.cat(columns, dim=1)
+    assert made.shape[1] == drawn + noise_fields(noise.kinds, entries)  # where the kernel's scratch begins
+    return made
 
 
 def remembered(problem: Problem, rates: Tensor) -> dict[str, Tensor]:
