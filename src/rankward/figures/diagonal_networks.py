@@ -19,15 +19,15 @@ DENSE = 120  # scales at which the curves of least Q are drawn
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each run: its problem (by `observations.seed`) and scale, norms of its end over the least, distances.
 
-    `distance` is |beta - beta_Q|_2 / |beta_Q|_2, where beta_Q is the vector of least Q with a relative duality gap below
+    `distance` is |beta - beta_Q|_2 / |beta_Q|_2, where beta_Q is the vector of least Q, to a relative duality gap of
     1e-12. `least_l1` and `least_l2` are the norms that the ratios `l1` and `l2` are over.
 
     Raises:
-        ResultsError: no converged flow of a diagonal factorization of depth 2 on measurements of a vector.
+        ResultsError: no finished run of a diagonal factorization of depth 2 on measurements of a vector.
     """
     rows = []
     for folder in results.run_folders(sweep):
-        if not results.is_complete(folder) or results.read_summary(folder)["status"] != "converged":
+        if not results.is_complete(folder) or results.read_summary(folder)["status"] not in results.ENDED:
             continue
         config, arrays = results.read_config(folder), results.read_arrays(folder)
         matrix, kinds = arrays.get("observations.matrices"), (config["factorization"]["name"], config["init"]["name"])
@@ -52,24 +52,21 @@ def curves(sweep: Path) -> pl.DataFrame:
             }
         )
     if not rows:
-        why = "no converged run with factorization=diagonal, depth=2, init=constant and measurements of a vector"
+        why = "no finished run with factorization=diagonal, depth=2, init=constant and measurements of a vector"
         raise results.ResultsError(f"cannot draw diagonal_networks of {sweep}: {why}")
     return pl.DataFrame(rows).sort("problem", "scale")
 
 
 def told(table: pl.DataFrame) -> str:
     """The largest distance from least Q, and the norms at both ends, over the least."""
-    small, large = (
-        table.filter(pl.col("scale") == table["scale"].min()),
-        table.filter(pl.col("scale") == table["scale"].max()),
-    )
-    return "\n".join(
-        [
-            f"the ends of {len(table)} runs are within {table['distance'].max():.1e} of the vectors of least Q",
-            f"scale {small['scale'][0]:g}: l1 norm at most {small['l1'].max():.4f} of the least, l2 norm {small['l2'].max():.4f}",
-            f"scale {large['scale'][0]:g}: l1 norm at most {large['l1'].max():.4f} of the least, l2 norm {large['l2'].max():.6f}",
-        ]
-    )
+    lines = [f"the ends of {len(table)} runs are within {table['distance'].max():.1e} of the vectors of least Q"]
+    for scale in (table["scale"].min(), table["scale"].max()):
+        part = table.filter(pl.col("scale") == scale)
+        lines.append(
+            f"scale {scale:g}: the l1 norm is at most {part['l1'].max():.4f} times the least one, "
+            f"the l2 norm {part['l2'].max():.6f} times"
+        )
+    return "\n".join(lines)
 
 
 @reads_run_folders

@@ -1,4 +1,4 @@
-"""Grokking: errors of observed and of all entries against time, and when the second falls, by scale and weight decay."""
+"""Grokking: errors of observed and of all entries against time, and the time at which the second one falls."""
 
 from __future__ import annotations
 

@@ -61,18 +61,18 @@ def curves(sweep: Path) -> pl.DataFrame:
 
 
 def told(table: pl.DataFrame) -> str:
-    """A line for each problem, depth and optimizer: medians over seeds and scales, at the larger and the smaller rate."""
+    """A line for each problem, depth and optimizer: medians over seeds and scales, at the larger and smaller rate."""
     lines = []
     for (problem, depth), part in table.sort("depth").group_by("problem", "depth", maintain_order=True):
         for optimizer in _named(part):
-            words = []
-            for name in _measures(part):
-                both = [
-                    f"{part.filter((pl.col('optimizer') == optimizer) & (pl.col('slower') == slower))[name].median():.3g}"
-                    for slower in (False, True)
-                    if len(part.filter((pl.col("optimizer") == optimizer) & (pl.col("slower") == slower)))
-                ]
-                words.append(f"{MEASURES[name]} {' and '.join(both)}")
+            of_both = [
+                part.filter((pl.col("optimizer") == optimizer) & (pl.col("slower") == slower))
+                for slower in (False, True)
+            ]
+            words = [
+                f"{MEASURES[name]} {' and '.join(f'{each[name].median():.3g}' for each in of_both if len(each))}"
+                for name in _measures(part)
+            ]
             lines.append(f"{problem}, depth {depth}, {optimizer}: {'; '.join(words)}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The end of a diagonal network: the least hyperbolic entropy Q that agrees with the measurements, with a duality gap."""
+"""The end of a diagonal network: the vector of least hyperbolic entropy Q, with a duality gap, and its two limits."""
 
 from __future__ import annotations
 
@@ -67,19 +67,18 @@ def least_q(matrix: Float[np.ndarray, "n d"], values: Float[np.ndarray, " n"], a
         >>> found.solution.round(3).tolist()  # the least l1 norm has (0, 0.5)
         [0.001, 0.5]
     """
-    scale = 2 * alpha**2
 
-    def residual(nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def residual(nu: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         exponent = matrix.T @ nu
         return scale * (matrix @ np.sinh(exponent)) - values, scale * (matrix * np.cosh(exponent)) @ matrix.T
 
     # From a large alpha down: the root of one is a good start for the next.
     nu, first = np.zeros(len(values)), max(alpha, 10.0)
-    for scale in 2 * np.geomspace(first, alpha, 1 + int(np.ceil(4 * np.log(first / alpha)))) ** 2:
-        nu = root(residual, nu, jac=True, method="hybr", options={"xtol": 1e-14}).x
+    for each in np.geomspace(first, alpha, 1 + int(np.ceil(4 * np.log(first / alpha)))):
+        nu = root(residual, nu, (2 * each**2,), jac=True, method="hybr", options={"xtol": 1e-14}).x
+    scale = 2 * alpha**2
     beta = scale * np.sinh(matrix.T @ nu)
     beta = beta + lstsq(matrix, values - matrix @ beta)[0]
-    # Both terms have the size of Q; their common part would be lost in alpha^2 (cosh - 1).
     exponent = matrix.T @ nu
     dual = values @ nu - (scale * 2 * np.sinh(exponent / 2) ** 2).sum()
     primal = float(hyperbolic_entropy(beta, alpha))
