@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from helpers.components import problem_of, starts
-from helpers.engines import InTurn, after, ensemble, picked, trained
+from helpers.engines import InTurn, OnCard, after, ensemble, picked, trained
+from helpers.optimizing import optimized, with_rule
 from helpers.own_factorizations import chain
 from rankward.dynamics import Adaptive, FusedEngine, Progress, ReferenceEngine, Schedule, Status
 from rankward.dynamics.batched import BatchedEngine, gradients_of
 from rankward.factorizations import TensorFactorization
+from rankward.optimizers import Adam
 
 
 def close(one, other, rtol):
@@ -140,8 +142,6 @@ def test_sensing_as_the_reference_engine():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_captured_graph_agrees_with_the_processor(adaptive):
-    from helpers.engines import OnCard
-
     dims, components = (8, 8, 8), 64
     problem = problem_of(dims, 20, 0.5, torch.float64, adaptive=adaptive, iterations=1000, eta=1e-3)
     _, factors = starts(dims, components, 20, torch.float64)
@@ -149,3 +149,13 @@ def test_captured_graph_agrees_with_the_processor(adaptive):
     batched, other = trained(engine, factors, problem), trained(OnCard(engine), factors, problem)
     close(batched[0], other[0], 1e-10)
     same_rows(batched[2], other[2], 1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_captured_noise_and_minibatches_are_those_of_the_processor():
+    factorization, factors, problem = ensemble((3, 3, 3), 6, max_iterations=300)
+    problem = with_rule(problem, [Adam()] * 6, batch=2, labels=0.1, gradients=0.01)
+    engine = BatchedEngine(factorization, Schedule(stride=50))
+    here, there = (optimized(each, factors, problem) for each in (engine, OnCard(engine)))
+    close(here[0], there[0], 1e-9)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ import torch
 
 from helpers.engines import OnCard, ensemble, trained
 from helpers.odd_factorizations import ODD, problem_of
+from helpers.optimizing import optimized, with_rule
 from helpers.own_factorizations import chain
 from rankward.config.extras import MissingPackage
-from rankward.dynamics import FusedEngine, Schedule
+from rankward.dynamics import FusedEngine, Schedule, Status
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.kernels.cuda_text import module
 from rankward.dynamics.layouts import layout_of
+from rankward.dynamics.state import Plateau
+from rankward.losses import L1, Huber
 from rankward.optimizers import Adam, Cosine, Momentum, Scheduled, Spectral
 
 installed = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda: .[gpu]")
@@ -116,5 +120,45 @@ def test_a_card_gives_the_bits_of_the_processor_for_factorizations_of_ones_own(n
     factors, problem = problem_of(factorization, 40, torch.float64, dynamics, limit=500)
     here = trained(FusedEngine(factorization, Schedule(stride=10)), factors, problem)
     there = trained(OnCard(CudaEngine(factorization, Schedule(stride=10))), factors, problem, 200)
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
+    assert repr(here[2]) == repr(there[2])
+
+
+CASES = {
+    "adam": [Adam(), Adam(betas=(0.5, 0.9))],
+    "cosine": [Scheduled(Momentum(), Cosine(warmup_steps=each, decay_steps=800)) for each in (0, 50)],
+    "spectral": [Spectral(), Spectral(momentum=0.5)],
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", CASES)
+def test_a_card_gives_the_bits_of_the_processor_for_optimizers(case):
+    sizes = (2, 2, 2)
+    _, factors, problem = ensemble(sizes, 40, torch.float64, 1000, 0.02, eta=(1e-3, 1e-1))
+    problem = with_rule(problem, [CASES[case][run % 2] for run in range(40)])
+    here = optimized(FusedEngine(chain(sizes), Schedule()), factors, problem)
+    there = optimized(OnCard(CudaEngine(chain(sizes), Schedule())), factors, problem, 300)
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
+    assert repr(here[2]) == repr(there[2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "change", [{"loss": Huber(0.3)}, {"loss": L1()}, {"plateau": (100, 0.05)}], ids=["huber", "l1", "plateau"]
+)
+def test_a_card_gives_the_bits_of_the_processor_for_losses_and_plateaus(change):
+    sizes, runs = (2, 2, 2), 40
+    _, factors, problem = ensemble(sizes, runs, torch.float64, 2000, 1e-3, eta=(1e-3, 1e-1))
+    if "plateau" in change:
+        window, tolerance = change["plateau"]
+        change = {"plateau": Plateau(torch.full((runs,), window), torch.full((runs,), tolerance, dtype=torch.float64))}
+    problem = replace(problem, **change)
+    here = trained(FusedEngine(chain(sizes), Schedule()), factors, problem)
+    there = trained(OnCard(CudaEngine(chain(sizes), Schedule())), factors, problem, 300)
+    assert torch.equal(here[1].status, there[1].status)
+    assert "plateau" not in change or (here[1].status == Status.PLATEAU).any()
     assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(here[0], there[0], strict=True))
     assert repr(here[2]) == repr(there[2])
