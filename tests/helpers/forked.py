@@ -102,7 +102,8 @@ def serve(address: str) -> dict[str, object]:
     import importlib
 
     for name in IMPORTED:
-        importlib.import_module(name)
+        with contextlib.suppress(ModuleNotFoundError):  # of an extra: the command says so if it needs it
+            importlib.import_module(name)
     assert threading.active_count() == 1, threading.enumerate()  # those of OpenBLAS and jemalloc survive a fork
     gc.collect()
     gc.freeze()
