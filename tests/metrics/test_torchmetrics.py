@@ -2,7 +2,6 @@
 
 import csv
 import pickle
-from functools import reduce
 
 import numpy as np
 import pytest
@@ -99,8 +98,8 @@ def matrix_update(product):
     return {
         "product": product, "factors": factors, "chain": factors, "initial": [eye, 2 * eye], "ground_truth": eye.clone(),
         "infimal_rank": torch.ones(1), "singular_values": torch.linalg.svdvals(product), "solutions": solutions,
-        "loss_function": lambda w, b: ((reduce(lambda below, above: above @ below, w) - b) ** 2).sum() / 2,
-        "loss_data": [eye],
+        "loss_function": lambda w, b: ((w[1] @ w[0] - b) ** 2).sum() / 2, "loss_data": [eye],
+        "negative_gradient": lambda w: eye - w,
         "step_size": torch.full((1,), 0.1), "values": eye - 1, "observed": eye > 0, "heldout": (eye == 0).triu(),
     }  # fmt: skip
 

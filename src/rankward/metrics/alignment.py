@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from rankward.linalg import one_thread
 from rankward.metrics.base import TraceMetric, stacked_columns
 from rankward.metrics.functional.alignment import gradient_alignment
-from rankward.metrics.functional.curvature import LossFunction
 
 NAMES = [f"alignment/{entries}_{number}" for entries in ("diagonal", "off_diagonal") for number in ("mean", "std")]
 
@@ -23,29 +20,20 @@ class GradientAlignment(TraceMetric):
     a sum for matrices, in the product. Published values, of half a mean, are smaller by the number of observed entries.
 
     Example:
+        >>> import torch
         >>> metric = GradientAlignment()
         >>> W = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
-        >>> metric.update(W, lambda w: ((w[0] - torch.tensor([[1.0, 0.0], [1.0, 1.0]])) ** 2).sum() / 2)
+        >>> metric.update(W, lambda product: torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]) - product)
         >>> {name: round(value.item(), 4) for name, value in metric.columns().items()}
         {'alignment/diagonal_mean': 0.5, 'alignment/diagonal_std': 0.7071, 'alignment/off_diagonal_mean': 0.5,
         'alignment/off_diagonal_std': 0.7071}
     """
 
-    kind = "chain"
+    kind = "matrix"
 
-    def update(self, product: Tensor, loss_function: LossFunction, loss_data: Sequence[Tensor] = ()) -> None:
-        """Measure each of `product` [rows, d, d'], which for `loss_function` is the only matrix of a chain of one.
-
-        Args:
-            product: [rows, d, d'].
-            loss_function, loss_data: as `functional.sharpness` takes them; the data have a rows axis.
-        """
-        slopes = torch.empty_like(product, dtype=torch.float64)
-        with one_thread():
-            for row, matrix in enumerate(product.double()):
-                data = [each[row].double() for each in loss_data]
-                slopes[row] = torch.func.grad(lambda w, data=data: loss_function([w], *data))(matrix)
-            self.measured.append(gradient_alignment(product, slopes))
+    def update(self, product: Tensor, negative_gradient: Callable[[Tensor], Tensor]) -> None:
+        """Measure each of `product` [rows, d, d'], at which `negative_gradient` is minus the gradient."""
+        self.measured.append(gradient_alignment(product, negative_gradient(product)))
 
     def columns(self) -> dict[str, Tensor]:
         return stacked_columns(self.gathered(), NAMES)

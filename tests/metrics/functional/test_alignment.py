@@ -6,7 +6,6 @@ import torch
 
 from helpers.in_process import rankward
 from rankward import results
-from rankward.metrics import GradientAlignment
 from rankward.metrics import functional as F
 
 
@@ -36,20 +35,6 @@ def test_gradients_in_the_singular_vectors_are_diagonal_and_what_has_none_is_nan
     for pair in ((0 * product, gradient), (nothing, gradient), (product, nothing)):
         assert F.gradient_alignment(*pair).isnan().all()
     assert F.gradient_alignment(torch.ones(1, 1), torch.ones(1, 1)).isnan().tolist() == [False, True, True, True]
-
-
-def test_the_gradient_is_that_of_the_loss_in_the_product():
-    random = np.random.default_rng(5)
-    products, values = random.standard_normal((2, 3, 4, 4))
-    masks = random.random((3, 4, 4)) < 0.5
-    metric = GradientAlignment(reduce="none")
-    metric.update(
-        torch.from_numpy(products),
-        lambda w, mask, b: 0.25 * (mask * (w[0] - b)).square().sum(),
-        [torch.from_numpy(masks), torch.from_numpy(values)],
-    )
-    expected = [by_numpy(w, 0.5 * m * (w - b)) for w, m, b in zip(products, masks, values, strict=True)]
-    np.testing.assert_allclose(metric.compute(), expected, rtol=1e-11)
 
 
 @pytest.mark.slow
