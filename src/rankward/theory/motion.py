@@ -15,7 +15,6 @@ from rankward.metrics.hierarchical import node_names
 from rankward.theory.certificates import (
     HOLDS,
     SLACK,
-    SQUARED_LOSS,
     VIOLATED,
     Bound,
     Certificate,
