@@ -113,6 +113,7 @@ def _panel(axis: Axes, rows: pl.DataFrame, found: dict[int, EscapeLaw], order: i
         color, marker = style.COLORS[number % len(style.COLORS)], style.MARKERS[number % len(style.MARKERS)]
         law = found.get(int(seed))  # type: ignore[call-overload]
         if law is not None:
-            grid = np.geomspace(*np.sort(part["start"].to_numpy())[[0, -1]], 100)
+            starts = part["start"].to_list()
+            grid = np.geomspace(min(starts), max(starts), 100)
             axis.plot(grid, law.time(grid), color=color, linewidth=1, alpha=0.6, zorder=1)
         axis.plot(part["start"], part["time"], marker, color=color, markersize=4.5, label=f"direction {seed}", zorder=2)

@@ -15,7 +15,6 @@ from rankward.metrics.hierarchical import node_names
 from rankward.theory.certificates import (
     HOLDS,
     SLACK,
-    SQUARED_LOSS,
     VIOLATED,
     Bound,
     Certificate,
@@ -68,8 +67,9 @@ class LawOfMotion(Certificate):
       eta times the integral of |q|, `step_error`, plus eta / 2 times the change of (d sigma / dt) / sigma.
 
     A pair of rows is judged if the tolerance is at most 1 % of the norm, if each of the four rows has a norm of at
-    least 1e-6 of the largest, and if the component is the same in all of them. A verdict is for all components of a
-    node.
+    least 1e-6 of the largest, and if the component is the same in all of them. A singular value is the same if its
+    distance from each neighbour, in each row, is more than d/dt of that distance times the time between the first and
+    the last of the rows. A verdict is for all components of a node.
 
     With weight decay lambda of the flow, d ln sigma / dt is less by K lambda, where K is the number of a component's
     vectors, or of factors.
@@ -204,6 +204,8 @@ class _Rows:
         if f"index/{columns[0]}" in trace:
             index = _four(_stacked(trace, [f"index/{name}" for name in columns]))
             usable &= (index == index[..., :1]).all(-1)
+        elif context.chain:
+            usable &= _apart(norms, speeds, time, all_recorded=len(columns) == min(context.dims))
         error = 16 * context.rounding * np.maximum(share[:, 1:-2], share[:, 2:-1])
         error = error + 10 * context.tolerance[0] * np.diff(trace["iteration"])[1:-1]
         if eta:
@@ -213,6 +215,19 @@ class _Rows:
                 length * (second[:, 1:-2] + second[:, 2:-1]) / 2 + np.abs(np.diff(rate)[:, 1:-1]) / 2
             )
         return cls(time, log_norm, rate, usable, weights, error)
+
+
+def _apart(norms: np.ndarray, speeds: np.ndarray, time: np.ndarray, all_recorded: bool) -> np.ndarray:
+    """Whether no two singular values meet near a pair of rows, [values, pairs], since they may exchange their vectors.
+
+    The distance from each neighbour, in each of four rows, must be more than its speed changes it in the time from the
+    first row to the last.
+    """
+    gaps, closing = _four(-np.diff(norms, axis=0)), _four(np.abs(np.diff(speeds, axis=0)))
+    span = _four(time[None])[..., -1:] - _four(time[None])[..., :1]
+    clear = (gaps > closing * span).all(-1)  # False where a speed is NaN
+    ends = np.ones((1, clear.shape[1]), dtype=bool)
+    return np.concatenate([ends, clear]) & np.concatenate([clear, ends & all_recorded])
 
 
 def _four(values: np.ndarray) -> np.ndarray:

@@ -79,7 +79,8 @@ def stages(
 
 
 def _plateaus(iteration: np.ndarray, error: np.ndarray) -> tuple[tuple[int, int], ...]:
-    at, values, found = iteration.tolist(), error.tolist(), []
+    at, values = iteration.tolist(), error.tolist()
+    found: list[tuple[int, int]] = []
     most, least = _Extreme(values, 1), _Extreme(values, -1)
     start = end = 0  # rows from `start` to before `end` are flat
     while start < len(values):
