@@ -111,7 +111,7 @@ def from_matrix(
 
 
 def from_array(array: np.ndarray, ground_truth: np.ndarray | None = None) -> EntryMask:
-    """Observations from an array of any real type, for your own functions.
+    """Observations from an array of any real type, in which NaN is not observed.
 
     Args:
         array: [*dims]; an entry is not observed where it is NaN, or where a masked array masks it.
