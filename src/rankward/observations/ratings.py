@@ -16,6 +16,7 @@ import polars as pl
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
+from rankward.config.errors import nearest
 from rankward.observations.headers import errors_of_reader, refuse_large
 from rankward.observations.ids import Ids, as_integers, distinct
 from rankward.observations.measurement import EntryMask, entry_mask
@@ -70,8 +71,8 @@ class Columns:
             if isinstance(column, str) and names is None:
                 raise DataError(f"observations.columns: {column!r} is a name, and the file has no header")
             if isinstance(column, str) and (names or []).count(column) != 1:
-                known = ", ".join(names or [])
-                raise DataError(f"observations.columns: {column!r} is no column, or several; the header has {known}")
+                known = f"the header has {', '.join(names or [])}{nearest(column, names or [])}"
+                raise DataError(f"observations.columns: {column!r} is no column, or several; {known}")
             place = (names or []).index(column) if isinstance(column, str) else column - 1
             if not 0 <= place < width:
                 raise DataError(f"observations.columns: {column} is not one of the file's {width} columns")
