@@ -111,7 +111,7 @@ def from_matrix(
 
 
 def from_array(array: np.ndarray, ground_truth: np.ndarray | None = None) -> EntryMask:
-    """Observations from an array of any real type, for your own functions.
+    """Observations from an array of any real type, in which NaN is not observed.
 
     Args:
         array: [*dims]; an entry is not observed where it is NaN, or where a masked array masks it.
@@ -148,6 +148,7 @@ def read_file(
     file = _existing(key, path)
     kind = ending(file)
     try:
+        _refuse_unused(kind, separator, decimal, array)
         if kind in PARQUET:
             raise DataError("may be a list of entries (observations=ratings) or a matrix (observations=matrix)")
         if kind in TEXTS:
@@ -188,6 +189,15 @@ def _existing(key: str, path: str) -> Path:
     return file
 
 
+def _refuse_unused(kind: str, separator: str | None, decimal: str | None, array: str | None) -> None:
+    """Refuse what has no effect on a file of this kind."""
+    if kind in (*TEXTS, *PARQUET) and array is not None:
+        raise DataError(f"observations.array: {array!r} has no effect; expected null for a {kind}")
+    for key, value in (("separator", separator), ("decimal", decimal)):
+        if kind not in TEXTS and value is not None:
+            raise DataError(f"observations.{key}: {value!r} has no effect; expected null for a {kind}")
+
+
 def ground_truth_of(path: str, dims: tuple[int, ...]) -> np.ndarray:
     """The ground truth in the file of `observations.ground_truth`, [*dims], NaN where it is not known.
 
@@ -223,6 +233,7 @@ def whole_array(
         DataError: a file that cannot be read, or that has several arrays and `array` names none of them.
     """
     kind, note = ending(file), ""
+    _refuse_unused(kind, separator, decimal, array)
     ids: Ids | None = None
     rows: list[str] | None
     columns: list[str] | None
@@ -235,6 +246,7 @@ def whole_array(
         if dims is not None and len(dims) == 1 and 1 in found.shape:
             found = found.reshape(-1)
         elif rows or columns:
+            note = note or "line 1 holds names"
             ids = named(("row", "column"), rows, columns, found.shape)
     else:
         read = READERS[kind](file, array)
@@ -361,10 +373,12 @@ def _read_text(file: Path, count: int | None, dims: Dims, separator: str | None,
         return _entries(rows, count, dims)
     whole, remark, (row_names, column_names) = tables.matrix(rows, dims)
     found = _with_holes(whole, count, whole.shape)
+    given = [names for names in (row_names, column_names) if names is not None]
+    if given and all(len(set(names)) == len(names) for names in given):
+        found = replace(found, ids=named(("row", "column"), row_names, column_names, whole.shape))
     if not remark:
         return found
-    ids = named(("row", "column"), row_names, column_names, whole.shape) if row_names or column_names else None
-    return replace(found, note=f"{what_was_read(found.mask, found.values, listed=True)}; {remark}", ids=ids)
+    return replace(found, note=f"{what_was_read(found.mask, found.values, listed=True)}; {remark}")
 
 
 def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> EntryMask:

@@ -16,6 +16,7 @@ import polars as pl
 
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
+from rankward.config.errors import nearest
 from rankward.observations.headers import errors_of_reader, refuse_large
 from rankward.observations.ids import Ids, as_integers, distinct
 from rankward.observations.measurement import EntryMask, entry_mask
@@ -70,8 +71,8 @@ class Columns:
             if isinstance(column, str) and names is None:
                 raise DataError(f"observations.columns: {column!r} is a name, and the file has no header")
             if isinstance(column, str) and (names or []).count(column) != 1:
-                known = ", ".join(names or [])
-                raise DataError(f"observations.columns: {column!r} is no column, or several; the header has {known}")
+                known = f"the header has {', '.join(names or [])}{nearest(column, names or [])}"
+                raise DataError(f"observations.columns: {column!r} is no column, or several; {known}")
             place = (names or []).index(column) if isinstance(column, str) else column - 1
             if not 0 <= place < width:
                 raise DataError(f"observations.columns: {column} is not one of the file's {width} columns")
@@ -176,6 +177,9 @@ def read_columns(
     if not file.is_file():
         raise DataError("is not a file")
     if file.suffix.lower() in (".parquet", ".pq"):
+        for key, value in (("separator", separator), ("header", header)):
+            if value is not None:
+                raise DataError(f"observations.{key}: {value!r} has no effect; expected null for a table")
         frame = read_parquet(file)
         return Columns(frame.select(pl.all().cast(pl.String).fill_null("")), list(frame.columns), "", None)
     text = read_text(file, separator)
@@ -196,13 +200,13 @@ def read_parquet(file: Path) -> pl.DataFrame:
         DataError: that, a torn file, or columns that hold neither numbers nor texts.
     """
     with errors_of_reader():
-        size = pl.scan_parquet(file).select(pl.len()).collect().item()
-        schema = pl.read_parquet_schema(file)
+        table = pl.scan_parquet(file, glob=False)
+        size, schema = table.select(pl.len()).collect().item(), table.collect_schema()
         refuse_large(f"a table of {size:,} x {len(schema):,}", ENTRY_BYTES * size * len(schema))
         for name, kind in schema.items():
             if not (kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Categorical, pl.Null)):
                 raise DataError(f"column {name!r} holds {kind}; expected numbers or texts")
-        return pl.read_parquet(file)
+        return table.collect()
 
 
 def _frame(text: Text) -> pl.DataFrame:
@@ -229,9 +233,6 @@ def _frame(text: Text) -> pl.DataFrame:
         raise DataError("cannot be read as lines of cells, it may be torn") from error
     if '"' in body or body.count(mark) != (frame.width - 1) * frame.height:
         _refuse_ragged(text)
-        frame = frame.with_columns(pl.all().fill_null(""))
-        filled = frame.filter(~pl.all_horizontal(pl.all().str.strip_chars() == ""))
-        frame = filled if filled.height else frame
     frame = frame.with_columns(pl.all().fill_null(""))
     return frame.rename({name: f"column {place}" for place, name in enumerate(frame.columns, start=1)})
 
@@ -306,7 +307,8 @@ def _axis_names(table: Columns, places: Sequence[int]) -> tuple[str, ...]:
     axes = len(places) - 1
     if table.names is None:
         return AXES.get(axes, tuple(f"axis_{axis}" for axis in range(axes)))
-    return tuple(table.names[place] or f"axis_{axis}" for axis, place in enumerate(places[:-1]))
+    names = [table.names[place] or f"axis_{axis}" for axis, place in enumerate(places[:-1])]
+    return tuple(f"{name}_{axis}" if names.count(name) > 1 else name for axis, name in enumerate(names))
 
 
 def _values(table: Columns, place: int, decimal: str | None) -> np.ndarray:

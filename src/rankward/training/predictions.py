@@ -39,6 +39,8 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None, 
     out = folder / results.PREDICTIONS if out is None else out
     if out.suffix.lower() not in ENDINGS:
         raise InputError(f"--out: {str(out)!r} has an unknown ending; expected one of {', '.join(ENDINGS)}")
+    if separator is not None and entries is None:
+        raise InputError(f"--separator: {separator!r} has no effect without --entries")
     if (folder / results.SWEEP).is_file():
         run = next((f" such as {each}" for each in results.run_folders(folder)), "")
         raise InputError(f"predict: {str(folder)!r} is a sweep; expected the folder of one of its runs{run}")
