@@ -1,4 +1,4 @@
-"""Where optimizers end at the same loss: a column of panels a measure, a row a problem, depths by color."""
+"""The ends of runs of several optimizers at the same loss: a column of panels a measure, a row a problem."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def told(table: pl.DataFrame) -> str:
                 part.filter((pl.col("optimizer") == optimizer) & (pl.col("slower") == slower))
                 for slower in (False, True)
             ]
-            words = [
-                f"{MEASURES[name]} {' and '.join(f'{each[name].median():.3g}' for each in of_both if len(each))}"
-                for name in _measures(part)
-            ]
+            words = []
+            for name in _measures(part):
+                medians = [f"{np.median(each[name].to_numpy()):.3g}" for each in of_both if len(each)]
+                words.append(f"{MEASURES[name]} {' and '.join(medians)}")
             lines.append(f"{problem}, depth {depth}, {optimizer}: {'; '.join(words)}")
     return "\n".join(lines)
 
@@ -109,14 +109,21 @@ def _figure(table: pl.DataFrame) -> Figure:
             _panel(axis, part, measure, names, depths, scales)
         axes[0].set_title(problem, loc="left")
     marks: list[Any] = [
-        Line2D([], [], color=style.COLORS[k], marker="s", linestyle="none", label=f"depth {depth}")
+        Line2D([], [], color=style.COLORS[k % len(style.COLORS)], marker="s", linestyle="none", label=f"depth {depth}")
         for k, depth in enumerate(depths)
     ]
     marks += [
-        Line2D([], [], color="0.3", marker=style.MARKERS[k], linestyle="none", label=f"init scale {scale:g}")
+        Line2D(
+            [],
+            [],
+            color="0.3",
+            marker=style.MARKERS[k % len(style.MARKERS)],
+            linestyle="none",
+            label=f"init scale {scale:g}",
+        )
         for k, scale in enumerate(scales)
     ]
-    hollow = {"markerfacecolor": "none", "markeredgecolor": "0.3", "linestyle": "none"}
+    hollow: Any = {"markerfacecolor": "none", "markeredgecolor": "0.3", "linestyle": "none"}
     marks.append(Line2D([], [], marker=style.MARKERS[0], label="smaller learning rate", **hollow))
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks))
     return figure
@@ -129,10 +136,10 @@ def _panel(
     for row in part.rows(named=True):
         depth, scale = depths.index(row["depth"]), scales.index(row["scale"])
         place = (depth * len(scales) + scale - (columns - 1) / 2) * WIDTH / columns
-        color = style.COLORS[depth]
+        color = style.COLORS[depth % len(style.COLORS)]
         face = "none" if row["slower"] else color
         look: Any = {
-            "marker": style.MARKERS[scale],
+            "marker": style.MARKERS[scale % len(style.MARKERS)],
             "s": 11,
             "linewidths": 0.7,
             "edgecolors": color,
