@@ -173,5 +173,6 @@ def test_premises_and_rows_that_are_too_far_apart():
     ):
         found = LawOfMotion().verdicts(facts(**changes), trace)["law_of_motion"]
         assert found["verdict"] == "not applicable" and word in found["premise"]
+    assert "continuous derivative" in LawOfMotion().verdicts(facts(smooth=False), trace)["law_of_motion"]["premise"]
     assert "speed/..." in LawOfMotion().verdicts(facts(), {"loss": np.ones(2)})["law_of_motion"]["premise"]
     assert "CP or a hierarchical" in SpeedBounds().verdicts(facts(), trace)["speed_bounds"]["premise"]

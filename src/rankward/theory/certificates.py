@@ -43,6 +43,7 @@ class RunContext:
         rounding: machine epsilon of the runs' dtype.
         half_sums: [runs] or a number for all: Equation 1's half sum over the run's loss, 1 unless that is a mean; NaN
             where it is not the squared loss.
+        smooth: whether the derivative of the loss is continuous.
         step_size: [runs] of gradient descent with a constant step, NaN for other dynamics; None: not known.
         tree: the mode tree of a hierarchical factorization.
         components: whether the factors are those of a CP factorization.
@@ -61,6 +62,7 @@ class RunContext:
     square: bool = True
     rounding: float = float(np.finfo(np.float64).eps)
     half_sums: Float[np.ndarray, " runs"] | float = 1.0
+    smooth: bool = True
     step_size: Float[np.ndarray, " runs"] | None = None
     tree: ModeTree | None = None
     components: bool = False

@@ -26,6 +26,7 @@ from rankward.theory.certificates import (
 
 SPEED = "speed/"
 SINGULAR_VALUES, COMPONENTS, LOCAL = "singular_value", "cp_weight", "local_component/"
+SMOOTH = "a loss with a continuous derivative"
 RESOLVED = 1e-2  # of a norm: a pair of rows whose tolerance is larger is not judged
 ACCIDENT = 1e-3  # of the range of rates over the time between two rows: an error estimate is not below it
 SMALLEST = 1e-6  # of the largest norm of its row: a smaller one is not judged
@@ -90,6 +91,8 @@ class LawOfMotion(Certificate):
         premise = None
         if not (context.is_flow or context.dynamics == "descent"):
             premise = FLOW_OR_DESCENT
+        elif not context.smooth:  # speeds jump between two rows, so that no integral is accurate
+            premise = SMOOTH
         elif context.chain and not context.is_flow:
             premise = FLOW
         return [premise] * context.runs

@@ -208,6 +208,7 @@ class Ensemble:
             chain=chain,
             square=chain and all(is_square(factor) for factor in self.factors),
             rounding=rounding,
+            smooth=self.problem.loss.smooth,
             half_sums=(
                 1 / self.problem.loss_scale
                 if type(self.problem.loss) is Squared
