@@ -59,12 +59,15 @@ def curves(sweep: Path) -> pl.DataFrame:
 
 def told(table: pl.DataFrame) -> str:
     """The largest distance from least Q, and the norms at both ends, over the least."""
-    lines = [f"the ends of {len(table)} runs are within {table['distance'].max():.1e} of the vectors of least Q"]
-    for scale in (table["scale"].min(), table["scale"].max()):
+    lines = [
+        f"the ends of {len(table)} runs are within {table['distance'].to_numpy().max():.1e} of the vectors of least Q"
+    ]
+    scales = table["scale"].to_numpy()
+    for scale in (scales.min(), scales.max()):
         part = table.filter(pl.col("scale") == scale)
         lines.append(
-            f"scale {scale:g}: the l1 norm is at most {part['l1'].max():.4f} times the least one, "
-            f"the l2 norm {part['l2'].max():.6f} times"
+            f"scale {scale:g}: the l1 norm is at most {part['l1'].to_numpy().max():.4f} times the least one, "
+            f"the l2 norm {part['l2'].to_numpy().max():.6f} times"
         )
     return "\n".join(lines)
 
@@ -87,7 +90,8 @@ def _figure(table: pl.DataFrame) -> Figure:
         for number, (_, part) in enumerate(table.group_by("problem", maintain_order=True)):
             color = style.COLORS[number % len(style.COLORS)]
             matrix, values = (np.array(part[key][0].to_list()) for key in ("matrix", "values"))
-            grid = np.geomspace(part["scale"].min(), part["scale"].max(), DENSE)  # type: ignore[type-var]
+            scales = part["scale"].to_numpy()
+            grid = np.geomspace(scales.min(), scales.max(), DENSE)
             ratio = [np.linalg.norm(least_q(matrix, values, scale).solution, p) for scale in grid]
             label = {"label": "least Q"} if number == 0 else {}
             axis.plot(grid, np.array(ratio) / part[f"least_{name}"][0], color=color, lw=0.9, **label)

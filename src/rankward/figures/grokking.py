@@ -107,23 +107,23 @@ def _figure(table: pl.DataFrame) -> Figure:
         part = table.filter(pl.col("decay") == decay).drop_nulls("fallen")
         x = np.log(part["scale"].to_numpy()) / decay
         label = f"weight decay {decay:g}: slope {slope:.3f} ± {error:.3f}"
-        last.plot(x, part["fallen"], "o", ms=4, color=style.COLORS[number], label=label)
+        last.plot(x, part["fallen"], "o", ms=4, color=style.COLORS[number % len(style.COLORS)], label=label)
         last.plot(x, part["fallen"].mean() + x - x.mean(), label="slope 1" if number == 0 else None, **style.BOUND)
     last.set(xlabel="ln(scale) / weight decay", ylabel="time at which the error has halved")
-    last.legend()
+    last.legend(loc="lower right")
     return figure
 
 
 def _errors(axis: Axes, part: pl.DataFrame, decay: float) -> None:
     shades = np.linspace(0.25, 1, len(part))
     for shade, row in zip(shades, part.rows(named=True), strict=True):
-        time = np.maximum(np.array(row["time"]), 1e-4)
+        time = np.array(row["time"])[1:]  # the first is 0
         first = shade == 1
-        loss = np.sqrt(np.array(row["loss"]) / row["loss"][0])
+        loss = np.sqrt(np.array(row["loss"]) / row["loss"][0])[1:]
         axis.plot(time, loss, color=style.COLORS[0], alpha=shade, lw=0.9, label="observed entries" if first else None)
         label = "all entries" if first else None
-        axis.plot(time, row["error"], color=style.COLORS[1], alpha=shade, lw=0.9, label=label)
-    low, high = part["scale"].min(), part["scale"].max()
+        axis.plot(time, row["error"][1:], color=style.COLORS[1], alpha=shade, lw=0.9, label=label)
+    scales = part["scale"].to_numpy()
     axis.set(xscale="log", yscale="log", ylim=(5e-4, 1.3), xlabel="time", ylabel="error relative to the zero matrix's")
-    axis.set_title(f"weight decay {decay:g}, scales {low:g} to {high:g} (darker)")
+    axis.set_title(f"weight decay {decay:g}, scales {scales.min():g} to {scales.max():g} (darker)")
     axis.legend(loc="lower left")

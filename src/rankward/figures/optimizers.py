@@ -109,11 +109,18 @@ def _figure(table: pl.DataFrame) -> Figure:
             _panel(axis, part, measure, names, depths, scales)
         axes[0].set_title(problem, loc="left")
     marks: list[Any] = [
-        Line2D([], [], color=style.COLORS[k], marker="s", linestyle="none", label=f"depth {depth}")
+        Line2D([], [], color=style.COLORS[k % len(style.COLORS)], marker="s", linestyle="none", label=f"depth {depth}")
         for k, depth in enumerate(depths)
     ]
     marks += [
-        Line2D([], [], color="0.3", marker=style.MARKERS[k], linestyle="none", label=f"init scale {scale:g}")
+        Line2D(
+            [],
+            [],
+            color="0.3",
+            marker=style.MARKERS[k % len(style.MARKERS)],
+            linestyle="none",
+            label=f"init scale {scale:g}",
+        )
         for k, scale in enumerate(scales)
     ]
     hollow = {"markerfacecolor": "none", "markeredgecolor": "0.3", "linestyle": "none"}
@@ -129,10 +136,10 @@ def _panel(
     for row in part.rows(named=True):
         depth, scale = depths.index(row["depth"]), scales.index(row["scale"])
         place = (depth * len(scales) + scale - (columns - 1) / 2) * WIDTH / columns
-        color = style.COLORS[depth]
+        color = style.COLORS[depth % len(style.COLORS)]
         face = "none" if row["slower"] else color
         look: Any = {
-            "marker": style.MARKERS[scale],
+            "marker": style.MARKERS[scale % len(style.MARKERS)],
             "s": 11,
             "linewidths": 0.7,
             "edgecolors": color,
