@@ -78,7 +78,7 @@ def told(table: pl.DataFrame) -> str:
     lines = []
     for decay, slope, error, runs in slopes(table).rows():
         part = table.filter(pl.col("decay") == decay).drop_nulls("fallen")
-        ratio = (part["fallen"] / part["fitted"]).min()
+        ratio = (part["fallen"] / part["fitted"]).to_numpy().min()
         lines.append(
             f"weight decay {decay:g}: the error of all entries halves at a time of {slope:.3f} +- {error:.3f} times "
             f"ln(scale) / decay and a constant ({runs} runs); the fit is at least {ratio:,.0f} times as early"

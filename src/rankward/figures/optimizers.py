@@ -1,4 +1,4 @@
-"""Where optimizers end at the same loss: a column of panels a measure, a row a problem, depths by color."""
+"""The ends of runs of several optimizers at the same loss: a column of panels a measure, a row a problem."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def told(table: pl.DataFrame) -> str:
                 for slower in (False, True)
             ]
             words = [
-                f"{MEASURES[name]} {' and '.join(f'{each[name].median():.3g}' for each in of_both if len(each))}"
+                f"{MEASURES[name]} {' and '.join(f'{np.median(each[name].to_numpy()):.3g}' for each in of_both if len(each))}"
                 for name in _measures(part)
             ]
             lines.append(f"{problem}, depth {depth}, {optimizer}: {'; '.join(words)}")
@@ -123,7 +123,7 @@ def _figure(table: pl.DataFrame) -> Figure:
         )
         for k, scale in enumerate(scales)
     ]
-    hollow = {"markerfacecolor": "none", "markeredgecolor": "0.3", "linestyle": "none"}
+    hollow: Any = {"markerfacecolor": "none", "markeredgecolor": "0.3", "linestyle": "none"}
     marks.append(Line2D([], [], marker=style.MARKERS[0], label="smaller learning rate", **hollow))
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks))
     return figure
