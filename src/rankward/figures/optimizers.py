@@ -69,10 +69,10 @@ def told(table: pl.DataFrame) -> str:
                 part.filter((pl.col("optimizer") == optimizer) & (pl.col("slower") == slower))
                 for slower in (False, True)
             ]
-            words = [
-                f"{MEASURES[name]} {' and '.join(f'{np.median(each[name].to_numpy()):.3g}' for each in of_both if len(each))}"
-                for name in _measures(part)
-            ]
+            words = []
+            for name in _measures(part):
+                medians = [f"{np.median(each[name].to_numpy()):.3g}" for each in of_both if len(each)]
+                words.append(f"{MEASURES[name]} {' and '.join(medians)}")
             lines.append(f"{problem}, depth {depth}, {optimizer}: {'; '.join(words)}")
     return "\n".join(lines)
 
