@@ -54,11 +54,7 @@ def test_the_time_of_the_fall_is_interpolated():
 
 @pytest.mark.slow
 def test_the_other_entries_are_learned_late(tmp_path):
-<<<<<<< HEAD
-    small = ["observations.size=5", "observations.count=12", "record.every=5", "lr.max_time=3000"]
-=======
     small = ["observations.size=6", "observations.count=18", "record.every=5", "lr.max_time=3000"]
->>>>>>> h-laws
     grids = "[{optimizer.weight_decay: [2e-3], init.scale: [2, 3, 4]}]"
     sweep, printed = swept(tmp_path, "experiment=grokking", *small, f"hydra.sweeper.grids={grids}")
     table = grokking.curves(sweep)

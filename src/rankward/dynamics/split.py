@@ -74,8 +74,8 @@ def _part(problem: Problem, share: Tensor) -> Problem:
     flow = None if problem.flow is None else Flow(**_tensors_of(problem.flow, share))
     rule = None if problem.rule is None else _rule_part(problem.rule, share)
     plateau = None if problem.plateau is None else Plateau(**_tensors_of(problem.plateau, share))
-    parts = {"adaptive": adaptive, "flow": flow, "rule": rule, "plateau": plateau}
-    return Problem(**_tensors_of(problem, share), **parts, loss=problem.loss)
+    tensors = _tensors_of(problem, share)
+    return Problem(**tensors, adaptive=adaptive, flow=flow, rule=rule, plateau=plateau, loss=problem.loss)
 
 
 def _rule_part(rule: Rule, share: Tensor) -> Rule:

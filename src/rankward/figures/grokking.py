@@ -110,12 +110,8 @@ def _figure(table: pl.DataFrame) -> Figure:
         last.plot(x, part["fallen"], "o", ms=4, color=style.COLORS[number % len(style.COLORS)], label=label)
         last.plot(x, part["fallen"].mean() + x - x.mean(), label="slope 1" if number == 0 else None, **style.BOUND)
     last.set(xlabel="ln(scale) / weight decay", ylabel="time at which the error has halved")
-<<<<<<< HEAD
-    last.legend(loc="lower right")
-=======
     if last.has_data():
         last.legend(loc="lower right")
->>>>>>> h-laws
     return figure
 
 
