@@ -8,8 +8,8 @@ import rankward as package
 from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed
 from rankward.config import ConfigError, config_hash
-from rankward.config.recording import without_unset
 from rankward.config.groups import CosineRate, Spectral
+from rankward.config.recording import without_unset
 from rankward.training.ensemble import Ensemble, traits
 
 SHORT = ("logger=none", "metrics=few", "depth=1", "lr.eta=1e-2")
