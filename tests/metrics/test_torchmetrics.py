@@ -36,7 +36,7 @@ def of_matrices():
         "effective": metrics.EffectiveRank(), "stable": metrics.StableRank(),
         "numerical": metrics.NumericalRank(), "coarse": metrics.NumericalRank(rtol=0.8),
         "zero": DistanceToInfimalRank(0), "one": DistanceToInfimalRank(1), "own": DistanceToInfimalRank(),
-        "all_values": SingularValues(), "largest": SingularValues(1),
+        "all_values": SingularValues(), "largest": SingularValues(1), "of_chain": metrics.ChainSingularValues(), "motion": metrics.SingularValueMotion(),
         "entries": ProductEntries(), "corner": ProductEntries(1),
         "sign": metrics.DeterminantSign(), "resolution": metrics.DeterminantResolution(),
         "balance": metrics.Unbalancedness(), "drift": metrics.ConservedDrift(),
@@ -50,7 +50,7 @@ def of_matrices():
 def of_tensors():
     return {
         "norm": metrics.TensorNorm(), "weights": metrics.ComponentNorms(), "heaviest": metrics.ComponentNorms(1),
-        "drift": metrics.ComponentDrift(), "multilinear": metrics.MultilinearRank(),
+        "motion": metrics.ComponentMotion(1), "drift": metrics.ComponentDrift(), "multilinear": metrics.MultilinearRank(),
         "coarse": metrics.MultilinearRank(0.9), "effective": metrics.MatricizationEffectiveRank(),
         "cp": CPRank(), "relative": CPRank(1e-2, relative=True),
         "error": metrics.ReconstructionError(), "share": metrics.ReconstructionError(relative=True),
@@ -67,7 +67,7 @@ def of_vectors():
 def of_trees():
     return {
         "norms": metrics.LocalComponentNorms(), "heaviest": metrics.LocalComponentNorms(1),
-        "drift": metrics.LocalComponentDrift(), "rank": metrics.HierarchicalRank(), "coarse": metrics.HierarchicalRank(0.9),
+        "motion": metrics.LocalComponentMotion(2), "drift": metrics.LocalComponentDrift(), "rank": metrics.HierarchicalRank(), "coarse": metrics.HierarchicalRank(0.9),
     }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def tree_update(*diagonal):
     ]
     return {
         "product": factors[0] @ factors[1].mT, "factors": factors, "initial": [f + 1 for f in factors],
-        "tree": mode_tree("neighbours", 2),
+        "tree": mode_tree("neighbours", 2), "negative_gradient": lambda w: 1 - w,
     }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def tensor_update(weights):
     product = torch.einsum("rai,rbi,rci->rabc", *factors)
     return {
         "product": product, "factors": factors, "chain": factors, "initial": [f + 1 for f in factors],
-        "ground_truth": torch.ones_like(product),
+        "ground_truth": torch.ones_like(product), "negative_gradient": lambda w: 1 - w,
     }  # fmt: skip
 
 
