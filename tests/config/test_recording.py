@@ -37,6 +37,7 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "deep_completion": "f3eff9407f31de66",
     "departure": "6606b81e5077089b",
     "descent_to_flow": "238b08cdcb8bfc98",
+    "diagonal_networks": "47b7c4fd218a6762",
     "dynamics_matrix": "bf50a4238cc72591",
     "escape_times": "e40335778e02c977",
     "figure1": "f97a42a4ac9f695a",
@@ -46,11 +47,13 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "figure4": "ca039a41e3f6e5c1",
     "figure5": "f1ecb393e2654d90",
     "figure6": "74a4eace9ad9c1d4",
+    "grokking": "daea0d04a730aff8",
     "incremental": "47ee5aad6f899a9e",
     "incremental_small": "d40430016910691d",
     "incremental_starts": "92a877f5ca526ca7",
     "label_noise": "454f451c0ca36d70",
     "locality": "4b743957e58c4543",
+    "optimizers": "581da2a7c796db5e",
     "phase_diagram": "b45ffd1222f78159",
 }
 
