@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 
 from helpers.in_process import rankward
-from helpers.runs import composed
 from rankward import results
 from rankward.config import ConfigError
 from rankward.figures import diagonal_networks, draw, grokking, optimizers
@@ -19,9 +18,7 @@ def swept(folder, *arguments):
 
 
 @pytest.mark.parametrize("name", ["optimizers", "diagonal_networks", "grokking"])
-def test_the_experiment_composes_and_needs_runs(name, tmp_path):
-    run, _ = composed(f"experiment={name}", *(["lr.max_time=1"] if name == "grokking" else []))
-    assert run.figures == [name]
+def test_a_figure_without_runs_is_refused(name, tmp_path):
     with pytest.raises(results.ResultsError, match="cannot (draw|read)"):
         draw(name, tmp_path)
 
