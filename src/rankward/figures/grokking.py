@@ -111,7 +111,8 @@ def _figure(table: pl.DataFrame) -> Figure:
         last.plot(x, part["fallen"].mean() + x - x.mean(), label="slope 1" if number == 0 else None, **style.BOUND)
     last.set(xlabel="ln(scale) / weight decay", ylabel="time at which the error has halved")
     if last.has_data():
-        last.legend(loc="lower right")
+        last.set_ylim(top=1.3 * last.get_ylim()[1])  # room for the legend
+        last.legend(loc="upper left")
     return figure
 
 
@@ -122,9 +123,8 @@ def _errors(axis: Axes, part: pl.DataFrame, decay: float) -> None:
         first = shade == 1
         loss = np.sqrt(np.array(row["loss"]) / row["loss"][0])[1:]
         axis.plot(time, loss, color=style.COLORS[0], alpha=shade, lw=0.9, label="observed entries" if first else None)
-        label = "all entries" if first else None
+        label = "all entries (darker: larger scale)" if first else None
         axis.plot(time, row["error"][1:], color=style.COLORS[1], alpha=shade, lw=0.9, label=label)
-    scales = part["scale"].to_numpy()
     axis.set(xscale="log", yscale="log", ylim=(5e-4, 1.3), xlabel="time", ylabel="error relative to the zero matrix's")
-    axis.set_title(f"weight decay {decay:g}, scales {scales.min():g} to {scales.max():g} (darker)")
+    axis.set_title(f"weight decay {decay:g}")
     axis.legend(loc="lower left")
