@@ -238,6 +238,6 @@ def chosen(problem, at):
     def some(value):
         if isinstance(value, Adaptive | Flow):
             return replace(value, **{field.name: getattr(value, field.name)[at] for field in fields(value)})
-        return value if value is None else value[at]
+        return value[at] if isinstance(value, torch.Tensor) else value
 
     return Problem(*(some(getattr(problem, field.name)) for field in fields(Problem)))

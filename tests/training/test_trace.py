@@ -106,6 +106,7 @@ def test_long_run_resumes_from_its_file_of_rows(tmp_path, monkeypatch):
 
 def test_checkpoint_without_its_rows_is_ignored(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trace, "MAX_BYTES", FEW)
+    monkeypatch.setattr(module, "CHUNK_SECONDS", 1e9)
     interrupted_after(monkeypatch, 4)
     trained(tmp_path, SEVERAL[1])
     checkpoint = tmp_path / "0" / results.CHECKPOINT
