@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def resnet18() -> nn.Module:
     """A ResNet-18 for images of 32x32 pixels."""
     widths = (64, 64, 128, 256, 512)
     blocks = []
-    for before, width in zip(widths, widths[1:], strict=False):
+    for before, width in pairwise(widths):
         blocks += [Block(before, width, 1 if width == 64 else 2), Block(width, width, 1)]
     stem = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
@@ -74,7 +75,9 @@ def main() -> None:
 
     one_step, one_measurement = seconds(step, 20 if device == "cuda" else 3, device), seconds(measure, 3, device)
     share = one_measurement / (callback.every_n_steps * one_step)
-    print(f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, batch {batch}: a step {one_step * 1e3:.1f} ms")
+    print(
+        f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, batch {batch}: a step {one_step * 1e3:.1f} ms"
+    )
     print(f"a measurement {one_measurement * 1e3:.0f} ms: {100 * share:.2f} % every {callback.every_n_steps} steps")
 
 

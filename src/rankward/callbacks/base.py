@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -28,7 +29,8 @@ class ScheduledMetrics(pl.Callback, ABC):
     A step is an update of the weights: values at step s belong to the weights after s updates, so those at step 0 are
     the initial ones. They go to all loggers of the module at step s, whatever the Trainer's `log_every_n_steps`, to
     `trainer.callback_metrics`, which `ModelCheckpoint` and `EarlyStopping` monitor, and to `values`. Every process of a
-    distributed training measures its own copy.
+    distributed training measures its own copy, and the first one logs. Weights are the same in all of them; running
+    statistics of a batch normalization are not, and features in evaluation mode depend on them.
 
     A new one implements `measured`.
 
@@ -189,7 +191,8 @@ def probing(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None
     """
     modes = {module: module.training for module in pl_module.modules()}
     devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-    stance = getattr(torch.compiler, "set_stance", None)
+    compiles = "torch._dynamo" in sys.modules  # whose import takes seconds
+    stance = getattr(torch.compiler, "set_stance", None) if compiles else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(trainer.precision_plugin.forward_context())
