@@ -43,6 +43,7 @@ PACKAGES = (
     "rankward.observations",
     "rankward.metrics",
     "rankward.metrics.functional",
+    "rankward.callbacks",
     "rankward.theory",
     "rankward.theory.baselines",
     "rankward.dynamics",
