@@ -74,7 +74,8 @@ class ScheduledMetrics(pl.Callback, ABC):
             return
         with torch.no_grad():
             columns = self.measured(trainer, pl_module)
-            numbers = torch.stack(list(columns.values())).tolist()  # one transfer from the device
+            device = next(iter(columns.values())).device  # a model may be spread over several
+            numbers = torch.stack([value.to(device) for value in columns.values()]).tolist()  # one transfer
         self.values = dict(zip(columns, numbers, strict=True))
         self._last = trainer.global_step
         for logger in trainer.loggers:
@@ -190,11 +191,14 @@ def probing(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None
     where torch can do so (2.6), since a compiled module does not call hooks that are added later.
     """
     modes = {module: module.training for module in pl_module.modules()}
-    devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+    device = pl_module.device
     compiles = "torch._dynamo" in sys.modules  # whose import takes seconds
     stance = getattr(torch.compiler, "set_stance", None) if compiles else None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices))
+        if device.type == "cpu":
+            stack.enter_context(torch.random.fork_rng([]))
+        else:
+            stack.enter_context(torch.random.fork_rng([device], device_type=device.type))
         stack.enter_context(trainer.precision_plugin.forward_context())
         if stance is not None:
             stack.enter_context(stance("force_eager"))
