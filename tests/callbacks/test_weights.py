@@ -162,7 +162,7 @@ def fit(model, folder, callbacks, **arguments):
     torch.manual_seed(1)
     data = DataLoader(torch.randn(40, 4), batch_size=8)
     trainer = pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=pl.loggers.CSVLogger(folder), callbacks=callbacks, enable_checkpointing=False,
+        max_epochs=2, log_every_n_steps=3, accelerator="cpu", logger=pl.loggers.CSVLogger(folder), callbacks=callbacks, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, **arguments,
     )  # fmt: skip
     trainer.fit(model, data)
