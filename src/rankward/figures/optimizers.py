@@ -26,7 +26,7 @@ MEASURES = {
     RATIO: "nuclear norm over the least",
     RANK: "effective rank",
 }
-ORDER = ("flow", "descent", "momentum", "adam", "adamw", "rmsprop", "sign")
+ORDER = ("flow", "descent", "momentum", "adam", "adamw", "rmsprop", "sign", "spectral")
 WIDTH = 0.8  # of the marks of an optimizer, in units of the distance between two
 
 
