@@ -68,17 +68,18 @@ def normals(
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
     """Two independent standard normal numbers from two words; float64.
 
-    They are sqrt(-2 ln x) sin(a) and sqrt(-2 ln x) cos(a), with errors below 1e-15 absolute. x is (s + 1/2) / 2^32 + 1/2,
-    s the first word read as a signed number. a is an angle in the middle of one of 2^30 equal parts of a quarter turn;
-    the upper two bits of the second word are the signs. So no number is larger than 6.77, which normal numbers are once
-    in 8e10. The same arithmetic in the same order as that of the kernels.
+    They are sqrt(-2 ln x) sin(a) and sqrt(-2 ln x) cos(a), with errors below 2e-15. x is (s + 1/2) / 2^32 + 1/2, s the
+    first word read as a signed number. a is the middle of one of 2^30 equal parts of a quarter turn, which the lower 30
+    bits of the second word choose; its upper two bits are the signs. No number is larger than 6.77. The same arithmetic
+    in the same order as that of the kernels.
 
     Source: Box and Muller, "A note on the generation of random normal deviates" (Annals of Mathematical Statistics 29,
     1958).
 
     Example:
-        >>> [round(float(each), 12) for each in normals(torch.tensor(2**31), torch.tensor(2**29))]
-        [0, 0]
+        >>> first, second = torch.tensor([0, 2**31]), torch.tensor([0, 2**30])
+        >>> [[round(each, 9) for each in made.tolist()] for made in normals(first, second)]
+        [[0.832554612, 4.782662124], [0.83255461, -4.782662117]]
     """
     x = (_signed(first) + (2.0**31 + 0.5)) * 2.0**-32
     angle = (_signed((second << 2) & WORD) + 2.0) * (math.pi * 2.0**-33)

@@ -33,13 +33,26 @@ def fill_normal(state, at, apart, group, count, key, other, first, purpose, step
                 put(state, place + 2 * (block + 1) * LANES, (left[1], right[1]))
     for step in range(steps):
         place = (at + step * apart) * LANES + 8 * group
-        for block in range(0, blocks, 8 if LANES == 1 else 1):
-            here = place + 2 * block * LANES
-            left, right = two_normal(state, load_words(state, here), load_words(state, here + STRIDE))
-            if LANES == 1:
-                left, right = interleaved(left, right)
-            store8(state, here, left)
-            store8(state, here + STRIDE, right)
+        if LANES == 1:
+            for here in range(place, place + 2 * blocks, 16):
+                numbers = two_normal(state, load_words(state, here), load_words(state, here + STRIDE))
+                put_numbers(state, here, interleaved(numbers[0], numbers[1]))
+        else:
+            for block in range(0, blocks, 2):
+                here = place + 2 * block * LANES
+                there = here + 2 * LANES
+                first = beside(load_words(state, here), load_words(state, there))
+                second = beside(load_words(state, here + LANES), load_words(state, there + LANES))
+                left, right = two_normal(state, first, second)
+                left, right = halves(left), halves(right)
+                put_numbers(state, here, (left[0], right[0]))
+                put_numbers(state, there, (left[1], right[1]))
+
+
+@numba.njit(inline="always")
+def put_numbers(state, at, numbers):
+    store8(state, at, numbers[0])
+    store8(state, at + STRIDE, numbers[1])
 
 
 @numba.njit(inline="always")
@@ -51,8 +64,8 @@ def put(state, at, words):
 @numba.njit(inline="always")
 def two_normal(state, first, second):
     """The normal numbers of a block: its first word gives their size, its second a quarter turn and two signs."""
-    x = (signed(first) + fill_double(0, 2.0**31 + 0.5)) * fill_double(0, 2.0**-32)
-    angle = (signed(turned_up(second)) + fill_double(0, 2.0)) * fill_double(0, math.pi * 2.0**-33)
+    x = (signed(first) + fill_double(first, 2.0**31 + 0.5)) * fill_double(first, 2.0**-32)
+    angle = (signed(turned_up(second)) + fill_double(first, 2.0)) * fill_double(first, math.pi * 2.0**-33)
     sine, cosine = normals(x, angle)
     sine, cosine = with_signs(sine, cosine, second)
     return rounded(state, sine), rounded(state, cosine)
@@ -136,7 +149,7 @@ def fill_share(state, at, fields, entries):
     for group in range(GROUPS):
         begin, last = get(state, fields + BEGIN, group), get(state, fields + LAST, group)
         weight = get(state, fields + WEIGHT, group)
-        zero = rounded(state, fill_double(0, 0.0))
+        zero = fill8(state, 0.0)
         if LANES == 1:
             for i in range(0, entries, 8):
                 rank = load8(state, fields + RANKS + i)
@@ -149,7 +162,7 @@ def fill_share(state, at, fields, entries):
 
 
 def disturb(memory, length, at, fields, entries, parameters, kinds, steps):
-    """Fill the arrays of the next steps, from `at`, of those kinds whose bits are set: labels 1, gradients 2, batch 4."""
+    """Fill the arrays of the next steps, from `at`, of the kinds whose bits are set: labels 1, gradients 2, batch 4."""
     state = numba.carray(memory, length)
     gradients_at = at + (padded(entries) if kinds & 1 else 0)
     share_at = gradients_at + (padded(parameters) if kinds & 2 else 0)

@@ -218,7 +218,8 @@ def _read(unit: Group | Product | Total) -> Iterator[int]:
 # The first of the kernel's numbers: `scratch` numbers a run, `weights` of the factors, `fields` with operator and
 # values behind them; `own` where factors are copied to, of a flow; `half` where the half sum (or a product) lies,
 # `half_of_all` after the instructions of all outputs; how many factors there are; where the rest begins and ends; and
-# `spare`, where matrices are put in order. The last four are of the random parts of a step: where they lie, and `Graph.noise_sizes`.
+# `spare`, where matrices are put in order. The last four are of the random parts of a step: where they lie, and
+# `Graph.noise_sizes`.
 HEAD = (
     "scratch", "weights", "fields", "own", "half", "half_of_all", "factors", "slopes_begin", "slopes_end", "loss_begin",
     "loss_end", "all_begin", "all_end", "constants_begin", "constants_end", "tables_begin", "spare", "noise_begin",

@@ -120,7 +120,7 @@ def _instructions(kind: str, dtype: str) -> str:
 def _noise_text(lanes: int, dtype: str) -> str:
     """The text that declares `disturb`, which is compiled once for all graphs."""
     text = lanes_text(1).replace("LANES = 1", f"LANES = {lanes}")
-    text += "from rankward.dynamics.kernels.lanes import load8, spread8, store8\n"
+    text += "from rankward.dynamics.kernels.lanes import fill8, load8, spread8, store8\n"
     text += f"from rankward.dynamics.kernels.words import {', '.join(words.INTRINSICS)}\n\n"
     text += f"PAD = {blocked.PAD}\n" + words.header()
     text += functions.normal_source("fill_double")

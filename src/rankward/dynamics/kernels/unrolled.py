@@ -14,7 +14,9 @@ from rankward.dynamics.graph import TRANSCENDENTAL, Elementwise, Gather, Graph, 
 
 SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*"}
 CALLS = {"divide": "quotient", "root": "root", "choose": "choose"}
-NUMBERS_AHEAD = 128  # random numbers of a run that are drawn at once, for several steps
+NUMBERS_AHEAD = (
+    200  # random numbers of a run that are drawn at once, for several steps: those of one wait for each other
+)
 NAME = re.compile(r"\b[twmycrn]\d+\b")
 
 
@@ -146,7 +148,8 @@ def _advance_and_losses(
     room, loop = 0, ["    for _ in range(steps):", *_indented(step, 8)]
     if noise:
         random = [name for name in fields if name.startswith("n")]
-        ahead = max(1, NUMBERS_AHEAD // len(random))
+        drawn = _used(_loads("scratch", random, "at + "), step)
+        ahead = max(1, NUMBERS_AHEAD // len(drawn))
         room = ahead * len(random)
         places = ", ".join(map(str, (len(fields), *noise)))
         loop = [
@@ -154,7 +157,7 @@ def _advance_and_losses(
             f"        count = min(steps - made, {ahead})",
             f"        disturb(state.ctypes, state.size, state.size // LANES - {room}, {places}, count)",
             f"        for at in range(0, count * {len(random)}, {len(random)}):",
-            *_indented(_used(_loads("scratch", random, "at + "), step), 12),
+            *_indented(drawn, 12),
             *_indented(step, 12),
         ]
     text = _function("scratch_size(sizes)", [f"    return {room}"])

@@ -22,7 +22,6 @@ NOISE_FIELDS = (*NOISE_WORDS, "POSITION", "STALE", "SIZE", "OBSERVED", "STEPS", 
 ROOT_HALF = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
 WIDTH = 8  # lanes
 WORD = ir.VectorType(ir.IntType(32), WIDTH)
-DOUBLE = ir.VectorType(ir.DoubleType(), WIDTH)
 
 
 class Words(types.Type):
@@ -42,7 +41,14 @@ class WordsModel(models.PrimitiveModel):  # type: ignore[misc]
 
 
 WORDS, TWICE = Words(WIDTH), Words(2 * WIDTH)
-DOUBLES = Lanes(types.float64, WIDTH)
+
+
+def _doubles(words: Any) -> Any:
+    return Lanes(types.float64, words.width)
+
+
+def _long(kind: Any) -> Any:
+    return ir.VectorType(ir.IntType(64), kind.count)
 
 
 def _same(value: int, kind: Any = WORD) -> Any:
@@ -97,15 +103,15 @@ def beside(typingctx: Any, left: Any, right: Any) -> Any:
 
 
 @intrinsic
-def halves(typingctx: Any, words: Any) -> Any:
-    """The two values of eight words in one of sixteen."""
-    result = types.UniTuple(WORDS, 2)
+def halves(typingctx: Any, value: Any) -> Any:
+    """The two values of eight words or numbers in one of sixteen."""
+    result = types.UniTuple(WORDS if isinstance(value, Words) else Lanes(value.scalar, WIDTH), 2)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         parts = [_shuffled(builder, args[0], args[0], range(at, at + WIDTH)) for at in (0, WIDTH)]
         return context.make_tuple(builder, result, parts)
 
-    return result(words), codegen
+    return result(value), codegen
 
 
 @intrinsic
@@ -136,9 +142,9 @@ def signed(typingctx: Any, words: Any) -> Any:
     """Words as signed integers in lanes of float64."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sitofp(args[0], DOUBLE)
+        return builder.sitofp(args[0], ir.VectorType(ir.DoubleType(), words.width))
 
-    return DOUBLES(WORDS), codegen
+    return _doubles(words)(words), codegen
 
 
 @intrinsic
@@ -179,21 +185,21 @@ def turned_up(typingctx: Any, words: Any) -> Any:
     """Words without their upper two bits, shifted to the top."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.shl(args[0], _same(2))
+        return builder.shl(args[0], _same(2, args[0].type))
 
-    return WORDS(words), codegen
+    return words(words), codegen
 
 
 @intrinsic
 def with_signs(typingctx: Any, value: Any, other: Any, words: Any) -> Any:
     """Two lanes of float64: negated where a word's upper bit is set, and where the bit below it is."""
-    result = types.UniTuple(DOUBLES, 2)
+    result = types.UniTuple(value, 2)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        long, made = ir.VectorType(ir.IntType(64), WIDTH), []
+        long, made = _long(args[0].type), []
         for number, by in ((args[0], 32), (args[1], 33)):
             sign = builder.and_(builder.shl(builder.zext(args[2], long), _same(by, long)), _same(1 << 63, long))
-            made.append(builder.bitcast(builder.xor(builder.bitcast(number, long), sign), DOUBLE))
+            made.append(builder.bitcast(builder.xor(builder.bitcast(number, long), sign), number.type))
         return context.make_tuple(builder, result, made)
 
     return result(value, other, words), codegen
@@ -202,17 +208,17 @@ def with_signs(typingctx: Any, value: Any, other: Any, words: Any) -> Any:
 @intrinsic
 def split_power(typingctx: Any, value: Any) -> Any:
     """A number from sqrt(1/2) to sqrt(2) and the power of two that give a positive number; lanes of float64."""
-    result = types.UniTuple(DOUBLES, 2)
+    result = types.UniTuple(value, 2)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        long = ir.VectorType(ir.IntType(64), WIDTH)
+        kind, long = args[0].type, _long(args[0].type)
         bits, digits, magic, bias = builder.bitcast(args[0], long), _same(52, long), 0x433 << 52, 1023
         # The power, with the bias, in the upper bits; then in the lower bits of a float64 above 2^52.
         power = builder.lshr(builder.sub(bits, _same(ROOT_HALF - (bias << 52), long)), digits)
-        whole = builder.bitcast(builder.or_(power, _same(magic, long)), DOUBLE)
+        whole = builder.bitcast(builder.or_(power, _same(magic, long)), kind)
         power_of_two = builder.shl(builder.sub(power, _same(bias, long)), digits)
-        near_one = builder.bitcast(builder.sub(bits, power_of_two), DOUBLE)
-        offset = ir.Constant(DOUBLE, [2.0**52 + bias] * WIDTH)
+        near_one = builder.bitcast(builder.sub(bits, power_of_two), kind)
+        offset = ir.Constant(kind, [2.0**52 + bias] * kind.count)
         return context.make_tuple(builder, result, (near_one, builder.fsub(whole, offset)))
 
     return result(value), codegen
@@ -220,22 +226,24 @@ def split_power(typingctx: Any, value: Any) -> Any:
 
 @intrinsic
 def fill_double(typingctx: Any, like: Any, value: Any) -> Any:
-    """One float64 in every lane; the first argument is ignored."""
+    """One float64 in every lane of a value as wide as the first argument."""
+    result = _doubles(like)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return everywhere(builder, DOUBLE, context.cast(builder, args[1], sig.args[1], types.float64))
+        scalar = context.cast(builder, args[1], sig.args[1], types.float64)
+        return everywhere(builder, context.get_value_type(result), scalar)
 
-    return DOUBLES(like, value), codegen
+    return result(like, value), codegen
 
 
 @intrinsic
 def rounded(typingctx: Any, array: Any, value: Any) -> Any:
     """Lanes of float64 in the precision of an array."""
-    result = Lanes(array.dtype, WIDTH)
+    result = Lanes(array.dtype, value.width)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = context.get_value_type(result)
-        return args[1] if kind == DOUBLE else builder.fptrunc(args[1], kind)
+        return args[1] if kind == args[1].type else builder.fptrunc(args[1], kind)
 
     return result(array, value), codegen
 
