@@ -97,7 +97,7 @@ def beside(typingctx: Any, left: Any, right: Any) -> Any:
     """Sixteen words: of the left value, then of the right one."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _shuffled(builder, *args, range(2 * WIDTH))
+        return _shuffled(builder, args[0], args[1], range(2 * WIDTH))
 
     return TWICE(left, right), codegen
 
@@ -255,7 +255,7 @@ def interleaved(typingctx: Any, even: Any, odd: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         places = [place + side * WIDTH for place in range(WIDTH) for side in (0, 1)]
-        parts = [_shuffled(builder, *args, places[at : at + WIDTH]) for at in (0, WIDTH)]
+        parts = [_shuffled(builder, args[0], args[1], places[at : at + WIDTH]) for at in (0, WIDTH)]
         return context.make_tuple(builder, result, parts)
 
     return result(even, odd), codegen
