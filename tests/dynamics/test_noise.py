@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 import torch
-from scipy import special, stats
+from scipy import stats
+from torch import Tensor
 
 from helpers.engines import ensemble
 from helpers.optimizing import optimized, picked, with_rule
 from rankward.dynamics import BatchedEngine, FusedEngine, Noise, Problem, ReferenceEngine, Schedule, SplitEngine
 from rankward.dynamics.kernels import cache
-from rankward.dynamics.noise import drawn, normal, ranks, threefry
+from rankward.dynamics.noise import drawn, normals, ranks, threefry
 from rankward.factorizations import DiagonalFactorization, MatrixFactorization
 from rankward.optimizers import Adam, Descent, Optimizer
 from rankward.seeding import key_words
@@ -67,12 +69,21 @@ def test_threefry_has_the_words_of_jax():
     assert (torch.cat([each[0] for each in ours]).numpy() == theirs).all()
 
 
-def test_normal_numbers_are_those_of_scipy():
-    words = torch.cat([torch.arange(0, 2**32, 2**15), torch.tensor([2**31 - 1, 2**31, 2**32 - 1])])
-    signed = np.where(words >= 2**31, words - 2**32, words).astype(float)
-    smaller = 0.5 - np.abs((signed + 0.5) / 2**32)
-    expected = np.sign(signed + 0.5) * -special.ndtri(smaller)
-    np.testing.assert_allclose(normal(words).numpy(), expected, rtol=3e-15)
+def test_normal_numbers_are_those_of_their_definition():
+    """By mpmath; also for the smallest and the largest size, and beside every edge of the angle."""
+    edges = [part * 2**30 + beside for part in range(4) for beside in (0, 1, 2**29, 2**30 - 1)]
+    random = np.random.default_rng(0).integers(0, 2**32, (2, 100)).tolist()
+    pairs = [*zip(*random, strict=True), *((first, second) for first in (2**31, 2**31 - 1, 0) for second in edges)]
+    made = normals(*torch.tensor(pairs).T)
+    with mpmath.workdps(30):
+        for (first, second), *ours in zip(pairs, *map(Tensor.tolist, made), strict=True):
+            x = (mpmath.mpf((first + 2**31) % 2**32) + 0.5) / 2**32
+            part = (second % 2**30 + 2**29) % 2**30  # of 2^30 parts of a quarter turn, in order
+            angle = (part + mpmath.mpf(0.5)) * mpmath.pi / 2**31
+            size = mpmath.sqrt(-2 * mpmath.log(x))
+            signs = (-1) ** (second >> 31), (-1) ** (second >> 30 & 1)
+            theirs = signs[0] * size * mpmath.sin(angle), signs[1] * size * mpmath.cos(angle)
+            assert max(abs(each - other) for each, other in zip(ours, theirs, strict=True)) < 2e-15
 
 
 def test_numbers_are_normal():

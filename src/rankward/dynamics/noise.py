@@ -7,6 +7,7 @@ chunk or the engine. The compiled kernels (`kernels/_noise_source.py`) make the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,17 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rankward.dynamics.kernels.functions import (
-    CENTRAL,
-    CENTRAL_BELOW,
-    CENTRAL_FROM,
-    CENTRAL_REACH,
-    CONSTANTS,
-    LOGARITHM,
-    TAIL,
-    TAIL_BELOW,
-    TAIL_START,
-)
+from rankward.dynamics.kernels.functions import COSINE, LOGARITHM, SINE
 from rankward.dynamics.kernels.words import PARITY, PURPOSES, ROTATIONS, ROUND_GROUPS
 from rankward.dynamics.state import BATCH, GRADIENTS, LABELS, Noise
 
@@ -72,54 +63,50 @@ def threefry(
     return x, y
 
 
-def normal(words: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The standard normal quantile of (word + 1/2) / 2^32, word read as a signed number plus 2^31; float64.
+def normals(
+    first: Int[Tensor, "*shape"], second: Int[Tensor, "*shape"]
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Two independent standard normal numbers from two words; float64.
 
-    Its largest absolute value is 6.34. The same arithmetic in the same order as that of the kernels.
+    They are sqrt(-2 ln x) sin(a) and sqrt(-2 ln x) cos(a), with errors below 2e-15. x is (s + 1/2) / 2^32 + 1/2, s the
+    first word read as a signed number. a is the middle of one of 2^30 equal parts of a quarter turn, which the lower 30
+    bits of the second word choose; its upper two bits are the signs. No number is larger than 6.77. The same arithmetic
+    in the same order as that of the kernels.
 
-    Source: Wichura, "Algorithm AS 241: the percentage points of the normal distribution" (Applied Statistics 37, 1988),
-    PPND16.
+    Source: Box and Muller, "A note on the generation of random normal deviates" (Annals of Mathematical Statistics 29,
+    1958).
 
     Example:
-        >>> [round(each, 12) for each in normal(torch.tensor([2**31 - 1, 2**31])).tolist()]
-        [6.337957754554, -6.337957754554]
+        >>> first, second = torch.tensor([0, 2**31]), torch.tensor([0, 2**30])
+        >>> [[round(each, 9) for each in made.tolist()] for made in normals(first, second)]
+        [[0.832554612, 4.782662124], [0.83255461, -4.782662117]]
     """
-    signed = torch.where(words >= 2**31, words - 2**32, words).double()
-    q = (signed + 0.5) * 2.0**-32
-    size = q.abs()
-    is_central = size <= CENTRAL_REACH
-    r = (-_logarithm(0.5 - size)).sqrt() - TAIL_START
-    at = torch.where(is_central, CENTRAL_FROM - q * q, r)
-
-    def polynomial(central: Sequence[float], tail: Sequence[float]) -> Tensor:
-        chosen = [
-            torch.where(is_central, torch.full_like(q, one), other) for one, other in zip(central, tail, strict=True)
-        ]
-        value = chosen[0]
-        for each in chosen[1:]:
-            value = value * at + each
-        return value
-
-    factor = torch.where(is_central, q, q.sign())
-    return factor * (polynomial(CENTRAL, TAIL) / polynomial(CENTRAL_BELOW, TAIL_BELOW))
-
-
-def _logarithm(x: Tensor) -> Tensor:
-    """The kernels' `logarithm` for normal numbers, to the bit."""
-    _, high, low, *_ = CONSTANTS["float64"]
+    x = (_signed(first) + (2.0**31 + 0.5)) * 2.0**-32
+    angle = (_signed((second << 2) & WORD) + 2.0) * (math.pi * 2.0**-33)
     half, power = torch.frexp(x)
     m, k = 2 * half, (power - 1).double()
     is_upper = m >= 2**0.5
-    m, k = torch.where(is_upper, half, m), torch.where(is_upper, k + 1, k)
-    f = m - 1
+    k, f = torch.where(is_upper, k + 1, k), torch.where(is_upper, half, m) - 1
     s = f / (2 + f)
     z = s * s
-    series = torch.full_like(z, LOGARITHM[-1])
-    for each in LOGARITHM[-2::-1]:
-        series = series * z + each
-    r = z * series
-    h = 0.5 * f * f
-    return k * high - ((h - (s * (h + r) + k * low)) - f)
+    size = ((s * (f - z * _polynomial(LOGARITHM, z)) - f) - k * math.log(2)).sqrt()
+    z = angle * angle
+    cosine, sine = _polynomial(COSINE, z), angle * _polynomial(SINE, z)
+    left, right = size * (cosine + sine), size * (cosine - sine)
+    return torch.where(second >> 31 == 1, -left, left), torch.where((second >> 30) & 1 == 1, -right, right)
+
+
+def _signed(words: Tensor) -> Tensor:
+    """Words as signed numbers, in float64."""
+    return torch.where(words >= 2**31, words - 2**32, words).double()
+
+
+def _polynomial(coefficients: Sequence[float], z: Tensor) -> Tensor:
+    """The lowest power first; summed from the highest."""
+    value = torch.full_like(z, coefficients[-1])
+    for each in coefficients[-2::-1]:
+        value = value * z + each
+    return value
 
 
 def drawn(noise: Noise, step: Int[Tensor, " runs"], parameters: int, observed: Bool[Tensor, "runs entries"]) -> Drawn:
@@ -145,9 +132,9 @@ def _counters(purpose: str, count: int, like: Tensor) -> Tensor:
 
 
 def _normals(keys: Tensor, purpose: str, step: Tensor, count: int) -> Tensor:
-    """[runs, count]: number i is of word i mod 2 of block i div 2."""
+    """[runs, count]: numbers 2i and 2i + 1 are of block i."""
     words = threefry(keys, step[:, None] & WORD, _counters(purpose, -(-count // 2), step))
-    return normal(torch.stack(words, dim=-1).flatten(1)[:, :count])
+    return torch.stack(normals(*words), dim=-1).flatten(1)[:, :count]
 
 
 def ranks(

@@ -10,10 +10,12 @@ def advance(state, scratch, sizes, steps):
             disturb(
                 state.ctypes,
                 state.size,
+                sizes[NOISE_BEGIN],
                 sizes[FIELDS],
                 sizes[NOISE_ENTRIES],
                 sizes[NOISE_PARAMETERS],
                 sizes[NOISE_KINDS],
+                1,
             )
         run(state, sizes, SLOPES_BEGIN, SLOPES_END)
         for changed in range(sizes[FACTORS]):

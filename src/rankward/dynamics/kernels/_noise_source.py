@@ -1,8 +1,9 @@
 # Text, not a module: the random parts of a step of all lanes, with the numbers of `dynamics/noise.py`.
-# A text above brings `load8`, `store8`, `spread8`, `choose`, words and `normal`, LANES and the fields.
+# A text above brings `load8`, `store8`, `spread8`, `choose`, words and `normals`, LANES and the fields.
 # mypy: ignore-errors
 
 GROUPS = max(1, LANES // 8)
+STRIDE = max(8, LANES)  # between the two vectors of a block
 
 
 @numba.njit(inline="always")
@@ -12,28 +13,62 @@ def get(state, at, group):
 
 
 @numba.njit(nogil=True)
-def fill_normal(state, at, group, count, key, other, step, purpose):
-    """Standard normal numbers, two a block of words; of one run eight blocks at once."""
-    if LANES == 1:
-        for pair in range(0, (count + 1) // 2, 8):
-            first, second = threefry(key, other, step, rising_words(purpose + pair))
-            left, right = interleaved(
-                rounded(state, normal(state, quantile(first))), rounded(state, normal(state, quantile(second)))
-            )
-            store8(state, at + 2 * pair, left)
-            store8(state, at + 2 * pair + 8, right)
-        return
-    for pair in range((count + 1) // 2):
-        first, second = threefry(key, other, step, same_word(purpose + pair))
-        place = (at + 2 * pair) * LANES + 8 * group
-        store8(state, place, rounded(state, normal(state, quantile(first))))
-        store8(state, place + LANES, rounded(state, normal(state, quantile(second))))
+def fill_normal(state, at, apart, group, count, key, other, first, purpose, steps):
+    """Standard normal numbers of some steps, two a block; of one run eight blocks at once.
+
+    The words of all blocks come first, in the places of their numbers: so a processor works on many blocks at a time.
+    """
+    blocks = (count + 1) // 2
+    for step in range(steps):
+        now, place = raised(first, step), (at + step * apart) * LANES + 8 * group
+        if LANES == 1:
+            for block in range(0, blocks, 8):
+                put(state, place + 2 * block, threefry(key, other, now, rising_words(purpose + block)))
+        else:
+            for block in range(0, blocks, 2):  # one more than there are has room: the arrays are padded
+                second = beside(same_word(purpose + block), same_word(purpose + block + 1))
+                left, right = threefry(beside(key, key), beside(other, other), beside(now, now), second)
+                left, right = halves(left), halves(right)
+                put(state, place + 2 * block * LANES, (left[0], right[0]))
+                put(state, place + 2 * (block + 1) * LANES, (left[1], right[1]))
+    for step in range(steps):
+        place = (at + step * apart) * LANES + 8 * group
+        if LANES == 1:
+            for here in range(place, place + 2 * blocks, 16):
+                numbers = two_normal(state, load_words(state, here), load_words(state, here + STRIDE))
+                put_numbers(state, here, interleaved(numbers[0], numbers[1]))
+        else:
+            for block in range(0, blocks, 2):
+                here = place + 2 * block * LANES
+                there = here + 2 * LANES
+                first = beside(load_words(state, here), load_words(state, there))
+                second = beside(load_words(state, here + LANES), load_words(state, there + LANES))
+                left, right = two_normal(state, first, second)
+                left, right = halves(left), halves(right)
+                put_numbers(state, here, (left[0], right[0]))
+                put_numbers(state, there, (left[1], right[1]))
 
 
 @numba.njit(inline="always")
-def quantile(words):
-    """(word + 1/2) / 2^32 - 1/2, words read as signed numbers plus 2^31."""
-    return (signed(words) + fill_double(0, 0.5)) * fill_double(0, 2.0**-32)
+def put_numbers(state, at, numbers):
+    store8(state, at, numbers[0])
+    store8(state, at + STRIDE, numbers[1])
+
+
+@numba.njit(inline="always")
+def put(state, at, words):
+    store_words(state, at, words[0])
+    store_words(state, at + STRIDE, words[1])
+
+
+@numba.njit(inline="always")
+def two_normal(state, first, second):
+    """The normal numbers of a block: its first word gives their size, its second a quarter turn and two signs."""
+    x = (signed(first) + fill_double(first, 2.0**31 + 0.5)) * fill_double(first, 2.0**-32)
+    angle = (signed(turned_up(second)) + fill_double(first, 2.0)) * fill_double(first, math.pi * 2.0**-33)
+    sine, cosine = normals(x, angle)
+    sine, cosine = with_signs(sine, cosine, second)
+    return rounded(state, sine), rounded(state, cosine)
 
 
 @numba.njit(nogil=True)
@@ -77,11 +112,11 @@ def put_in_order(state, lane, fields, entries):
 
 
 @numba.njit(nogil=True)
-def count_up(state, at, lane):
-    """Raise a whole number in two fields of 16 bits by one."""
-    low = state[at * LANES + lane] + 1
-    if low == 65536:
-        low = 0
+def count_up(state, at, lane, by):
+    """Raise a whole number in two fields of 16 bits."""
+    low = state[at * LANES + lane] + by
+    if low >= 65536:
+        low -= 65536
         state[(at + 1) * LANES + lane] += 1
     state[at * LANES + lane] = low
 
@@ -104,7 +139,7 @@ def choose_batch(state, lane, fields, entries):
     position += 1
     if position == state[(fields + STEPS) * LANES + lane]:
         position = 0
-        count_up(state, fields + EPOCH, lane)
+        count_up(state, fields + EPOCH, lane, 1)
     state[position_at] = position
 
 
@@ -114,7 +149,7 @@ def fill_share(state, at, fields, entries):
     for group in range(GROUPS):
         begin, last = get(state, fields + BEGIN, group), get(state, fields + LAST, group)
         weight = get(state, fields + WEIGHT, group)
-        zero = rounded(state, fill_double(0, 0.0))
+        zero = fill8(state, 0.0)
         if LANES == 1:
             for i in range(0, entries, 8):
                 rank = load8(state, fields + RANKS + i)
@@ -126,27 +161,28 @@ def fill_share(state, at, fields, entries):
                 store8(state, (at + i) * LANES + 8 * group, share)
 
 
-def disturb(memory, length, fields, entries, parameters, kinds):
-    """Fill the arrays before `fields`, of those kinds whose bits are set: labels 1, gradients 2, batch 4."""
+def disturb(memory, length, at, fields, entries, parameters, kinds, steps):
+    """Fill the arrays of the next steps, from `at`, of the kinds whose bits are set: labels 1, gradients 2, batch 4."""
     state = numba.carray(memory, length)
-    share_at = fields - (padded(entries) if kinds & 4 else 0)
-    gradients_at = share_at - (padded(parameters) if kinds & 2 else 0)
-    labels_at = gradients_at - (padded(entries) if kinds & 1 else 0)
+    gradients_at = at + (padded(entries) if kinds & 1 else 0)
+    share_at = gradients_at + (padded(parameters) if kinds & 2 else 0)
+    apart = share_at - at + (padded(entries) if kinds & 4 else 0)
     if kinds & 3:
         for group in range(GROUPS):
             key = word(get(state, fields + KEY, group), get(state, fields + KEY + 1, group))
             other = word(get(state, fields + OTHER_KEY, group), get(state, fields + OTHER_KEY + 1, group))
             step = word(get(state, fields + STEP, group), get(state, fields + STEP + 1, group))
             if kinds & 1:
-                fill_normal(state, labels_at, group, entries, key, other, step, LABELS_PURPOSE)
+                fill_normal(state, at, apart, group, entries, key, other, step, LABELS_PURPOSE, steps)
             if kinds & 2:
-                fill_normal(state, gradients_at, group, parameters, key, other, step, GRADIENTS_PURPOSE)
+                fill_normal(state, gradients_at, apart, group, parameters, key, other, step, GRADIENTS_PURPOSE, steps)
     if kinds & 4:
-        for lane in range(LANES):
-            choose_batch(state, lane, fields, entries)
-        fill_share(state, share_at, fields, entries)
+        for step in range(steps):
+            for lane in range(LANES):
+                choose_batch(state, lane, fields, entries)
+            fill_share(state, share_at + step * apart, fields, entries)
     for lane in range(LANES):
-        count_up(state, fields + STEP, lane)
+        count_up(state, fields + STEP, lane, steps)
 
 
 @numba.njit(inline="always")

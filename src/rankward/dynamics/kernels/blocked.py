@@ -218,11 +218,12 @@ def _read(unit: Group | Product | Total) -> Iterator[int]:
 # The first of the kernel's numbers: `scratch` numbers a run, `weights` of the factors, `fields` with operator and
 # values behind them; `own` where factors are copied to, of a flow; `half` where the half sum (or a product) lies,
 # `half_of_all` after the instructions of all outputs; how many factors there are; where the rest begins and ends; and
-# `spare`, where matrices are put in order. The last three are of the random parts of a step: `Graph.noise_sizes`.
+# `spare`, where matrices are put in order. The last four are of the random parts of a step: where they lie, and
+# `Graph.noise_sizes`.
 HEAD = (
     "scratch", "weights", "fields", "own", "half", "half_of_all", "factors", "slopes_begin", "slopes_end", "loss_begin",
-    "loss_end", "all_begin", "all_end", "constants_begin", "constants_end", "tables_begin", "spare", "noise_entries",
-    "noise_parameters", "noise_kinds",
+    "loss_end", "all_begin", "all_end", "constants_begin", "constants_end", "tables_begin", "spare", "noise_begin",
+    "noise_entries", "noise_parameters", "noise_kinds",
 )  # fmt: skip
 OF_FACTOR = 4  # numbers of each behind the head: its size, where it lies, its gradient, and this after all outputs
 
@@ -316,8 +317,8 @@ def encoded(graph: Graph, rates: int, single: bool, flow: bool) -> np.ndarray:
     made = zip(changed, gradients, gradients_of_all, strict=True)
     factors = [each for number, *both in made for each in (sizes[number], starts[number], *both)]
     if graph.noise:
-        names = ("noise_entries", "noise_parameters", "noise_kinds")
-        head |= dict(zip(names, graph.noise_sizes, strict=True))
+        names = ("noise_begin", "noise_entries", "noise_parameters", "noise_kinds")
+        head |= dict(zip(names, (starts[-1 - len(graph.noise)], *graph.noise_sizes), strict=True))
     return encoding.numbers(head, factors)
 
 

@@ -120,11 +120,10 @@ def _instructions(kind: str, dtype: str) -> str:
 def _noise_text(lanes: int, dtype: str) -> str:
     """The text that declares `disturb`, which is compiled once for all graphs."""
     text = lanes_text(1).replace("LANES = 1", f"LANES = {lanes}")
-    text += "from rankward.dynamics.kernels.lanes import load8, spread8, store8\n"
-    text += "from rankward.dynamics.kernels.words import fill_double, interleaved, rising_words, rounded\n"
-    text += "from rankward.dynamics.kernels.words import same_word, signed, threefry, word\n\n"
+    text += "from rankward.dynamics.kernels.lanes import fill8, load8, spread8, store8\n"
+    text += f"from rankward.dynamics.kernels.words import {', '.join(words.INTRINSICS)}\n\n"
     text += f"PAD = {blocked.PAD}\n" + words.header()
-    text += functions.source("float64", "fill_double") + functions.normal_source("fill_double")
+    text += functions.normal_source("fill_double")
     text += text_of("_noise_source.py")
     name = f"noise_{lanes}_{dtype}"
     address = compiled_at(imported(name, text).disturb, eval(_noise_signature(dtype), {"numba": numba}))
@@ -133,7 +132,7 @@ def _noise_text(lanes: int, dtype: str) -> str:
 
 
 def _noise_signature(dtype: str) -> str:
-    return f"numba.void(numba.types.CPointer(numba.types.{dtype}), {', '.join(['numba.int64'] * 5)})"
+    return f"numba.void(numba.types.CPointer(numba.types.{dtype}), {', '.join(['numba.int64'] * 7)})"
 
 
 def _signature(dtype: str) -> str:

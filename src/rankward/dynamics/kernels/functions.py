@@ -8,6 +8,7 @@ argument at which the exponential of the opposite number overflows.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 # Ranges, and ln 2 as a sum whose first part has few digits: its products with whole numbers are exact.
 CONSTANTS = {
@@ -27,60 +28,51 @@ LOGARITHM = (
 TANGENT_ABOVE = (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
 TANGENT_BELOW = (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
 
-# The normal quantile of Wichura's AS 241, PPND16: quotients of polynomials, the highest power first. Around the median
-# in 0.425^2 - q^2, times q, the distance of the probability from 1/2; in the tails, down to e^-25, in r - 1.6, r the
-# root of the negative logarithm of the smaller probability.
-CENTRAL_REACH, CENTRAL_FROM, TAIL_START = 0.425, 0.180625, 1.6
-CENTRAL = (
-    2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
-    1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0,
+# Cosine and sine by powers of the square of an angle up to pi/4: coefficients of FreeBSD's k_cos.c and k_sin.c.
+COSINE = (
+    1.0, -0.5, 4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05,
+    -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11,
 )  # fmt: skip
-CENTRAL_BELOW = (
-    5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
-    5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0,
-)  # fmt: skip
-TAIL = (
-    7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
-    3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0,
-)  # fmt: skip
-TAIL_BELOW = (
-    1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
-    6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0,
+SINE = (
+    1.0, -1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04,
+    2.75573137070700676789e-06, -2.50507602534068634195e-08, 1.58969099521155010221e-10,
 )  # fmt: skip
 
 
 def normal_source(fill: str) -> str:
-    """The function `normal` of (like, q): the normal quantile of 1/2 + q, below `source`, for float64.
+    """The function `normals` of (x, angle): two normal numbers without their signs, for float64.
 
-    The error is below 1e-15 of the value where 1/2 - |q| is at least e^-25.
+    They are sqrt(-2 ln x) times the sine and the cosine of pi/4 + angle.
 
     Args:
         fill: as in `source`.
 
-    Source: Wichura, "Algorithm AS 241: the percentage points of the normal distribution" (Applied Statistics 37, 1988).
+    Source: Box and Muller, "A note on the generation of random normal deviates" (Annals of Mathematical Statistics 29,
+    1958).
     """
 
-    def chosen(central: float, tail: float) -> str:
-        return f"choose(size, reach, {fill}(like, {central!r}), {fill}(like, {tail!r}))"
+    def number(value: float) -> str:
+        return f"{fill}(x, {value!r})"
 
-    def polynomial(central: tuple[float, ...], tail: tuple[float, ...]) -> str:
-        pairs = list(zip(central, tail, strict=True))
-        text = chosen(*pairs[0])
-        for pair in pairs[1:]:
-            text = f"({text} * at + {chosen(*pair)})"
+    def polynomial(coefficients: Sequence[float]) -> str:
+        text = number(coefficients[-1])
+        for each in coefficients[-2::-1]:
+            text = f"({text} * z + {number(each)})"
         return text
 
     return f"""
 
 @numba.njit(cache=True, nogil=True)
-def normal(like, q):
-    zero, one, reach = {fill}(like, 0.0), {fill}(like, 1.0), {fill}(like, {CENTRAL_REACH!r})
-    size = choose(zero, q, q, zero - q)
-    r = root(zero - logarithm(like, {fill}(like, 0.5) - size)) - {fill}(like, {TAIL_START!r})
-    at = choose(size, reach, {fill}(like, {CENTRAL_FROM!r}) - q * q, r)
-    above = {polynomial(CENTRAL, TAIL)}
-    below = {polynomial(CENTRAL_BELOW, TAIL_BELOW)}
-    return choose(size, reach, q, choose(zero, q, one, zero - one)) * quotient(above, below)
+def normals(x, angle):
+    m, k = split_power(x)
+    f = m - {number(1.0)}
+    s = quotient(f, {number(2.0)} + f)
+    z = s * s
+    size = root((s * (f - z * {polynomial(LOGARITHM)}) - f) - k * {number(math.log(2))})
+    z = angle * angle
+    cosine = {polynomial(COSINE)}
+    sine = angle * {polynomial(SINE)}
+    return size * (cosine + sine), size * (cosine - sine)
 """
 
 

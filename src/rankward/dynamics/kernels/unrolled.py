@@ -14,6 +14,9 @@ from rankward.dynamics.graph import TRANSCENDENTAL, Elementwise, Gather, Graph, 
 
 SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*"}
 CALLS = {"divide": "quotient", "root": "root", "choose": "choose"}
+NUMBERS_AHEAD = (
+    200  # random numbers of a run that are drawn at once, for several steps: those of one wait for each other
+)
 NAME = re.compile(r"\b[twmycrn]\d+\b")
 
 
@@ -128,7 +131,7 @@ def _advance_and_losses(
     step: Sequence[str],
     half: str,
     *fixed: str,
-    noise: str = "",
+    noise: Sequence[int] = (),
 ) -> list[str]:
     """The functions `scratch_size`, `advance` and `losses`.
 
@@ -138,18 +141,30 @@ def _advance_and_losses(
         step: its lines.
         half: name of the half sum.
         fixed: lines before the first step.
-        noise: a line that changes fields `n` at every step; empty where there are none.
+        noise: `Graph.noise_sizes` where every step has its own fields `n`, the last ones; else empty.
     """
     loads = _loads("state", fields)
-    drawn = [load for load in _used(loads, step) if load.startswith("n")] if noise else []
-    kept = [load for load in _used(loads, step, changed) if load not in drawn]
-    step = [*([noise] if noise else []), *drawn, *step]
-    text = _function("scratch_size(sizes)", ["    return 0"])
+    kept = [load for load in _used(loads, step, changed) if not load.startswith("n")]
+    room, loop = 0, ["    for _ in range(steps):", *_indented(step, 8)]
+    if noise:
+        random = [name for name in fields if name.startswith("n")]
+        drawn = _used(_loads("scratch", random, "at + "), step)
+        ahead = max(1, NUMBERS_AHEAD // len(drawn))
+        room = ahead * len(random)
+        places = ", ".join(map(str, (len(fields), *noise)))
+        loop = [
+            f"    for made in range(0, steps, {ahead}):",
+            f"        count = min(steps - made, {ahead})",
+            f"        disturb(state.ctypes, state.size, state.size // LANES - {room}, {places}, count)",
+            f"        for at in range(0, count * {len(random)}, {len(random)}):",
+            *_indented(drawn, 12),
+            *_indented(step, 12),
+        ]
+    text = _function("scratch_size(sizes)", [f"    return {room}"])
     text += _function(
         "advance(state, scratch, sizes, steps)",
         _indented([*kept, *writer.fills(step), *fixed]),
-        ["    for _ in range(steps):"],
-        _indented(step, 8),
+        loop,
         _indented([f"store(state, {fields.index(name)} * LANES, {name})" for name in changed]),
     )
     lines = [*writer.needed([half]), f"store(loss, 0, {half})"]
@@ -158,8 +173,9 @@ def _advance_and_losses(
     )
 
 
-def _loads(array: str, names: Sequence[str]) -> list[str]:
-    return [f"{name} = load({array}, {index} * LANES)" for index, name in enumerate(names)]
+def _loads(array: str, names: Sequence[str], start: str = "") -> list[str]:
+    place = f"({start}{{}})" if start else "{}"
+    return [f"{name} = load({array}, {place.format(index)} * LANES)" for index, name in enumerate(names)]
 
 
 def step_source(graph: Graph) -> str:
@@ -182,8 +198,7 @@ def step_source(graph: Graph) -> str:
     copies = [f"g{number} = {name}" for number, name in enumerate(made) if name in fields]
     kept = [f"g{number}" if name in fields else name for number, name in enumerate(made)]
     step = [*writer.needed(made), *copies, *(f"{name} = {new}" for name, new in zip(changed, kept, strict=True))]
-    places = ", ".join(map(str, (len(fields), *graph.noise_sizes)))
-    noise = f"disturb(state.ctypes, state.size, {places})" if drawn else ""
+    noise = graph.noise_sizes if drawn else ()
     return "\n".join(_advance_and_losses(writer, fields, changed, step, half, noise=noise)) + "\n"
 
 
