@@ -24,6 +24,7 @@ LENGTH = 16  # of a digest, in hex digits
 UNSET = {
     "observations": dict.fromkeys(HOLDOUT),
     "optimizer": NOISE,
+    "lr": {"coordinates": "factors"},
 }  # keys that were added to groups, and their values when off
 UNSET_STOPS = {"stop_heldout": None, "stop_plateau": {"window": None, "tolerance": None}}
 

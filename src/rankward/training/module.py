@@ -134,6 +134,7 @@ class EnsembleModule(pl.LightningModule):
             [to_host(factor) for factor in rows.factors],
             self.product,
             self.ensemble.is_chain,
+            is_spectral=self.ensemble.is_spectral,
             loss=rows.loss,
             iteration=rows.iteration,
             **self._context(rows.run, rows.time),
@@ -199,6 +200,7 @@ class EnsembleModule(pl.LightningModule):
                 [to_host(factor)[at] for factor in rows.factors],
                 self.product,
                 self.ensemble.is_chain,
+                is_spectral=self.ensemble.is_spectral,
                 **self._context(rows.run.cpu()[at], rows.time.cpu()[at]),
             )
             for name, values in measured.items():
@@ -276,6 +278,7 @@ class EnsembleModule(pl.LightningModule):
                         factors,
                         self.product,
                         self.ensemble.is_chain,
+                        is_spectral=self.ensemble.is_spectral,
                         taken=filled,
                         **self._context(first, torch.zeros(1, dtype=torch.float64)),
                         **({} if some else rows),
@@ -392,6 +395,7 @@ class EnsembleModule(pl.LightningModule):
             [factor.detach().cpu()[done] for factor in self.factors],
             self.product,
             self.ensemble.is_chain,
+            is_spectral=self.ensemble.is_spectral,
             **self._context(done, self.progress.time.cpu()[done]),
         )
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
