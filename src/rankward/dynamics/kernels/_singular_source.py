@@ -105,15 +105,26 @@ def directions(y, out, state, sizes):
                 turn_left[b, a] = -turn_left[a, b]
                 turn_right[a, b] = -share * (g[b, a] + ratio * g[a, b])
                 turn_right[b, a] = -turn_right[a, b]
-    turned(left, turn_left, of_right, g, strength, out[: rows * rank].reshape(rows, rank))
-    turned(right, turn_right, of_left, g.T, strength, out[(rows + 1) * rank :].reshape(cols, rank))
+    largest = logs[0].real
+    for k in range(rank):
+        largest = max(largest, logs[k].real)
+    back = 0.5 * depth * scale * exponential(state, (2.0 - 2.0 / depth) * largest)
+    turned(left, turn_left, of_right, g, strength, back, out[: rows * rank].reshape(rows, rank))
+    turned(right, turn_right, of_left, g.T, strength, back, out[(rows + 1) * rank :].reshape(cols, rank))
     return half
 
 
 @numba.njit(cache=True, nogil=True)
-def turned(vectors, turn, pull, g, strength, out):
-    """The motion of singular vectors: a rotation in their span, and for tall matrices the way out of it."""
+def turned(vectors, turn, pull, g, strength, back, out):
+    """The motion of singular vectors: a rotation in their span, and for tall matrices the way out of it.
+
+    Vectors that are not orthonormal are drawn back at the rate of the fastest motions. No vectors of a flow are, but
+    without that the Jacobian would be singular, and rounding in it would limit the steps.
+    """
     size, rank = vectors.shape
+    turn = turn - back * multiplied(vectors, vectors, True, False)
+    for k in range(rank):
+        turn[k, k] += back
     for i in range(size):
         for k in range(rank):
             total, inside = complex(0.0, 0.0), complex(0.0, 0.0)
