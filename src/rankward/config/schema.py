@@ -177,9 +177,10 @@ class RunConfig:
             raise ConfigError(
                 key, "singular", f"factors: factorization={self.factorization.name} has no balanced layers"
             )
-        if getattr(self.factorization, "hidden", None) is not None:
+        hidden = getattr(self.factorization, "hidden", None)
+        if hidden is not None:
             raise ConfigError(
-                "factorization.hidden", getattr(self.factorization, "hidden"), "null: lr.coordinates=singular"
+                "factorization.hidden", hidden, "null: lr.coordinates=singular has min(d, d') of them"
             )
         if self.loss._target_ != groups.SQUARED:
             raise ConfigError(key, "singular", f"factors, or loss=squared: loss={self.loss.name} has no such kernel")

@@ -145,7 +145,7 @@ class SingularLayout(GraphLayout):
         self.sizes = np.array([rows, cols, min(rows, cols), measurements, depth])
 
     def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
-        return cache.singular_kernel(dynamics), self.sizes
+        return cache.singular_kernel(), self.sizes
 
 
 def layout_of(

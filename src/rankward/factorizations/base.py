@@ -39,7 +39,7 @@ class Hierarchy:
 
 @dataclass(frozen=True)
 class Spectral:
-    """Balanced layers of a matrix of size `dims` as U, ln sigma and V of their product; `depth` may be any real number."""
+    """Balanced layers of a matrix of size `dims` as U, ln sigma and V of their product; `depth` is a real number."""
 
     dims: tuple[int, int]
     depth: float

@@ -69,7 +69,7 @@ class DeterminantSign(TraceMetric):
     """1, 0 or -1, column `determinant/sign`; no column where the product is not square. See `product_sign`.
 
     `chain` are the factors of a product W_L ... W_1; without them the sign is read off the product. `spectral` are U,
-    ln sigma and V of the product: the sign is that of U and V, and the determinant's logarithm is `determinant/log_abs`.
+    ln sigma and V of the product: the sign is that of U and V, and `determinant/log_abs` is ln |det|.
     """
 
     kind = "matrix"

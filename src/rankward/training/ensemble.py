@@ -564,7 +564,8 @@ def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
 def _singular(dims: Sequence[int], layers: float) -> Factorization:
     made = SingularCoordinates(dims, layers)
     if (numbers := sum(map(prod, made.shapes))) > SINGULAR_NUMBERS:
-        allowed = f"factors: U, ln sigma and V of a {dims[0]}x{dims[1]} matrix have {numbers:,} numbers, above {SINGULAR_NUMBERS:,}"
+        size = f"{dims[0]}x{dims[1]}"
+        allowed = f"factors: U, ln sigma and V of a {size} matrix have {numbers:,} numbers, above {SINGULAR_NUMBERS:,}"
         raise ConfigError("lr.coordinates", "singular", allowed)
     return made
 

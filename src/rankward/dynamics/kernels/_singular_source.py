@@ -1,9 +1,9 @@
 # Text, not a module: balanced flow of one run in singular coordinates (see `factorizations/singular.py`), by the
-# Rosenbrock method of `rosenbrock.py`. Below the texts of `functions.py` and `_flow_time_source.py`.
+# Rosenbrock method of `rosenbrock.py`. It is below the texts of `functions.py` and `_flow_time_source.py`.
 # mypy: ignore-errors
 
-# A parameter vector y is U [d, r], ln sigma [r] and V [d', r]. `sizes`: d, d', r, measurements (0: a mask), and the bits
-# of the depth. Numbers are complex: the imaginary part carries a derivative, TINY times as large. It is so small that
+# A parameter vector y is U [d, r], ln sigma [r] and V [d', r]. `sizes`: d, d', r, measurements (0: a mask), and the
+# bits of the depth. Numbers are complex: the imaginary part carries a derivative, TINY times as large. It is so small that
 # its squares vanish in the real part: derivatives are exact up to rounding.
 TINY = 1e-100
 STAGES = 8
@@ -90,7 +90,7 @@ def directions(y, out, state, sizes):
     turn_left = np.zeros((rank, rank), np.complex128)
     turn_right = np.zeros((rank, rank), np.complex128)
     strength = np.empty(rank, np.complex128)
-    decay = scale * state[rates_of(sizes) + DECAY] if DECAYS else 0.0
+    decay = scale * state[rates_of(sizes) + DECAY]
     for k in range(rank):
         strength[k] = power(state, (1.0 - 2.0 / depth) * logs[k])
         out[rows * rank + k] = -depth * (strength[k] * g[k, k] + decay)

@@ -175,11 +175,11 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
 
 
 @functools.cache
-def singular_kernel(dynamics: str) -> Kernel:
-    """Compiled `drive` for a flow in singular coordinates, of any size and depth."""
+def singular_kernel() -> Kernel:
+    """Compiled `drive` for a flow in singular coordinates, of any size and depth, with weight decay or without."""
     text = lanes_text(1) + shared_text(False) + functions.source("float64") + rosenbrock.source()
-    text += _driver(dynamics, text_of("_singular_source.py"))
-    drive: Kernel = imported(f"singular{suffix_of(dynamics)}_float64", text).drive
+    text += _driver("decaying_flow", text_of("_singular_source.py"))
+    drive: Kernel = imported("singular_float64", text).drive
     return drive
 
 
