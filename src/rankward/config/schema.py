@@ -179,9 +179,7 @@ class RunConfig:
             )
         hidden = getattr(self.factorization, "hidden", None)
         if hidden is not None:
-            raise ConfigError(
-                "factorization.hidden", hidden, "null: lr.coordinates=singular has min(d, d') of them"
-            )
+            raise ConfigError("factorization.hidden", hidden, "null: lr.coordinates=singular has min(d, d') of them")
         if self.loss._target_ != groups.SQUARED:
             raise ConfigError(key, "singular", f"factors, or loss=squared: loss={self.loss.name} has no such kernel")
         if self.engine not in ("auto", "fused"):

@@ -7,7 +7,6 @@
 # its squares vanish in the real part: derivatives are exact up to rounding.
 TINY = 1e-100
 STAGES = 8
-TIE = 1e-15  # relative distance of two singular values below which their vectors do not turn: they may be any
 
 
 @numba.njit(cache=True, nogil=True)
@@ -35,11 +34,15 @@ def power(state, x):
 
 
 @numba.njit(cache=True, nogil=True)
-def over_rise(state, x):
-    """1 / (1 - e^x) for x < 0, without cancellation: with t = tanh(x / 2), 1 - e^x is -2 t / (1 - t)."""
+def over_rise(state, x, least):
+    """1 / (1 - e^x) for x < 0, without cancellation: with t = tanh(x / 2), 1 - e^x is -2 t / (1 - t).
+
+    It is r / (r^2 + least^2) of r = 1 - e^x: zero at x = 0.
+    """
     half = tangent(state, 0.5 * x.real)
-    value = quotient(half - 1.0, 2.0 * half)
-    return complex(value, value * value * exponential(state, x.real) * x.imag)
+    rise = complex(quotient(-2.0 * half, 1.0 - half), -exponential(state, x.real) * x.imag)
+    below = rise * rise + least * least
+    return rise * complex(quotient(1.0, below.real), -quotient(below.imag, below.real * below.real))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -48,7 +51,9 @@ def directions(y, out, state, sizes):
 
     With g = U^T G V and L the depth: d ln sigma_r / dt = -L sigma_r^(1-2/L) g_rr. With sigma_a < sigma_b, the rotations
     are -(sigma_b g_ab + sigma_a g_ba) / (sigma_b^(2/L) - sigma_a^(2/L)) of U, and the same with g transposed of V. A
-    tall U also moves out of its span, by -sigma_r^(1-2/L) times the part of G v_r there; V likewise.
+    tall U also moves out of its span, by -sigma_r^(1-2/L) times the part of G v_r there; V likewise. Vectors of
+    singular values that differ by less than the relative tolerance turn more slowly, and stop where these are equal:
+    there a rotation changes the product by less than the tolerance.
     """
     rows, cols, rank, measurements = sizes[0], sizes[1], sizes[2], sizes[3]
     depth = sizes.view(np.float64)[4]
@@ -98,13 +103,12 @@ def directions(y, out, state, sizes):
         for s in range(r):
             a, b = (r, s) if logs[r].real < logs[s].real else (s, r)
             gap = logs[a] - logs[b]
-            if gap.real < -TIE:
-                ratio = power(state, gap)
-                share = strength[b] * over_rise(state, (2.0 / depth) * gap)
-                turn_left[a, b] = -share * (g[a, b] + ratio * g[b, a])
-                turn_left[b, a] = -turn_left[a, b]
-                turn_right[a, b] = -share * (g[b, a] + ratio * g[a, b])
-                turn_right[b, a] = -turn_right[a, b]
+            ratio = power(state, gap)
+            share = strength[b] * over_rise(state, (2.0 / depth) * gap, state[rates_of(sizes) + RTOL])
+            turn_left[a, b] = -share * (g[a, b] + ratio * g[b, a])
+            turn_left[b, a] = -turn_left[a, b]
+            turn_right[a, b] = -share * (g[b, a] + ratio * g[a, b])
+            turn_right[b, a] = -turn_right[a, b]
     largest = logs[0].real
     for k in range(rank):
         largest = max(largest, logs[k].real)
