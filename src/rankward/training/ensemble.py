@@ -576,7 +576,8 @@ def _separated(factors: Sequence[Tensor], problem: Problem) -> list[Tensor]:
     pull = negative_gradients(
         product_of_coordinates(factors), every, problem.operator, problem.values, problem.loss_scale, problem.loss
     )
-    runs = [without_ties(*(each[run].numpy() for each in factors), -pull[run].numpy()) for run in range(problem.runs)]
+    left, logs, right = (factor.numpy() for factor in factors)
+    runs = [without_ties(left[run], logs[run], right[run], -pull[run].numpy()) for run in range(problem.runs)]
     return [torch.from_numpy(np.stack(each)) for each in zip(*runs, strict=True)]
 
 

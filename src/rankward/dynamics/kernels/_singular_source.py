@@ -3,8 +3,8 @@
 # mypy: ignore-errors
 
 # A parameter vector y is U [d, r], ln sigma [r] and V [d', r]. `sizes`: d, d', r, measurements (0: a mask), and the
-# bits of the depth. Numbers are complex: the imaginary part carries a derivative, TINY times as large. It is so small that
-# its squares vanish in the real part: derivatives are exact up to rounding.
+# bits of the depth. Numbers are complex: the imaginary part carries a derivative, TINY times as large. It is so small
+# that its squares vanish in the real part: derivatives are exact up to rounding.
 TINY = 1e-100
 STAGES = 8
 
