@@ -8,7 +8,10 @@ from safetensors.numpy import load_file
 
 from helpers.commands import rankward
 
-FLOW = "lr=flow lr.coordinates=singular init=balanced init.determinant=positive init.scale=1e-3 logger=none".split()
+FLOW = (
+    "lr=flow", "lr.coordinates=singular", "init=balanced", "init.determinant=positive", "init.scale=1e-3",
+    "logger=none",
+)  # fmt: skip
 
 
 @pytest.mark.slow
