@@ -6,6 +6,7 @@ dataclasses of it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -35,6 +36,8 @@ from rankward.config.errors import ConfigError, InputError, nearest
 
 ACCELERATORS = ("cpu", "gpu", "auto")
 FLOAT32_COUNTS = 2**24  # the first integer whose successor float32 does not have
+COORDINATES = ("factors", "singular")  # in which a flow is integrated
+SINGULAR_NUMBERS = 1_200  # of U, ln sigma and V: a step factorizes a matrix of that size
 LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
@@ -44,6 +47,7 @@ REDUCTIONS = ("half_sum", "mean")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
 DESCENT = "rankward.optimizers.Descent"
+MATRIX, SQUARED = "rankward.factorizations.MatrixFactorization", "rankward.losses.Squared"
 
 T = TypeVar("T")
 
@@ -254,12 +258,22 @@ class Depth:
     """Number of factors L of Equation 3; for a diagonal factorization the power."""
 
     name: Any = MISSING
-    layers: int = 1
+    layers: Any = 1  # an integer; with `lr.coordinates=singular` any real number
 
     def __post_init__(self) -> None:
+        self.layers = _depth(self.layers)
         at_least("depth.layers", self.layers, 1)
         if self.layers > LAYERS:
             raise ConfigError("depth.layers", self.layers, f"at most {LAYERS:,} layers: more take minutes to start")
+
+
+def _depth(value: Any) -> Any:
+    """A depth as an integer where it is one."""
+    with contextlib.suppress(ValueError):
+        value = int(value) if isinstance(value, str) else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError("depth.layers", value, "a value" if value is None else "an integer")
+    return int(value) if value == int(value) else value
 
 
 # ---------------------------------------------------------------- learning rate
@@ -294,15 +308,20 @@ class AdaptiveRate(ConstantRate):
 
 @dataclass
 class FlowRate:
-    """Gradient flow (Equation 4), with the relative and absolute tolerances of its integration."""
+    """Gradient flow (Equation 4), with the relative and absolute tolerances of its integration.
+
+    `coordinates` are the factors, or `singular`: singular values and vectors of the product of balanced layers.
+    """
 
     dynamics: ClassVar[str] = "flow"
     name: str = MISSING
     rtol: float = MISSING
     atol: float = MISSING
     max_time: float | None = None
+    coordinates: str = "factors"
 
     def __post_init__(self) -> None:
+        one_of("lr.coordinates", self.coordinates, COORDINATES)
         if not 1e-14 <= self.rtol < 1:
             raise ConfigError("lr.rtol", self.rtol, "a number from 1e-14 to below 1")
         positive("lr.atol", self.atol)
@@ -388,7 +407,14 @@ def as_rate(node: Any) -> Any:
         own_keys = {str(key): value for key, value in node.items() if key not in (*RESERVED, "eta")}
         return OwnRate(name=str(node.get("name")), _target_=str(node["_target_"]), eta=node["eta"], keys=own_keys)
     kinds: dict[Any, type[ConstantRate] | type[FlowRate]]
-    kinds = {"rtol": FlowRate, "atol": FlowRate, "max_time": FlowRate, "beta": AdaptiveRate, "eps": AdaptiveRate}
+    kinds = {
+        "rtol": FlowRate,
+        "atol": FlowRate,
+        "max_time": FlowRate,
+        "coordinates": FlowRate,
+        "beta": AdaptiveRate,
+        "eps": AdaptiveRate,
+    }
     keys = node if isinstance(node, Mapping) else ()
     return typed(next((kinds[key] for key in keys if key in kinds), ConstantRate), "lr", node)
 

@@ -21,9 +21,10 @@ OF_JOB = re.compile(r"\$\{hydra:(?!runtime\.cwd\})")  # a value of Hydra's, whic
 PRIVATE = "logger"  # its settings may be passwords: they are kept as the user wrote them
 DIGESTS = "file_sha256"
 LENGTH = 16  # of a digest, in hex digits
-UNSET = {
+UNSET: Mapping[str, Mapping[str, Any]] = {
     "observations": dict.fromkeys(HOLDOUT),
     "optimizer": NOISE,
+    "lr": {"coordinates": "factors"},
 }  # keys that were added to groups, and their values when off
 UNSET_STOPS = {"stop_heldout": None, "stop_plateau": {"window": None, "tolerance": None}}
 
@@ -73,7 +74,7 @@ def without_unset(config: dict[str, Any]) -> dict[str, Any]:
     config = {key: value for key, value in config.items() if key not in UNSET_STOPS or value != UNSET_STOPS[key]}
     for group, off in UNSET.items():
         if isinstance(keys := config.get(group), Mapping):
-            off = off | dict.fromkeys(LATER) if group == "observations" and _is_ours(keys) else off
+            off = {**off, **dict.fromkeys(LATER)} if group == "observations" and _is_ours(keys) else off
             config[group] = {key: value for key, value in keys.items() if key not in off or value != off[key]}
     return config
 

@@ -170,14 +170,35 @@ class RunConfig:
         if not 0 <= self.record.loss_ratio < 1:
             raise ConfigError("record.loss_ratio", self.record.loss_ratio, "a number from 0 (off) to below 1")
 
+    def _check_singular(self) -> None:
+        """Refuse what a flow in singular coordinates does not have."""
+        key = "lr.coordinates"
+        if self.factorization._target_ != groups.MATRIX:
+            raise ConfigError(
+                key, "singular", f"factors: factorization={self.factorization.name} has no balanced layers"
+            )
+        hidden = getattr(self.factorization, "hidden", None)
+        if hidden is not None:
+            raise ConfigError("factorization.hidden", hidden, "null: lr.coordinates=singular has min(d, d') of them")
+        if self.loss._target_ != groups.SQUARED:
+            raise ConfigError(key, "singular", f"factors, or loss=squared: loss={self.loss.name} has no such kernel")
+        if self.engine not in ("auto", "fused"):
+            raise ConfigError("engine", self.engine, "auto or fused: lr.coordinates=singular has no other engine")
+
     def _check_groups(self) -> None:
+        singular = isinstance(self.lr, groups.FlowRate) and self.lr.coordinates == "singular"
+        if singular:
+            self._check_singular()
+        elif not isinstance(self.depth.layers, int):
+            allowed = "an integer: only lr=flow with lr.coordinates=singular has depths in between"
+            raise ConfigError("depth.layers", self.depth.layers, allowed)
         self.factorization.check_layers(self.depth.layers)
         dims, sign = self.observations.known_dims, self.init.determinant
         if dims is not None:
             is_rectangle = len(dims) == 2 and dims[0] != dims[1]
             if self.factorization.name == "matrix" and sign != "any" and is_rectangle:
                 raise ConfigError("init.determinant", sign, f"any: a {dims[0]}x{dims[1]} product has no determinant")
-            self.factorization.check_memory(dims, self.depth.layers)
+            self.factorization.check_memory(dims, math.ceil(self.depth.layers))
         flow = self.lr.dynamics == "flow"
         if flow and self.dtype != "float64":
             raise ConfigError("dtype", self.dtype, "float64: lr=flow is the reference for rounding")

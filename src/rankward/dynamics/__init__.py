@@ -11,7 +11,7 @@ from rankward.dynamics.reference import ReferenceEngine
 from rankward.dynamics.split import SplitEngine
 from rankward.dynamics.state import Adaptive, Flow, Noise, Plateau, Problem, Progress, Rows, Rule, Schedule, Status
 from rankward.dynamics.tracing import Untraceable
-from rankward.factorizations.base import Factorization
+from rankward.factorizations.base import Factorization, Spectral
 from rankward.losses import Loss
 from rankward.optimizers import Optimizer
 
@@ -57,6 +57,10 @@ def choose_engine(
     Raises:
         ConfigError: the engine cannot train the run.
     """
+    if isinstance(factorization.form, Spectral):
+        if accelerator == "gpu":
+            raise ConfigError("trainer", accelerator, "cpu: lr.coordinates=singular has no kernel for a GPU")
+        return FusedEngine(factorization, schedule, threads)
     on_card, dynamics, flow = accelerator == "gpu", problem.dynamics, problem.flow is not None
     layout, why, subject = None, "", "this factorization"
     try:

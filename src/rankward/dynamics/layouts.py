@@ -15,7 +15,7 @@ from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.rates import noise_fields
 from rankward.dynamics.state import Rule
 from rankward.dynamics.tracing import Untraceable, trace
-from rankward.factorizations.base import Components, Factorization
+from rankward.factorizations.base import Components, Factorization, Spectral
 from rankward.losses import SQUARED, Loss, Squared
 from rankward.optimizers import Scheduled
 
@@ -130,6 +130,24 @@ class ComponentsLayout(Layout):
         return cache.cp_kernels(self.plan.vectors, self.dtype, dynamics).drive, self.plan.sizes
 
 
+class SingularLayout(GraphLayout):
+    """U, ln sigma and V one after the other, for the kernel of singular coordinates, which no graph describes.
+
+    Args:
+        form: sizes and depth.
+        measurements: of sensing matrices; 0 for a mask.
+    """
+
+    def __init__(self, form: Spectral, measurements: int) -> None:
+        self.shapes = form.shapes
+        rows, cols = form.dims
+        depth = int(np.array(float(form.depth)).view(np.int64))
+        self.sizes = np.array([rows, cols, min(rows, cols), measurements, depth])
+
+    def kernel(self, runs_a_thread: int, dynamics: str) -> tuple[cache.Kernel, np.ndarray]:
+        return cache.singular_kernel(), self.sizes
+
+
 def layout_of(
     factorization: Factorization,
     operator: Sequence[int],
@@ -166,6 +184,8 @@ def _layout(
     loss: Loss,
 ) -> Layout:
     form, squared = factorization.form, type(loss) is Squared
+    if isinstance(form, Spectral):
+        return SingularLayout(form, 0 if operator == values else operator[0])
     optimizer, kinds = (None, ()) if rule is None else (rule.optimizer, rule.kinds)
     # The CP kernel only knows descent on the squared loss: its factorizations have a graph, too, for all others.
     if rule is None and squared and isinstance(form, Components) and operator == values and _is_large(form):

@@ -13,7 +13,8 @@ from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.layouts import fits_lanes
 from rankward.dynamics.tracing import Untraceable, trace_product
-from rankward.factorizations.base import Chain, Components, Factorization
+from rankward.factorizations.base import Chain, Components, Factorization, Spectral
+from rankward.factorizations.singular import product_of_coordinates
 from rankward.linalg import product_matrix
 from rankward.parallel import cores, side_by_side
 
@@ -29,6 +30,8 @@ def product_of(factorization: Factorization) -> Product:
     form = factorization.form
     if isinstance(form, Components):
         return lambda factors: cp_tensors(form, factors)
+    if isinstance(form, Spectral):
+        return product_of_coordinates
     if isinstance(form, Chain):
         return product_matrix if len(form.sizes) > 2 else lambda factors: factors[0].double()
     try:

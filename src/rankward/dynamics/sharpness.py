@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from rankward.dynamics.reference import loss
-from rankward.factorizations.base import Chain, Components, Hierarchy
+from rankward.factorizations.base import Chain, Components, Hierarchy, Spectral
 from rankward.losses import SQUARED, Loss
 from rankward.metrics.functional import sharpness as largest_curvature
 from rankward.metrics.functional.curvature import LossFunction
@@ -65,7 +65,7 @@ def at_edge(sharp: float, edge: float) -> bool:
     return abs(sharp / edge - 1) <= AT_EDGE
 
 
-def least_sharpness(form: Chain | Components | Hierarchy | None, size: float, scale: float = 1.0) -> float:
+def least_sharpness(form: Chain | Components | Hierarchy | Spectral | None, size: float, scale: float = 1.0) -> float:
     """A bound from below for the sharpness of all factors that fit every observed entry; 0 where none is known.
 
     It is that of the squared loss.

@@ -37,6 +37,19 @@ class Hierarchy:
     tree: ModeTree
 
 
+@dataclass(frozen=True)
+class Spectral:
+    """Balanced layers of a matrix of size `dims` as U, ln sigma and V of their product; `depth` is a real number."""
+
+    dims: tuple[int, int]
+    depth: float
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        rows, cols = self.dims
+        return [(rows, min(self.dims)), (min(self.dims),), (cols, min(self.dims))]
+
+
 class Factorization(ABC):
     """One run's parameterization of a vector, matrix or tensor, for observations of size `dims`.
 
@@ -58,7 +71,7 @@ class Factorization(ABC):
         """The array [*dims] that one run's factors represent, differentiable, without a runs axis."""
 
     @property
-    def form(self) -> Chain | Components | Hierarchy | None:
+    def form(self) -> Chain | Components | Hierarchy | Spectral | None:
         """The structure that metrics and conservation laws may assume; None if there is none."""
         return None
 

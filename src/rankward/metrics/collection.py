@@ -41,17 +41,19 @@ def measure(
     product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
     is_chain: bool = True,
     taken: Collection[str] = (),
+    is_spectral: bool = False,
     **context: Context | None,
 ) -> dict[str, Tensor]:
     """Compute the columns of every metric for recorded factors.
 
     Args:
-        metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain and
-            `context` that its `update` names.
+        metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain,
+            spectral and `context` that its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or the arguments of `product`.
         product: from factors to the array that they represent, [rows, *dims] float64.
         is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
         taken: names of columns that others fill.
+        is_spectral: whether the factors are U, ln sigma and V of the product; only then metrics get them as `spectral`.
         context: more tensors with a rows axis (loss, ground_truth, iteration, infimal_rank), lists of them (initial),
             mappings to them (solutions), functions from a slice of the rows to what metrics get for them (values,
             observed, heldout, loss_function, negative_gradient), the mode tree of all rows (tree), or None.
@@ -64,7 +66,7 @@ def measure(
         MetricError: a metric raises, or a column does not have one value for each row.
         ValueError: two metrics fill the same column, or one fills a taken one.
     """
-    context = {"chain": factors if is_chain else None, **context}
+    context = {"chain": factors if is_chain else None, "spectral": factors if is_spectral else None, **context}
     names = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
     needed = {argument for each in names.values() for argument in each}
     rows = len(factors[0])

@@ -68,17 +68,27 @@ class ProductEntries(TraceMetric):
 class DeterminantSign(TraceMetric):
     """1, 0 or -1, column `determinant/sign`; no column where the product is not square. See `product_sign`.
 
-    `chain` are the factors of a product W_L ... W_1; without them the sign is read off the product.
+    `chain` are the factors of a product W_L ... W_1; without them the sign is read off the product. `spectral` are U,
+    ln sigma and V of the product: the sign is that of U and V, and `determinant/log_abs` is ln |det|.
     """
 
     kind = "matrix"
 
-    def update(self, product: Tensor, chain: Sequence[Tensor] | None = None) -> None:
-        if product.shape[-2] == product.shape[-1]:
+    def update(
+        self, product: Tensor, chain: Sequence[Tensor] | None = None, spectral: Sequence[Tensor] | None = None
+    ) -> None:
+        if product.shape[-2] != product.shape[-1]:
+            return
+        if spectral is None:
             self.measured.append(entries.product_sign(product, chain))
+        else:
+            self.measured.append(torch.stack(entries.log_determinant(spectral), dim=-1))
 
     def columns(self) -> dict[str, Tensor]:
-        return {"determinant/sign": self.gathered()} if self.has_values else {}
+        values = self.gathered()
+        if values.ndim > 1:
+            return stacked_columns(values, ["determinant/sign", "determinant/log_abs"])
+        return {"determinant/sign": values} if self.has_values else {}
 
 
 class DeterminantResolution(TraceMetric):

@@ -48,9 +48,11 @@ class RunContext:
         tree: the mode tree of a hierarchical factorization.
         components: whether the factors are those of a CP factorization.
         decay: [runs] weight decay of a flow; None without it.
+        spectral: whether the product of a chain is kept as singular values and vectors, and the determinant's sign with
+            them.
     """
 
-    depth: int
+    depth: float
     dynamics: str
     mask: Bool[np.ndarray, "runs *dims"] | None
     values: Float[np.ndarray, "runs *observed"]
@@ -67,6 +69,7 @@ class RunContext:
     tree: ModeTree | None = None
     components: bool = False
     decay: Float[np.ndarray, " runs"] | None = None
+    spectral: bool = False
 
     @property
     def runs(self) -> int:

@@ -42,14 +42,14 @@ class Sign:
 def protected(context: RunContext, trace: Trace, initial_sign: float) -> Sign:
     """Find the rows of one run in which exact balance would keep the determinant's sign.
 
-    Factors that are not a chain have no balance: all rows count.
+    Factors that are not a chain have no balance: all rows count. So they do where singular coordinates keep the sign.
 
     Args:
         context: context of the run.
         trace: its rows, with `determinant/sign` and `determinant/resolution`.
         initial_sign: sign at the start.
     """
-    if not context.chain:
+    if context.spectral or not context.chain:
         return Sign(len(trace["loss"]), None, {})
     ratio = resolution(context, trace)
     below = np.flatnonzero(~(ratio > threshold(context, trace)))
@@ -103,7 +103,7 @@ def reliable(context: RunContext, trace: Trace) -> Bool[np.ndarray, " rows"]:
     from the product's entries: the ratio of the smallest to the largest singular value must exceed rounding.
     """
     rows = len(trace["loss"])
-    if context.chain and context.square and context.dims == (2, 2):
+    if context.spectral or (context.chain and context.square and context.dims == (2, 2)):
         return np.ones(rows, bool)
     ratio = resolution(context, trace)
     product = ratio**context.depth if context.chain and not context.square else ratio

@@ -172,7 +172,7 @@ class SpeedBounds(Certificate):
         return verdicts or {self.name: not_applicable(premise or "none of its columns (speed/...) is measured")}
 
 
-def _vectors(context: RunContext, family: str) -> int:
+def _vectors(context: RunContext, family: str) -> float:
     """The number of vectors of a component, or of the factors that a singular value passes through."""
     if context.chain:
         return context.depth

@@ -27,7 +27,7 @@ HALVINGS = 200
 
 
 def fixed_point(
-    target: np.ndarray | float, decay: np.ndarray | float, depth: int, start: np.ndarray | float
+    target: np.ndarray | float, decay: np.ndarray | float, depth: float, start: np.ndarray | float
 ) -> np.ndarray:
     """The singular value at which a balanced, aligned flow with weight decay ends: s - y + decay s^(2/L - 1) = 0, or 0.
 

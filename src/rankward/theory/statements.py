@@ -166,9 +166,12 @@ class Corollary1(_UnderTheorem1):
         self, context: RunContext, loss: np.ndarray, value: np.ndarray, limit: np.ndarray, sense: int
     ) -> dict[str, Any]:
         """The verdict on values that must grow (`sense` -1) or fall (1) as the loss falls, bounded by `limit`."""
-        usable = np.isfinite(loss) & np.isfinite(value) & (loss > 0) & (value > 0)
-        if not usable.any() or not loss[usable][-1] <= self.max_last_loss:
+        measured = np.isfinite(loss) & np.isfinite(value) & (loss > 0)
+        if not measured.any() or not loss[measured][-1] <= self.max_last_loss:
             return says_nothing(f"the loss has not come below {self.max_last_loss:g}")
+        usable = measured & (value > 0)
+        if not usable.any() or not loss[usable][-1] <= self.max_last_loss:
+            return says_nothing(f"below a loss of {self.max_last_loss:g} it is at its limit up to rounding")
         loss, value, forced = loss[usable], value[usable], float(limit[usable][-1])
         last = loss <= 10 * loss[-1]
         if last.sum() < self.min_rows:

@@ -14,20 +14,22 @@ from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, takes
 from rankward.config.checks import ENTRY_BYTES, fits_memory
-from rankward.config.groups import FACTOR_BYTES, AdaptiveRate, FlowRate, ScheduledRate
+from rankward.config.groups import FACTOR_BYTES, SINGULAR_NUMBERS, AdaptiveRate, FlowRate, ScheduledRate
 from rankward.config.schema import Protocol
 from rankward.dynamics import Adaptive, Engine, Flow, Noise, Plateau, Problem, Progress, Rule, Schedule, choose_engine
 from rankward.dynamics.products import Product, product_of
+from rankward.dynamics.reference import negative_gradients
 from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
 from rankward.dynamics.stepping import check_schedule, check_update, state_shapes
 from rankward.factorizations import Factorization
-from rankward.factorizations.base import Chain, Components, Hierarchy
+from rankward.factorizations.base import Chain, Components, Hierarchy, Spectral
+from rankward.factorizations.singular import SingularCoordinates, product_of_coordinates, without_ties
 from rankward.losses import Loss, Squared
 from rankward.losses.base import check_value
 from rankward.metrics import HeldOutErrors, TraceMetric
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
-from rankward.metrics.functional.entries import is_square, product_sign
+from rankward.metrics.functional.entries import is_square, log_determinant, product_sign
 from rankward.observations import EntryMask, Measurement, Units, hold_out, in_units
 from rankward.optimizers import Optimizer, RateSchedule, Scheduled
 from rankward.seeding import key_words
@@ -106,6 +108,8 @@ class Ensemble:
             stop.check_every, record.every or 0, record.iteration_ratio, record.loss_ratio, stop.stop_checks
         )
         factors = [torch.stack(layer).to(dtype).contiguous() for layer in zip(*starts, strict=True)]
+        if isinstance(factorizations[0].form, Spectral):
+            factors = _separated(factors, problem)
         return cls(runs, factorizations[0], factors, problem, measurements, schedule)
 
     def start(self) -> Progress:
@@ -173,6 +177,11 @@ class Ensemble:
         """Whether the product is one of matrices W_L ... W_1, the factors."""
         return isinstance(self.factorization.form, Chain)
 
+    @property
+    def is_spectral(self) -> bool:
+        """Whether the factors are U, ln sigma and V of the product of balanced layers."""
+        return isinstance(self.factorization.form, Spectral)
+
     @cached_property
     def product(self) -> Product:
         """The function from factors [rows, *shape] to products [rows, *dims]; the factorization is traced once."""
@@ -190,22 +199,30 @@ class Ensemble:
         is_matrix, masked = product.ndim == 3, isinstance(self.measurements[0], EntryMask)
         unknown = torch.full((len(product),), torch.nan, dtype=torch.float64)
         chain, form = self.is_chain, self.factorization.form
+        spectral = form if isinstance(form, Spectral) else None
         flow, rounding = self.problem.flow, torch.finfo(self.factors[0].dtype).eps
         size = largest_square(
             [factor.reshape(len(factor), 1, -1) for factor in self.factors]
         ).sqrt()  # of the largest factor
         return RunContext(
-            depth=len(self.factors),
+            depth=len(self.factors) if spectral is None else spectral.depth,
             dynamics=self.problem.dynamics,
             mask=np.stack([m.mask for m in self.measurements if isinstance(m, EntryMask)]) if masked else None,
             values=np.stack([m.values for m in self.measurements]),
-            determinant=(product_sign(product, self.factors if chain else None) if is_matrix else unknown).numpy(),
-            unbalancedness=(unbalancedness(self.factors) / size.square() if chain else unknown).numpy(),
+            determinant=self._determinant_signs(product).numpy() if is_matrix else unknown.numpy(),
+            unbalancedness=(
+                torch.zeros_like(unknown)
+                if spectral
+                else unbalancedness(self.factors) / size.square()
+                if chain
+                else unknown
+            ).numpy(),
             product=product.numpy(),
             tolerance=(
                 flow.rtol + flow.atol / size if flow is not None else torch.full_like(unknown, rounding)
             ).numpy(),
-            chain=chain,
+            chain=chain or spectral is not None,
+            spectral=spectral is not None,
             square=chain and all(is_square(factor) for factor in self.factors),
             rounding=rounding,
             smooth=self.problem.loss.smooth,
@@ -219,6 +236,11 @@ class Ensemble:
             components=isinstance(form, Components),
             decay=None if flow is None or flow.decay is None else flow.decay.numpy(),
         )
+
+    def _determinant_signs(self, product: Tensor) -> Tensor:
+        if self.is_spectral and product.shape[-2] == product.shape[-1]:
+            return log_determinant(self.factors)[0]
+        return product_sign(product, self.factors if self.is_chain else None)
 
     def step_sizes(self, run: Tensor) -> Tensor:
         """The step of each of these runs, float64; NaN unless it is gradient descent with a constant one."""
@@ -443,7 +465,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "units": isinstance(measurement, EntryMask) and measurement.units is not None,
         "dtype": run.dtype,
         "engine": run.engine,
-        "lr": run.lr.dynamics,
+        "lr": (run.lr.dynamics, run.lr.coordinates) if isinstance(run.lr, FlowRate) else run.lr.dynamics,
         "optimizer": optimizer and (*optimizer.constants, *run.optimizer.noise),
         "loss": _loss(run).constants,
         "stop_heldout": run.stop_heldout is not None,  # their checkpoints have more
@@ -529,12 +551,34 @@ def _bytes(measurement: Measurement) -> int:
 
 def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
     layers = run.depth.layers
+    if isinstance(run.lr, FlowRate) and run.lr.coordinates == "singular":
+        return _singular(measurement.dims, layers)
     run.factorization.check_memory(measurement.dims, layers)
     factorization: Factorization = build("factorization", run.factorization, dims=measurement.dims, layers=layers)
     fits_memory(
         "factorization", run.factorization.name, FACTOR_BYTES * sum(prod(shape) for shape in factorization.shapes)
     )
     return factorization
+
+
+def _singular(dims: Sequence[int], layers: float) -> Factorization:
+    made = SingularCoordinates(dims, layers)
+    if (numbers := sum(map(prod, made.shapes))) > SINGULAR_NUMBERS:
+        size = f"{dims[0]}x{dims[1]}"
+        allowed = f"factors: U, ln sigma and V of a {size} matrix have {numbers:,} numbers, above {SINGULAR_NUMBERS:,}"
+        raise ConfigError("lr.coordinates", "singular", allowed)
+    return made
+
+
+def _separated(factors: Sequence[Tensor], problem: Problem) -> list[Tensor]:
+    """The start of runs in singular coordinates, with vectors of equal singular values as flow parts them."""
+    every = torch.arange(problem.runs)
+    pull = negative_gradients(
+        product_of_coordinates(factors), every, problem.operator, problem.values, problem.loss_scale, problem.loss
+    )
+    left, logs, right = (factor.numpy() for factor in factors)
+    runs = [without_ties(left[run], logs[run], right[run], -pull[run].numpy()) for run in range(problem.runs)]
+    return [torch.from_numpy(np.stack(each)) for each in zip(*runs, strict=True)]
 
 
 def _check_alike(traits: Sequence[tuple[tuple[str, object], ...]]) -> None:

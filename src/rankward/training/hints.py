@@ -6,7 +6,7 @@ thousands of runs of a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 from rankward.dynamics import Problem, Progress, Status
 from rankward.dynamics.reference import loss
 from rankward.dynamics.sharpness import at_edge, least_sharpness, sharpness
+from rankward.factorizations.base import Spectral
 from rankward.losses import Squared
 from rankward.training.ensemble import Ensemble
 
 HINTS = ("diverged", "stalled")  # names of these notes
 MAX_PARAMETERS = 2**14  # of a run whose sharpness a hint may compute: 0.1 s on one core
+LOGARITHM_OF_ZERO = -100.0  # of a singular value that has no other way to become so small below depth 2
 STALLED = 0.5  # a run has stalled if as much, or more, of the loss half way is left at the end
 
 
@@ -50,6 +52,8 @@ def hint(
     if status == Status.DIVERGED:
         if not np.isfinite(trace["loss"][0]):
             return {"diverged": f"the loss at the start is {trace['loss'][0]}: init.scale or the data are too large"}
+        if (at_zero := _singular_value_at_zero(ensemble, factors, run)) is not None:
+            return {"diverged": at_zero}
         why = "" if problem.flow is not None or problem.rule is not None else _why_it_diverged(ensemble, run)
         return {"diverged": why} if why else {}
     half = trace["loss"][np.searchsorted(trace["iteration"], trace["iteration"][-1] / 2)]
@@ -66,6 +70,17 @@ def hint(
         f"{2 / step:.5g}, and in the second half of the iterations the loss went from {half:.3g} to "
         f"{trace['loss'][-1]:.3g}; a smaller lr.eta moves that edge"
     }
+
+
+def _singular_value_at_zero(ensemble: Ensemble, factors: Sequence[Tensor], run: int) -> str | None:
+    """A note on a singular value that a flow in singular coordinates has taken to zero."""
+    form = ensemble.factorization.form
+    if not isinstance(form, Spectral) or form.depth >= 2 or not float(factors[1][run].min()) < LOGARITHM_OF_ZERO:
+        return None
+    return (
+        f"a singular value reaches zero, as balanced flow of depth {form.depth:g} can in finite time; "
+        "lr.coordinates=singular has its logarithm, and ends there"
+    )
 
 
 def _why_it_diverged(ensemble: Ensemble, run: int) -> str:

@@ -134,6 +134,7 @@ class EnsembleModule(pl.LightningModule):
             [to_host(factor) for factor in rows.factors],
             self.product,
             self.ensemble.is_chain,
+            is_spectral=self.ensemble.is_spectral,
             loss=rows.loss,
             iteration=rows.iteration,
             **self._context(rows.run, rows.time),
@@ -199,6 +200,7 @@ class EnsembleModule(pl.LightningModule):
                 [to_host(factor)[at] for factor in rows.factors],
                 self.product,
                 self.ensemble.is_chain,
+                is_spectral=self.ensemble.is_spectral,
                 **self._context(rows.run.cpu()[at], rows.time.cpu()[at]),
             )
             for name, values in measured.items():
@@ -276,6 +278,7 @@ class EnsembleModule(pl.LightningModule):
                         factors,
                         self.product,
                         self.ensemble.is_chain,
+                        is_spectral=self.ensemble.is_spectral,
                         taken=filled,
                         **self._context(first, torch.zeros(1, dtype=torch.float64)),
                         **({} if some else rows),
@@ -344,7 +347,9 @@ class EnsembleModule(pl.LightningModule):
         """Remarks on the columns of one run, by name."""
         notes: dict[str, str] = {"engine": self.engine.note} if self.engine.note else {}
         if self.inapplicable:
-            notes["metrics"] = _inapplicable_note(self.inapplicable, self.ensemble.factorization_name)
+            named = f"factorization={self.ensemble.factorization_name}"
+            source = "lr.coordinates=singular" if self.ensemble.is_spectral else named
+            notes["metrics"] = _inapplicable_note(self.inapplicable, source)
         if self.heldout_errors and (why := self.heldout_errors[run][1]):
             notes["heldout.baselines.least_nuclear"] = why
         truth = self.ensemble.measurements[run].ground_truth
@@ -392,6 +397,7 @@ class EnsembleModule(pl.LightningModule):
             [factor.detach().cpu()[done] for factor in self.factors],
             self.product,
             self.ensemble.is_chain,
+            is_spectral=self.ensemble.is_spectral,
             **self._context(done, self.progress.time.cpu()[done]),
         )
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
@@ -421,7 +427,7 @@ class EnsembleModule(pl.LightningModule):
         self.last_recorded = None
 
 
-def _inapplicable_note(columns: Mapping[str, str], factorization: str) -> str:
+def _inapplicable_note(columns: Mapping[str, str], source: str) -> str:
     """A note on columns, by name and kind, that measure factors of another form."""
     forms = {
         "chain": "a chain of matrices",
@@ -432,7 +438,7 @@ def _inapplicable_note(columns: Mapping[str, str], factorization: str) -> str:
         f"{', '.join(name for name, each in columns.items() if each == kind)}: of {forms[kind]}"
         for kind in dict.fromkeys(columns.values())
     ]
-    return f"left out, since factorization={factorization} has other factors: {'; '.join(parts)}"
+    return f"left out, since {source} has other factors: {'; '.join(parts)}"
 
 
 def spread(max_iterations: np.ndarray, stride: int, rows: int) -> np.ndarray:

@@ -16,6 +16,8 @@ import torch
 from rankward import results
 from rankward.config import InputError
 from rankward.dynamics import Status
+from rankward.factorizations.base import Spectral
+from rankward.factorizations.singular import balanced_layers
 from rankward.loggers.run import RunLog
 from rankward.loggers.target import LoggerError, LogTarget
 from rankward.observations import EntryMask
@@ -155,8 +157,8 @@ class EnsembleOutputs:
         """Contents of `factors.safetensors` of one run: factors, product and observations, without a runs axis."""
         ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
-            **{f"initial.{i}": f[index].numpy() for i, f in enumerate(ensemble.factors)},
-            **{f"final.{i}": f[index].numpy() for i, f in enumerate(self.final)},
+            **_named("initial", ensemble.factorization.form, [f[index].numpy() for f in ensemble.factors]),
+            **_named("final", ensemble.factorization.form, [f[index].numpy() for f in self.final]),
             "product": self.products[index].numpy(),
             **measurement.arrays(),
         }
@@ -193,6 +195,15 @@ class EnsembleOutputs:
             }
             | ({} if found is None else {STAGES: float(len(found.rises))}),
         }
+
+
+def _named(when: str, form: object, factors: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """The factors of one run by number; of singular coordinates the balanced layers, if their number is an integer."""
+    if not isinstance(form, Spectral):
+        return {f"{when}.{i}": factor for i, factor in enumerate(factors)}
+    layers = balanced_layers(factors, form.depth) if isinstance(form.depth, int) else []
+    coordinates = zip(("left", "log_singular_values", "right"), factors, strict=True)
+    return {f"{when}.{i}": layer for i, layer in enumerate(layers)} | {f"{when}.{name}": f for name, f in coordinates}
 
 
 def _stages(trace: dict[str, np.ndarray]) -> Stages | None:

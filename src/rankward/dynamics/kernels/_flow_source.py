@@ -1,13 +1,9 @@
 # Text, not a module: gradient flow (Equation 4) by an embedded Runge-Kutta method, each lane with its own step size.
-# Below a family's text, which brings `slopes`, `weights_of`, `rates_of`, and below `flow.py`'s `stages`, `difference`.
+# Below a family's text, which brings `slopes`, `weights_of`, `rates_of`, and below `flow.py`'s `stages`, `difference`
+# and the text of `_flow_time_source.py`.
 # DECAYS: whether the flow has weight decay. It adds a multiple of the parameter to each slope.
 # Nothing but +, -, *, / and square roots: so the bits are the same on any processor.
 # mypy: ignore-errors
-
-# What the state keeps of a run behind mask and values; the last four change.
-SCALE, RTOL, ATOL, STOP, END_TIME, COUNT, DECAY, TIME, STEP, ERROR, CLOSING = range(11)
-LARGEST_STEP = 1e15  # at a stationary point every step is accepted, and five times as long as the last
-SMALLEST_STEP = 1e-100  # below, the slopes are not finite
 
 
 @numba.njit(cache=True, nogil=True)
@@ -158,18 +154,3 @@ def moved(scratch, sizes, lane, steps):
     weights = weights_of(sizes)
     at = scratch_size(sizes) + 7 * (weights + 1) + weights
     return np.int64(scratch[at * LANES + lane]) if steps > 0 else 0
-
-
-@numba.njit(cache=True, nogil=True)
-def time_of(state, sizes, lane):
-    return state[(rates_of(sizes) + TIME) * LANES + lane]
-
-
-@numba.njit(cache=True, nogil=True)
-def ended(state, sizes, lane):
-    """The status of a run that must stop whatever its loss, else RUNNING."""
-    rates = rates_of(sizes)
-    step = state[(rates + STEP) * LANES + lane]
-    if state[(rates + TIME) * LANES + lane] >= state[(rates + END_TIME) * LANES + lane] * (1 - 1e-15):
-        return MAX_TIME
-    return RUNNING if step > SMALLEST_STEP else DIVERGED

@@ -23,7 +23,7 @@ import numba
 import platformdirs
 
 from rankward.dynamics.graph import TRANSCENDENTAL, Graph
-from rankward.dynamics.kernels import blocked, functions, registers, tiles, unrolled, words
+from rankward.dynamics.kernels import blocked, functions, registers, rosenbrock, tiles, unrolled, words
 from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
@@ -144,9 +144,11 @@ def suffix_of(dynamics: str) -> str:
     return "" if dynamics == "descent" else f"_{dynamics}"
 
 
-def _driver(dynamics: str) -> str:
+def _driver(dynamics: str, steps: str = "") -> str:
+    """The text that drives a family's kernel; `steps` replaces the explicit method of a flow."""
     flow = dynamics in FLOWS
-    dynamics_text = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py") if flow else text_of("_descent_source.py")
+    explicit = flow_stages(DORMAND_PRINCE) + text_of("_flow_source.py")
+    dynamics_text = text_of("_flow_time_source.py") + (steps or explicit) if flow else text_of("_descent_source.py")
     decays = f"DECAYS = {dynamics == 'decaying_flow'}\n" if flow else ""
     return f"\nFLOW = {flow}\n{decays}{check_text()}{dynamics_text}{text_of('_driver_source.py')}"
 
@@ -169,6 +171,15 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
     )
     text += "\n\n" + tiles.source(vectors, width) + text_of("_cp_source.py") + _driver(dynamics)
     return imported(f"cp_{vectors}{suffix_of(dynamics)}_{dtype}", text)
+
+
+@functools.cache
+def singular_kernel() -> Kernel:
+    """Compiled `drive` for a flow in singular coordinates, of any size and depth, with weight decay or without."""
+    text = lanes_text(1) + shared_text(False) + functions.source("float64") + rosenbrock.source()
+    text += _driver("decaying_flow", text_of("_singular_source.py"))
+    drive: Kernel = imported("singular_float64", text).drive
+    return drive
 
 
 def text_of(name: str) -> str:

@@ -62,6 +62,20 @@ def product_sign(
     return torch.where(is_product(product, factors), exact, sign)
 
 
+def log_determinant(
+    spectral: Sequence[Float[Tensor, "runs ..."]],
+) -> tuple[Float[Tensor, " runs"], Float[Tensor, " runs"]]:
+    """The sign of a determinant and the logarithm of its size, from U, ln sigma and V of the product.
+
+    Example:
+        >>> sign, size = log_determinant([torch.eye(2)[None], torch.tensor([[1.0, -3000.0]]), -torch.eye(2)[None]])
+        >>> sign.item(), size.item()
+        (1.0, -2999.0)
+    """
+    left, logs, right = (each.double() for each in spectral)
+    return determinant_sign(left) * determinant_sign(right), logs.sum(-1)
+
+
 def determinant_resolution(
     product: Float[Tensor, "runs rows cols"], factors: Sequence[Tensor] | None = None
 ) -> Float[Tensor, " runs"]:

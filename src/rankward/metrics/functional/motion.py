@@ -158,7 +158,10 @@ def singular_value_motion(
 
 
 def speed_bounds(
-    norm: Float[Tensor, "*batch"], alignment: Float[Tensor, "*batch"], imbalance: Float[Tensor, "*batch"], vectors: int
+    norm: Float[Tensor, "*batch"],
+    alignment: Float[Tensor, "*batch"],
+    imbalance: Float[Tensor, "*batch"],
+    vectors: float,
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Bounds on d sigma / dt of a component of so many vectors whose squared norms differ by at most `imbalance`.
 
