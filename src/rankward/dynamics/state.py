@@ -197,7 +197,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Rule:
-    """A step other than that of plain gradient descent.
+    """How gradients become steps.
 
     Args:
         optimizer: of the runs, up to their numbers.
@@ -234,7 +234,7 @@ class Problem:
             sum) is multiplied by: 1, or for a mean `Loss.in_mean` / observed entries.
         adaptive: None for a fixed step.
         flow: None for descent; a flow has no learning rate.
-        rule: None for gradient descent without weight decay and without a random part, and for a flow.
+        rule: None for steps of `ALONG_GRADIENT`, and for a flow.
         loss: of all runs.
         plateau: None if no run stops at a plateau.
     """
