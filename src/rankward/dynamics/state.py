@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -269,7 +270,7 @@ class Problem:
     def runs(self) -> int:
         return len(self.eta)
 
-    @property
+    @cached_property
     def steps(self) -> Rule:
         """The rule of every step; of one of `ALONG_GRADIENT` where `rule` is None. Not of a flow."""
         if self.rule is not None:
