@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from rankward.dynamics.kernels import cache
 from rankward.dynamics.layouts import GraphLayout, layout_of
 from rankward.dynamics.stepping import check_update
 from rankward.factorizations import DiagonalFactorization, TensorFactorization
-from rankward.optimizers import Adam, AdamW, Descent, Momentum, Optimizer, RMSprop, SignDescent
+from rankward.optimizers import Adam, AdamW, Cosine, Descent, Momentum, Optimizer, RMSprop, Scheduled, SignDescent
 
 RUNS = 9
 SGD = torch.optim.SGD
@@ -60,6 +61,24 @@ class Shift(Optimizer):
         clipped = gradient.clamp(-self.limit, self.limit)
         moved = parameter - eta / steps.sqrt() * clipped + self.beta * (parameter - before)
         return moved, {"before": parameter, "steps": steps}
+
+
+class Normed(Optimizer):
+    """Momentum along gradients of at most a given norm over all factors, and the largest norm so far."""
+
+    per_parameter = ("mean",)
+    per_run = ("largest", "steps")
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def rate_of_run(self, eta, square, state, iteration):
+        norm = square.sqrt()
+        return eta / torch.clamp(norm / self.limit, min=1), {"largest": torch.maximum(state["largest"], norm)}
+
+    def update(self, parameter, gradient, state, eta, iteration):
+        mean = 0.5 * state["mean"] + gradient
+        return parameter - eta / state["largest"] * mean, {"mean": mean, "steps": state["steps"] + 1}
 
 
 class Branching(Optimizer):
@@ -174,6 +193,35 @@ def test_bits_depend_on_neither_company_threads_chunk_nor_resumption(sizes, dtyp
     assert nearly([each[0] for each in reference], [each[7] for each in factors_at_the_end], tolerance)
 
 
+def normed_by_hand(factors, problem, run, limit, iterations):
+    """Factors, mean, largest norm after steps of `Normed`, in NumPy, for two square factors."""
+    w = [f[run].numpy().copy() for f in factors]
+    mask, values = problem.operator[run].numpy(), problem.values[run].numpy()
+    scale, eta, m, largest = float(problem.loss_scale[run]), float(problem.eta[run]), [0.0, 0.0], 0.0
+    for done in range(iterations):
+        error = scale * mask * (w[1] @ w[0] - values)
+        gradients = [w[1].T @ error, error @ w[0].T]
+        norm = float(np.hypot(*map(np.linalg.norm, gradients)))
+        largest, rate = max(largest, norm), eta * (0.5 + done / 400) / max(1.0, norm / limit)
+        m = [0.5 * a + g for a, g in zip(m, gradients, strict=True)]
+        w = [a - rate / largest * b for a, b in zip(w, m, strict=True)]
+    return w, largest
+
+
+@pytest.mark.parametrize("engine", [ReferenceEngine, BatchedEngine, pytest.param(FusedEngine, marks=pytest.mark.slow)])
+def test_a_rate_of_the_run_depends_on_the_norm_of_all_gradients(engine):
+    """All engines go on from a stored state; a schedule comes before the rate."""
+    factorization, factors, problem = chain(runs=3, iterations=20)
+    problem = replace(problem, loss_scale=torch.full((3,), 1 / 3, dtype=torch.float64))
+    limits = [0.05, 0.2, 5.0]
+    problem = with_rule(problem, [Scheduled(Normed(limit), Cosine(200, 300, 0.5)) for limit in limits])
+    made = optimized(engine(factorization, Schedule(stride=10)), factors, problem, length=10, break_after=1)
+    for run, limit in enumerate(limits):
+        expected, largest = normed_by_hand(factors, problem, run, limit, 20)
+        assert nearly([each[run] for each in made[0]], list(map(torch.from_numpy, expected)), 1e-10)
+        assert made[1].state[run, :2].tolist() == pytest.approx([largest, 20], rel=1e-12)
+
+
 def cp():
     """A CP factorization so large that plain descent has its own kernel."""
     factorization = TensorFactorization((5, 5, 5), components=20)
@@ -238,3 +286,21 @@ def test_an_update_that_is_none_is_refused():
     message = refused(lambda self, w, g, s, e, i: (w, {"n": g.sum()}), (), ("n",))
     assert "per_run state 'n' does not depend on the factor" in message
     assert "no name in common: a" in refused(lambda self, w, g, s, e, i: (w, s), ("a",), ("a",))
+
+
+def test_a_rate_that_is_none_is_refused():
+    def message(rate, shared=("n",)):
+        kind = type("Own", (Optimizer,), {"per_run": shared, "rate_of_run": rate, "update": lambda *given: given[1:3]})
+        with pytest.raises(ConfigError) as error:
+            check_update(kind(), "own", [(2, 2)])
+        return str(error.value)
+
+    assert "a rate_of_run that runs (KeyError: 'm')" in message(lambda self, e, q, s, i: (s["m"], {}))
+    assert "returns the rate and a mapping" in message(lambda self, e, q, s, i: e)
+    assert "no other state than per_run: m" in message(lambda self, e, q, s, i: (e, {"m": q}))
+    assert "returns 'eta' as a tensor of float64, 0-d" in message(lambda self, e, q, s, i: (1.0, {}))
+    assert "returns 'n' as a tensor of float64, 0-d" in message(lambda self, e, q, s, i: (e, {"n": q.reshape(1)}))
+    returned = type("Own", (Optimizer,), {"per_run": ("n",), "rate_of_run": lambda self, e, q, s, i: (e, {"n": q}),
+                                          "update": lambda self, w, g, s, e, i: (w, s)})  # fmt: skip
+    with pytest.raises(ConfigError, match="returns as state nothing, not n"):
+        check_update(returned(), "own", [(2, 2)])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.noise import Drawn, drawn, scaled
-from rankward.dynamics.rates import MEMORY, rates_of
+from rankward.dynamics.rates import rates_of, remembered
 from rankward.dynamics.reference import loss_and_cotangent
 from rankward.dynamics.rule import OF_RUNS
 from rankward.dynamics.state import (
@@ -78,8 +78,12 @@ def _stepped(rule: Rule) -> Callable[..., tuple[list[Tensor], list[Tensor]]]:
     def of_run(numbers: Tensor, *arguments: Any) -> tuple[list[Tensor], list[Tensor]]:
         return step(rule.optimizer.with_numbers(numbers.unbind()), *arguments)
 
-    stepped: Callable[..., tuple[list[Tensor], list[Tensor]]] = torch.func.vmap(of_run)
-    return stepped
+    def of_runs(*given: Any) -> tuple[list[Tensor], list[Tensor]]:
+        has_runs = tuple(None if each is None else 0 for each in given)
+        made: tuple[list[Tensor], list[Tensor]] = torch.func.vmap(of_run, in_dims=has_runs)(*given)
+        return made
+
+    return of_runs
 
 
 def _across(each: Tensor, like: Tensor) -> Tensor:
@@ -141,20 +145,15 @@ class _Chunk:
 
         self.operator, self.values = of_running(problem.operator), of_running(problem.values)
         self.gradients = gradients_of(engine.factorization, problem.loss)
-        self.adaptive, self.rule = problem.adaptive is not None, problem.rule
+        self.problem, self.rule = problem, problem.steps
         rates = rates_of(problem, progress, device)[running]
-        if self.rule is not None:
-            self.eta, self.scale, self.numbers = rates[:, 0], rates[:, 1], of_running(self.rule.numbers, rates.dtype)
-            state = rates[:, 3 + self.numbers.shape[1] :]
-            if (noise := self.rule.noise) is not None:
-                parts = (of_running(getattr(noise, name)) for name in ("keys", "batch", "observed"))
-                self.noise, self.observed = Noise(noise.kinds, *parts), of_running(problem.observed)
-            self.state = [part.clone() for part in unpacked(self.rule.optimizer, engine.factorization.shapes, state)]
-            self.stepped = _stepped(self.rule)
-        else:
-            *constants, mean_square, weight = rates.unbind(1)
-            self.eta, self.scale, self.beta, self.one_minus_beta, self.eps = constants
-            self.mean_square, self.weight = mean_square.clone(), weight.clone()
+        self.eta, self.scale, self.numbers = rates[:, 0], rates[:, 1], of_running(self.rule.numbers, rates.dtype)
+        state = rates[:, 3 + self.numbers.shape[1] :]
+        if (noise := self.rule.noise) is not None:
+            parts = (of_running(getattr(noise, name)) for name in ("keys", "batch", "observed"))
+            self.noise, self.observed = Noise(noise.kinds, *parts), of_running(problem.observed)
+        self.state = [part.clone() for part in unpacked(self.rule.optimizer, engine.factorization.shapes, state)]
+        self.stepped = _stepped(self.rule)
         self.iteration, self.status, self.below, self.next_record, self.marked = (
             of_running(getattr(progress, name), torch.int64) for name in COUNTS
         )
@@ -206,42 +205,33 @@ class _Chunk:
 
     def memory(self) -> dict[str, Tensor]:
         """Fields of `Progress` that steps have changed."""
-        if self.rule is not None:
-            flat = [part.reshape(len(self.index), -1) for part in self.state]
-            return {"state": torch.cat(flat, dim=1)} if flat else {}
-        return {name: getattr(self, name) for name in MEMORY}
+        flat = [part.reshape(len(self.index), -1) for part in self.state]
+        return remembered(self.problem, torch.cat(flat, dim=1)) if flat else {}
 
     def _step(self, moving: Tensor, number: int) -> None:
         """One step of the runs in `moving`, after `number` others of this round."""
         labels, added, share = self._noise(number)
         _, gradients = self.gradients(self.factors, self.operator, self.values, labels, share)
-        if self.rule is not None:
-            iteration = (self.iteration + (number + 1)).to(self.eta.dtype)
+        scale = self.scale if self.problem.rule is None else None  # of a step; else it is that of gradients
+        if scale is None:
             gradients = [gradient * _across(self.scale, gradient) for gradient in gradients]
-            if added is not None:
-                gradients = with_noise(gradients, added)
-            factors, state = self.stepped(self.numbers, self.factors, gradients, self.state, self.eta, iteration)
-            pairs = list(zip([*self.factors, *self.state], [*factors, *state], strict=True))
-            chosen = [torch.where(_across(moving, old), new, old) for old, new in pairs]
-            for (old, _), new in zip(pairs, chosen, strict=True):  # only now: the state may keep a factor
-                old.copy_(new)
-            return
-        if self.adaptive:
+        if added is not None:
+            gradients = with_noise(gradients, added)
+        square = self.eta  # not used
+        if self.rule.optimizer.uses_square:
             square = torch.stack([(gradient * gradient).flatten(1).sum(1) for gradient in gradients]).sum(0)
-            mean = self.beta * self.mean_square + self.one_minus_beta * (square * (self.scale * self.scale))
-            weight = self.beta * self.weight + self.one_minus_beta
-            size = self.eta / (torch.sqrt(mean / weight) + self.eps) * self.scale
-            self.mean_square.copy_(torch.where(moving, mean, self.mean_square))
-            self.weight.copy_(torch.where(moving, weight, self.weight))
-        else:
-            size = self.eta * self.scale
-        for factor, gradient in zip(self.factors, gradients, strict=True):
-            moved = factor - _across(size, factor) * gradient
-            factor.copy_(torch.where(_across(moving, factor), moved, factor))
+            square = square if scale is None else square * (scale * scale)
+        iteration = (self.iteration + (number + 1)).to(self.eta.dtype)
+        given = (self.factors, gradients, square, self.state, self.eta, iteration, scale)
+        factors, state = self.stepped(self.numbers, *given)
+        pairs = list(zip([*self.factors, *self.state], [*factors, *state], strict=True))
+        chosen = [torch.where(_across(moving, old), new, old) for old, new in pairs]
+        for (old, _), new in zip(pairs, chosen, strict=True):  # only now: the state may keep a factor
+            old.copy_(new)
 
     def _noise(self, number: int) -> Drawn:
         """The random parts of the step after `number` others of this round."""
-        if self.rule is None or self.rule.noise is None:
+        if self.rule.noise is None:
             return Drawn(None, None, None)
         parameters = sum(factor[0].numel() for factor in self.factors)
         made = drawn(self.noise, self.iteration + number, parameters, self.observed)

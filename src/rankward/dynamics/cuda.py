@@ -14,7 +14,7 @@ from rankward.config.extras import require
 from rankward.dynamics.kernels import cuda_text
 from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.layouts import GraphLayout, Layout, layout_of
-from rankward.dynamics.rates import rates_of, remembered
+from rankward.dynamics.rates import after_steps, rates_of
 from rankward.dynamics.state import COUNTS, LOSSES, ROWS_BYTES, Problem, Progress, Rows, Schedule, to_host
 from rankward.factorizations.base import Factorization
 
@@ -90,7 +90,7 @@ class CudaEngine:
         advanced = {
             **dict(zip(COUNTS, counts, strict=False)),
             **dict(zip(LOSSES, losses, strict=False)),
-            **remembered(problem, state[-rates.shape[1] :].T),
+            **after_steps(problem, state[-rates.shape[1] :].T),
         }
         progress.put(running, advanced)
         recorded = torch.arange(capacity, device=device) < counts[-1][:, None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankward.dynamics.layouts import layout_of
-from rankward.dynamics.rates import noise_columns, rates_of, remembered
+from rankward.dynamics.rates import after_steps, noise_columns, rates_of
 from rankward.dynamics.state import Problem, Progress, Rows, Schedule
 from rankward.factorizations.base import Factorization
 from rankward.parallel import cores, side_by_side
@@ -116,7 +116,7 @@ def _remembered(problem: Problem, rates: Tensor) -> dict[str, Tensor]:
     """Fields of `Progress` that a chunk has changed, from the columns of `_rates`."""
     if problem.flow is not None:
         return dict(zip(FLOW_MEMORY, rates[:, -len(FLOW_MEMORY) :].unbind(1), strict=True))
-    return remembered(problem, rates)
+    return after_steps(problem, rates)
 
 
 def _one_blas_thread(needed: bool) -> AbstractContextManager[object]:

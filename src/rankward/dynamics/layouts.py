@@ -13,7 +13,7 @@ from rankward.dynamics.graph import Graph
 from rankward.dynamics.kernels import blocked, cache
 from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.rates import noise_fields
-from rankward.dynamics.state import Rule
+from rankward.dynamics.state import ALONG_GRADIENT, Rule
 from rankward.dynamics.tracing import Untraceable, trace
 from rankward.factorizations.base import Components, Factorization, Spectral
 from rankward.losses import SQUARED, Loss, Squared
@@ -22,7 +22,9 @@ from rankward.optimizers import Scheduled
 REGISTER = 64  # bytes of one number of all runs in a register
 LANES_BYTES = 3 * 2**19  # for all numbers of a graph; see `fits_lanes`
 SMALL_GRAPH_BYTES = 2**17  # a register of runs pays off from the third run below this, else from the fifth
-RATES = {"descent": 7, "adaptive": 7, **dict.fromkeys(FLOWS, 11)}  # columns of rates, stored behind a run's values
+# Columns of rates, stored behind a run's values: see `rates_of`, and `fused.py` for flows.
+STEPS = {name: 3 + len(each.numbers) + len(each.per_run) for name, each in ALONG_GRADIENT.items()}
+RATES = {**STEPS, **dict.fromkeys(FLOWS, 11)}
 
 
 class Layout(ABC):

@@ -27,7 +27,7 @@ def listing(layout: Layout, dynamics: str) -> list[str]:
     ]
     if layout.form == "unrolled":
         whole = layout.graph
-        text = unrolled.step_source(whole) if whole.replaced else unrolled.source(whole, dynamics == "adaptive")
+        text = unrolled.step_source(whole) if whole.replaced else unrolled.source(whole, cache.uses_square(dynamics))
         return [*lines, *text.rstrip().split("\n")]
     return [*lines, "", *map(_instruction, units(graph.steps))]
 

@@ -11,26 +11,36 @@ from rankward.dynamics.kernels.blocked import padded
 from rankward.dynamics.kernels.words import NOISE_FIELDS, NOISE_WORDS
 from rankward.dynamics.state import BATCH, GRADIENTS, Problem, Progress
 
-MEMORY = ("mean_square", "weight")  # fields of `Progress` in the last columns, which an adaptive rate changes
-
 
 def rates_of(problem: Problem, progress: Progress, device: torch.device) -> Tensor:
     """[runs, columns] in the runs' dtype: constants of a step, then what steps change.
 
-    Descent: eta, scale, beta, 1 - beta, eps, and the two fields of an adaptive rate. An optimizer: eta, scale, its
-    numbers, the iteration, and its state.
+    These are eta, scale, the optimizer's numbers, the iteration, and its state.
     """
-    eta = problem.eta
-    if (rule := problem.rule) is not None:
+    eta, numbers = problem.eta, problem.steps.numbers
+    single = [eta, problem.loss_scale, numbers, progress.iteration, memory(problem, progress)]
+    return torch.cat([each.reshape(problem.runs, -1).to(device, eta.dtype) for each in single], dim=1)
+
+
+def memory(problem: Problem, progress: Progress) -> Tensor:
+    """The optimizer's state, [runs, numbers] float64; an adaptive rate has two fields of `Progress` for it."""
+    if problem.rule is not None:
         assert progress.state is not None
-        single = [eta[:, None], problem.loss_scale[:, None], rule.numbers, progress.iteration[:, None], progress.state]
-        return torch.cat([each.to(device, eta.dtype) for each in single], dim=1)
-    zeros = torch.zeros_like(eta)
-    beta, eps = zeros, zeros
-    if problem.adaptive is not None:
-        beta, eps = problem.adaptive.beta.to(eta), problem.adaptive.eps.to(eta)
-    columns = [eta, problem.loss_scale, beta, 1 - beta, eps, progress.mean_square, progress.weight]
-    return torch.stack([column.to(device, eta.dtype) for column in columns], dim=1)
+        return progress.state
+    fields = [getattr(progress, name) for name in problem.steps.optimizer.per_run]
+    return torch.stack(fields, dim=1) if fields else torch.zeros(problem.runs, 0, dtype=torch.float64)
+
+
+def remembered(problem: Problem, state: Tensor) -> dict[str, Tensor]:
+    """The inverse of `memory`: fields of `Progress` by name."""
+    if problem.rule is not None:
+        return {"state": state}
+    return dict(zip(problem.steps.optimizer.per_run, state.unbind(1), strict=True))
+
+
+def after_steps(problem: Problem, rates: Tensor) -> dict[str, Tensor]:
+    """Fields of `Progress` that steps have changed, from columns as `rates_of` makes them."""
+    return remembered(problem, rates[:, 3 + problem.steps.numbers.shape[1] :])
 
 
 def noise_fields(kinds: Sequence[str], entries: int) -> int:
@@ -72,10 +82,3 @@ def noise_columns(problem: Problem, progress: Progress, parameters: int) -> Tens
     made = torch.cat(columns, dim=1)
     assert made.shape[1] == drawn + noise_fields(noise.kinds, entries)  # where the kernel's scratch begins
     return made
-
-
-def remembered(problem: Problem, rates: Tensor) -> dict[str, Tensor]:
-    """Fields of `Progress` that steps have changed, from columns as `rates_of` makes them."""
-    if problem.rule is not None:
-        return {"state": rates[:, 3 + problem.rule.numbers.shape[1] :]}
-    return dict(zip(MEMORY, rates[:, -len(MEMORY) :].unbind(1), strict=True))

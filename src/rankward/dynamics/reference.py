@@ -14,13 +14,15 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from rankward.dynamics.noise import drawn, scaled
+from rankward.dynamics.rates import memory, remembered
 from rankward.dynamics.reference_flow import Stepper
 from rankward.dynamics.rule import OF_A_RUN
-from rankward.dynamics.state import Noise, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.state import Noise, Problem, Progress, Rows, Schedule, Status
 from rankward.dynamics.stepping import step, unpacked, with_noise
 from rankward.factorizations.base import Factorization
 from rankward.linalg import one_thread
 from rankward.losses import SQUARED, Loss, Squared
+from rankward.optimizers import Optimizer
 
 
 def loss(product: Tensor, operator: Tensor, values: Tensor, of: Loss = SQUARED) -> Tensor:
@@ -190,6 +192,9 @@ class ReferenceEngine:
         self, run: int, weights: list[Tensor], problem: Problem, progress: Progress, length: int
     ) -> Iterator[Row]:
         operator, values, scale = problem.operator[run], problem.values[run], problem.loss_scale[run]
+        rule, eta = problem.steps, problem.eta[run]
+        optimizer = rule.optimizer.with_numbers(rule.numbers[run].to(eta).unbind())
+        state = unpacked(optimizer, [weight.shape for weight in weights], memory(problem, progress)[run].to(eta))
         iteration, limit = int(progress.iteration[run]), int(problem.max_iterations[run])
         end = min(iteration + length, limit)
         checked = int(progress.next_record[run]) > 0  # the chunk before has checked this iteration
@@ -204,14 +209,11 @@ class ReferenceEngine:
             gradients = self._gradients(run, iteration, half_sum, weights, problem)
             iteration += 1
             with torch.no_grad():
-                if problem.rule is not None:
-                    _optimize(run, problem.rule, problem.eta[run], iteration, weights, gradients, progress)
-                else:
-                    size = _step_size(run, gradients, problem, progress)
-                    for weight, gradient in zip(weights, gradients, strict=True):
-                        weight -= size * gradient
+                state = _step(optimizer, weights, gradients, state, eta, iteration)
             checked = False
         progress.iteration[run] = iteration
+        if state:
+            progress.put(torch.tensor([run]), remembered(problem, parameters_to_vector(state)[None]))
 
     def _gradients(
         self, run: int, iteration: int, half_sum: Tensor, weights: list[Tensor], problem: Problem
@@ -294,35 +296,20 @@ class ReferenceEngine:
         return bool(recorded)
 
 
-def _step_size(run: int, gradients: Sequence[Tensor], problem: Problem, progress: Progress) -> Tensor:
-    """The step size of one run for this gradient; an adaptive rate updates its running mean in `progress`."""
-    eta = problem.eta[run]
-    if problem.adaptive is None:
-        return eta
-    beta, eps = problem.adaptive.beta[run], problem.adaptive.eps[run]
-    square = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum()
-    mean = beta * progress.mean_square[run].to(eta.dtype) + (1 - beta) * square
-    weight = beta * progress.weight[run].to(eta.dtype) + (1 - beta)
-    progress.mean_square[run], progress.weight[run] = mean, weight
-    return eta / (torch.sqrt(mean / weight) + eps)
-
-
-def _optimize(
-    run: int,
-    rule: Rule,
-    eta: Tensor,
-    iteration: int,
+def _step(
+    optimizer: Optimizer,
     weights: Sequence[Tensor],
     gradients: Sequence[Tensor],
-    progress: Progress,
-) -> None:
-    """One step of one run by an optimizer; weights and the state in `progress` change in place."""
-    assert progress.state is not None
-    optimizer = rule.optimizer.with_numbers(rule.numbers[run].to(eta).unbind())
+    state: Sequence[Tensor],
+    eta: Tensor,
+    iteration: int,
+) -> list[Tensor]:
+    """The state after one step of one run; weights change in place."""
+    square = eta  # not used
+    if optimizer.uses_square:
+        square = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum()
     before = [weight.detach().clone() for weight in weights]  # the state may keep one
-    state = unpacked(optimizer, [weight.shape for weight in weights], progress.state[run].to(eta))
-    moved, after = step(optimizer, before, gradients, state, eta, torch.full_like(eta, iteration))
+    moved, after = step(optimizer, before, gradients, square, state, eta, torch.full_like(eta, iteration))
     for weight, new in zip(weights, moved, strict=True):
         weight.copy_(new)
-    if after:
-        progress.state[run] = parameters_to_vector(after).to(progress.state)
+    return after

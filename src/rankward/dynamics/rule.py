@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.dynamics.kernels.cache import check_text
+from rankward.dynamics.kernels.texts import check_text
 
 
 @dataclass(frozen=True)

@@ -36,23 +36,31 @@ def step(
     optimizer: Optimizer,
     factors: Sequence[Tensor],
     gradients: Sequence[Tensor],
+    square: Tensor,
     state: Sequence[Tensor],
     eta: Tensor,
     iteration: Tensor,
+    scale: Tensor | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Factors and state after one step of one run.
 
     Args:
         optimizer: with the run's numbers.
         factors, gradients: without a runs axis.
+        square: the squared norm of all gradients, 0-d; see `Optimizer.uses_square`.
         state: as `state_shapes` orders it.
         eta, iteration: 0-d.
+        scale: 0-d, of gradients that are those of the loss divided by it, of `state.ALONG_GRADIENT`; None: no others.
     """
+    shared = dict(zip(optimizer.per_run, state, strict=False))
+    rate, shared_after = optimizer.rate_of_run(eta, square, shared, iteration)
+    rate = rate if scale is None else rate * scale  # one multiplication a run, not one an entry
+    arrays = _by_factor(optimizer, len(factors), state)
     made = [
-        optimizer.update(factor, gradient, given, eta, iteration)
-        for factor, gradient, given in zip(factors, gradients, _by_factor(optimizer, len(factors), state), strict=True)
+        optimizer.update(factor, gradient, {**shared, **shared_after, **given}, rate, iteration)
+        for factor, gradient, given in zip(factors, gradients, arrays, strict=True)
     ]
-    after = [made[0][1][name] for name in optimizer.per_run]
+    after = [shared_after[name] if name in shared_after else made[0][1][name] for name in optimizer.per_run]
     after += [each[name] for name in optimizer.per_parameter for _, each in made]
     return [factor for factor, _ in made], after
 
@@ -65,11 +73,10 @@ def with_noise(gradients: Sequence[Tensor], added: Tensor) -> list[Tensor]:
 
 
 def _by_factor(optimizer: Optimizer, factors: int, state: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-    """The state by name, for each factor."""
-    shared = dict(zip(optimizer.per_run, state, strict=False))
-    arrays = state[len(shared) :]
+    """The arrays of the state by name, for each factor."""
+    arrays = state[len(optimizer.per_run) :]
     return [
-        shared | {name: arrays[number * factors + factor] for number, name in enumerate(optimizer.per_parameter)}
+        {name: arrays[number * factors + factor] for number, name in enumerate(optimizer.per_parameter)}
         for factor in range(factors)
     ]
 
@@ -114,19 +121,42 @@ def check_update(optimizer: Optimizer, name: str, shapes: Sequence[Shape]) -> No
         raise ConfigError("optimizer", name, allowed)
     (eta, _, *numbers, iteration), state = samples(optimizer, shapes, 0)
     factors = [torch.linspace(0.5, 1.5, math.prod(shape), dtype=torch.float64).reshape(shape) for shape in shapes]
-    tried, shared = optimizer.with_numbers(numbers), []
-    for number, given in enumerate(_by_factor(optimizer, len(factors), state)):
+    tried, returned = optimizer.with_numbers(numbers), []
+    shared = dict(zip(optimizer.per_run, state, strict=False))
+    eta, shared_after = _tried_rate(tried, name, eta, shared, iteration)
+    left = {key: value for key, value in shared.items() if key not in shared_after}
+    for number, arrays in enumerate(_by_factor(optimizer, len(factors), state)):
         factor = factors[number]
+        given = {**shared, **shared_after, **arrays}
         try:
-            made = tried.update(factor.clone(), (number + 1) * factor, dict(given), eta, iteration)
+            made = tried.update(factor.clone(), (number + 1) * factor, given, eta, iteration)
         except Exception as error:  # a user's own function may raise anything
             raise ConfigError("optimizer", name, f"an update that runs ({type(error).__name__}: {error})") from error
-        _check_returned(name, made, factor, given)
-        shared.append([made[1][key] for key in optimizer.per_run])
-    for key, *values in zip(optimizer.per_run, *shared, strict=True):
+        _check_returned(name, made, factor, left | arrays)
+        returned.append([made[1][key] for key in left])
+    for key, *values in zip(left, *returned, strict=True):
         if any(not torch.equal(value.nan_to_num(), values[0].nan_to_num()) for value in values):
             allowed = f"one whose per_run state {key!r} does not depend on the factor, since all factors share it"
             raise ConfigError("optimizer", name, allowed)
+
+
+def _tried_rate(
+    optimizer: Optimizer, name: str, eta: Tensor, shared: Mapping[str, Tensor], iteration: Tensor
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """The rate of a run and the state with it, from one step; refuse all but 0-d tensors of names in `per_run`."""
+    try:
+        made = optimizer.rate_of_run(eta, 2 * eta, dict(shared), iteration)
+    except Exception as error:  # a user's own function may raise anything
+        allowed = f"a rate_of_run that runs ({type(error).__name__}: {error})"
+        raise ConfigError("optimizer", name, allowed) from error
+    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping)):
+        raise ConfigError("optimizer", name, "a rate_of_run that returns the rate and a mapping with the state")
+    if others := [key for key in made[1] if key not in shared]:
+        raise ConfigError("optimizer", name, f"a rate_of_run that returns no other state than per_run: {others[0]}")
+    for key, value in {"eta": made[0], **made[1]}.items():
+        if not isinstance(value, Tensor) or value.shape != eta.shape or value.dtype != eta.dtype:
+            raise ConfigError("optimizer", name, f"a rate_of_run that returns {key!r} as a tensor of float64, 0-d")
+    return made
 
 
 def check_schedule(schedule: RateSchedule, name: str) -> None:

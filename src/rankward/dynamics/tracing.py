@@ -120,6 +120,30 @@ def trace_product(product: Product, shapes: Sequence[tuple[int, ...]]) -> Graph:
     return graph
 
 
+def trace_rate(optimizer: Optimizer, dtype: str) -> Graph:
+    """The graph of the number that gradients of the half sum are multiplied by, from their squared norm.
+
+    Inputs are eta, the loss over the half sum, the optimizer's numbers, the iteration (kernels do not count it, so the
+    number must not depend on it), its state of `per_run`, and the squared norm; the first output is the number, the
+    others are the state after the step.
+
+    Args:
+        optimizer: one of `state.ALONG_GRADIENT`.
+        dtype: of the run.
+    """
+    tape, kind = Tape(dtype), getattr(torch, dtype)
+    rates, state = samples(optimizer, [], 0)
+    eta, scale, *numbers, iteration = (tape.input(each.to(kind)) for each in rates)
+    shared = {name: tape.input(each.to(kind)) for name, each in zip(optimizer.per_run, state, strict=True)}
+    square = tape.input(eta)
+    with tape:
+        given = square * (scale * scale)
+        rate, after = optimizer.with_numbers(numbers).rate_of_run(eta, given, shared, iteration)
+        made = [rate * scale, *(after[name] for name in optimizer.per_run)]
+    places = range(len(rates), len(rates) + len(shared))
+    return tape.builder.graph([tape.array(each) for each in made], places)
+
+
 Sample = tuple[list[Tensor], list[Tensor]]  # factors; operator, values, and what a step needs more
 
 
@@ -187,8 +211,11 @@ def _iterated(
         if GRADIENTS in noise:
             added = drawn[GRADIENTS][: sum(factor.numel() for factor in factors)]
             gradients = with_noise(gradients, deviations[GRADIENTS] * added)
-        iteration = iteration + 1
-        moved, after = step(optimizer.with_numbers(numbers), factors, gradients, state, eta, iteration)
+        iteration, square = iteration + 1, eta
+        if optimizer.uses_square:
+            entries = torch.cat([gradient.flatten() for gradient in reversed(gradients)])
+            square = (entries * entries).sum()
+        moved, after = step(optimizer.with_numbers(numbers), factors, gradients, square, state, eta, iteration)
     return [half, *moved, iteration, *after]
 
 

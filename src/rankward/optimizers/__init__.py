@@ -2,6 +2,7 @@
 
 from rankward.optimizers.adam import Adam
 from rankward.optimizers.adamw import AdamW
+from rankward.optimizers.adaptive import AdaptiveDescent
 from rankward.optimizers.base import Optimizer
 from rankward.optimizers.cosine import Cosine
 from rankward.optimizers.descent import Descent
@@ -15,6 +16,7 @@ from rankward.optimizers.spectral import Spectral
 __all__ = [
     "Adam",
     "AdamW",
+    "AdaptiveDescent",
     "Cosine",
     "Descent",
     "Momentum",

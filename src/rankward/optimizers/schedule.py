@@ -45,8 +45,8 @@ class Scheduled(Optimizer):
         >>> from rankward.optimizers import Cosine, Descent
         >>> one = torch.ones((), dtype=torch.float64)
         >>> last = Scheduled(Descent(), Cosine(decay_steps=4, end_factor=0.5))
-        >>> last.update(3 * one, one, {}, one, 5 * one)  # at half of eta, which is 1
-        (tensor(2.5000, dtype=torch.float64), {})
+        >>> last.rate_of_run(one, one, {}, 5 * one)  # half of eta, which is 1
+        (tensor(0.5000, dtype=torch.float64), {})
     """
 
     def __init__(self, optimizer: Optimizer, schedule: RateSchedule) -> None:
@@ -60,11 +60,19 @@ class Scheduled(Optimizer):
     def per_run(self) -> Sequence[str]:  # type: ignore[override]
         return self.optimizer.per_run
 
+    @property
+    def uses_square(self) -> bool:
+        return self.optimizer.uses_square
+
+    def rate_of_run(
+        self, eta: Tensor, square: Tensor, state: Mapping[str, Tensor], iteration: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return self.optimizer.rate_of_run(eta * self.schedule.factor(iteration), square, state, iteration)
+
     def update(
         self, parameter: Tensor, gradient: Tensor, state: Mapping[str, Tensor], eta: Tensor, iteration: Tensor
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        factor = self.schedule.factor(iteration)
-        return self.optimizer.update(parameter, gradient, state, eta * factor, iteration)
+        return self.optimizer.update(parameter, gradient, state, eta, iteration)
 
     def check(self, shapes: Sequence[tuple[int, ...]]) -> None:
         self.optimizer.check(shapes)

@@ -378,7 +378,7 @@ def _noise(runs: Sequence[RunConfig], measurements: Sequence[Measurement]) -> No
 
 
 def _optimizer(run: RunConfig, factorization: Factorization) -> Optimizer | None:
-    """A run's optimizer, with its schedule; None for the dynamics for which engines have a separate path."""
+    """A run's optimizer, with its schedule; None for a flow and where `Problem.steps` knows it."""
     if isinstance(run.lr, FlowRate) or (run.optimizer.is_plain and not isinstance(run.lr, ScheduledRate)):
         return None
     optimizer = build("optimizer", run.optimizer)

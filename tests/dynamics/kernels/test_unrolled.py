@@ -28,7 +28,8 @@ from helpers.odd_factorizations import (
 )  # fmt: skip
 from rankward.dynamics import FusedEngine, ReferenceEngine, Schedule
 from rankward.dynamics.kernels import functions, unrolled
-from rankward.dynamics.tracing import trace
+from rankward.dynamics.tracing import trace, trace_rate
+from rankward.optimizers import AdaptiveDescent
 
 ALSO = ("tanh", "filled in place")  # in other precisions and dynamics
 
@@ -65,6 +66,20 @@ def executed(graph, adaptive=False):
     text = functions.source(graph.dtype) + unrolled.source(graph, adaptive)
     exec(compile(text, "text", "exec"), names)
     return names, text
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_size_of_an_adaptive_step_has_the_bits_of_its_formula(dtype):
+    names, _ = executed(trace(lambda w: w[0], [(1,)], (1,), (1,), dtype.__name__))
+    text = unrolled.rate_source(trace_rate(AdaptiveDescent(), dtype.__name__))
+    exec(compile(text, "text", "exec"), names)
+    eta, scale, beta, eps, mean, weight, square = map(dtype, (0.1, 0.3, 0.9, 0.01, 0.7, 0.4, 2.3))
+    state = np.array([0, eta, scale, beta, eps, 5, mean, weight], dtype)
+    step = names["step_size"](state, 1, square)
+    mean = beta * mean + (dtype(1) - beta) * (square * (scale * scale))
+    weight = beta * weight + (dtype(1) - beta)
+    assert step == eta / (np.sqrt(mean / weight) + eps) * scale
+    assert state.tolist() == np.array([0, eta, scale, beta, eps, 5, mean, weight], dtype).tolist()
 
 
 def as_text(factorization, seed=4):

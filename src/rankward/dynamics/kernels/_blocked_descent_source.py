@@ -8,7 +8,7 @@ def advance(state, scratch, sizes, steps):
     for _ in range(steps):
         run(state, sizes, SLOPES_BEGIN, SLOPES_END)
         square = fill(state, 0.0)
-        if ADAPTIVE:
+        if USES_SQUARE:
             new = True
             for factor in range(sizes[FACTORS] - 1, -1, -1):
                 at = FIRST_FACTOR + OF_FACTOR * factor

@@ -187,7 +187,7 @@ def advance(state, scratch, sizes, steps):
         residual(state, scratch, sizes, entries, places, count)
         back_propagate(scratch, sizes, leaves, inner, entries, places, count)
         square = scratch[leaves]
-        if ADAPTIVE:
+        if USES_SQUARE:
             square = total_square(scratch, leaves, sizes[0] * leaf)
         one[:] = step_size(state, rates, square)
         step = load_wide(one, 0)

@@ -27,7 +27,9 @@ from rankward.dynamics.kernels import blocked, functions, registers, rosenbrock,
 from rankward.dynamics.kernels.flow import FLOWS
 from rankward.dynamics.kernels.flow import source as flow_stages
 from rankward.dynamics.kernels.tableau import DORMAND_PRINCE
-from rankward.dynamics.state import Status
+from rankward.dynamics.kernels.texts import check_text, text_of
+from rankward.dynamics.state import ALONG_GRADIENT
+from rankward.dynamics.tracing import trace_rate
 from rankward.numba_cache import compiled_at, forgive
 from rankward.terminal import say
 
@@ -64,12 +66,12 @@ def unrolled_kernel(graph: Graph, name: str, dynamics: str) -> Kernel:
 
 def unrolled_text(graph: Graph, dynamics: str) -> str:
     """The text of arithmetic and steps, shared by a graph's kernels for a processor and for a GPU."""
-    adaptive = dynamics == "adaptive"
+    shared = shared_text(dynamics, graph.dtype)
     powers = functions.source(graph.dtype) if graph.functions.intersection(TRANSCENDENTAL) else ""
     if graph.replaced:
         noise = _noise_text(WIDTH[graph.dtype], graph.dtype) if graph.noise else ""
-        return shared_text(adaptive) + powers + noise + unrolled.step_source(graph)
-    return shared_text(adaptive) + powers + unrolled.source(graph, adaptive)
+        return shared + powers + noise + unrolled.step_source(graph)
+    return shared + powers + unrolled.source(graph, uses_square(dynamics))
 
 
 def named(name: str, text: str, dynamics: str, dtype: str) -> str:
@@ -86,7 +88,7 @@ def blocked_kernels(kind: str, dtype: str, dynamics: str) -> Any:
         dynamics: as in `Problem.dynamics`, or `noisy` for an optimizer whose steps have a random part.
     """
     lanes, noisy = WIDTH[dtype] if kind == "lanes" else 1, dynamics == "noisy"
-    text = lanes_text(lanes) + shared_text(dynamics == "adaptive") + "\n\n" + blocked.header() + f"NOISY = {noisy}\n"
+    text = lanes_text(lanes) + shared_text(dynamics, dtype) + "\n\n" + blocked.header() + f"NOISY = {noisy}\n"
     text += _noise_text(lanes, dtype) if noisy else ""
     text += f'\ninstructions = numba.types.ExternalFunction("{_instructions(kind, dtype)}", {_signature(dtype)})\n'
     stepped = dynamics in ("optimizer", "noisy")
@@ -153,12 +155,6 @@ def _driver(dynamics: str, steps: str = "") -> str:
     return f"\nFLOW = {flow}\n{decays}{check_text()}{dynamics_text}{text_of('_driver_source.py')}"
 
 
-def check_text() -> str:
-    """The text of the rule for stops and rows, below the codes of the statuses."""
-    codes = "".join(f"{status.name} = {status.value}\n" for status in Status)
-    return f"\n{codes}{text_of('_check_source.py')}"
-
-
 @functools.cache
 def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
     """Compiled `drive` and `tensors` for CP factors of any order and sizes, so many vectors of components a chunk."""
@@ -167,7 +163,7 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
         lanes_text(1)
         + _wide(width)
         + f"from rankward.dynamics.kernels.lanes import sums{width}\n"
-        + shared_text(dynamics == "adaptive")
+        + shared_text(dynamics, dtype)
     )
     text += "\n\n" + tiles.source(vectors, width) + text_of("_cp_source.py") + _driver(dynamics)
     return imported(f"cp_{vectors}{suffix_of(dynamics)}_{dtype}", text)
@@ -176,14 +172,10 @@ def cp_kernels(vectors: int, dtype: str, dynamics: str) -> Any:
 @functools.cache
 def singular_kernel() -> Kernel:
     """Compiled `drive` for a flow in singular coordinates, of any size and depth, with weight decay or without."""
-    text = lanes_text(1) + shared_text(False) + functions.source("float64") + rosenbrock.source()
+    text = lanes_text(1) + shared_text("decaying_flow", "float64") + functions.source("float64") + rosenbrock.source()
     text += _driver("decaying_flow", text_of("_singular_source.py"))
     drive: Kernel = imported("singular_float64", text).drive
     return drive
-
-
-def text_of(name: str) -> str:
-    return "\n\n" + (HERE / name).read_text(encoding="utf-8").split("# mypy: ignore-errors\n", 1)[1].lstrip("\n")
 
 
 def lanes_text(width: int) -> str:
@@ -197,8 +189,18 @@ def lanes_text(width: int) -> str:
     )
 
 
-def shared_text(adaptive: bool) -> str:
-    return f"\nADAPTIVE = {adaptive}\n" + text_of("_shared_source.py")
+def uses_square(dynamics: str) -> bool:
+    """Whether the size of a step along the gradient depends on the squared norm of the gradients."""
+    return dynamics in ALONG_GRADIENT and ALONG_GRADIENT[dynamics].uses_square
+
+
+def shared_text(dynamics: str, dtype: str) -> str:
+    """Text of memory; and the size of a step along the gradient, from the optimizer that is one of `ALONG_GRADIENT`."""
+    text = text_of("_shared_source.py")
+    if dynamics not in ALONG_GRADIENT:
+        return text
+    rate = unrolled.rate_source(trace_rate(ALONG_GRADIENT[dynamics], dtype))
+    return f"\nUSES_SQUARE = {uses_square(dynamics)}\n{text}{rate}"
 
 
 def _wide(width: int) -> str:
@@ -210,7 +212,7 @@ def _wide(width: int) -> str:
 @functools.cache
 def sources_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
-    for path in sorted(HERE.glob("*.py")):
+    for path in sorted([*HERE.glob("*.py"), *(HERE.parents[1] / "optimizers").glob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -202,12 +202,29 @@ def step_source(graph: Graph) -> str:
     return "\n".join(_advance_and_losses(writer, fields, changed, step, half, noise=noise)) + "\n"
 
 
+def rate_source(graph: Graph) -> str:
+    """The function `step_size`: what gradients of the half sum are multiplied by; it changes the run's state.
+
+    Args:
+        graph: of `tracing.trace_rate`.
+    """
+    fields = [f"r{number}" for number in range(len(graph.inputs) - 1)]
+    writer = _Writer(graph, [*([name] for name in fields), ["square"]], "state")
+    (step,), *after = writer.outputs
+    lines = writer.needed([step, *(name for (name,) in after)])
+    changed = zip(graph.replaced, after, strict=True)
+    stores = [f"store(state, at + {place} * LANES, {name})" for place, (name,) in changed]
+    loads = [f"{name} = load(state, at + {place} * LANES)" for place, name in enumerate(fields)]
+    body = ["at = rates * LANES", *_used(loads, lines), *writer.fills(lines), *lines, *stores, f"return {step}"]
+    return "\n".join(_function("step_size(state, rates, square)", _indented(body))) + "\n"
+
+
 def source(graph: Graph, adaptive: bool) -> str:
     """The functions that the text of descent calls, and those that the text of the flow does.
 
     Args:
         graph: from factors, operator and values to the half sum and its gradients.
-        adaptive: whether steps need the gradient's norm.
+        adaptive: whether the step size depends on the squared norm of the gradients.
     """
     sizes = [graph.sizes[block] for block in graph.inputs]
     factors, (operators, values) = sizes[:-2], sizes[-2:]
