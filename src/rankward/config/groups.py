@@ -445,7 +445,7 @@ class Optimizer(Choice):
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is gradient descent without weight decay or noise, for which engines have a separate path."""
+        """Whether this is gradient descent without weight decay or noise, which kernels have a loop for."""
         return self._target_ == DESCENT and self.weight_decay == 0 and not self.noise
 
     @property
