@@ -41,7 +41,7 @@ REFUSED = [
     ("init.scale=nan", "init.scale: nan is not allowed"),
     ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, constant, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
     ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
-    ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, decay_steps, end_factor, eps, eta,"),
+    ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, coordinates, decay_steps, end_factor,"),
     ("dept=3", "(did you mean 'depth'?)"),
     ("record.evry=3", "(did you mean 'record.every'?)"),
     ("record.every=30", "record.every: 30 is not allowed; expected a multiple of check_every=50"),
