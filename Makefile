@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo paper test test-slow test-slow-others test-slurm test-gpu lint docs bench bench-gpu clean
+.PHONY: setup demo paper test test-slow test-gpu lint docs bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -30,14 +30,9 @@ $(GPU): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gpu]' nvidia-cuda-nvcc
 	touch $@
 
-# The tests of SLURM mostly wait, so they run at the same time as the others, in one process: they share its one node.
+# The tests of SLURM run last and alone: its one node takes all cores.
 test-slow: $(GPU)
-	$(MAKE) --jobs 2 test-slow-others test-slurm
-
-test-slow-others:
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --ignore tests/sweeps/test_slurm.py
-
-test-slurm:
 	$(BIN)/python -m pytest -m slow tests/sweeps/test_slurm.py
 
 # These need an NVIDIA GPU.
