@@ -267,6 +267,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_pipes_and_bombs_in_a_folder_block_no_reader(tmp_path):
     """Of each folder one file is a pipe to which nobody writes."""
     sweeps = [received(tmp_path / name.replace("/", "_").strip(".")) for name in PIPES]

@@ -102,6 +102,7 @@ def test_a_holdout_makes_another_config_and_its_file_has_a_digest(tmp_path):
     assert list(with_digests(node)["file_sha256"]) == ["holdout"]
 
 
+@pytest.mark.slow
 def test_sweeps_without_held_out_entries_leave_no_such_keys(tmp_path):
     for more in (["logger=none"], ["logger=none", "hydra/launcher=basic"]):
         folder = f"s{len(more)}"

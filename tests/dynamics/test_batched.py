@@ -27,7 +27,7 @@ def same_rows(one, other, rtol):
 
 
 @pytest.mark.parametrize("sizes", [(2, 2), (2, 2, 2, 2), (5, 5, 5, 5), (18, 17, 19), (66, 5, 65)])
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("adaptive", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_chains_as_in_the_compiled_engine(sizes, adaptive):
     _, factors, problem = ensemble(sizes, 3)
     many = torch.ones_like(problem.eta)

@@ -33,7 +33,7 @@ def test_fused_agrees_with_autograd_and_numpy(sizes):
         assert np.linalg.norm(a - b[1].numpy()) <= 1e-10 * np.linalg.norm(a)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "sizes",
     [

@@ -76,6 +76,7 @@ def test_the_tableau_is_the_published_one():
         Tableau(stages[:-1], DORMAND_PRINCE.error[:-1])
 
 
+@pytest.mark.slow
 def test_depth_3_agrees_with_an_implicit_solver():
     """|W_11| at the stop against Radau at rtol 1e-11, within 1e-6 (here: of the same start, from init 1e-3)."""
     factors, problem = two_by_two(1, 3, 1e-3)
@@ -109,7 +110,7 @@ def test_depth_3_agrees_with_an_implicit_solver():
     "sizes",
     [
         (2, 2, 2),
-        (3, 2, 4),
+        pytest.param((3, 2, 4), marks=pytest.mark.slow),
         pytest.param((18, 17, 19), marks=pytest.mark.slow),
         pytest.param((66, 5, 65), marks=pytest.mark.slow),
     ],

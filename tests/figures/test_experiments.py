@@ -177,6 +177,7 @@ def test_figures_without_data_are_refused(tmp_path):
             draw(name, sweep)
 
 
+@pytest.mark.slow
 def test_norms_and_ranks_along_the_solution_set(tmp_path, monkeypatch):
     sweep, _ = swept(
         tmp_path, "init=balanced", "init.scale=1e-1", "stop_loss=1e-2", "seed=0,1", "figures=[solution_set]"

@@ -87,7 +87,7 @@ def _server() -> socket.socket:
         folder = tempfile.TemporaryDirectory()
         _address = Path(folder.name) / "socket"
         process = subprocess.Popen(
-            [sys.executable, __file__, str(_address)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            [sys.executable, __file__, str(_address)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         atexit.register(folder.cleanup)
@@ -113,8 +113,11 @@ def serve(address: str) -> dict[str, object]:
     print("ready", flush=True)
     waiting = selectors.DefaultSelector()
     waiting.register(listener, selectors.EVENT_READ)
+    waiting.register(sys.stdin, selectors.EVENT_READ)  # it closes when the tests end, also when they are killed
     while True:
         for key, _ in waiting.select():
+            if key.fileobj is sys.stdin:
+                os._exit(0)
             if key.fileobj is not listener:  # a child has ended
                 connection, process = key.data
                 status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

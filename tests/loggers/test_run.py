@@ -182,6 +182,7 @@ def test_long_wandb_names_and_tags_are_shortened(tmp_path, monkeypatch):
     assert len(given["name"]) == len(given["group"]) == 128 and given["tags"][0] == "mine"
 
 
+@pytest.mark.slow
 def test_failing_logger_of_a_sweep_is_reported_and_resume_logs(tmp_path, own):
     own(log_metrics='raise RuntimeError("disconnected")')
     sweep = ["-m", "depth=2", "seed=0,1", "max_iterations=100", "logger=csv", *OWN, "hydra.sweep.dir=s"]

@@ -57,7 +57,6 @@ def test_effective_hash_ignores_only_unused_settings():
         ("factorization=linear depth=3", ["depth: '3' is not allowed", "factorization=linear has no layers"]),
         ("factorization=linear init=balanced", ["init: 'balanced' is not allowed", "starts without it"]),
         ("factorization=linear init.scale=0.1", ["init.scale: 0.1 is not allowed; expected no init"]),
-        ("factorization=symmetric depth.layers=3", ["depth.layers: 3 is not allowed", "=symmetric has no layers"]),
         ("-m factorization=linear,symmetric depth=3", ["jobs 0, 1: depth: '3' is not allowed"]),
         ("-m factorization=linear,symmetric depth=3 results=table", ["depth: '3' is not allowed"]),
     ],
@@ -72,6 +71,7 @@ def test_seeds_and_settings_of_an_experiment_are_accepted(tmp_path):
     assert unused_overrides([(composed(*overrides)[0], overrides)]) == {}
 
 
+@pytest.mark.slow
 def test_plan_counts_equal_jobs(tmp_path):
     planned = rankward(*SWEEP, "--dry-run", cwd=tmp_path).stdout.splitlines()
     assert planned[-1].startswith("8 jobs, 3 of them equal to another in all that has effect: 5 runs, at most about")
@@ -122,6 +122,7 @@ def test_a_failed_job_fails_its_equal_jobs(tmp_path):
     assert not results.is_complete(tmp_path / "s" / "5") and (tmp_path / "s" / "5" / "failure.txt").is_file()
 
 
+@pytest.mark.slow
 def test_old_folders_with_settings_without_effect_are_resumed(tmp_path):
     """A folder with a config is one that the command has made before."""
     run = ["factorization=linear", "logger=none", "hydra.run.dir=o"]

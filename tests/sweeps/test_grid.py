@@ -172,6 +172,7 @@ def test_unknown_figure_is_refused_before_the_sweep(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_a_figure_that_cannot_be_drawn_is_a_failure_in_one_line(tmp_path):
     one = ["observations=random_matrix", "max_iterations=50", "init.scale=0.1", "figures=[figure1]"]
     done = rankward("-m", "logger=none", "lr.eta=0.1,0.2", *one, cwd=tmp_path)

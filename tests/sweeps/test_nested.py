@@ -49,6 +49,7 @@ def test_tables_traces_and_figures_have_every_run(both):
     assert load(both / "n" / "depth2" / "seed0").runs["run"].to_list() == ["seed0"]
 
 
+@pytest.mark.slow
 def test_status_and_watch_see_them_and_resuming_goes_on(both, tmp_path, monkeypatch):
     status = SweepMonitor(both / "n").look()
     assert status.counts == {DONE: 4} and [run.loss != () for run in status.runs] == 4 * [True]

@@ -337,7 +337,7 @@ def test_margins_are_the_smallest():
 LEAST = "least_parameters/norm/parameters"
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 6])
+@pytest.mark.parametrize("layers", [1, 2, *(pytest.param(layers, marks=pytest.mark.slow) for layers in (3, 6))])
 def test_balanced_parameters_are_the_least_and_unbalanced_ones_are_more(tmp_path, layers):
     """The margin is recomputed from the final factors in NumPy; balanced it is 0 up to rounding and finite steps."""
     job = [f"depth.layers={layers}", "metrics=parameters", "max_iterations=3000", "lr.eta=1e-3", "init.scale=0.5"]

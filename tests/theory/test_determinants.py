@@ -66,7 +66,8 @@ def test_exact_flow_keeps_its_sign_as_long_as_a_flow_is_judged(tmp_path, scale):
         ["init=balanced", "init.scale=100", "seed=2"],
         ["init=balanced", "init.scale=1", "seed=15"],
         *(["init=balanced", f"lr.rtol={rtol}"] for rtol in ("1e-4", "1e-12", "1e-14")),
-        *(["init=balanced", "factorization.hidden=3", f"seed={seed}"] for seed in range(2)),
+        pytest.param(["init=balanced", "factorization.hidden=3", "seed=0"], marks=pytest.mark.slow),
+        ["init=balanced", "factorization.hidden=3", "seed=1"],
         pytest.param(["init=balanced", "factorization.hidden=5", "init.scale=1"], marks=pytest.mark.slow),
         ["init=balanced", "observations=dimensions", "observations.dims=[9,9]"],
         pytest.param(

@@ -3,12 +3,14 @@
 import time
 
 import numpy as np
+import pytest
 
 from helpers.runs import composed
 from rankward.training.calibrate import max_training_seconds
 from rankward.training.ensemble import ObservationCache, measurement_of
 
 
+@pytest.mark.slow
 def test_large_runs_are_timed_by_few_iterations():
     size, iterations = 400, 1000
     problem = ["observations=random_matrix", f"observations.dims=[{size},{size}]", "observations.count=9000"]

@@ -24,7 +24,7 @@ def test_bytes_do_not_depend_on_the_ensemble(tmp_path):
         np.testing.assert_equal(summaries[0]["certificates"], summaries[1]["certificates"])
 
 
-@pytest.mark.parametrize("chunks", [1, 4])
+@pytest.mark.parametrize("chunks", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_interrupted_flow_resumes_to_the_same_bits(tmp_path, monkeypatch, chunks):
     jobs = [[*FLOW, f"seed={seed}"] for seed in range(2)]
     trained(tmp_path / "whole", *jobs)

@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from helpers.commands import computed
 from helpers.in_process import assert_refused, command_line, rankward
 from helpers.runs import LONG, composed, contents, trained
@@ -35,6 +37,7 @@ def test_runs_that_have_ended_keep_their_status(tmp_path):
     assert (ended.status, other.status) == ("max_iterations", "max_seconds")
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_its_other_ensembles_and_resumes(tmp_path):
     sweep = ["-m", "depth=2,3", "seed=0,1", "logger=none", "max_iterations=2000", "hydra.sweep.dir=s"]
     limited = rankward(*sweep, NOW, cwd=tmp_path)

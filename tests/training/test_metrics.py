@@ -173,6 +173,7 @@ def test_a_column_may_have_any_name_and_a_schatten_norm_one_number(tmp_path):
     assert "norm/schatten_0.25" in results.read_trace(tmp_path / "0").columns
 
 
+@pytest.mark.slow
 def test_the_distance_is_from_each_runs_own_infimal_rank(tmp_path):
     """Random truths: rank 2 and rank 1 but for one entry, rank 2 in full, and five of nine entries: not known."""
     start = ["depth='2'", "max_iterations=100"]

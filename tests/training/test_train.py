@@ -61,8 +61,11 @@ KINDS = {
 COMPILE_LONG = (
     "random",
     "tensor",
+    "tensor, adaptive",
     "linear tensor",
+    "linear tensor of order 4",
     "linear, float32",
+    "linear sensing",
     "flow",
 )  # kernels of their own: left to the slow tests
 
