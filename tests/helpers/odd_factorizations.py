@@ -237,7 +237,7 @@ def chosen(problem, at):
 
     def some(value):
         if isinstance(value, Adaptive | Flow):
-            return replace(value, **{field.name: getattr(value, field.name)[at] for field in fields(value)})
+            return replace(value, **{field.name: some(getattr(value, field.name)) for field in fields(value)})
         return value[at] if isinstance(value, torch.Tensor) else value
 
     return Problem(*(some(getattr(problem, field.name)) for field in fields(Problem)))
