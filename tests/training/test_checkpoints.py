@@ -297,7 +297,7 @@ def test_full_disk_at_a_checkpoint_ends_the_sweep_and_keeps_the_last_checkpoint(
 
 @pytest.mark.slow
 def test_kills_with_a_full_temporary_disk(tmp_path):
-    job = [*ENDLESS, "max_iterations=30000000", "checkpoint.seconds=0.001"]
+    job = [*ENDLESS, "max_iterations=200000000", "checkpoint.seconds=0.001"]
     assert rankward(*job, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
     with small_disk(tmp_path / "disk", "64k") as disk:
         (disk / "filler").write_bytes(b"x" * 60_000)
