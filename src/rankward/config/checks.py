@@ -29,6 +29,13 @@ def finite(key: str, value: float) -> None:
         raise ConfigError(key, value, "a finite number")
 
 
+def not_negative(key: str, value: Any) -> None:
+    """Refuse all but finite numbers of at least 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and value >= 0):
+        raise ConfigError(key, value, "a finite number of at least 0")
+
+
 def at_least(key: str, value: int, least: int) -> None:
     """Refuse an integer below `least`, and one that 64 bits do not hold."""
     if value < least:

@@ -23,6 +23,7 @@ from rankward.config.checks import (
     fits_memory,
     level_widths,
     matrix_dims,
+    not_negative,
     one_of,
     positive,
     tensor_dims,
@@ -432,7 +433,7 @@ class Optimizer(Choice):
     batch: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least_zero("optimizer.weight_decay", self.weight_decay)
+        not_negative("optimizer.weight_decay", self.weight_decay)
         _check_noise(self)
 
     def arguments(self) -> dict[str, Any]:
@@ -481,18 +482,11 @@ def _noise_of(choice: Optimizer | OwnOptimizer) -> dict[str, Any]:
 def _check_noise(choice: Optimizer | OwnOptimizer) -> None:
     """Refuse standard deviations below zero, and minibatches of no entry."""
     for key in ("label_noise", "gradient_noise"):
-        _at_least_zero(f"optimizer.{key}", getattr(choice, key))
+        not_negative(f"optimizer.{key}", getattr(choice, key))
     if choice.batch is not None:
         if not isinstance(choice.batch, int) or isinstance(choice.batch, bool):
             raise ConfigError("optimizer.batch", choice.batch, "null, or an integer of at least 1")
         at_least("optimizer.batch", choice.batch, 1)
-
-
-def _at_least_zero(key: str, value: Any) -> None:
-    """Refuse all but finite numbers of at least 0."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and value >= 0):
-        raise ConfigError(key, value, "a finite number of at least 0")
 
 
 @dataclass
@@ -658,8 +652,7 @@ class Between(Init):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.unbalance) and self.unbalance >= 0):
-            raise ConfigError("init.unbalance", self.unbalance, "a finite number of at least 0")
+        not_negative("init.unbalance", self.unbalance)
 
 
 # ---------------------------------------------------------------- observations
@@ -794,8 +787,7 @@ class RandomTruth(Observations):
         self._check_dims()
         self._check_rank()
         self._check_count()
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise ConfigError("observations.noise", self.noise, "a finite number of at least 0")
+        not_negative("observations.noise", self.noise)
         at_least("observations.seed", self.seed, 0)
 
     @property
@@ -881,8 +873,25 @@ class Sensing(RandomTruth):
         fits_memory("observations.count", self.count, 40 * self.count * math.prod(self.dims))
 
 
+class OfFile:
+    """Properties that all observations of a file share; their dataclasses have the fields."""
+
+    path: str
+    dims: list[int] | None
+    separator: str | None
+    decimal: str | None
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        return self.dims
+
+    @property
+    def file(self) -> str | None:
+        return self.path
+
+
 @dataclass
-class File(Observations):
+class File(OfFile, Observations):
     """Observations from a file. `count` keeps the first n in its order, null keeps all; `dims` are the array's sizes.
 
     `ground_truth` is a file with the whole array, for `error/reconstruction` (absolute). `separator` and `decimal` are
@@ -903,17 +912,9 @@ class File(Observations):
         if self.count is not None:
             at_least("observations.count", self.count, 1)
 
-    @property
-    def known_dims(self) -> list[int] | None:
-        return self.dims
-
-    @property
-    def file(self) -> str | None:
-        return self.path
-
 
 @dataclass
-class Ratings(Observations):
+class Ratings(OfFile, Observations):
     """A list of entries in a file, with the data's own ids."""
 
     path: str = MISSING
@@ -938,17 +939,9 @@ class Ratings(Observations):
             one_of("observations.duplicates", self.duplicates, ("mean", "last"))
         _check_columns(self.columns, self.header, self.dims)
 
-    @property
-    def known_dims(self) -> list[int] | None:
-        return self.dims
-
-    @property
-    def file(self) -> str | None:
-        return self.path
-
 
 @dataclass
-class Matrix(Observations):
+class Matrix(OfFile, Observations):
     """A whole matrix or tensor in a file, with holes where it is not observed."""
 
     path: str = MISSING
@@ -962,16 +955,8 @@ class Matrix(Observations):
         super().__post_init__()
         _check_file(self)
 
-    @property
-    def known_dims(self) -> list[int] | None:
-        return self.dims
 
-    @property
-    def file(self) -> str | None:
-        return self.path
-
-
-def _check_file(node: File | Ratings | Matrix) -> None:
+def _check_file(node: OfFile) -> None:
     """Refuse sizes of no array, and separators and decimal marks that no file has."""
     if node.dims is not None:
         array_dims("observations.dims", node.dims)
@@ -1083,8 +1068,8 @@ class StopPlateau:
     def __post_init__(self) -> None:
         if self.window is not None:
             at_least("stop_plateau.window", self.window, 1)
-        if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ConfigError("stop_plateau.tolerance", self.tolerance, "a finite number of at least 0")
+        if self.tolerance is not None:
+            not_negative("stop_plateau.tolerance", self.tolerance)
         if self.window is None and self.tolerance is not None:
             raise InputError("stop_plateau.window is not set: stop_plateau.tolerance needs it")
         if self.tolerance is None and self.window is not None:

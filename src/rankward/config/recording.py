@@ -71,12 +71,17 @@ def without_unset(config: dict[str, Any]) -> dict[str, Any]:
         >>> without_unset({"optimizer": {"name": "adam", "label_noise": 0.0, "gradient_noise": 0.1, "batch": None}})
         {'optimizer': {'name': 'adam', 'gradient_noise': 0.1}}
     """
-    config = {key: value for key, value in config.items() if key not in UNSET_STOPS or value != UNSET_STOPS[key]}
+    config = without(config, UNSET_STOPS)
     for group, off in UNSET.items():
         if isinstance(keys := config.get(group), Mapping):
             off = {**off, **dict.fromkeys(LATER)} if group == "observations" and _is_ours(keys) else off
-            config[group] = {key: value for key, value in keys.items() if key not in off or value != off[key]}
+            config[group] = without(keys, off)
     return config
+
+
+def without(config: Mapping[str, Any], off: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys and values of a config without those of `off`."""
+    return {key: value for key, value in config.items() if key not in off or value != off[key]}
 
 
 def _is_ours(observations: Mapping[str, Any]) -> bool:

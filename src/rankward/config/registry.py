@@ -14,7 +14,7 @@ from omegaconf.errors import MissingMandatoryValue
 from rankward.config import groups, schema
 from rankward.config.choices import RESERVED
 from rankward.config.errors import InputError, nearest
-from rankward.config.recording import without_unset
+from rankward.config.recording import without, without_unset
 
 SCHEMAS: dict[str, type] = {
     "run": schema.RunConfig,
@@ -126,9 +126,5 @@ def config_hash(run: dict[str, Any]) -> str:
 
 def hashed(run: dict[str, Any]) -> dict[str, Any]:
     """The keys and values of a resolved config that `config_hash` covers."""
-    set_keys = without_unset(run)
-    return {
-        key: value
-        for key, value in set_keys.items()
-        if key not in NOT_HASHED and not (key in ADDED and value == ADDED[key])
-    }
+    set_keys = without(without_unset(run), ADDED)
+    return {key: value for key, value in set_keys.items() if key not in NOT_HASHED}

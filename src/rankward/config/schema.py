@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import MISSING
 
 from rankward.config import groups
-from rankward.config.checks import at_least, one_of, positive
+from rankward.config.checks import at_least, not_negative, one_of, positive
 from rankward.config.errors import ConfigError
 from rankward.config.groups import Checkpoint, Record, StopPlateau
 
@@ -106,8 +106,8 @@ class RunConfig:
         for key in ("max_iterations", "stop_checks", "stop_heldout", "check_every"):
             if getattr(self, key) is not None:
                 at_least(key, getattr(self, key), 1)
-        if self.stop_loss is not None and not (math.isfinite(self.stop_loss) and self.stop_loss >= 0):
-            raise ConfigError("stop_loss", self.stop_loss, "a finite number of at least 0")
+        if self.stop_loss is not None:
+            not_negative("stop_loss", self.stop_loss)
         if self.max_seconds is not None:
             positive("max_seconds", self.max_seconds)
         self._check_record()

@@ -57,10 +57,15 @@ def gradients_of(factorization: Factorization, loss: Loss = SQUARED) -> Gradient
         half, cotangent = loss_and_cotangent(product, operator, values, loss, *noise, slopes_of=_slopes_of)
         return half, pullback(cotangent)
 
-    def of_runs(*given: Any) -> tuple[Tensor, Sequence[Tensor]]:
+    return _of_runs(of_run)
+
+
+def _of_runs(of_run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of many runs at once from one of a run; arguments may be None."""
+
+    def of_runs(*given: Any) -> Any:
         has_runs = tuple(None if each is None else 0 for each in given)
-        made: tuple[Tensor, Sequence[Tensor]] = torch.func.vmap(of_run, in_dims=has_runs)(*given)
-        return made
+        return torch.func.vmap(of_run, in_dims=has_runs)(*given)
 
     return of_runs
 
@@ -78,12 +83,7 @@ def _stepped(rule: Rule) -> Callable[..., tuple[list[Tensor], list[Tensor]]]:
     def of_run(numbers: Tensor, *arguments: Any) -> tuple[list[Tensor], list[Tensor]]:
         return step(rule.optimizer.with_numbers(numbers.unbind()), *arguments)
 
-    def of_runs(*given: Any) -> tuple[list[Tensor], list[Tensor]]:
-        has_runs = tuple(None if each is None else 0 for each in given)
-        made: tuple[list[Tensor], list[Tensor]] = torch.func.vmap(of_run, in_dims=has_runs)(*given)
-        return made
-
-    return of_runs
+    return _of_runs(of_run)
 
 
 def _across(each: Tensor, like: Tensor) -> Tensor:

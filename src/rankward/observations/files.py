@@ -18,7 +18,7 @@ from rankward.observations import arrays, tables
 from rankward.observations.headers import check_npz, check_pt, errors_of_reader, refuse_large
 from rankward.observations.ids import Ids, named
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
-from rankward.observations.ratings import read_parquet
+from rankward.observations.ratings import PARQUET, read_parquet
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 from rankward.private_apis import stored_entries
 
@@ -28,7 +28,6 @@ KNOWN = ("arr_0", "A", "y", "target_matrix", "target_tensor", "train_indices_ord
 EXPECTED = "expected arrays named A and y, or mask and values"
 SPARSE = "the entries that it leaves out may be zeros or not observed: save `mask` and `values`"
 TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data")
-PARQUET = (".parquet", ".pq")
 NAMES = 6  # of a file, that a message shows
 WHOLE = "; a whole matrix has empty or nan cells where it is not observed (one without such cells is a .npy)"
 

@@ -87,6 +87,16 @@ class Ids:
         )
 
 
+def axis_names(axes: int) -> tuple[str, ...]:
+    """Names of so many axes, for data without names.
+
+    Example:
+        >>> axis_names(2), axis_names(3)
+        (('row', 'column'), ('axis_0', 'axis_1', 'axis_2'))
+    """
+    return {1: ("index",), 2: ("row", "column")}.get(axes, tuple(f"axis_{axis}" for axis in range(axes)))
+
+
 def as_integers(cells: pl.Series) -> tuple[np.ndarray, bool]:
     """Ids as integers, [entries] int64, and whether all of them are; the integers are meaningless if not.
 

@@ -18,22 +18,21 @@ from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
 from rankward.config.errors import nearest
 from rankward.observations.headers import errors_of_reader, refuse_large
-from rankward.observations.ids import Ids, as_integers, distinct
+from rankward.observations.ids import Ids, as_integers, axis_names, distinct
 from rankward.observations.measurement import EntryMask, entry_mask
 from rankward.observations.tables import VALUE_NAMES
 from rankward.observations.text import (
     HOLES,
-    SEPARATORS,
-    STAND_IN,
     WITH_COMMA,
     Text,
     is_hole,
     is_number,
+    one_mark,
     read_text,
     with_points,
 )
 
-AXES = {1: ("index",), 2: ("row", "column")}  # names where the file has none
+PARQUET = (".parquet", ".pq")
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def read_columns(
     """
     if not file.is_file():
         raise DataError("is not a file")
-    if file.suffix.lower() in (".parquet", ".pq"):
+    if file.suffix.lower() in PARQUET:
         for key, value in (("separator", separator), ("header", header)):
             if value is not None:
                 raise DataError(f"observations.{key}: {value!r} has no effect; expected null for a table")
@@ -215,11 +214,9 @@ def _frame(text: Text) -> pl.DataFrame:
     Raises:
         DataError: lines of several lengths.
     """
-    body, mark = text.body, SEPARATORS[text.separator]
+    body, mark = one_mark(text.body, text.separator)
     if text.separator == "spaces":
-        body = re.sub(r'("[^"\n]*")| +', lambda found: found.group(1) or " ", re.sub(r"(?m)^ +| +$", "", body))
-    elif len(mark) > 1:
-        body, mark = body.replace(mark, STAND_IN), STAND_IN
+        body = re.sub(r'("[^"\n]*")| +', lambda found: found.group(1) or " ", body)
     body = re.sub(r"\n( *\n)+", "\n", body).strip("\n") + "\n"
     try:
         frame = pl.read_csv(
@@ -306,7 +303,7 @@ def _check_value_column(names: Sequence[str], value: int) -> None:
 def _axis_names(table: Columns, places: Sequence[int]) -> tuple[str, ...]:
     axes = len(places) - 1
     if table.names is None:
-        return AXES.get(axes, tuple(f"axis_{axis}" for axis in range(axes)))
+        return axis_names(axes)
     names = [table.names[place] or f"axis_{axis}" for axis, place in enumerate(places[:-1])]
     return tuple(f"{name}_{axis}" if names.count(name) > 1 else name for axis, name in enumerate(names))
 

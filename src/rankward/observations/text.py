@@ -160,12 +160,17 @@ def _unpacked(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _records(body: str, separator: str, first: int = 1) -> Iterator[tuple[int, list[str]]]:
-    mark, spaces = SEPARATORS[separator], separator == "spaces"
-    if len(mark) > 1:
-        body, mark = body.replace(mark, STAND_IN), STAND_IN
-    if spaces:  # the reader skips the further ones between two cells
+def one_mark(body: str, separator: str) -> tuple[str, str]:
+    """A text with one character between cells, without spaces at the ends of lines if that is a space; and it."""
+    mark = SEPARATORS[separator]
+    if separator == "spaces":
         body = re.sub(r"(?m)^ +| +$", "", body)
+    return (body.replace(mark, STAND_IN), STAND_IN) if len(mark) > 1 else (body, mark)
+
+
+def _records(body: str, separator: str, first: int = 1) -> Iterator[tuple[int, list[str]]]:
+    body, mark = one_mark(body, separator)
+    spaces = separator == "spaces"  # the reader skips the further ones between two cells
     try:
         read = csv.reader(io.StringIO(body, newline=""), delimiter=mark, skipinitialspace=spaces)
         for number, cells in enumerate(read, start=first):
@@ -178,7 +183,7 @@ def _records(body: str, separator: str, first: int = 1) -> Iterator[tuple[int, l
 def _separator(body: str, first: int) -> str:
     """The separator with which the first lines have equally many cells, most of them numbers; a comma if none fits.
 
-    Of several that fit equally well, tabs are taken, which hardly occur in names.
+    If several fit equally well, tabs are taken, which hardly occur in names.
     """
     lines = body[:SAMPLE_LENGTH].split("\n")
     if len(body) > SAMPLE_LENGTH and len(lines) > 1:

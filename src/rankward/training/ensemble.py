@@ -76,7 +76,8 @@ class Ensemble:
         measurements = [measurement_of(run) for run in runs]
         factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
-            _check_alike([_traits(*each) for each in zip(runs, measurements, factorizations, strict=True)])
+            losses = map(_loss, runs)
+            _check_alike([_traits(*each) for each in zip(runs, measurements, factorizations, losses, strict=True)])
         dtype = DTYPES[runs[0].dtype]
         starts = [
             factorization.start(build("init", run.init), run.seed)
@@ -449,12 +450,14 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
     Raises:
         ConfigError, DataError: as `Ensemble.of`.
     """
-    measurement = measurement_of(run)
-    _check_domain(_loss(run), run.loss.name, measurement)
-    return _traits(run, measurement, _factorization(run, measurement))
+    measurement, loss = measurement_of(run), _loss(run)
+    _check_domain(loss, run.loss.name, measurement)
+    return _traits(run, measurement, _factorization(run, measurement), loss)
 
 
-def _traits(run: RunConfig, measurement: Measurement, factorization: Factorization) -> tuple[tuple[str, object], ...]:
+def _traits(
+    run: RunConfig, measurement: Measurement, factorization: Factorization, loss: Loss
+) -> tuple[tuple[str, object], ...]:
     protocol = protocol_of(run, factorization)
     optimizer = _optimizer(run, factorization)
     shared = {
@@ -467,7 +470,7 @@ def _traits(run: RunConfig, measurement: Measurement, factorization: Factorizati
         "engine": run.engine,
         "lr": (run.lr.dynamics, run.lr.coordinates) if isinstance(run.lr, FlowRate) else run.lr.dynamics,
         "optimizer": optimizer and (*optimizer.constants, *run.optimizer.noise),
-        "loss": _loss(run).constants,
+        "loss": loss.constants,
         "stop_heldout": run.stop_heldout is not None,  # their checkpoints have more
         "check_every": protocol.check_every,
         "stop_checks": protocol.stop_checks,

@@ -145,9 +145,11 @@ class EnsembleModule(pl.LightningModule):
         named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
         kept = np.copy if self.device.type == "cuda" else np.asarray  # rows of a card lie in page-locked memory
         trace = {name: kept(column.cpu().numpy()) for name, column in named.items()}
+        judged = self.run_context.with_half_sums(trace)
         for certificate in self.certificates:
-            judged = self.run_context.with_half_sums(trace)
-            trace |= {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, judged)}
+            bounds = {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, judged)}
+            trace |= bounds
+            judged = {**judged, **bounds}
         return trace
 
     def _until_heldout_stop(self, rows: Rows, measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,7 +11,8 @@ import polars as pl
 from rankward import results
 from rankward.config import DataError, InputError
 from rankward.observations import Ids
-from rankward.observations.ratings import AXES, Columns, read_columns
+from rankward.observations.ids import axis_names
+from rankward.observations.ratings import Columns, read_columns
 
 ENDINGS = (".csv", ".parquet")
 VALUE = "value"  # name of the column of predictions
@@ -78,8 +79,7 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None, 
 
 def _counted(dims: Sequence[int]) -> Ids:
     """Indices from 0 as ids."""
-    names = AXES.get(len(dims), tuple(f"axis_{axis}" for axis in range(len(dims))))
-    return Ids(names, tuple(np.arange(size) for size in dims))
+    return Ids(axis_names(len(dims)), tuple(np.arange(size) for size in dims))
 
 
 def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -1,7 +1,7 @@
 # Text, not a module: how a flow ends in time, and what its state keeps of a run. Below a family's text with `rates_of`.
 # mypy: ignore-errors
 
-# What the state keeps of a run behind mask and values; the last four change.
+# Numbers of a run in the state, behind mask and values; the last four change.
 SCALE, RTOL, ATOL, STOP, END_TIME, COUNT, DECAY, TIME, STEP, ERROR, CLOSING = range(11)
 LARGEST_STEP = 1e15  # at a stationary point every step is accepted, and five times as long as the last
 SMALLEST_STEP = 1e-100  # below, the slopes are not finite
