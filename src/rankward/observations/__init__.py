@@ -4,6 +4,7 @@ from rankward.observations.files import from_array, from_file, from_matrix
 from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
+from rankward.observations.indexed import IndexedEntries
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
@@ -12,6 +13,7 @@ from rankward.observations.units import in_units
 __all__ = [
     "EntryMask",
     "Ids",
+    "IndexedEntries",
     "Measurement",
     "Sensing",
     "Units",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,20 +12,23 @@ from jaxtyping import Bool, Float
 from rankward.config import DataError
 from rankward.observations.ids import Ids
 
+if TYPE_CHECKING:
+    from rankward.observations.indexed import IndexedEntries
+
 
 @dataclass(frozen=True, eq=False)
 class Units:
     """Units in which observations are trained on: `(value - offset) / scale` of a value in the data's own units.
 
     Args:
-        offset: [*dims], with size 1 on the axes along which it does not vary.
+        offset: [*dims], with size 1 on the axes along which it does not vary; without axes if it is one number.
         scale: a positive number.
         own: the observations in the data's own units.
     """
 
     offset: Float[np.ndarray, "*_"]
     scale: float
-    own: EntryMask
+    own: EntryMask | IndexedEntries
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays that are stored in `factors.safetensors`: own values are `value * scale + offset`."""
