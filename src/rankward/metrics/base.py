@@ -127,14 +127,26 @@ class SpectralMetric(TraceMetric):
 
     kind = "matrix"
 
-    def update(self, product: Tensor, singular_values: Tensor | None = None) -> None:
-        """Measure each matrix of `product` [runs, ..., d, d']."""
-        values = _singular_values(product) if singular_values is None else singular_values
-        self.measured.append(self.measure(values))
+    def update(self, product: Tensor | None, singular_values: Tensor | None = None) -> None:
+        """Measure each matrix of `product` [runs, ..., d, d']; it is None where the singular values are enough."""
+        self.measured.append(self.measure(values_of(product, singular_values)))
 
     @abstractmethod
     def measure(self, singular_values: Tensor) -> Tensor:
         """The value of each matrix, from its singular values in descending order."""
+
+
+def values_of(product: Tensor | None, singular_values: Tensor | None) -> Tensor:
+    """The singular values that are given, or else those of the product.
+
+    Raises:
+        ValueError: neither is given.
+    """
+    if singular_values is not None:
+        return singular_values
+    if product is None:
+        raise ValueError("product: a product, or its singular values, are needed")
+    return _singular_values(product)
 
 
 def _identity(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

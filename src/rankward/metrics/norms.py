@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
+from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns, values_of
 from rankward.metrics.functional.norms import parameter_norm, powers, schatten_norm_from_singular_values
-from rankward.metrics.functional.singular_values import singular_values as _singular_values
 
 
 class NuclearNorm(SpectralMetric):
@@ -92,9 +91,9 @@ class DepthSchattenNorm(TraceMetric):
 
     kind = "chain"
 
-    def update(self, factors: Sequence[Tensor], product: Tensor, singular_values: Tensor | None = None) -> None:
+    def update(self, factors: Sequence[Tensor], product: Tensor | None, singular_values: Tensor | None = None) -> None:
         """Measure the product [runs, d, d'] of each run's factors."""
-        values = _singular_values(product) if singular_values is None else singular_values
+        values = values_of(product, singular_values)
         self.measured.append(schatten_norm_from_singular_values(values, 2 / len(factors)))
 
     def columns(self) -> dict[str, Tensor]:

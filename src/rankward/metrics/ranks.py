@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric
+from rankward.metrics.base import SpectralMetric, values_of
 from rankward.metrics.functional import ranks
-from rankward.metrics.functional.singular_values import singular_values as singular_values_of
 
 
 class EffectiveRank(SpectralMetric):
@@ -82,10 +81,10 @@ class DistanceToInfimalRank(SpectralMetric):
         self.rank = rank
 
     def update(
-        self, product: Tensor, singular_values: Tensor | None = None, infimal_rank: Tensor | None = None
+        self, product: Tensor | None, singular_values: Tensor | None = None, infimal_rank: Tensor | None = None
     ) -> None:
         """Measure each matrix of `product` [runs, d, d']; `infimal_rank` [runs] is NaN where it is not known."""
-        values = singular_values_of(product) if singular_values is None else singular_values
+        values = values_of(product, singular_values)
         if self.rank is not None:
             self.measured.append(self.measure(values))
         elif infimal_rank is not None:
