@@ -105,7 +105,7 @@ class IndexedChain:
         return _ChainPoint(self, weights)
 
     def orders(self, places: np.ndarray) -> tuple[tuple[np.ndarray, ...], ...]:
-        """First entries of the rows and of the columns of the sparse matrix of these places, their numbers, other indices.
+        """First entries of rows and columns of the sparse matrix of these places, their numbers, and the other indices.
 
         `places` are in ascending order.
         """
