@@ -9,6 +9,7 @@ import torch
 from helpers.in_process import assert_refused, command_line
 from helpers.runs import composed, contents, interrupted_after, trained
 from rankward import results
+from rankward.config import DataError
 from rankward.metrics.functional.singular_values import thin_singular_values
 from rankward.observations import EntryMask, IndexedEntries, from_file, from_ratings, hold_out, in_units
 from rankward.observations import indexed as by_index
@@ -79,10 +80,12 @@ def test_what_cannot_be_read_by_index_is_refused_in_a_line(tmp_path):
         "is observed twice": {"index": [[0, 1], [0, 1]], "values": [1.0, 2.0]},
     }.items():
         np.savez(tmp_path / "seen.npz", **arrays)
-        ended = command_line("observations=file", f"observations.path={tmp_path / 'seen.npz'}", cwd=tmp_path)
-        assert_refused(ended, words)
+        with pytest.raises(DataError) as caught:
+            from_file(str(tmp_path / "seen.npz"))
+        assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_only_what_can_train_by_index_does(tmp_path, monkeypatch):
     path = saved(tmp_path)
     for engine, kind in (("auto", EntryMask), ("fused", EntryMask), ("indexed", IndexedEntries)):
