@@ -1056,6 +1056,7 @@ class Record:
     every: int | None = None
     iteration_ratio: float = 1.02
     loss_ratio: float = 0.95
+    product: bool = False
 
 
 @dataclass

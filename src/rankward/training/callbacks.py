@@ -19,6 +19,7 @@ from rankward.dynamics import Status
 from rankward.loggers.run import RunLog
 from rankward.training.checkpoints import HASHES, VERSION
 from rankward.training.module import EnsembleModule
+from rankward.training.trace import PRODUCT
 
 # Ctrl-C, a request to terminate, a closed terminal, a scheduler's warning.
 INTERRUPTING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
@@ -103,6 +104,7 @@ class LogTrace(pl.Callback):
         """Log the row that was held back and all of these but the last, which is held back in turn."""
         if not rows:
             return
+        rows = {name: column for name, column in rows.items() if name != PRODUCT}
         self.run_log.rows(self.latest_row)
         self.run_log.rows({name: column[:-1] for name, column in rows.items()})
         self.latest_row = {name: column[-1:] for name, column in rows.items()}
