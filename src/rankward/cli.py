@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,7 @@ def _main() -> int:
         if is_command(sys.argv[1:]):
             return run_command(sys.argv[1:])
         refuse_word(sys.argv[1:])
-        sys.argv[1:] = for_hydra(sys.argv[1:])
-        enter_directory()  # for a user's metrics and observations
-        app()
-        if _failures:
-            raise _failures.pop()
+        train(sys.argv[1:])
     except KeyboardInterrupt as error:
         say(f"rankward: {str(error) or 'interrupted'}", error=True)
         return 130
@@ -91,7 +88,32 @@ def _main() -> int:
         from rankward.config.explain import print_error
 
         return print_error(error)
+    except SystemExit as end:
+        refused = getattr(end, "error", None)  # of a check, see `sweeps.callback.Refused`
+        if refused is None:
+            raise
+        from rankward.config.explain import print_error
+
+        return print_error(refused)
     return 0
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train a run, or with `-m` a sweep, through Hydra.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        Exception: of the run or sweep, or of Hydra.
+        SystemExit: a refused run, with the `error`; or a flag after which Hydra ends.
+    """
+    _failures.clear()
+    sys.argv[1:] = for_hydra(list(arguments))
+    enter_directory()  # for a user's metrics and observations
+    app()
+    if _failures:
+        raise _failures.pop()
 
 
 def refuse_word(arguments: list[str]) -> None:

@@ -39,6 +39,7 @@ def test_products_of_gradient_descent_written_out(tmp_path):
     assert not (tmp_path / "without" / "0" / results.TRAJECTORY).exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_products(tmp_path, monkeypatch):
     """With rows in a file of their own, too."""
     job = [*LONG[:-1], "max_iterations=2000", *EVERY, KEPT]

@@ -14,6 +14,18 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from rankward.config import RankwardError
+from rankward.config.explain import explain
+
+_lock = contextlib.ExitStack()  # of the folder of a single run
+_started: list[DictConfig] = []  # the config of the last run or sweep; a folder that gets another name is changed in it
+
+
+class Refused(SystemExit):
+    """The end of the process for an error, which Hydra would turn into a warning. The command line prints the error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(explain(error)[1])
+        self.error = error
 
 
 class CheckFirst(Callback):
@@ -22,11 +34,9 @@ class CheckFirst(Callback):
     The ensemble that was checked is kept for training. The folder is locked until the run ends.
     """
 
-    def __init__(self) -> None:
-        self.lock = contextlib.ExitStack()
-
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the run and lock its folder, before Hydra creates it."""
+        _started[:] = [config]
         from omegaconf import read_write
 
         from rankward.config import ConfigError, run_config
@@ -57,14 +67,14 @@ class CheckFirst(Callback):
                 if not (is_named("hydra.run.dir", config) and (Path(config.hydra.run.dir) / CONFIG).is_file()):
                     refuse_unused(run, task)  # an old run may have such overrides: it is resumed
                 keep_for_training(checked)
-                atexit.register(self.on_run_end)  # Hydra does not call it after an interruption
-                self.lock.enter_context(claim_folder(config))
+                _lock.enter_context(claim_folder(config))
                 values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
             with read_write(config):
                 config.hydra.overrides.task = closed(task, values)  # `resume` uses the same values
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check settings of the whole sweep, before the sweeper is created, which checks the jobs."""
+        _started[:] = [config]
         with errors_end_process():
             from rankward.sweeps.directory import refuse_hidden
             from rankward.sweeps.settings import hydra_resolver, refuse_for_sweep
@@ -76,21 +86,36 @@ class CheckFirst(Callback):
 
     def on_run_end(self, *_: Any, **kwargs: Any) -> None:
         """Unlock the folder."""
-        with contextlib.suppress(OSError, RankwardError):  # if the folder is gone, the run has reported it
-            self.lock.close()
+        unlock()
+
+
+def unlock() -> None:
+    """Unlock the folder of the single run of this process. Hydra does not call `on_run_end` after an interruption."""
+    with contextlib.suppress(OSError, RankwardError):  # if the folder is gone, the run has reported it
+        _lock.close()
+
+
+atexit.register(unlock)
+
+
+def started() -> DictConfig | None:
+    """Take the config of the run or sweep that this process has started last; None if there is none."""
+    return _started.pop() if _started else None
 
 
 @contextlib.contextmanager
 def errors_end_process() -> Iterator[None]:
-    """Report an error in one line and end the process: Hydra would turn it into a warning."""
+    """Raise an error as one that ends the process.
+
+    Raises:
+        Refused: for any error.
+    """
     try:
         yield
     except Exception as error:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             traceback.print_exc()
-        from rankward.config.explain import print_error
-
-        raise SystemExit(print_error(error)) from None
+        raise Refused(error) from None
 
 
 def set_environment(config: DictConfig) -> None:

@@ -203,7 +203,7 @@ def _mapped(path: Path, names: Sequence[str], widths: Mapping[str, int], blocks:
         words = np.memmap(path, np.int64, "r", start, (int(ends[-1]), rows))
         part: Columns = {}
         for at, name in enumerate(names):
-            column = words[ends[at] : ends[at + 1]].view(dtype_of(name))
+            column: np.ndarray = words[ends[at] : ends[at + 1]].view(dtype_of(name))
             part[name] = column.reshape(rows, -1) if name in widths else column[0]
         yield part
         start += words.nbytes
