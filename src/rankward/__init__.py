@@ -6,12 +6,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rankward.config.errors import RankwardError
     from rankward.from_python import run, sweep
     from rankward.results.load import Run, Sweep, load
 
 __version__ = "0.1.0"
-__all__ = ["RankwardError", "Run", "Sweep", "load", "run", "sweep"]
+__all__ = ["Run", "Sweep", "load", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,8 +19,6 @@ def __getattr__(name: str) -> Any:
         from rankward import from_python as module
     elif name in ("Run", "Sweep", "load"):
         from rankward.results import load as module  # type: ignore[no-redef]
-    elif name == "RankwardError":
-        from rankward.config import errors as module  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module 'rankward' has no attribute {name!r}")
     return getattr(module, name)

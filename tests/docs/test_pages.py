@@ -12,7 +12,9 @@ import pytest
 from helpers import forked
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", *DOCS.glob("howto/*.md")])
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", DOCS / "python.md", *DOCS.glob("howto/*.md")]
+)
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"[|&;<>$`*?~]")  # characters that only a shell understands
 

@@ -88,6 +88,7 @@ def test_without_products_the_config_has_no_such_key():
     )
 
 
+@pytest.mark.slow
 def test_a_table_and_too_many_rows_are_refused(tmp_path):
     table = command_line("-m", "seed=range(0,3)", "results=table", KEPT, "logger=none", cwd=tmp_path)
     assert_refused(table, "record.product: True is not allowed; expected false in a table", "results=folders")
