@@ -12,9 +12,7 @@ import pytest
 from helpers import forked
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(
-    path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", DOCS / "python.md", *DOCS.glob("howto/*.md")]
-)
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", *DOCS.glob("howto/*.md")])
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"[|&;<>$`*?~]")  # characters that only a shell understands
 
@@ -48,6 +46,16 @@ def test_commands_of_a_page_work(page, tmp_path):
             assert done.returncode == 2 and refusal in done.stderr, (text, done.stderr)
         else:
             assert done.returncode == 0, (text, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_the_page_from_python_is_one_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(text for _, text, _ in steps("python.md")), encoding="utf-8")
+    env = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*.png"))) == 6 and "mine/trace" in done.stdout
 
 
 def test_the_tutorial_has_something_to_run():

@@ -46,7 +46,7 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Contents of `summary.json`: `status`, `iterations`, `seconds`, last values of all `metrics`, and more."""
+        """The contents of `summary.json`, with `status`, `iterations` and the last values of all `metrics`."""
         return contract.read_summary(self.folder)
 
     @cached_property
@@ -56,12 +56,12 @@ class Run:
 
     @cached_property
     def trace(self) -> pl.DataFrame:
-        """One row per recorded iteration: `iteration`, `loss`, and a column per metric."""
+        """A frame with a row per recorded iteration, and columns `iteration`, `loss` and one per metric."""
         return contract.read_trace(self.folder)
 
     @cached_property
     def factors(self) -> dict[str, np.ndarray]:
-        """Contents of `factors.safetensors` by name: `initial.0`, `final.0`, …, `product`, `observations.mask`, …"""
+        """All arrays of `factors.safetensors` by name, as `initial.0`, `final.0`, `product` and `observations.mask`."""
         return contract.read_arrays(self.folder)
 
     @property
