@@ -23,6 +23,7 @@ from rankward import results, terminal
 from rankward.config import ConfigError, InputError
 from rankward.config.errors import SweepError
 from rankward.training.callbacks import GracefulInterrupt
+from rankward.training.module import EnsembleModule
 
 JOB = ["depth=2", "init.scale=1e-2", "max_iterations=100", "logger=none", "engine=reference"]
 
@@ -131,6 +132,21 @@ def test_an_interrupted_run_goes_on_in_the_same_process(tmp_path, monkeypatch):
     stopped = rankward.Run("parts")
     assert stopped.summary["status"] == "interrupted" and stopped.summary["iterations"] < 500
     assert rankward.run(*job, "hydra.run.dir=parts", quiet=True).trace.equals(whole.trace)
+
+
+@pytest.mark.slow
+def test_an_interruption_at_once_is_one_too(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            EnsembleModule,
+            "training_step",
+            lambda *_: signal.raise_signal(signal.SIGINT) or signal.raise_signal(signal.SIGINT),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            rankward.run(*JOB, "hydra.run.dir=again", quiet=True)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert rankward.run(*JOB, "hydra.run.dir=again", quiet=True).summary["iterations"] == 100
 
 
 @pytest.mark.slow
