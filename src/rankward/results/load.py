@@ -31,6 +31,17 @@ class Run:
 
     Raises:
         ResultsError: from every attribute, if its file is missing or torn.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> rows = {"iteration": np.array([0, 50]), "loss": np.array([1.0, 1e-5])}
+        >>> ended = {"status": "converged", "iterations": 50, "metrics": {"loss": 1e-5}}
+        >>> contract.write_run(folder, trace=rows, factors={"product": np.eye(2)}, summary=ended)
+        >>> run = Run(folder)
+        >>> run.summary["status"], run.trace["loss"].to_list(), run.product.shape
+        ('converged', [1.0, 1e-05], (2, 2))
     """
 
     def __init__(self, folder: str | Path) -> None:
