@@ -117,7 +117,7 @@ def _refuse_flag(arguments: list[str]) -> None:
     given = [text.partition("=")[0] for text in arguments]
     modes = [flag for flag, short in MODES.items() if flag in given or short in given]
     if len(modes) > 1:
-        allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
+        allowed = "one of them: --cfg shows the config of one run, --dry-run what would be trained"
         raise ConfigError("option", " ".join(modes), allowed)
 
 
