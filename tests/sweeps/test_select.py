@@ -57,7 +57,7 @@ def test_conditions_that_no_job_meets_together_are_refused():
 
 def test_selection_is_checked_before_anything_is_written(tmp_path):
     assert_refused(command_line("-m", "experiment=figure1", "select.depth=5", cwd=tmp_path), "select.depth", "2, 3, 4")
-    assert_refused(command_line("depth=3", "select.depth=3", cwd=tmp_path), "select", "rankward -m")
+    assert_refused(command_line("depth=3", "select.depth=3", cwd=tmp_path), "select.depth: '3'", "rankward -m")
 
 
 @pytest.mark.slow

@@ -75,7 +75,8 @@ def finish(
             failures.append(str(error))
     folder = (wandb_environment.folder(sweep) if wandb is not None else sweep) / results.WANDB
     if folder.is_dir():
-        say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
+        is_offline = next(folder.glob("offline-run-*"), None) is not None
+        say(f"W&B:     {folder}" + f"  (upload: wandb sync {folder}/offline-run-*)" * is_offline)
     if failures:
         raise results.ResultsError("; ".join(failures))
 
