@@ -133,9 +133,10 @@ def for_hydra(arguments: list[str]) -> list[str]:
     # Flags come first: Hydra's parser refuses overrides on both sides of a flag.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
-    if not sweep and (conditions := [text for text in rest if text.startswith("select.")]):
+    conditions = [text for text in rest if text.startswith("select.")]
+    if conditions and not sweep and not any(text.startswith("hydra.mode=") for text in rest):
         key, _, values = conditions[0].partition("=")
-        raise ConfigError(key, values, "a sweep: rankward -m ...; a single run is no sweep whose jobs could be selected")
+        raise ConfigError(key, values, "a sweep: rankward -m ...; a single run has no jobs to select")
     return [*sweep[:1], *as_hydra_has_them(rest)]
 
 
