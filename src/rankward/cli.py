@@ -139,7 +139,7 @@ def _refuse_flag(arguments: list[str]) -> None:
     given = [text.partition("=")[0] for text in arguments]
     modes = [flag for flag, short in MODES.items() if flag in given or short in given]
     if len(modes) > 1:
-        allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
+        allowed = "one of them: --cfg shows the config of one run, --dry-run what would be trained"
         raise ConfigError("option", " ".join(modes), allowed)
 
 
@@ -155,6 +155,10 @@ def for_hydra(arguments: list[str]) -> list[str]:
     # Flags come first: Hydra's parser refuses overrides on both sides of a flag.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
+    conditions = [text for text in rest if text.startswith("select.")]
+    if conditions and not sweep and not any(text.startswith("hydra.mode=") for text in rest):
+        key, _, values = conditions[0].partition("=")
+        raise ConfigError(key, values, "a sweep: rankward -m ...; a single run has no jobs to select")
     return [*sweep[:1], *as_hydra_has_them(rest)]
 
 

@@ -8,7 +8,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -26,6 +26,9 @@ class Refused(SystemExit):
     def __init__(self, error: Exception) -> None:
         super().__init__(explain(error)[1])
         self.error = error
+
+if TYPE_CHECKING:
+    from rankward.training.module import EnsembleModule
 
 
 class CheckFirst(Callback):
@@ -66,6 +69,9 @@ class CheckFirst(Callback):
                 task = as_written(config.hydra.overrides.task)
                 if not (is_named("hydra.run.dir", config) and (Path(config.hydra.run.dir) / CONFIG).is_file()):
                     refuse_unused(run, task)  # an old run may have such overrides: it is resumed
+                if config.hydra.launcher.get("dry_run"):
+                    print_plan(config, checked)
+                    raise SystemExit(0)
                 keep_for_training(checked)
                 _lock.enter_context(claim_folder(config))
                 values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
@@ -121,6 +127,29 @@ def errors_end_process() -> Iterator[None]:
 def set_environment(config: DictConfig) -> None:
     """Set `hydra.job.env_set` in this process, before modules that may read these variables are imported."""
     os.environ.update({str(name): str(value) for name, value in config.hydra.job.env_set.items()})
+
+
+def print_plan(config: DictConfig, module: EnsembleModule) -> None:
+    """Print what a single run would train, after the checks of its folder.
+
+    Args:
+        config: of the run, with Hydra's part.
+        module: that would train it.
+
+    Raises:
+        ConfigError, FolderLocked: as `claim_folder`.
+    """
+    from rankward.config.recording import resolved
+    from rankward.config.registry import without_hydra
+    from rankward.sweeps.directory import check_path, is_named, refuse_other_config
+    from rankward.sweeps.dry_run import plan_of_run
+    from rankward.terminal import say
+
+    folder = check_path(Path(config.hydra.run.dir), "hydra.run.dir")
+    if is_named("hydra.run.dir", config):
+        refuse_run_of_busy_sweep(folder)
+        refuse_other_config(folder, resolved(without_hydra(config)))
+    say(*plan_of_run(module, folder))
 
 
 @contextlib.contextmanager
