@@ -286,15 +286,21 @@ class _Wide(argparse.HelpFormatter):
         super().__init__(prog, width=100)
 
 
+def documented(package: str) -> tuple[list[str], list[str]]:
+    """Public names of a package that are on its page, and those that have pages of their own."""
+    module = importlib.import_module(package)
+    homes = {
+        name: str(getattr(getattr(module, name), "__module__", package)) for name in getattr(module, "__all__", [])
+    }
+    others = [name for name, home in homes.items() if not home.startswith(package) and home.startswith(PACKAGES[1:])]
+    return [name for name in homes if name not in others], others
+
+
 def api_page(package: str) -> str:
     """Public names of a package, as autodoc finds them."""
-    module = importlib.import_module(package)
-    public = {name: getattr(module, name) for name in getattr(module, "__all__", [])}
-    others = [name for name, each in public.items() if not getattr(each, "__module__", package).startswith(package)]
-    options = [f"   :exclude-members: {', '.join(others)}"] if others else []  # they have pages of their own
+    _, others = documented(package)
+    options = [f"   :exclude-members: {', '.join(others)}"] if others else []
     names = [f".. automodule:: {package}", *options, ""]
-    if package == "rankward":  # loaded on demand, which autodoc does not see
-        names += [".. autofunction:: rankward.load"]
     return "\n".join([f"# {package}", "", "```{eval-rst}", *names, "```", ""])
 
 

@@ -11,11 +11,15 @@ from rankward import __version__  # noqa: E402
 project = "Rankward"
 author = "the Rankward team"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "_mathml", "_generated"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "_mathml", "_generated"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "reading_a_sweep.py"]
 suppress_warnings = ["misc.highlighting_failure"]
+nb_execution_mode = "force"  # of notebook.md: outputs are never older than the code
+nb_execution_in_temp = nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove"  # progress
 
 html_theme = "furo"
 html_title = f"Rankward {version}"

@@ -156,7 +156,6 @@ def test_bad_input_is_one_line_in_a_real_process(tmp_path, arguments, words):
             "metrics.columns.mine={}",
             "metrics.columns.mine: no such key; a new one is added with +metrics.columns.mine=...",
         ),
-        ("lr.eta=1 --dry-run", "--dry-run: 'of a single run' is not allowed; expected a sweep: rankward -m"),
         ("-m hydra/launcher=basic --dry-run", "expected another launcher: this one cannot plan"),
         ("-m hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size: 0 is not allowed"),
         (

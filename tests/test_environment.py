@@ -18,7 +18,7 @@ NOTEBOOK = {"MPLBACKEND": "module://a_backend_that_is_not_here"}
 @pytest.mark.slow
 def test_a_process_of_any_rank_trains_and_logs_as_one_alone(tmp_path):
     """All its loggers write, and its W&B run has the id that an agent has chosen."""
-    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123"}
+    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123", "WANDB_MODE": "offline"}
     asked = (*QUICK, "logger=[csv,tensorboard,wandb]", "hydra.run.dir=o")
     done = rankward(*asked, cwd=tmp_path, env=os.environ | RANKS | NOTEBOOK | agent)
     assert done.returncode == 0, done.stderr
@@ -30,18 +30,49 @@ def test_a_process_of_any_rank_trains_and_logs_as_one_alone(tmp_path):
     assert next(record["run"]["run_id"] for record in wandb_records(folder) if "run" in record) == "abc123"
 
 
+def trials(tmp_path, monkeypatch, *commands):
+    """Let W&B's own agent start commands with chosen parameters, at the same time; the W&B runs that they leave."""
+    from wandb.wandb_agent import Agent
+
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "rankward").write_text(f'#!/bin/sh\nexec {sys.executable} -m rankward "$@"\n')
+    (tmp_path / "bin" / "rankward").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    for name, value in {"SWEEP_ID": "sweep1", "MODE": "offline", "PROJECT": "tuned", "DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    for name in ("RUN_ID", "SWEEP_PARAM_PATH"):  # the agent sets them; they are restored after the test
+        monkeypatch.setenv(f"WANDB_{name}", "")
+    agent = Agent(api=None, queue=None, sweep_id="sweep1")
+    for number, (command, parameters) in enumerate(commands):
+        agent._sweep_command = command
+        given = {key: {"value": value} for key, value in parameters.items()}
+        agent._command_run({"run_id": f"trial{number}", "program": "rankward", "args": given})
+    assert [process.wait(240) for process in agent._run_processes.values()] == [0] * len(commands)
+    read = [wandb_records(folder) for folder in (tmp_path / "wandb").glob("offline-run-*")]
+    return {next(each["run"]["run_id"] for each in records if "run" in each): records for records in read}
+
+
+def last_values(records):
+    return {key: x for each in records if each["type"] == "summary" for key, x in each["summary"]["update"].items()}
+
+
 @pytest.mark.slow
-def test_runs_of_a_sweep_inside_a_wandb_agent_have_different_ids(tmp_path):
-    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123"}
-    sweep = ("-m", "seed=0", *QUICK, "hydra.sweep.dir=s")
-    done = rankward(*sweep, cwd=tmp_path, env=os.environ | agent)
-    assert done.returncode == 0, done.stderr
-    runs = [next(record["run"] for record in wandb_records(folder) if "run" in record)
-            for folder in (tmp_path / "s" / "wandb").glob("offline-run-*")]  # fmt: skip
-    assert len({run["run_id"] for run in runs} - {"abc123"}) == len(runs) == 2
-    assert not [run for run in runs if run.get("sweep_id")]
-    told = [line for line in done.stderr.splitlines() if "WANDB_RUN_ID" in line]
-    assert len(told) == 1 and "ids of their own" in told[0]
+def test_no_trial_of_wandb_agents_is_lost(tmp_path, monkeypatch):
+    """Two single runs at once, and a sweep over seeds whose summary the agent waits for."""
+    single = ["rankward", "${args_no_hyphens}", "max_iterations=300"]
+    sweep = ["rankward", "-m", "seed=0,1,2", *single[1:]]
+    chosen = [{"depth": depth, "lr.eta": 0.01} for depth in (2, 3)]
+    runs = trials(tmp_path, monkeypatch, *((single, each) for each in chosen), (sweep, chosen[0]))
+    assert len(list((tmp_path / "outputs").glob("*/*/summary.json"))) == 2
+    opened = {name: next(each["run"] for each in records if "run" in each) for name, records in runs.items()}
+    assert {name for name, run in opened.items() if run.get("sweep_id") == "sweep1"} == {f"trial{i}" for i in range(3)}
+    assert len(opened) == 3 + 3 and {run["project"] for run in opened.values()} == {"tuned"}
+    assert opened["trial1"]["display_name"] == "depth=3 lr.eta=0.01 max_iterations=300"
+    assert (opened["trial2"]["config"]["update"]["depth"], opened["trial2"]["job_type"]) == (2, "summary")
+    seeds = [last_values(records)["loss"] for name, records in runs.items() if not name.startswith("trial")]
+    last = last_values(runs["trial2"])
+    assert (last["best/loss"], last["median/loss"], last["runs"]) == (min(seeds), sorted(seeds)[1], 3)
 
 
 def in_python(code, **variables):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,7 @@ def _main() -> int:
         if is_command(sys.argv[1:]):
             return run_command(sys.argv[1:])
         refuse_word(sys.argv[1:])
-        sys.argv[1:] = for_hydra(sys.argv[1:])
-        enter_directory()  # for a user's metrics and observations
-        app()
-        if _failures:
-            raise _failures.pop()
+        train(sys.argv[1:])
     except KeyboardInterrupt as error:
         say(f"rankward: {str(error) or 'interrupted'}", error=True)
         return 130
@@ -91,7 +88,32 @@ def _main() -> int:
         from rankward.config.explain import print_error
 
         return print_error(error)
+    except SystemExit as end:
+        refused = getattr(end, "error", None)  # of a check, see `sweeps.callback.Refused`
+        if refused is None:
+            raise
+        from rankward.config.explain import print_error
+
+        return print_error(refused)
     return 0
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train a run, or with `-m` a sweep, through Hydra.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        Exception: of the run or sweep, or of Hydra.
+        SystemExit: a refused run, with the `error`; or a flag after which Hydra ends.
+    """
+    _failures.clear()
+    sys.argv[1:] = for_hydra(list(arguments))
+    enter_directory()  # for a user's metrics and observations
+    app()
+    if _failures:
+        raise _failures.pop()
 
 
 def refuse_word(arguments: list[str]) -> None:
@@ -117,7 +139,7 @@ def _refuse_flag(arguments: list[str]) -> None:
     given = [text.partition("=")[0] for text in arguments]
     modes = [flag for flag, short in MODES.items() if flag in given or short in given]
     if len(modes) > 1:
-        allowed = "one of them: --cfg shows the config of one run, --dry-run with -m what a sweep would train"
+        allowed = "one of them: --cfg shows the config of one run, --dry-run what would be trained"
         raise ConfigError("option", " ".join(modes), allowed)
 
 
@@ -133,6 +155,10 @@ def for_hydra(arguments: list[str]) -> list[str]:
     # Flags come first: Hydra's parser refuses overrides on both sides of a flag.
     sweep = [text for text in arguments if text in ("-m", "--multirun")]
     rest = [text for text in arguments if text not in sweep]
+    conditions = [text for text in rest if text.startswith("select.")]
+    if conditions and not sweep and not any(text.startswith("hydra.mode=") for text in rest):
+        key, _, values = conditions[0].partition("=")
+        raise ConfigError(key, values, "a sweep: rankward -m ...; a single run has no jobs to select")
     return [*sweep[:1], *as_hydra_has_them(rest)]
 
 

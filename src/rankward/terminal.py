@@ -12,12 +12,42 @@ import os
 import select
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 ESCAPED = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, surrogates, line separators
 # Marks of direction, which reorder the text around them.
 DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+_in_program = ContextVar("in_program", default=False)
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextlib.contextmanager
+def inside_program(quiet: bool = False) -> Iterator[None]:
+    """Run a block inside another program, which goes on afterwards.
+
+    Args:
+        quiet: whether the block prints nothing but warnings and errors, and shows no progress.
+    """
+    tokens = _in_program.set(True), _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(tokens[1])
+        _in_program.reset(tokens[0])
+
+
+def is_inside_program() -> bool:
+    """Whether another program has called this one, so that the process must not end."""
+    return _in_program.get()
+
+
+def shows_progress() -> bool:
+    """Whether standard error can redraw a line, as a terminal and a notebook can, and should."""
+    is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    return not _quiet.get() and (is_notebook or (sys.stderr is not None and sys.stderr.isatty()))
 
 
 def visible(text: object) -> str:
@@ -46,7 +76,11 @@ def say(*lines: object, error: bool = False) -> None:
     Args:
         lines: to be printed.
         error: whether to print to standard error.
+
+    Nothing but errors is printed inside of a quiet `inside_program`.
     """
+    if _quiet.get() and not error:
+        return
     print(*map(visible, lines), sep="\n", file=sys.stderr if error else sys.stdout, flush=True)
 
 

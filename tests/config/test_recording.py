@@ -58,6 +58,20 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
 }
 
 
+@pytest.mark.parametrize(
+    ("overrides", "metrics"),
+    [
+        (["factorization=tensor", "observations=tensor_order3"], "tensor"),
+        (["factorization=hierarchical", "observations=tensor_order4"], "hierarchical"),
+        (["factorization=tensor", "observations=random_matrix"], "matrix"),
+    ],
+)
+def test_tensors_and_trees_bring_their_metrics_with_the_hash_of_the_explicit_choice(overrides, metrics):
+    plain = composed(*overrides)[1]
+    assert plain == composed(*overrides, f"metrics={metrics}")[1]
+    assert plain["metrics"]["name"] == metrics
+
+
 def test_hashes_of_the_experiments_first_jobs_stay():
     assert choices()["experiment"] == list(FIRST_JOBS)
     register()

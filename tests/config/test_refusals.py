@@ -37,7 +37,7 @@ def test_group_with_a_number_null_or_a_list_is_refused_with_its_choices(tmp_path
         ("hydra/launcher=0", "hydra/launcher: '0' is not a choice; choose from basic, batched"),
         ("-m lr=0,constant", "job 0 (lr=0): lr: '0' is not a choice"),
         ("-m depth=1,[2]", "depth: '[2]' is not allowed"),
-        ("record=3", "record: 3 is not allowed; expected record.every, record.iteration_ratio, record.loss_ratio"),
+        ("record=3", "record: 3 is not allowed; expected record.every, record.iteration_ratio, record.loss_ratio, record.product"),
         ("seed=null", "seed: null is not allowed; expected a value"),
         ("logger.wandb=null", "logger.wandb: None is not allowed; expected a logger's settings"),
         ("logger=wandb logger.wandb=3", "logger.wandb: 3 is not allowed"),

@@ -1,5 +1,7 @@
 """The pages as a whole: every key, command and name is there, they build without a warning, and read without a network."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -63,15 +65,36 @@ def test_every_command_is_listed(generated):
     assert all(f"## rankward {name}\n" in page for name in [*COMMANDS, "resume"])
 
 
+def test_every_public_class_and_function_is_on_a_page(generated):
+    modules = {package: importlib.import_module(package) for package in generated.PACKAGES}
+    public = {
+        p: [name for name in getattr(module, "__all__", []) if is_api(getattr(module, name))]
+        for p, module in modules.items()
+    }
+    listed = {id(getattr(modules[p], name)) for p in modules for name in generated.documented(p)[0]}
+    assert {"run", "sweep", "load", "Run", "Sweep"} <= set(public["rankward"])
+    for package, names in public.items():
+        for name in names:
+            assert id(getattr(modules[package], name)) in listed, f"{package}.{name} is on no page"
+            assert inspect.getdoc(getattr(modules[package], name)), f"{package}.{name} has no docstring"
+
+
+def is_api(each):
+    return inspect.isclass(each) or inspect.isfunction(each)
+
+
 @pytest.mark.slow
 def test_the_pages_build_without_a_warning_and_read_without_a_network(generated, tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "-q", "-d", tmp_path / "trees"]
     done = subprocess.run([*command, DOCS, tmp_path / "html"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     built = tmp_path / "html"
-    for name in ("rankward.load", "rankward.theory.norm_bound", "rankward.metrics.functional.cp_rank"):
-        page = f"api/{name.rpartition('.')[0]}.html"
-        assert f'id="{name}"' in (built / page).read_text(encoding="utf-8")
+    for package in generated.PACKAGES:
+        module, page = importlib.import_module(package), (built / f"api/{package}.html").read_text(encoding="utf-8")
+        for name in generated.documented(package)[0]:
+            assert not is_api(getattr(module, name)) or f'id="{package}.{name}"' in page, f"{package}.{name}"
+    notebook = (built / "notebook.html").read_text(encoding="utf-8")
+    assert notebook.count("<img") >= 3 and "Run(" in notebook and "Traceback" not in notebook
     with opened(built / "mathematics.html", "math", alone=False) as page:
         assert page.locator("math").count() > 40
         assert page.locator("math").first.bounding_box()["width"] > 5

@@ -48,6 +48,16 @@ def test_commands_of_a_page_work(page, tmp_path):
             assert done.returncode == 0, (text, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
+def test_the_page_from_python_is_one_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(text for _, text, _ in steps("python.md")), encoding="utf-8")
+    env = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*.png"))) == 6 and "mine/trace" in done.stdout
+
+
 def test_the_tutorial_has_something_to_run():
     kinds = [kind for kind, _, _ in steps("tutorial.md")]
     assert kinds.count("console") > 10 and kinds.count("python") > 5

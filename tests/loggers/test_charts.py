@@ -60,7 +60,8 @@ def test_the_summary_run_holds_the_charts_and_the_command(sweep):
     assert run["config"]["update"]["command"] == f"rankward {' '.join(SWEEP[:-1])}"
     (logged,) = [record["history"]["item"] for record in read if record["type"] == "history"]
     made = charts(load(sweep))
-    assert {f"chart/{metric}_table" for metric in made} <= {key.partition("._type")[0] for key in logged}
+    tables = {f"chart/{metric}_table" for metric in made} | {"table/runs", "table/settings"}
+    assert tables <= {key.partition("._type")[0] for key in logged}
     (stored,) = folder.glob("files/media/table/chart/norm/nuclear_table*.json")
     table = json.loads(stored.read_text())
     rows = {name: [row for row in table["data"] if name in row] for name in made["norm/nuclear"].lines}

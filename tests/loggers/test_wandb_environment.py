@@ -25,13 +25,14 @@ def opened(tmp_path, *overrides: str):
 
 def test_environment_variables_set_the_wandb_run(tmp_path, monkeypatch):
     said = {"PROJECT": "theirs", "DIR": str(tmp_path / "there"), "RUN_ID": "one7", "NAME": "a name", "TAGS": "x,y"}
-    said |= {"RUN_GROUP": "together", "JOB_TYPE": "trial"}
+    said |= {"RUN_GROUP": "together", "JOB_TYPE": "trial", "ENTITY": "team", "NOTES": "why"}
     for name, value in said.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     folder, run = opened(tmp_path)
     assert folder.parent == tmp_path / "there" / "wandb" and folder.name.endswith("-one7")
     assert (run["run_id"], run["project"], run["display_name"]) == ("one7", "theirs", "a name")
     assert (run["run_group"], run["job_type"]) == ("together", "trial")
+    assert (run["entity"], run["notes"]) == ("team", "why")
     assert {"x", "y", "depth=2", "optimizer=descent"} <= set(run["tags"])
 
 
@@ -69,11 +70,28 @@ def test_switched_off_it_logs_nothing(tmp_path, monkeypatch):
     assert (tmp_path / "runs.parquet").is_file() and not list(tmp_path.rglob("wandb"))
 
 
-@pytest.mark.parametrize(("said", "mode"), [(None, "offline"), ("online", "online"), ("disabled", "disabled")])
+AGENT = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc123"}
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ({}, "offline"),
+        ({"WANDB_MODE": "online"}, "online"),
+        ({"WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_DISABLED": "true"}, "disabled"),
+        ({"WANDB_DISABLED": "false"}, "offline"),
+        (AGENT, "online"),
+        ({"WANDB_SWEEP_ID": "sweep1"}, "offline"),
+        (AGENT | {"WANDB_MODE": "offline"}, "offline"),
+        (AGENT | {"WANDB_DISABLED": "1"}, "disabled"),
+    ],
+)
 def test_modes(monkeypatch, said, mode):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    if said:
-        monkeypatch.setenv("WANDB_MODE", said)
+    for name in ("MODE", "DISABLED", "SWEEP_ID", "RUN_ID"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
     assert wandb_environment.mode(offline=None) == mode
     assert [wandb_environment.mode(offline) for offline in (True, False)] == ["offline", "online"]
 
@@ -102,3 +120,25 @@ def test_wandb_run_id_is_refused_for_a_sweep(tmp_path, monkeypatch):
     sweep = ["-m", "seed=0,1", *RUN]
     assert_refused(command_line(*sweep, cwd=tmp_path), "WANDB_RUN_ID: 'one7' is not allowed", "an id of its own")
     assert command_line(*sweep, "logger=none", "--dry-run", cwd=tmp_path).code == 0
+
+
+def test_single_run_of_a_wandb_agent_is_the_trial_that_it_waits_for(tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.yaml").write_text("wandb_version: 1\ndepth: {value: 2}\nlr.eta: {value: 0.5}\n")
+    agent = AGENT | {"WANDB_SWEEP_PARAM_PATH": str(tmp_path / "config.yaml"), "WANDB_PROJECT": "of the sweep"}
+    for name, value in (agent | {"WANDB_MODE": "offline"}).items():
+        monkeypatch.setenv(name, value)
+    _, run = opened(tmp_path, "lr.eta=0.5")
+    assert (run["run_id"], run["sweep_id"], run["project"]) == ("abc123", "sweep1", "of the sweep")
+    config = run["config"]["update"]
+    assert (config["depth"], config["lr.eta"], config["lr"]["eta"]) == (2, 0.5, 0.5)
+    assert "this run is run abc123 of W&B's sweep sweep1, offline" in capsys.readouterr().err
+
+
+def test_what_a_wandb_agent_would_wait_for_in_vain_is_refused(tmp_path, monkeypatch):
+    for name, value in (AGENT | {"WANDB_MODE": "offline"}).items():
+        monkeypatch.setenv(name, value)
+    assert_refused(
+        command_line(*RUN, "logger=csv", cwd=tmp_path), "logger: 'csv'", "the agent of WANDB_SWEEP_ID=sweep1"
+    )
+    wrong = command_line(*RUN, "logger.wandb.project=mine", cwd=tmp_path)
+    assert_refused(wrong, "logger.wandb.project: 'mine'", "in its project, rankward")

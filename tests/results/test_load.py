@@ -11,6 +11,7 @@ import pytest
 
 import rankward
 from rankward import results
+from rankward.config import InputError
 from rankward.results import ResultsError
 from rankward.results.curves import at_losses, bands, common_losses
 
@@ -74,6 +75,57 @@ def test_load_with_default_arguments(sweep):
     assert len(loaded.plot("norm/nuclear", by="seed").lines) == 3
     with pytest.raises(ResultsError, match="'lr.etta' in its runs .did you mean 'lr.eta'"):
         loaded.curves("norm/nuclear", by="lr.etta")
+
+
+def test_plots_have_their_lines_panels_and_cells(sweep):
+    """The runs have no last values here, so that some are added."""
+    loaded = rankward.load(sweep)
+    panels = loaded.plot("norm/nuclear", by="seed", x="iteration", facet="lr.eta")
+    assert [len(panel.lines) for panel in panels] == [3, 3] and panels[1].get_title() == "lr.eta 2"
+    x, y = panels[1].lines[2].get_data()
+    rows = results.read_trace(sweep / "5")
+    np.testing.assert_array_equal(x, np.arange(20))
+    np.testing.assert_allclose(y, rows["norm/nuclear"])
+    loaded.__dict__["runs"] = loaded.runs.with_columns(pl.Series("metric", [1, 4, 9, 2, 8, 18]))
+    axis = loaded.plot("metric", x="lr.eta")
+    np.testing.assert_allclose(axis.lines[0].get_data(), [[1, 2], [4, 8]])
+    axis = loaded.heat("metric", rows="lr.eta", columns="seed")
+    np.testing.assert_allclose(axis.images[0].get_array(), [[1, 4, 9], [2, 8, 18]])
+    assert axis.get_xlabel() == "seed" and axis.images[0].cmap.name == "viridis"
+    loaded.__dict__["runs"] = loaded.runs.with_columns(pl.Series("entry/0_0", [-3.0, 1, np.nan, 2, None, -1]))
+    signed = loaded.heat("entry/0_0", rows="lr.eta", columns="seed", absolute=False)
+    np.testing.assert_array_equal(signed.images[0].get_array().filled(np.nan), [[-3, 1, np.nan], [2, np.nan, -1]])
+    assert signed.images[0].get_clim() == (-3, 3) and [text.get_text() for text in signed.texts] == [
+        "-3",
+        "1",
+        "2",
+        "-1",
+    ]
+    assert loaded.heat("entry/0_0", rows="lr.eta", columns="seed").images[0].get_array()[0, 0] == 3
+    with pytest.raises(ResultsError, match="'lr.etta' in its runs"):
+        loaded.heat("metric", rows="lr.etta", columns="seed")
+    with pytest.raises(ValueError, match="'overrides' is not a column of numbers"):
+        loaded.plot("metric", x="overrides")
+    with pytest.raises(ValueError, match="one axis does not have the panels of facet"):
+        loaded.plot("norm/nuclear", facet="seed", axis=axis)
+    plt.close("all")
+
+
+def test_one_run_of_a_sweep(sweep, monkeypatch):
+    run = rankward.load(sweep).run(4)
+    assert run.trace.equals(results.read_trace(sweep / "4")) and run.config["seed"] == 2
+    x, y = run.plot("entry/0_0", x="loss").lines[0].get_data()
+    np.testing.assert_array_equal((x, y), (run.trace["loss"], run.trace["entry/0_0"]))
+    plt.close("all")
+    with pytest.raises(ResultsError, match="no trajectory.safetensors: the run was made without record.product=true"):
+        run.products  # noqa: B018
+    with pytest.raises(ResultsError, match="no run '6'"):
+        rankward.load(sweep).run("6")
+    assert list(run.to_pandas().columns) == run.trace.columns and len(rankward.load(sweep).to_pandas()) == 6
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as where it is not installed
+    for made in (run, rankward.load(sweep)):
+        with pytest.raises(InputError, match=r"to_pandas\(\) needs pyarrow .*: pip install 'rankward\[pandas\]'"):
+            made.to_pandas()
 
 
 def test_curves_are_medians_at_common_losses(sweep):

@@ -98,7 +98,6 @@ def test_settings_of_custom_sweeps_are_accepted(tmp_path):
 def test_multirun_by_hydras_own_key_is_a_sweep(tmp_path):
     ended = command_line("hydra.mode=MULTIRUN", "seed=0,1", "logger=none", "--dry-run", cwd=tmp_path)
     assert ended.code == 0 and "\n2 runs" in ended.out, ended
-    assert_refused(command_line("seed=0", "--dry-run", cwd=tmp_path), "--dry-run: ", "expected a sweep: rankward -m")
 
 
 def test_no_experiment_is_null(tmp_path):

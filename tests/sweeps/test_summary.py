@@ -23,6 +23,12 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].split()[:2] == ["ensemble", "runs"] and [line.split()[1] for line in lines[1:3]] == ["4", "4"]
     assert lines[3].startswith("8 runs, at most") and list(tmp_path.iterdir()) == []
+    one = rankward(
+        "logger=none", "depth=3", "seed=7", "--dry-run", "hydra.run.dir=new", cwd=tmp_path
+    ).stdout.splitlines()
+    assert one[0] == "depth 3, gaussian, seed 7: 2x2, 12 parameters, 3 observations"
+    assert one[1] == "stop_loss 0.0001, max_iterations 5,000,000" and one[2].startswith("engine fused, 0.00")
+    assert one[3] == "new: nothing was trained or written" and list(tmp_path.iterdir()) == []
     wrong = rankward(*sweep, "lr.eta=0", "--dry-run", cwd=tmp_path)
     assert wrong.returncode == 2 and "lr.eta: 0.0" in wrong.stderr
 

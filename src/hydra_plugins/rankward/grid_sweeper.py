@@ -17,11 +17,12 @@ class GridSweeper(Sweeper):
         max_batch_size: Optional[int],
         refine: Optional[Dict[str, Any]],
         zip: List[str],
+        select: List[str],
     ) -> None:
         from rankward.sweeps.grid import GridSearch
         from rankward.sweeps.refine import Refinement
 
-        grid = GridSearch(params or {}, grids, max_batch_size, zip)
+        grid = GridSearch(params or {}, grids, max_batch_size, zip, select)
         self.search = grid if refine is None else Refinement(grid, **refine)
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
@@ -53,6 +54,7 @@ class GridSweeperConf:
     max_batch_size: Optional[int] = None
     refine: Optional[Refine] = None
     zip: List[str] = field(default_factory=list)
+    select: List[str] = field(default_factory=list)
 
 
 @dataclass

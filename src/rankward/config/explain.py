@@ -13,7 +13,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 from rankward.config.choices import CONFIG_FOLDER, RESERVED, choices
 from rankward.config.errors import InputError, RankwardError, SweepError, nearest
 from rankward.config.overrides import in_quotes
-from rankward.terminal import say, visible
+from rankward.terminal import is_inside_program, say, visible
 
 TRACEBACK = "set RANKWARD_TRACEBACK=1 for the traceback"
 
@@ -94,7 +94,8 @@ def _of_hydra(text: str) -> str:
         return _unknown_key(key.group(1))
     if many := re.search(r"Ambiguous value for argument '([^=']+)=(.*?)'\s*$", text, re.MULTILINE):
         name, values = many.groups()
-        return f"{name}: {values!r} are several values: with -m a sweep over them, in [...] one list"
+        how = "rankward.sweep trains them all" if is_inside_program() else "with -m a sweep over them"
+        return f"{name}: {values!r} are several values: {how}, in [...] one list"
     return _one_line(text.split("Available options")[0].split("See https")[0])
 
 

@@ -11,6 +11,7 @@ PACKAGES = {
     "cluster": ("submitit",),
     "report": ("jinja2", "plotly"),
     "workspace": ("wandb_workspaces",),
+    "pandas": ("pandas", "pyarrow"),
     "gpu": ("numba_cuda",),
 }
 

@@ -1060,6 +1060,7 @@ class Record:
     every: int | None = None
     iteration_ratio: float = 1.02
     loss_ratio: float = 0.95
+    product: bool = False
 
 
 @dataclass

@@ -171,10 +171,26 @@ def zipped(arguments: Sequence[str]) -> list[str]:
         ['-m', 'seed=1,2', 'hydra.sweeper.zip=["lr.eta,init.scale=[1e-3,1],[2e-3,2]"]']
     """
     pairs = [text for text in arguments if re.fullmatch(r"[\w./@]+(\s*,\s*[\w./@]+)+=.*", text, re.DOTALL)]
-    if not pairs:
+    return _for_sweeper(arguments, {text: text for text in pairs}, "zip")
+
+
+def selecting(arguments: Sequence[str]) -> list[str]:
+    """Hand conditions on a sweep's jobs, `select.KEY=VALUES`, to the sweeper.
+
+    Example:
+        >>> selecting(["-m", "experiment=figure1", "select.depth=2,3"])
+        ['-m', 'experiment=figure1', 'hydra.sweeper.select=["depth=2,3"]']
+    """
+    conditions = {text: text.removeprefix("select.") for text in arguments if re.match(r"select\.[^=]+=", text)}
+    return _for_sweeper(arguments, conditions, "select")
+
+
+def _for_sweeper(arguments: Sequence[str], handed: Mapping[str, str], key: str) -> list[str]:
+    """Arguments in which those of `handed` are replaced by one list of a key of the sweeper."""
+    if not handed:
         return list(arguments)
-    values = ",".join(json.dumps(text, ensure_ascii=False) for text in pairs)
-    return [*(text for text in arguments if text not in pairs), f"hydra.sweeper.zip=[{values}]"]
+    values = ",".join(json.dumps(text, ensure_ascii=False) for text in handed.values())
+    return [*(text for text in arguments if text not in handed), f"hydra.sweeper.{key}=[{values}]"]
 
 
 def integers(override: str) -> str:
@@ -230,4 +246,6 @@ def as_hydra_has_them(arguments: Sequence[str]) -> list[str]:
         >>> as_hydra_has_them(["max_iterations=1e6", "observations.path=p(1).csv"])
         ['max_iterations=1000000', "observations.path='p(1).csv'"]
     """
-    return [quoted(integers(spaced(as_file(expanded(launcher_setting(text)))))) for text in zipped(arguments)]
+    return [
+        quoted(integers(spaced(as_file(expanded(launcher_setting(text)))))) for text in zipped(selecting(arguments))
+    ]

@@ -25,6 +25,7 @@ UNSET: Mapping[str, Mapping[str, Any]] = {
     "observations": dict.fromkeys(HOLDOUT),
     "optimizer": NOISE,
     "lr": {"coordinates": "factors"},
+    "record": {"product": False},
 }  # keys that were added to groups, and their values when off
 UNSET_STOPS = {"stop_heldout": None, "stop_plateau": {"window": None, "tolerance": None}}
 

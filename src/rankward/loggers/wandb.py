@@ -24,7 +24,6 @@ from rankward.terminal import say
 if TYPE_CHECKING:
     import polars as pl
 
-AGENT_VARIABLES = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")  # a W&B agent sets them for one run
 MAX_TAG_LENGTH, MAX_NAME_LENGTH = 64, 128  # characters that W&B accepts
 
 
@@ -82,6 +81,7 @@ def open_run(node: groups.WandbLogger, run: RunConfig, target: LogTarget) -> Wan
         node,
         target.shared,
         identity=f"{target.folder.resolve()} {target.digest}",
+        trial=None if in_sweep else wandb_environment.trial(),
         single=not in_sweep,
         group=wandb_environment.group(node.group, target.group and target.group[:MAX_NAME_LENGTH]),
         name=wandb_environment.name(target.name, in_sweep)[:MAX_NAME_LENGTH],
@@ -102,8 +102,11 @@ def log_sweep(
     tables: Mapping[str, pl.DataFrame],
     figures: Sequence[Path],
     charts: Mapping[str, Any],
+    last: Mapping[str, Any],
 ) -> None:
     """Log a summary of a sweep as a W&B run of its group: tables, pictures, and charts of metrics with their bounds.
+
+    If a W&B agent has started the sweep, the summary is the run that the agent waits for.
 
     Args:
         node: `logger.wandb` of the config.
@@ -112,6 +115,7 @@ def log_sweep(
         tables: by name.
         figures: PNG files; files of other types are not logged.
         charts: `rankward.loggers.charts.Chart` by metric.
+        last: values of the W&B run's own summary, by name.
 
     Raises:
         LoggerError: any error of W&B.
@@ -128,7 +132,12 @@ def log_sweep(
         "config": config,
     }
     summary = _init_run(
-        node, sweep, f"{sweep.resolve()} summary", tags=[*wandb_environment.tags(node.tags), "summary"], **options
+        node,
+        sweep,
+        f"{sweep.resolve()} summary",
+        trial=wandb_environment.trial(),
+        tags=[*wandb_environment.tags(node.tags), "summary"],
+        **options,
     )
     failed = True
     try:
@@ -142,6 +151,7 @@ def log_sweep(
             xs, ys = zip(*chart.lines.values(), strict=True)
             logged[f"chart/{name}"] = wandb.plot.line_series(xs, ys, list(chart.lines), chart.title, "-log10(loss)")
         summary.log(logged)
+        summary.summary.update(last)
         failed = False
     finally:
         _finish(summary, failed=failed)
@@ -179,22 +189,31 @@ def login_error() -> str:
     import wandb
 
     try:
-        wandb.setup(wandb.Settings(silent=True))
-        wandb.login(force=True, verify=True)  # raises without a key, too
+        with hidden(*wandb_environment.AGENT_VARIABLES):  # `_init_run` passes them to the agent's trial
+            wandb.setup(wandb.Settings(silent=True))
+            wandb.login(force=True, verify=True)  # raises without a key, too
     except Exception as error:
         return first_line(error)
     return ""
 
 
-def _init_run(node: groups.WandbLogger, shared: Path, identity: str, single: bool = False, **options: Any) -> Any:
+def _init_run(
+    node: groups.WandbLogger,
+    shared: Path,
+    identity: str,
+    trial: wandb_environment.Trial | None,
+    single: bool = False,
+    **options: Any,
+) -> Any:
     """Open a W&B run under `shared`; a run that an interrupted attempt left for the same identity is replaced.
 
     Args:
         node: `logger.wandb` of the config.
         shared: folder of the run, or of its sweep.
         identity: distinguishes the run from all others; its hash is the W&B id.
-        single: whether it is a single run, which `WANDB_RUN_ID` may name. Runs of a sweep, and its summary, would all
-            get that id; theirs is always the hash.
+        trial: the W&B agent's trial that this run is, if it is one.
+        single: whether it is a single run, which `WANDB_RUN_ID` may name. Runs of a sweep would all get that id; theirs
+            is always the hash.
         options: of `wandb.init`.
     """
     import wandb
@@ -206,25 +225,25 @@ def _init_run(node: groups.WandbLogger, shared: Path, identity: str, single: boo
     run_id = hashlib.sha256(identity.encode()).hexdigest()[:12]
     for stale in folder.glob(f"{WANDB}/offline-run-*-{run_id}"):
         shutil.rmtree(stale)  # of an interrupted attempt: all its rows are logged again
-    if not single:
-        _print_ignored_variables()
-    with hidden(*(() if single else AGENT_VARIABLES)):
+    mode, settings = wandb_environment.mode(node.offline), wandb_environment.settings()
+    given = wandb_environment.run_id() if single else None
+    if trial is not None:
+        given, settings["sweep_id"] = trial.run_id, trial.sweep_id
+        options["config"] = {**options["config"], **trial.parameters}  # as the agent names them
+        kind = "run" if single else "summary"
+        say(f"rankward: this {kind} is run {given} of W&B's sweep {trial.sweep_id}, {mode}", error=True)
+    with hidden(*wandb_environment.AGENT_VARIABLES):  # of all runs in this process, the trial alone has them
         return wandb.init(
             project=wandb_environment.project(node.project),
-            id=wandb_environment.run_id(not single) or run_id,
+            entity=wandb_environment.variable("ENTITY"),
+            notes=wandb_environment.variable("NOTES"),
+            id=given or run_id,
             dir=folder,  # absolute: W&B's service process may have another working directory (WANDB_SERVICE)
-            mode=wandb_environment.mode(node.offline),
+            mode=mode,
             reinit="create_new",
-            settings=wandb.Settings(**wandb_environment.settings()),
+            settings=wandb.Settings(**settings),
             **options,
         )
-
-
-@functools.cache
-def _print_ignored_variables() -> None:
-    """Print once which variables of a W&B agent are ignored in a sweep."""
-    if found := [name for name in AGENT_VARIABLES if name in os.environ]:
-        say(f"rankward: {', '.join(found)}: for a single run; the runs of a sweep have ids of their own", error=True)
 
 
 def _move_caches(folder: Path) -> None:

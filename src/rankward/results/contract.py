@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 IDS = "ids.parquet"  # the data's own ids, if the observations have any
+TRAJECTORY = "trajectory.safetensors"  # the product at every row of the trace, if the run records it
 PREDICTIONS = "predictions.csv"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
@@ -54,6 +55,7 @@ def write_run(
     factors: Mapping[str, np.ndarray | torch.Tensor],
     summary: Mapping[str, Any],
     ids: Mapping[str, np.ndarray] | None = None,
+    trajectory: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write the trace, the factors and, last, the summary of a run; `summary.json` marks it as complete.
 
@@ -67,6 +69,8 @@ def write_run(
         summary: contents of `summary.json`. NaN and infinity are written as the literals NaN and Infinity: strict
             JSON has no such numbers, but Python's json reads them back as floats, unlike text or null.
         ids: columns of a table of the data's own ids, in `ids.parquet`; None: there is no such file.
+        trajectory: `iteration` [rows] and `product` [rows, *dims], in `trajectory.safetensors`; None: there is no such
+            file.
 
     Raises:
         ResultsError: the folder cannot be written, or the disk is full; existing results are unchanged.
@@ -83,11 +87,14 @@ def write_run(
     )
     arrays = {name: plain_array(factors[name]) for name in sorted(factors)}
     table = {} if ids is None else {folder / IDS: lambda path: write_table(pl.DataFrame(dict(ids)), path)}
+    products = {} if trajectory is None else {name: plain_array(trajectory[name]) for name in sorted(trajectory)}
+    path_of = {folder / TRAJECTORY: lambda path: save_file(products, path)} if products else {}
     write_atomic_group(
         {
             folder / TRACE: lambda path: write_table(frame, path),
             folder / FACTORS: lambda path: save_file(arrays, path),
             **table,
+            **path_of,
             folder / SUMMARY: _summary_writer(summary),
         }
     )
@@ -105,12 +112,10 @@ def copy_run(source: Path, folder: Path, changes: Mapping[str, Any]) -> dict[str
         ResultsError: no summary in `source`, or a file that cannot be read or written.
     """
     summary = read_summary(source) | dict(changes)
-    ids = {folder / IDS: lambda path: shutil.copyfile(source / IDS, path)} if (source / IDS).is_file() else {}
+    names = [TRACE, FACTORS, *(name for name in (IDS, TRAJECTORY) if (source / name).is_file())]
     write_atomic_group(
         {
-            folder / TRACE: lambda path: shutil.copyfile(source / TRACE, path),
-            folder / FACTORS: lambda path: shutil.copyfile(source / FACTORS, path),
-            **ids,
+            **{folder / name: functools.partial(shutil.copyfile, source / name) for name in names},
             folder / SUMMARY: _summary_writer(summary),
         }
     )
@@ -198,16 +203,20 @@ def reading(path: Path) -> Iterator[None]:
         raise io_error("read", path, error) from error
 
 
-def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+def read_arrays(folder: Path, name: str = FACTORS) -> dict[str, np.ndarray]:
     """The run's factors, product and observations as NumPy arrays, without importing torch.
 
+    Args:
+        folder: of the run.
+        name: of the file; `TRAJECTORY` has the product at every row of the trace.
+
     Raises:
-        ResultsError: no factors, or torn ones.
+        ResultsError: no such file, or a torn one.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path = folder / FACTORS
+    path = folder / name
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:

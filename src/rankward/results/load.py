@@ -1,4 +1,4 @@
-"""A sweep's results as polars frames: `rankward.load("multirun_outputs/...")`."""
+"""Results of a run or a sweep as polars frames and NumPy arrays: `rankward.load("multirun_outputs/...")`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,123 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankward.config import nearest
-from rankward.environment import import_matplotlib
-from rankward.results import contract
+from rankward.config.extras import require
+from rankward.results import contract, plots
 from rankward.results import partitions as in_parts
 from rankward.results.atomic import NoResults, ResultsError
 from rankward.results.columns import label
-from rankward.results.curves import at_losses, by_setting
+from rankward.results.curves import against, along, at_losses, by_setting, medians
 from rankward.results.runs import MISSING, gather, read_runs
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     import polars as pl
     from matplotlib.axes import Axes
+
+
+class Run:
+    """Results of one run, read on demand. Arrays have no runs axis.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ResultsError: from every attribute, if its file is missing or torn.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> rows = {"iteration": np.array([0, 50]), "loss": np.array([1.0, 1e-5])}
+        >>> ended = {"status": "converged", "iterations": 50, "metrics": {"loss": 1e-5}}
+        >>> contract.write_run(folder, trace=rows, factors={"product": np.eye(2)}, summary=ended)
+        >>> run = Run(folder)
+        >>> run.summary["status"], run.trace["loss"].to_list(), run.product.shape
+        ('converged', [1.0, 1e-05], (2, 2))
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).absolute()
+
+    def __repr__(self) -> str:
+        try:
+            summary = self.summary
+        except ResultsError:
+            return f"Run({str(self.folder)!r}, without a summary)"
+        loss = summary["metrics"].get("loss", float("nan"))
+        return f"Run({str(self.folder)!r}, {summary['status']} at iteration {summary['iterations']:,}, loss {loss:.3g})"
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The contents of `summary.json`, with `status`, `iterations` and the last values of all `metrics`."""
+        return contract.read_summary(self.folder)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The run's config as plain values."""
+        return contract.read_config(self.folder)
+
+    @cached_property
+    def trace(self) -> pl.DataFrame:
+        """A frame with a row per recorded iteration, and columns `iteration`, `loss` and one per metric."""
+        return contract.read_trace(self.folder)
+
+    @cached_property
+    def factors(self) -> dict[str, np.ndarray]:
+        """All arrays of `factors.safetensors` by name, as `initial.0`, `final.0`, `product` and `observations.mask`."""
+        return contract.read_arrays(self.folder)
+
+    @property
+    def product(self) -> np.ndarray:
+        """The product of the final factors, [*dims]."""
+        return self.factors["product"]
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """The product at each row of `trace`, [rows, *dims]; of a diverged run the last one may be infinite or NaN.
+
+        Raises:
+            ResultsError: the run was made without `record.product=true`.
+        """
+        if not (self.folder / contract.TRAJECTORY).is_file():
+            why = "the run was made without record.product=true"
+            raise ResultsError(f"{self.folder}: no {contract.TRAJECTORY}: {why}")
+        return contract.read_arrays(self.folder, contract.TRAJECTORY)["product"]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`trace` as a frame of pandas.
+
+        Raises:
+            MissingPackage: pandas or pyarrow is not installed; `pip install 'rankward[pandas]'`.
+        """
+        require("pandas", "Run.to_pandas()")
+        return self.trace.to_pandas()
+
+    def plot(
+        self,
+        y: str | Sequence[str] = "loss",
+        x: str = "iteration",
+        absolute: bool = False,
+        axis: Axes | None = None,
+    ) -> Axes:
+        """Draw columns of the trace, a line each.
+
+        Args:
+            y: one column or several, as `norm/nuclear`.
+            x: the column on the horizontal axis: `iteration`, `time` of a flow, `loss` (which falls to the right), or
+                any other.
+            absolute: whether absolute values are drawn; the label is then `|entry/0_0|`.
+            axis: to draw on; without one a figure is made.
+
+        Raises:
+            ResultsError: a column that the trace lacks.
+        """
+        names = [y] if isinstance(y, str) else list(y)
+        for name in (x, *names):
+            if name not in self.trace.columns:
+                raise ResultsError(f"{self.folder}: no column {name!r} in its trace{nearest(name, self.trace.columns)}")
+        return plots.rows(self.trace, names, x, absolute, axis)
 
 
 class Sweep:
@@ -46,6 +152,28 @@ class Sweep:
         """
         runs = None if in_parts.is_table(self.folder) else read_runs(self.folder)
         return gather(self.folder) if runs is None else runs
+
+    def run(self, name: str | int) -> Run:
+        """One run, by its name in the column `run`, which is mostly its number.
+
+        Raises:
+            ResultsError: there is no such run, or the runs are in a table and have no folders.
+        """
+        if in_parts.is_table(self.folder):
+            raise ResultsError(f"{self.folder}: its runs are in one table, without folders; runs and traces() read it")
+        folders = {contract.run_name(self.folder, folder): folder for folder in contract.run_folders(self.folder)}
+        if str(name) not in folders:
+            raise ResultsError(f"{self.folder}: no run {str(name)!r}{nearest(str(name), folders)}")
+        return Run(folders[str(name)])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`runs` as a frame of pandas.
+
+        Raises:
+            MissingPackage: pandas or pyarrow is not installed; `pip install 'rankward[pandas]'`.
+        """
+        require("pandas", "Sweep.to_pandas()")
+        return self.runs.to_pandas()
 
     def mixed(self) -> list[str]:
         """One sentence for each run whose summary belongs to another config than the one in its folder."""
@@ -135,7 +263,7 @@ class Sweep:
         traces = self.traces()
         self._check(columns, traces.collect_schema().names(), "traces")
         with contract.reading(self.folder):
-            return traces.select("run", "loss", *columns).collect()
+            return traces.select(*dict.fromkeys(("run", "loss", *columns))).collect()
 
     def _check(self, columns: Sequence[str], known: Sequence[str], where: str) -> None:
         """Raise a ResultsError for the first column that is not known."""
@@ -167,38 +295,66 @@ class Sweep:
 
     def plot(
         self,
-        column: str,
+        y: str,
         by: str | Sequence[str] = (),
         axis: Axes | None = None,
         absolute: bool | None = None,
-    ) -> Axes:
-        """Draw `curves`: a line of medians with a band between quartiles for each group; loss falls to the right.
+        *,
+        x: str = "loss",
+        facet: str | None = None,
+    ) -> Axes | np.ndarray:
+        """Draw medians over the runs (seeds) that agree in `by`, with a band between quartiles.
 
         Args:
-            column, by, absolute: as of `curves`; the axis is labelled `|entry/0_0|` where absolute values are drawn.
+            y: a metric, as `norm/nuclear`.
+            by: columns of `runs`, as `init.name`; one or several. A line for each of their values.
             axis: to draw on; without one a figure is made, with the legend beside the axes.
+            absolute: whether absolute values are drawn, and the axis is labelled `|entry/0_0|`; None draws absolute
+                values of entries only.
+            x: `loss`, at which the runs of a line are compared and which falls to the right; `iteration`, or `time` of
+                flows, up to the end of a line's shortest run; or a column of `runs` with numbers, as `init.scale`: then
+                the last values of `y` are drawn.
+            facet: a column of `runs`; a panel for each of its values.
+
+        Returns:
+            The axes; with `facet` an array of them, one a panel.
 
         Raises:
-            ResultsError, ValueError: as `curves`.
+            ResultsError: a column that no run has.
+            ValueError: runs of a line without losses in common; an `x` that is no number; `axis` with `facet`.
         """
-        import_matplotlib()
-        import matplotlib.pyplot as plt
+        by = [by] if isinstance(by, str) else list(by)
+        keys = [*by, *([] if facet is None else [facet])]
+        self._check(keys, self.runs.columns, "runs")
+        if x == "loss":
+            drawn = self.curves(y, keys, absolute=absolute)
+        elif x in ("iteration", "time"):
+            drawn = along(self._rows(x, y), self.runs, x, y, keys, absolute)
+        else:
+            self._check([x, y], self.runs.columns, "runs")
+            drawn = against(self.runs, x, y, keys, absolute)
+        return plots.bands(drawn, x, label(y, absolute), by, facet, axis, points=x not in ("loss", "iteration", "time"))
 
-        by = [by] if isinstance(by, str) else by
-        groups = list(self.curves(column, by, absolute=absolute).group_by(list(by) or ["runs"], maintain_order=True))
-        new_figure = axis is None
-        axis = plt.figure(layout="constrained").add_subplot() if axis is None else axis
-        many = plt.get_cmap("viridis")  # the default cycle has only ten colours
-        for index, (values, part) in enumerate(groups):
-            name = ", ".join(f"{key} {value}" for key, value in zip(by, values, strict=False)) or None
-            color = many(index / len(groups)) if len(groups) > 10 else None
-            (line,) = axis.plot(part["loss"], part["median"], label=name, color=color)
-            axis.fill_between(part["loss"], part["low"], part["high"], color=line.get_color(), alpha=0.2, linewidth=0)
-        axis.set(xscale="log", xlabel="loss", ylabel=label(column, absolute))
-        axis.xaxis.set_inverted(True)
-        if by:
-            axis.legend(**({"loc": "upper left", "bbox_to_anchor": (1, 1)} if new_figure else {}))
-        return axis
+    def heat(
+        self, metric: str, *, rows: str, columns: str, absolute: bool | None = None, axis: Axes | None = None
+    ) -> Axes:
+        """Draw the median of a metric's last values over all runs of a cell, a cell for each pair of two keys' values.
+
+        Values of both signs get a scale of two colours with white at zero. A cell without runs is empty.
+
+        Args:
+            metric: a column of `runs`, as `entry/0_0`.
+            rows, columns: columns of `runs`, as `init.scale`; their values are sorted.
+            absolute: whether absolute values are taken before the median; None takes them of entries only.
+            axis: to draw on; without one a figure is made.
+
+        Raises:
+            ResultsError: a column that the runs lack.
+        """
+        self._check([metric, rows, columns], self.runs.columns, "runs")
+        return plots.cells(
+            medians(self.runs, metric, rows, columns, absolute), rows, columns, label(metric, absolute), axis
+        )
 
 
 def load(folder: Any) -> Sweep:

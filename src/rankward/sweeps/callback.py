@@ -8,12 +8,28 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from rankward.config import RankwardError
+from rankward.config.explain import explain
+
+_lock = contextlib.ExitStack()  # of the folder of a single run
+_started: list[DictConfig] = []  # the config of the last run or sweep; a folder that gets another name is changed in it
+
+
+class Refused(SystemExit):
+    """The end of the process for an error, which Hydra would turn into a warning. The command line prints the error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(explain(error)[1])
+        self.error = error
+
+
+if TYPE_CHECKING:
+    from rankward.training.module import EnsembleModule
 
 
 class CheckFirst(Callback):
@@ -22,11 +38,9 @@ class CheckFirst(Callback):
     The ensemble that was checked is kept for training. The folder is locked until the run ends.
     """
 
-    def __init__(self) -> None:
-        self.lock = contextlib.ExitStack()
-
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the run and lock its folder, before Hydra creates it."""
+        _started[:] = [config]
         from omegaconf import read_write
 
         from rankward.config import ConfigError, run_config
@@ -56,15 +70,18 @@ class CheckFirst(Callback):
                 task = as_written(config.hydra.overrides.task)
                 if not (is_named("hydra.run.dir", config) and (Path(config.hydra.run.dir) / CONFIG).is_file()):
                     refuse_unused(run, task)  # an old run may have such overrides: it is resumed
+                if config.hydra.launcher.get("dry_run"):
+                    print_plan(config, checked)
+                    raise SystemExit(0)
                 keep_for_training(checked)
-                atexit.register(self.on_run_end)  # Hydra does not call it after an interruption
-                self.lock.enter_context(claim_folder(config))
+                _lock.enter_context(claim_folder(config))
                 values = open_values(without_hydra(config)) | open_choices(task, config.hydra.runtime.choices)
             with read_write(config):
                 config.hydra.overrides.task = closed(task, values)  # `resume` uses the same values
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check settings of the whole sweep, before the sweeper is created, which checks the jobs."""
+        _started[:] = [config]
         with errors_end_process():
             from rankward.sweeps.directory import refuse_hidden
             from rankward.sweeps.settings import hydra_resolver, refuse_for_sweep
@@ -76,26 +93,64 @@ class CheckFirst(Callback):
 
     def on_run_end(self, *_: Any, **kwargs: Any) -> None:
         """Unlock the folder."""
-        with contextlib.suppress(OSError, RankwardError):  # if the folder is gone, the run has reported it
-            self.lock.close()
+        unlock()
+
+
+def unlock() -> None:
+    """Unlock the folder of the single run of this process. Hydra does not call `on_run_end` after an interruption."""
+    with contextlib.suppress(OSError, RankwardError):  # if the folder is gone, the run has reported it
+        _lock.close()
+
+
+atexit.register(unlock)
+
+
+def started() -> DictConfig | None:
+    """Take the config of the run or sweep that this process has started last; None if there is none."""
+    return _started.pop() if _started else None
 
 
 @contextlib.contextmanager
 def errors_end_process() -> Iterator[None]:
-    """Report an error in one line and end the process: Hydra would turn it into a warning."""
+    """Raise an error as one that ends the process.
+
+    Raises:
+        Refused: for any error.
+    """
     try:
         yield
     except Exception as error:
         if os.environ.get("RANKWARD_TRACEBACK") == "1":
             traceback.print_exc()
-        from rankward.config.explain import print_error
-
-        raise SystemExit(print_error(error)) from None
+        raise Refused(error) from None
 
 
 def set_environment(config: DictConfig) -> None:
     """Set `hydra.job.env_set` in this process, before modules that may read these variables are imported."""
     os.environ.update({str(name): str(value) for name, value in config.hydra.job.env_set.items()})
+
+
+def print_plan(config: DictConfig, module: EnsembleModule) -> None:
+    """Print what a single run would train, after the checks of its folder.
+
+    Args:
+        config: of the run, with Hydra's part.
+        module: that would train it.
+
+    Raises:
+        ConfigError, FolderLocked: as `claim_folder`.
+    """
+    from rankward.config.recording import resolved
+    from rankward.config.registry import without_hydra
+    from rankward.sweeps.directory import check_path, is_named, refuse_other_config
+    from rankward.sweeps.dry_run import plan_of_run
+    from rankward.terminal import say
+
+    folder = check_path(Path(config.hydra.run.dir), "hydra.run.dir")
+    if is_named("hydra.run.dir", config):
+        refuse_run_of_busy_sweep(folder)
+        refuse_other_config(folder, resolved(without_hydra(config)))
+    say(*plan_of_run(module, folder))
 
 
 @contextlib.contextmanager

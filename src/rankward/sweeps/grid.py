@@ -8,7 +8,7 @@
           - depth: 4                                             # a second grid
             init: gaussian,balanced                              # Hydra's sweep grammar
 
-A key of the command line replaces that key in the grids.
+A key of the command line replaces that key in the grids, and `select.KEY=VALUES` leaves the jobs with these values.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from rankward.config.overrides import as_value, quoted, spaced
 from rankward.config.recording import OPEN, closed, open_choices, open_values
 from rankward.config.registry import without_hydra
 from rankward.sweeps.runner import SweepRunner
+from rankward.sweeps.select import Selection
 from rankward.sweeps.settings import hydra_resolver
 from rankward.terminal import say
 
@@ -97,17 +98,23 @@ class GridSearch:
         grids: a union of grids; an empty list is one empty grid.
         max_batch_size: jobs in a launch; None for all jobs in one launch.
         zips: axes of paired values on the command line, as text.
+        select: conditions on the jobs, as for `Selection`.
     """
 
     def __init__(
-        self, params: Mapping[str, Any], grids: Sequence[Any], max_batch_size: int | None, zips: Sequence[str] = ()
+        self,
+        params: Mapping[str, Any],
+        grids: Sequence[Any],
+        max_batch_size: int | None,
+        zips: Sequence[str] = (),
+        select: Sequence[str] = (),
     ) -> None:
         self.params = params
         self.grids = list(grids) or [{}]
         if max_batch_size is not None:
             at_least("hydra.sweeper.max_batch_size", max_batch_size, 1)
         self.max_batch_size = max_batch_size
-        self.zips = list(zips)
+        self.zips, self.select = list(zips), list(select)
 
     def setup(self, hydra_context: Any, task_function: Any, config: DictConfig, needs_folders: bool = False) -> None:
         """Receive Hydra's context, the function that runs a job, and the sweep's config.
@@ -128,7 +135,7 @@ class GridSearch:
         Raises:
             SweepError: jobs cannot run, before anything is written; or jobs have failed, after all others have ended.
         """
-        jobs = self.jobs(self.closed(arguments))
+        jobs = self.selected(arguments)
         self.runner.check(jobs)
         if self.runner.dry_run:
             say(*self.runner.plan(jobs).split("\n"))
@@ -138,6 +145,15 @@ class GridSearch:
             returns = [self.runner.launch(jobs[first : first + size]) for first in range(0, len(jobs), size)]
             self.runner.finish(folder)
         return returns
+
+    def selected(self, arguments: Sequence[str]) -> Sequence[list[str]]:
+        """Overrides of the jobs that meet the conditions of `select.KEY=VALUES`: those of `jobs`, in their order.
+
+        Raises:
+            ConfigError: conditions that no job meets.
+        """
+        jobs = self.jobs(self.closed(arguments))
+        return Selection(self.select, self.parser).jobs(jobs, self.runner.quick_composer)
 
     def jobs(self, arguments: Sequence[str]) -> Jobs:
         """Overrides of every job in order: grid after grid, the last axis varying fastest."""

@@ -67,6 +67,9 @@ class PartitionedSweep:
                     if job.run.max_seconds is not None:
                         allowed = "null with results=table: a part of a table is complete or absent"
                         raise ConfigError("max_seconds", job.run.max_seconds, allowed)
+                    if job.run.record.product:
+                        allowed = f"false in a table (from {AUTO_TABLE_RUNS:,} runs on): results=folders keeps products"
+                        raise ConfigError("record.product", job.run.record.product, allowed)
                     check(job.run)
                     checked[kind] = number, job.run
             except Exception as error:  # composing can raise anything; the user reads it in a line

@@ -117,7 +117,7 @@ class Refinement:
         runner = self.grid.runner
         if not runner.config.hydra.launcher.get("wait", True):
             raise ConfigError("hydra.launcher.wait", False, "true: a round is compared with the one before it")
-        jobs = self.grid.jobs(self.grid.closed(arguments))
+        jobs = self.grid.selected(arguments)
         runner.check(jobs)
         cells = [Cell(job, self._start(job)) for job in jobs]
         if runner.dry_run:

@@ -34,13 +34,13 @@ def refuse_for_run(config: DictConfig) -> None:
         ConfigError: the key.
     """
     refuse_chdir(config)
-    if config.hydra.launcher.get("dry_run"):
-        raise ConfigError("--dry-run", "of a single run", "a sweep: rankward -m ... --dry-run")
     for group, default in DEFAULTS.items():
         choice = config.hydra.runtime.choices.get(f"hydra/{group}")
         if choice != default:
             raise ConfigError(f"hydra/{group}", choice, "a sweep: rankward -m ...; this process trains a single run")
         for key, value in _changed(group, config.hydra[group]).items():
+            if (group, key) == ("launcher", "dry_run"):
+                continue
             raise ConfigError(f"hydra.{group}.{key}", value, "a sweep: rankward -m ...; a single run does not read it")
     for key in ("hydra.sweep.dir", "hydra.sweep.subdir"):
         if is_named(key, config):

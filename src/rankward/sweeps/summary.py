@@ -20,6 +20,7 @@ ERRORS = ("error/reconstruction", "error/heldout_rmse")
 BASELINES = "heldout.baselines."  # columns with errors of simple predictions of the held-out entries
 STAGES = "rank/stages"  # the number of components that rise
 EQUAL = "equal_to"  # column with the job whose results an equal job has
+MAX_SETTINGS = 10_000  # rows of the largest table that W&B shows
 MAX_ROWS = 12  # of the closing table; runs.parquet has all
 IGNORED = ("logger=", "hydra.")  # overrides that, like seeds, do not make another setting
 
@@ -55,7 +56,8 @@ def finish(
         if picture.suffix == ".png":
             others = [p.suffix for p in pictures if p != picture and p.with_suffix(".png") == picture]
             say(f"figure:  {picture}" + (f" (and {', '.join(others)})" if others else ""))
-    say(*closing_table(results.table_frames(sweep) if in_parts else [loaded.runs]).split("\n"))
+    settings, equal = settings_table(results.table_frames(sweep) if in_parts else [loaded.runs])
+    say(*_format_table(settings, equal))
     say(f"table:   {table}")
     if wandb is not None:
         from rankward.loggers.charts import charts
@@ -63,16 +65,18 @@ def finish(
         from rankward.loggers.wandb import log_sweep
         from rankward.sweeps.command import original_command
 
-        # A table of very many runs is too large for W&B.
-        runs = {} if in_parts else {"runs": loaded.runs}
+        small = {} if in_parts else {"runs": loaded.runs}  # a table of very many runs is too large for W&B
+        small |= {"settings": settings} if settings.height <= MAX_SETTINGS else {}
         drawn = {} if in_parts else charts(loaded)
+        logged, last = {**small, **(tables or {}), **curves}, over_seeds(settings)
         try:
-            log_sweep(wandb, sweep, original_command(sweep), {**runs, **(tables or {}), **curves}, pictures, drawn)
+            log_sweep(wandb, sweep, original_command(sweep), logged, pictures, drawn, last)
         except LoggerError as error:
             failures.append(str(error))
     folder = (wandb_environment.folder(sweep) if wandb is not None else sweep) / results.WANDB
     if folder.is_dir():
-        say(f"W&B:     {folder}  (upload: wandb sync {folder}/offline-run-*)")
+        is_offline = next(folder.glob("offline-run-*"), None) is not None
+        say(f"W&B:     {folder}" + f"  (upload: wandb sync {folder}/offline-run-*)" * is_offline)
     if failures:
         raise results.ResultsError("; ".join(failures))
 
@@ -104,13 +108,33 @@ def _draw(
 
 
 def closing_table(parts: Iterable[pl.DataFrame]) -> str:
-    """Format best, median and interquartile range of the last loss over seeds for each setting, and the runs' ends.
+    """Format the `settings_table` of a sweep's runs for the terminal."""
+    return "\n".join(_format_table(*settings_table(parts)))
+
+
+def over_seeds(settings: pl.DataFrame) -> dict[str, Any]:
+    """The row of a `settings_table` by names for W&B's summary; empty if it has several settings, with a row each.
+
+    Example:
+        >>> over_seeds(pl.DataFrame({"setting": ["all"], "runs": [5], "best loss": [0.1], "rank/effective": [1.2]}))
+        {'runs': 5, 'best/loss': 0.1, 'median/rank/effective': 1.2}
+    """
+    if settings.height != 1:
+        return {}
+    named = {"best loss": "best/loss", "median loss": "median/loss", "spread": "spread/loss"}
+    counts = ("runs", "converged", "failed", *results.RESUMABLE)
+    row = settings.drop("setting").row(0, named=True)
+    return {named.get(key, key if key in counts else f"median/{key}"): value for key, value in row.items()}
+
+
+def settings_table(parts: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, int]:
+    """Best, median and interquartile range of the last loss over seeds for each setting, and the runs' ends.
 
     A setting is the set of overrides that differ between runs, without seeds. Diverged and missing runs count as
     failed; runs that were interrupted or have ended at `max_seconds` have a column if there are any. Medians of a rank,
     of the number of stages, of the reconstruction error, of the held-out error and of the errors of simple predictions
     follow.
-    Jobs that have the results of an equal one are not counted; a line below says how many there are.
+    Jobs that have the results of an equal one are not counted here; their number is the second value.
 
     Args:
         parts: tables of the sweep's runs. A text is stored once for each setting, so that millions of runs need little
@@ -158,13 +182,17 @@ def closing_table(parts: Iterable[pl.DataFrame]) -> str:
         (loss.quantile(0.75) - loss.quantile(0.25)).alias("spread"),
         *(pl.col(name).filter(ended).median().alias(shown) for name, shown in medians.items()),
     )
-    rows = [[names[index], *map(_cell, values)] for index, *values in table.head(MAX_ROWS).rows()]
+    return table.with_columns(setting=pl.Series([names[index] for index in table["setting"]], dtype=pl.String)), equal
+
+
+def _format_table(table: pl.DataFrame, equal: int) -> list[str]:
+    rows = [[name, *map(_cell, values)] for name, *values in table.head(MAX_ROWS).rows()]
     lines = align([table.columns, *rows])
     if table.height > MAX_ROWS:
         lines.append(f"... and {table.height - MAX_ROWS} more settings")
     if equal:
         lines.append(f"{equal:,} more jobs have the results of an equal one ({EQUAL} in {results.RUNS})")
-    return "\n".join(lines)
+    return lines
 
 
 def _cell(value: Any) -> str:

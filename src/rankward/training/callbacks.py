@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +16,10 @@ from tqdm import tqdm
 from rankward import __version__
 from rankward.dynamics import Status
 from rankward.loggers.run import RunLog
+from rankward.terminal import is_inside_program, shows_progress
 from rankward.training.checkpoints import HASHES, VERSION
 from rankward.training.module import EnsembleModule
+from rankward.training.trace import PRODUCT
 
 # Ctrl-C, a request to terminate, a closed terminal, a scheduler's warning.
 INTERRUPTING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
@@ -103,13 +104,14 @@ class LogTrace(pl.Callback):
         """Log the row that was held back and all of these but the last, which is held back in turn."""
         if not rows:
             return
+        rows = {name: column for name, column in rows.items() if name != PRODUCT}
         self.run_log.rows(self.latest_row)
         self.run_log.rows({name: column[:-1] for name, column in rows.items()})
         self.latest_row = {name: column[-1:] for name, column in rows.items()}
 
 
 class ProgressBar(pl.Callback):
-    """Shows iterations per second, runs done, the median loss and the longest time left; silent without a terminal.
+    """Shows iterations per second, runs done, the median loss and the longest time left: see `shows_progress`.
 
     Lightning's TQDMProgressBar is not used: it counts batches, of which there is no known number, so that each of its
     methods would have to be replaced.
@@ -130,7 +132,7 @@ class ProgressBar(pl.Callback):
             unit="it",
             unit_scale=True,
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=not shows_progress(),
             bar_format="{desc} {bar} {rate_fmt} {postfix} at most {remaining} left",
         )
 
@@ -157,6 +159,8 @@ class ProgressBar(pl.Callback):
 class GracefulInterrupt(pl.Callback):
     """Ends training after the current chunk on any of `INTERRUPTING_SIGNALS`; a second Ctrl-C or SIGTERM ends at once.
 
+    In a notebook or another program the second one only does what it did before the training.
+
     The handlers are installed when training starts, because Lightning installs its own just before. A signal that this
     process ignores stays ignored, for example SIGHUP under `nohup`.
 
@@ -171,6 +175,7 @@ class GracefulInterrupt(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may handle signals
+        inside = is_inside_program()
 
         def interrupt(number: int, frame: Any) -> None:
             pl_module.interrupted = True
@@ -178,7 +183,8 @@ class GracefulInterrupt(pl.Callback):
                 self.signals.append(number)
             # Closed terminals send SIGHUP twice, and schedulers may warn twice: these are no requests to end at once.
             ends_at_once = number in (signal.SIGINT, signal.SIGTERM)
-            signal.signal(number, signal.SIG_DFL if ends_at_once else signal.SIG_IGN)
+            second = (self.previous_handlers.get(number) if inside else None) or signal.SIG_DFL
+            signal.signal(number, second if ends_at_once else signal.SIG_IGN)
 
         for number in INTERRUPTING_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:

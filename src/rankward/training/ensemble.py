@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import prod
+from math import ceil, log, prod
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rankward.config import ConfigError, RunConfig, build, takes
-from rankward.config.checks import ENTRY_BYTES, fits_memory
+from rankward.config.checks import ENTRY_BYTES, fits_memory, too_much
 from rankward.config.groups import FACTOR_BYTES, SINGULAR_NUMBERS, AdaptiveRate, FlowRate, ScheduledRate
 from rankward.config.schema import Protocol
 from rankward.dynamics import Adaptive, Engine, Flow, Noise, Plateau, Problem, Progress, Rule, Schedule, choose_engine
@@ -41,6 +41,7 @@ from rankward.training.by_index import PRODUCT, entries_of, listed_or_masked
 
 LISTED_BYTES = 150  # of an entry by index: places, two orders, predictions, slopes and temporary arrays, 8 each
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
+TRAJECTORY_BYTES = 24  # of a number of a recorded product: 8, times its copies when the runs are sorted and written
 STATE_BYTES = 32  # of a number that an optimizer keeps: 8, times the number of its copies in memory
 KINDS_OF_NOISE = {"label_noise": LABELS, "gradient_noise": GRADIENTS, "batch": BATCH}  # by key of an optimizer
 LARGEST_ORDER = 2**24  # entries that an epoch can put in order
@@ -93,8 +94,12 @@ class Ensemble:
                 raise ConfigError("stop_heldout", run.stop_heldout, "null: no entries are held out")
         loss = _checked_loss(runs, measurements)
         listed = [m for m in measurements if isinstance(m, IndexedEntries)]
+        if listed and runs[0].record.product:
+            raise ConfigError("record.product", True, "false: engine=indexed does not write the product down")
         operators, values = _arrays(measurements)
         stops = [protocol_of(run, factorizations[0]) for run in runs]
+        for run, stop, m in zip(runs, stops, measurements, strict=True):
+            _check_trajectory(run, stop, m)
         means = [run.reduction(factorizations[0].mean_loss) == "mean" for run in runs]
         scales = [loss.in_mean / m.count if mean else 1.0 for mean, m in zip(means, measurements, strict=True)]
         problem = Problem(
@@ -535,7 +540,35 @@ def bytes_per_run(run: RunConfig) -> int:
     operator = 0 if isinstance(measurement, EntryMask) else measurement.matrices.size
     if run.optimizer.noise:  # at most the numbers of a step and the ranks of all entries
         state += factors + 3 * measurement.values.size
-    return FACTOR_BYTES * factors + STATE_BYTES * state + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
+    products = TRAJECTORY_BYTES * trajectory_numbers(run, protocol_of(run, factorization), measurement)
+    arrays = FACTOR_BYTES * factors + STATE_BYTES * state + ENTRY_BYTES * prod(measurement.dims) + 16 * operator
+    return arrays + products + 800_000
+
+
+def trajectory_numbers(run: RunConfig, stop: Protocol, measurement: Measurement) -> int:
+    """Numbers of the products that `record.product` keeps of a run that reaches `max_iterations`; 0 if it keeps none.
+
+    The logarithmic schedule has at most a row for each step by `iteration_ratio`, and for each fall of the loss by
+    `loss_ratio`, here over sixteen orders of magnitude.
+    """
+    record = run.record
+    if not record.product:
+        return 0
+    checks = stop.max_iterations // stop.check_every + 2
+    if record.every is not None:
+        rows = stop.max_iterations // record.every + 2
+    else:
+        grown = 1 / (record.iteration_ratio - 1) + log(checks) / log(record.iteration_ratio)
+        rows = ceil(grown + (log(1e16) / -log(record.loss_ratio) if record.loss_ratio else 0))
+    return min(checks, rows) * prod(measurement.dims)
+
+
+def _check_trajectory(run: RunConfig, stop: Protocol, measurement: Measurement) -> None:
+    if numbers := trajectory_numbers(run, stop, measurement):
+        rows = numbers // prod(measurement.dims)
+        if why := too_much(TRAJECTORY_BYTES * numbers):
+            allowed = f"false, a lower max_iterations or a larger record.every: up to {rows:,} rows, and {why}"
+            raise ConfigError("record.product", run.record.product, allowed)
 
 
 def _listed_bytes(run: RunConfig, measurement: IndexedEntries, factorization: Factorization) -> int:

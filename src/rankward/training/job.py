@@ -23,8 +23,6 @@ from rankward.training.outputs import RunResult
 from rankward.training.resume import checkpoint_of, completed_loss
 from rankward.training.train import train
 
-NAMED_KEYS = ("factorization", "depth", "init", "seed")  # every run's name has them
-
 
 def run(cfg: DictConfig, config: RunConfig, folder: Path) -> float:
     """Train one run in `folder`, or keep the complete run that it holds; return the last loss.
@@ -82,8 +80,8 @@ def log_target(plain: dict[str, Any], config: RunConfig, folder: Path) -> LogTar
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     overrides = [] if hydra is None else as_written(hydra.overrides.task)
     if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        name = ", ".join([_name(config), *filter(_is_missing_in_name, map(unquoted, overrides))])
-        return LogTarget(folder, folder, None, name, plain)
+        name = " ".join(filter(_changes_results, map(unquoted, overrides)))
+        return LogTarget(folder, folder, None, name or _name(config), plain)
     sweep, job = Path(hydra.sweep.dir), hydra.job.num
     return sweep_target(config, folder, plain, overrides, sweep, job, results.read_varying_keys(sweep))
 
@@ -132,10 +130,9 @@ def _settings(keys: Sequence[str], overrides: Sequence[str], plain: Mapping[str,
     return " ".join(settings)
 
 
-def _is_missing_in_name(override: str) -> bool:
-    """Whether an override changes the results and is not in the run's name."""
-    key = override.lstrip("+~").partition("=")[0]
-    return key not in NAMED_KEYS and key.split(".")[0] not in NOT_HASHED
+def _changes_results(override: str) -> bool:
+    """Whether an override may change the results: not that of a logger or a device."""
+    return override.lstrip("+~").partition("=")[0].split(".")[0] not in NOT_HASHED
 
 
 def _name(config: RunConfig) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from typing import Any
@@ -27,7 +27,7 @@ from rankward.theory import RunContext
 from rankward.training import baselines, by_index, patience
 from rankward.training.devices import cuda_devices
 from rankward.training.ensemble import HELDOUT, Ensemble
-from rankward.training.trace import Trace
+from rankward.training.trace import PRODUCT, Trace
 
 CHUNK_SECONDS = 0.25  # an interruption waits as long at most; results do not depend on where chunks end
 MOVED = ("operator", "values", "eta")  # tensors of the problem that engines read on the device
@@ -150,6 +150,8 @@ class EnsembleModule(pl.LightningModule):
             bounds = {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, judged)}
             trace |= bounds
             judged = {**judged, **bounds}
+        if self.ensemble.runs[0].record.product:
+            trace[PRODUCT] = products(self, [to_host(factor) for factor in rows.factors]).flatten(1).double().numpy()
         return trace
 
     def _columns(
@@ -504,5 +506,9 @@ def final_products(module: EnsembleModule) -> Tensor | None:
     """Product of each run's current factors, [runs, *dims], in the runs' dtype; None for entries listed by index."""
     if module.ensemble.listed:
         return None
-    factors = [factor.detach().cpu() for factor in module.factors]
+    return products(module, [factor.detach().cpu() for factor in module.factors])
+
+
+def products(module: EnsembleModule, factors: Sequence[Tensor]) -> Tensor:
+    """Products of factors, [rows, *shape] each, as files hold them: [rows, *dims], in the runs' dtype."""
     return module.product(factors).to(factors[0].dtype)

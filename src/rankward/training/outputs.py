@@ -26,6 +26,7 @@ from rankward.theory.stages import Stages, stages_of
 from rankward.training.ensemble import HELDOUT
 from rankward.training.hints import HINTS, hint
 from rankward.training.module import EnsembleModule, final_products
+from rankward.training.trace import PRODUCT
 
 STAGES = "rank/stages"  # the number of components that have risen
 
@@ -88,6 +89,7 @@ class EnsembleOutputs:
     ) -> None:
         self.module, self.digests, self.targets, self.seconds = module, digests, targets, seconds
         self.trace = module.full_trace()
+        self.trajectories = _trajectories(self.trace, len(digests)) if module.ensemble.runs[0].record.product else []
         self.row_columns = {"iteration", "loss", *module.trace.names}  # measured in every row, not in last rows only
         self.traces = _split_by_run(self.trace, len(digests))
         for run in torch.nonzero(module.progress.status == Status.RUNNING).flatten().tolist():  # it has no last row
@@ -122,6 +124,7 @@ class EnsembleOutputs:
                 factors=self.arrays(index),
                 summary=result.summary,
                 ids=None if ids is None else ids.columns(),
+                trajectory=self.trajectory(index),
             )
         except results.ResultsError as error:
             return replace(result, error=error)
@@ -168,6 +171,16 @@ class EnsembleOutputs:
         if measurement.ground_truth is not None:
             arrays["ground_truth"] = measurement.ground_truth
         return arrays
+
+    def trajectory(self, index: int) -> dict[str, np.ndarray] | None:
+        """Contents of `trajectory.safetensors` of one run; None unless the products are recorded."""
+        if not self.trajectories:
+            return None
+        product, flat = self.products[index].numpy(), self.trajectories[index]
+        return {
+            "iteration": self.traces[index]["iteration"],
+            "product": flat.reshape(len(flat), *product.shape).astype(product.dtype),
+        }
 
     def summary(self, index: int) -> dict[str, Any]:
         """Contents of `summary.json` of one run."""
@@ -219,13 +232,23 @@ def _split_by_run(trace: dict[str, np.ndarray], runs: int) -> list[dict[str, np.
     """The rows of each run, from a trace sorted by run."""
     if not trace:  # interrupted before the first row
         return [{"iteration": np.zeros(0, np.int64), "loss": np.zeros(0)} for _ in range(runs)]
-    ends = np.searchsorted(trace["run"], np.arange(1, runs))
-    parts = {name: np.split(column, ends) for name, column in trace.items() if name != "run"}
+    parts = {name: _split(column, trace["run"], runs) for name, column in trace.items() if name != "run"}
     return [
         # A bound that is NaN throughout applies to another run of the ensemble; the run gets no such column.
         {name: columns[run] for name, columns in parts.items() if not _is_undefined_bound(name, columns[run])}
         for run in range(runs)
     ]
+
+
+def _trajectories(trace: dict[str, np.ndarray], runs: int) -> list[np.ndarray]:
+    """Take the products, [rows, entries], out of a trace sorted by run: those of each run."""
+    products = trace.pop(PRODUCT, np.zeros((0, 0)))
+    return _split(products, trace["run"], runs) if trace else [products] * runs
+
+
+def _split(column: np.ndarray, run: np.ndarray, runs: int) -> list[np.ndarray]:
+    """The rows of each run; `run` is the run of each row, sorted."""
+    return np.split(column, np.searchsorted(run, np.arange(1, runs)))
 
 
 def _is_undefined_bound(name: str, values: np.ndarray) -> bool:

@@ -13,6 +13,9 @@ import torch
 
 from rankward import results
 
+PRODUCT = (
+    "product of the row"  # the one column that is an array a row, [rows, entries]; no metric has a name with spaces
+)
 MAX_BYTES = 128 * 2**20  # of rows in memory; when there are more, all of them are moved to the file
 
 Columns = dict[str, np.ndarray]
@@ -21,7 +24,8 @@ Columns = dict[str, np.ndarray]
 class Trace:
     """Rows of all runs in the order in which they were recorded.
 
-    The file holds blocks of rows. A block is stored column after column, with eight bytes per number. The file only
+    A column is [rows], or [rows, numbers]: then `widths` has the numbers of a row. The file holds blocks of rows. A
+    block is stored column after column, with eight bytes per number. The file only
     grows, so a checkpoint does not repeat its rows: it holds the number of blocks that belong to it. A run that is
     resumed overwrites the blocks after those.
     """
@@ -30,6 +34,7 @@ class Trace:
         self.file: Path | None = None  # None: all rows stay in memory
         self.source: Path | None = None  # rows of the checkpoint that is resumed
         self.names: list[str] = []
+        self.widths: dict[str, int] = {}
         self.blocks: list[int] = []  # rows of each block in the file
         self.chunks: list[Columns] = []  # in memory
         self.bytes = 0  # of these
@@ -42,6 +47,7 @@ class Trace:
         """
         chunk: Columns = {name: np.ascontiguousarray(column, dtype_of(name)) for name, column in rows.items()}
         self.names = list(chunk)
+        self.widths = {name: column.shape[1] for name, column in chunk.items() if column.ndim == 2}
         self.chunks.append(chunk)
         self.bytes += sum(column.nbytes for column in chunk.values())
         if self.bytes > MAX_BYTES and self.file is not None:
@@ -51,7 +57,7 @@ class Trace:
         """Move the rows in memory to the file."""
         try:
             with path.open("rb+" if self.blocks else "wb") as file:
-                file.seek(8 * len(self.names) * sum(self.blocks))
+                file.seek(8 * _numbers(self.names, self.widths) * sum(self.blocks))
                 for name in self.names:
                     for chunk in self.chunks:
                         file.write(chunk[name].data)
@@ -66,7 +72,7 @@ class Trace:
     def parts(self) -> Iterator[Columns]:
         """All rows, part after part; those in the file are memory-mapped."""
         if self.file is not None:
-            yield from _mapped(self.file, self.names, self.blocks)
+            yield from _mapped(self.file, self.names, self.widths, self.blocks)
         yield from self.chunks
 
     def last_iterations(self, runs: int) -> np.ndarray:
@@ -102,11 +108,13 @@ class Trace:
                 for name in self.names:
                     file.write(column(name).data)
                 file.flush()
-                size = len(runs)
-                return {
-                    name: np.memmap(file, dtype_of(name), "r", 8 * size * index, (size,))
-                    for index, name in enumerate(self.names)
-                }
+                found: Columns = {}
+                start = 0
+                for name in self.names:
+                    shape = (len(runs), *([self.widths[name]] if name in self.widths else []))
+                    found[name] = np.memmap(file, dtype_of(name), "r", start, shape)
+                    start += found[name].nbytes
+                return found
         except OSError as error:
             raise results.io_error("write", self.file.parent, error) from error
 
@@ -115,7 +123,7 @@ class Trace:
         rows = {name: np.concatenate([chunk[name] for chunk in self.chunks]) for name in self.names if self.chunks}
         return {
             "trace": {name: torch.from_numpy(column) for name, column in rows.items()},
-            "written": {"names": self.names, "blocks": self.blocks},
+            "written": {"names": self.names, "blocks": self.blocks, "widths": self.widths},
         }
 
     def load(self, checkpoint: Mapping[str, Any]) -> None:
@@ -124,12 +132,12 @@ class Trace:
         Raises:
             ResultsError: rows cannot be copied to the file.
         """
-        names, blocks = file_layout(checkpoint)
+        names, widths, blocks = file_layout(checkpoint)
         if "picked" not in checkpoint and self.source == self.file:
-            self.names, self.blocks = names, blocks
+            self.names, self.widths, self.blocks = names, widths, blocks
         elif blocks:
             assert self.source is not None
-            for part in _mapped(self.source, names, blocks):
+            for part in _mapped(self.source, names, widths, blocks):
                 self.append(select_runs(part, checkpoint.get("picked")))
         rows = {name: column.numpy() for name, column in checkpoint["trace"].items()}
         if rows:
@@ -141,16 +149,21 @@ def dtype_of(name: str) -> type:
     return np.int64 if name in ("run", "iteration") else np.float64
 
 
-def file_layout(checkpoint: Mapping[str, Any]) -> tuple[list[str], list[int]]:
-    """Column names, and number of rows of each block, in a checkpoint's file of rows; empty if it has no file."""
+def _numbers(names: Sequence[str], widths: Mapping[str, int]) -> int:
+    """The numbers of a row in all columns."""
+    return sum(widths.get(name, 1) for name in names)
+
+
+def file_layout(checkpoint: Mapping[str, Any]) -> tuple[list[str], dict[str, int], list[int]]:
+    """Column names, their widths, and the rows of each block, in a checkpoint's file; empty if it has no file."""
     written = checkpoint.get("written", {})
-    return list(written.get("names", [])), list(written.get("blocks", []))
+    return list(written.get("names", [])), dict(written.get("widths", {})), list(written.get("blocks", []))
 
 
 def has_counted_rows(path: Path, checkpoint: Mapping[str, Any]) -> bool:
     """Whether a file of rows holds all rows that a checkpoint counts."""
-    names, blocks = file_layout(checkpoint)
-    return not blocks or (path.is_file() and path.stat().st_size >= 8 * len(names) * sum(blocks))
+    names, widths, blocks = file_layout(checkpoint)
+    return not blocks or (path.is_file() and path.stat().st_size >= 8 * _numbers(names, widths) * sum(blocks))
 
 
 def read_rows(path: Path, checkpoint: Mapping[str, Any], names: Sequence[str]) -> Columns:
@@ -184,9 +197,13 @@ def select_runs(rows: Mapping[str, np.ndarray], runs: Sequence[int] | None) -> C
     return {name: (renumbered if name == "run" else column)[selected] for name, column in rows.items()}
 
 
-def _mapped(path: Path, names: Sequence[str], blocks: Sequence[int]) -> Iterator[Columns]:
-    start = 0
+def _mapped(path: Path, names: Sequence[str], widths: Mapping[str, int], blocks: Sequence[int]) -> Iterator[Columns]:
+    start, ends = 0, np.cumsum([0, *(widths.get(name, 1) for name in names)])
     for rows in blocks:
-        words = np.memmap(path, np.int64, "r", start, (len(names), rows))
-        yield {name: words[index].view(dtype_of(name)) for index, name in enumerate(names)}
+        words = np.memmap(path, np.int64, "r", start, (int(ends[-1]), rows))
+        part: Columns = {}
+        for at, name in enumerate(names):
+            column: np.ndarray = words[ends[at] : ends[at + 1]].view(dtype_of(name))
+            part[name] = column.reshape(rows, -1) if name in widths else column[0]
+        yield part
         start += words.nbytes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,8 +146,24 @@ def fit(
         warnings.simplefilter("ignore")  # Lightning's advice on dataloaders and optimizers, and on a GPU left idle
         stack.enter_context(precision(runs[0]))
         trainer = _trainer(runs[0], module.engine, callbacks, AtomicCheckpoints(ckpt_path))
-        trainer.fit(module, ckpt_path=resumed, weights_only=True)
+        with _interruptible():
+            trainer.fit(module, ckpt_path=resumed, weights_only=True)
     return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt as it is: Lightning would ignore all further ones, and end the process."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise end.__context__ from None
+        raise
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def _trainer(

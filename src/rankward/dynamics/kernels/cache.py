@@ -31,7 +31,7 @@ from rankward.dynamics.kernels.texts import check_text, text_of
 from rankward.dynamics.state import ALONG_GRADIENT
 from rankward.dynamics.tracing import trace_rate
 from rankward.numba_cache import compiled_at, forgive
-from rankward.terminal import say
+from rankward.terminal import say, shows_progress
 
 HERE = Path(__file__).parent
 UNROLLED_LIMIT = 1200  # operations: more take over five seconds to compile (unrolled text is faster up to 2,600)
@@ -321,7 +321,7 @@ def imported(name: str, text: str) -> Any:
     if known != text.encode():
         if known is not None:
             say(f"rankward: {path} does not hold its kernel's text: written again", error=True)
-        elif sys.stderr.isatty():  # compiling takes seconds, before the first progress bar
+        elif shows_progress():  # compiling takes seconds, before the first progress bar
             say(f"compiling {name}, once: kept in {path.parent}", error=True)
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(text.encode())

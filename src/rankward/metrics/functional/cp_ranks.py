@@ -6,7 +6,6 @@ of outer products that is found to be close enough. Where the two meet, the rank
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from rankward.metrics.functional.matricizations import matricization, matricizat
 from rankward.metrics.functional.norms import ordered_sum
 from rankward.metrics.functional.scaling import in_range, times_power_of_two
 from rankward.parallel import cores
+from rankward.terminal import shows_progress
 
 SWEEPS = 3000
 MANY_COMPONENTS = 24  # from here on patience and random starts are expensive, and rarely save a component
@@ -152,7 +152,7 @@ def _upper(tensor: Tensor, target: Tensor, lower: Tensor, starts: int, seed: int
     # BLAS on one thread each: its bits depend on how many share a product.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or cores()) as pool:
         found = pool.map(search, first.values())
-        shown = tqdm(found, "ranks", len(first), unit="tensor", leave=False, disable=not sys.stderr.isatty())
+        shown = tqdm(found, "ranks", len(first), unit="tensor", leave=False, disable=not shows_progress())
         ranks = dict(zip(first, shown, strict=True))
         return torch.tensor([ranks[key] for key in asked], dtype=torch.float64)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from rankward.environment import hidden
 from rankward.sweeps.execution.ensembles import Job, grouped
 from rankward.sweeps.execution.sbatch import conflicting_variables
 from rankward.sweeps.execution.scheduler import SUBMITTED, SchedulerUnavailable, Tasks, errors_path
-from rankward.terminal import say
+from rankward.terminal import say, shows_progress
 
 RUNS_PER_TASK = 1000
 
@@ -156,7 +155,7 @@ class ClusterExecutor:
     def _wait(self, tasks: Tasks, jobs: Sequence[Job]) -> None:
         """Wait until no task is live, with a progress bar of runs on a terminal."""
         left = [job.target.folder for job in jobs]
-        with tqdm(total=len(left), unit="run", leave=False, disable=not sys.stderr.isatty()) as bar:
+        with tqdm(total=len(left), unit="run", leave=False, disable=not shows_progress()) as bar:
             while True:
                 try:
                     live = tasks.live()
