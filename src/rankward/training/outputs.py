@@ -174,7 +174,7 @@ class EnsembleOutputs:
 
     def trajectory(self, index: int) -> dict[str, np.ndarray] | None:
         """Contents of `trajectory.safetensors` of one run; None unless the products are recorded."""
-        if not self.trajectories:
+        if not self.trajectories or self.products is None:
             return None
         product, flat = self.products[index].numpy(), self.trajectories[index]
         return {
