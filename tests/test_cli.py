@@ -106,7 +106,7 @@ REFUSED = [
     ("factorization=nonlinear factorization.activation=tan", "factorization.activation: 'tan' is not allowed; expected one of tanh, relu (did you mean 'tanh'?)"),
     ("factorization=nonlinear depth=1", "depth.layers: 1 is not allowed; expected at least 2: there is no activation after the last layer"),
     ("factorization=nonlinear init.determinant=positive", "init.determinant: 'positive' is not allowed; expected any"),
-    (f"{TENSOR} init=balanced", "init: 'balanced' is not allowed; expected gaussian"),
+    (f"{TENSOR} init=balanced", "init: 'balanced' is not allowed; expected around_one"),
     (f"{TENSOR} init.determinant=positive", "init.determinant: 'positive' is not allowed"),
     (f"{TENSOR} record.every=50", "record.every: 50 is not allowed; expected a multiple of check_every=100"),
     (f"{TENSOR} metrics.columns.cp_rank.tolerance=-1", "tolerance: -1 is not allowed"),
