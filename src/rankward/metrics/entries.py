@@ -182,8 +182,12 @@ class HeldOutErrors(TraceMetric):
     def columns(self) -> dict[str, Tensor]:
         if not self.has_values:
             return {}
-        values, kinds = self.gathered(), ("heldout", "observed", "unobserved")
-        return stacked_columns(values, [f"error/{kind}_rmse" for kind in kinds[: values.shape[-1]]])
+        return self.named(self.gathered())
+
+    def named(self, values: Tensor) -> dict[str, Tensor]:
+        """The columns of [rows, 2] errors, or of [rows, 3] with a ground truth."""
+        kinds = ("heldout", "observed", "unobserved")[: values.shape[-1]]
+        return stacked_columns(values, [f"error/{kind}_rmse" for kind in kinds])
 
 
 class ReconstructionError(TraceMetric):
