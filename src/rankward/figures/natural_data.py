@@ -15,15 +15,14 @@ from rankward import results
 from rankward.figures import style
 
 TRAIN, TEST = "error/observed_scaled_mse", "error/heldout_scaled_mse"
-GUESS = "heldout.baselines.mean"  # root-mean-square error of the mean on the held-out entries
+LINES: dict[str, Any] = {"train": "-", "test": "--"}
 KINDS = ("natural", "random labels", "random images", "random labels and images")
 
 
 def curves(sweep: Path) -> pl.DataFrame:
     """A row for each run that ended: its data, kind, components, seed, and the mean squared errors of both sets.
 
-    `kind` is one of `KINDS`. `guess` is the mean squared error of the mean of all trained values on the held-out
-    entries, in the same scale; null where the metric's scale is not known.
+    `kind` is one of `KINDS`.
 
     Raises:
         ResultsError: no finished run on images with the columns of `rankward.metrics.SampleErrors`.
@@ -95,18 +94,15 @@ def _figure(table: pl.DataFrame) -> Figure:
         axis.set_title(name, loc="left")
     kinds = [kind for kind in KINDS if kind in table["kind"].to_list()]
     marks = [Line2D([], [], color=_look(kind)["color"], marker=_look(kind)["marker"], label=kind) for kind in kinds]
-    marks += [Line2D([], [], color="0.3", linestyle=line, label=label) for label, line in LINES.values()]
+    marks += [Line2D([], [], color="0.3", linestyle=line, label=name) for name, line in LINES.items()]
     figure.legend(handles=marks, loc="outside right upper")
     return figure
-
-
-LINES = {"train": ("train", "-"), "test": ("test", "--")}
 
 
 def _panel(axis: Axes, shown: pl.DataFrame) -> None:
     for kind, part in ((kind, shown.filter(pl.col("kind") == kind)) for kind in KINDS):
         x = part["components"].to_numpy()
-        for name, (_, line) in LINES.items():
+        for name, line in LINES.items():
             middle, least, largest = (part[f"{name}{suffix}"].to_numpy() for suffix in ("", "_least", "_largest"))
             bars = np.array([np.maximum(middle - least, 0), np.maximum(largest - middle, 0)])
             axis.errorbar(x, middle, yerr=bars, linestyle=line, **_look(kind))

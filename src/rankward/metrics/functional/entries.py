@@ -191,7 +191,7 @@ def masked_mse(
 ) -> Float[Tensor, " runs"]:
     """Mean squared difference over the entries where `mask` is true, each square at most `clamp`.
 
-    NaN where the mask is false throughout. Entries outside of the mask have no effect, even if they are NaN or infinite.
+    NaN where the mask is false throughout. Entries outside of the mask have no effect, even if they are not finite.
     A square that is infinite counts as `clamp`, one that is NaN makes the mean NaN.
 
     Example:
