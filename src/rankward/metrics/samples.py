@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import stacked_columns
 from rankward.metrics.entries import HeldOutErrors
 from rankward.metrics.functional.entries import masked_mse
 
@@ -62,8 +62,5 @@ class SampleErrors(HeldOutErrors):
         errors = [masked_mse(by * product, by * values, mask, clamp) / self.scale for mask, clamp in pairs]
         self.measured[-1] = torch.cat([self.measured[-1], torch.stack(errors, dim=-1)], dim=-1)
 
-    def columns(self) -> dict[str, Tensor]:
-        if not self.has_values:
-            return {}
-        values = self.gathered()
-        return self.named(values[..., :-2]) | stacked_columns(values[..., -2:], list(NAMES))
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [*super().names([shape[0] - len(NAMES)]), *NAMES]
