@@ -57,7 +57,7 @@ def digits(
     the loss.
 
     Args:
-        label: the digit that is told from the others.
+        label: the digit that has the first of the targets.
         targets: the values of its images and of all others.
         threshold: a pixel is white if its grey value, from 0 to 16, is larger.
         labels: True, or `random`: all labels are permuted.
