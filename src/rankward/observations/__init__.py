@@ -5,8 +5,8 @@ from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
 from rankward.observations.images import digits, from_images
-from rankward.observations.indexed import IndexedEntries
-from rankward.observations.measurement import EntryMask, Measurement, Sensing, Units, entry_mask
+from rankward.observations.indexed import IndexedEntries, Measurement
+from rankward.observations.measurement import EntryMask, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.units import in_units

@@ -17,7 +17,8 @@ from rankward.config.checks import ENTRY_BYTES
 from rankward.observations import arrays, tables
 from rankward.observations.headers import check_npz, check_pt, errors_of_reader, refuse_large
 from rankward.observations.ids import Ids, named
-from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+from rankward.observations.indexed import IndexedEntries, Measurement
+from rankward.observations.measurement import EntryMask, Sensing, entry_mask
 from rankward.observations.ratings import PARQUET, read_parquet
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 from rankward.private_apis import stored_entries
@@ -72,7 +73,12 @@ def from_file(
     read = read_file("path", path, count, dims, separator, decimal, array)
     if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
         read = replace(read, note=f"observations.path: {path!r}: {line}")
-    return read if ground_truth is None else replace(read, ground_truth=ground_truth_of(ground_truth, read.dims))
+    if ground_truth is None:
+        return read
+    if isinstance(read, IndexedEntries):
+        allowed = "null: no file holds the whole of an array whose entries are listed by index"
+        raise DataError(f"observations.ground_truth: {ground_truth!r}: expected {allowed}")
+    return replace(read, ground_truth=ground_truth_of(ground_truth, read.dims))
 
 
 def from_matrix(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from rankward.config import DataError
 from rankward.observations.ids import Ids
-from rankward.observations.measurement import EntryMask, Units, entry_mask
+from rankward.observations.measurement import EntryMask, Sensing, Units, entry_mask
 
 LARGEST_PLACE = 2**63  # entries up to which a flat place is a number of 64 bits
 
@@ -169,6 +169,9 @@ class IndexedEntries:
             return None
         own = self.units.own
         return Units(self.units.offset, self.units.scale, own.masked() if isinstance(own, IndexedEntries) else own)
+
+
+Measurement = EntryMask | Sensing | IndexedEntries
 
 
 def order_keys(dims: Sequence[int], index: Int[np.ndarray, "n order"]) -> np.ndarray:

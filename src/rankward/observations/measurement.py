@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from rankward.config import DataError
 from rankward.observations.ids import Ids
@@ -37,6 +37,17 @@ class Units:
     def applied(self, values: Float[np.ndarray, "*dims"]) -> Float[np.ndarray, "*dims"]:
         """Values of a whole array in these units."""
         return np.asarray((values - self.offset) / self.scale)
+
+    def offset_at(self, index: Int[np.ndarray, "n order"]) -> Float[np.ndarray, " n"]:
+        """The offset of each listed entry."""
+        if self.offset.ndim == 0:
+            return np.full(len(index), float(self.offset))
+        places = [np.minimum(index[:, axis], size - 1) for axis, size in enumerate(self.offset.shape)]
+        return np.asarray(self.offset[tuple(places)])
+
+    def applied_at(self, index: Int[np.ndarray, "n order"], values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Values of listed entries in these units."""
+        return np.asarray((values - self.offset_at(index)) / self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,9 +173,6 @@ class Sensing:
             return self
         places = flat.argmax(1)
         return entry_mask(self.dims, places, self.values, self.ground_truth)
-
-
-Measurement = EntryMask | Sensing
 
 
 def entry_mask(

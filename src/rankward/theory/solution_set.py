@@ -15,7 +15,7 @@ from rankward.metrics.functional.ranks import (
     distance_to_rank_from_singular_values,
     effective_rank_from_singular_values,
 )
-from rankward.observations import EntryMask, Measurement, two_by_two
+from rankward.observations import EntryMask, IndexedEntries, Measurement, two_by_two
 
 RANK_RTOL = 1e-12  # singular values beneath so much of the largest count as zero in exact statements
 PIECES = 64  # of the line at first, each halved until it is known or ruled out
@@ -40,6 +40,8 @@ def infimal_rank(observed: Measurement) -> tuple[float, str]:
         >>> infimal_rank(two_by_two())
         (1.0, '')
     """
+    if isinstance(observed, IndexedEntries):
+        return np.nan, f"{observed.size - observed.count:,} unobserved entries"
     if not isinstance(observed, EntryMask):
         return np.nan, "measurements that are not single entries"
     unobserved = int((~observed.mask).sum())

@@ -27,14 +27,19 @@ from rankward.factorizations.singular import SingularCoordinates, product_of_coo
 from rankward.losses import Loss, Squared
 from rankward.losses.base import check_value
 from rankward.metrics import HeldOutErrors, TraceMetric
+from rankward.metrics.collection import measurable_without_product
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, log_determinant, product_sign
-from rankward.observations import EntryMask, Measurement, Units, hold_out, in_units
+from rankward.observations import EntryMask, IndexedEntries, Measurement, Sensing, Units, hold_out, in_units
+from rankward.observations.indexed import shortened
 from rankward.optimizers import Optimizer, RateSchedule, Scheduled
 from rankward.seeding import key_words
 from rankward.theory import Certificate, RunContext, infimal_rank
+from rankward.training.by_index import NAME as INDEXED
+from rankward.training.by_index import PRODUCT, entries_of, listed_or_masked
 
+LISTED_BYTES = 150  # of an entry by index: places, two orders, predictions, slopes and temporary arrays, 8 each
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
 STATE_BYTES = 32  # of a number that an optimizer keeps: 8, times the number of its copies in memory
 KINDS_OF_NOISE = {"label_noise": LABELS, "gradient_noise": GRADIENTS, "batch": BATCH}  # by key of an optimizer
@@ -84,16 +89,17 @@ class Ensemble:
             for run, factorization in zip(runs, factorizations, strict=True)
         ]
         for run, m in zip(runs, measurements, strict=True):
-            if run.stop_heldout is not None and not (isinstance(m, EntryMask) and m.heldout):
+            if run.stop_heldout is not None and (isinstance(m, Sensing) or m.heldout is None):
                 raise ConfigError("stop_heldout", run.stop_heldout, "null: no entries are held out")
         loss = _checked_loss(runs, measurements)
-        operators = [m.mask if isinstance(m, EntryMask) else m.matrices for m in measurements]
+        listed = [m for m in measurements if isinstance(m, IndexedEntries)]
+        operators, values = _arrays(measurements)
         stops = [protocol_of(run, factorizations[0]) for run in runs]
         means = [run.reduction(factorizations[0].mean_loss) == "mean" for run in runs]
         scales = [loss.in_mean / m.count if mean else 1.0 for mean, m in zip(means, measurements, strict=True)]
         problem = Problem(
-            operator=torch.from_numpy(np.stack(operators)).to(dtype),
-            values=torch.from_numpy(np.stack([m.values for m in measurements])).to(dtype),
+            operator=torch.from_numpy(operators).to(dtype),
+            values=torch.from_numpy(values).to(dtype),
             eta=torch.tensor([0.0 if isinstance(run.lr, FlowRate) else run.lr.eta for run in runs], dtype=dtype),
             stop_loss=torch.tensor([stop.stop_loss for stop in stops], dtype=torch.float64),
             max_iterations=torch.tensor([stop.max_iterations for stop in stops]),
@@ -103,6 +109,7 @@ class Ensemble:
             rule=_rule(runs, measurements, factorizations[0], dtype),
             loss=loss,
             plateau=_plateau(runs),
+            entries=tuple(map(entries_of, listed)) if listed else None,
         )
         record, stop = runs[0].record, stops[0]
         schedule = Schedule(
@@ -132,7 +139,7 @@ class Ensemble:
         )
 
     def metrics(self) -> tuple[dict[str, TraceMetric], dict[str, str]]:
-        """The metrics of the config by name, and the kinds, by name, of those that measure other forms of factors.
+        """The metrics of the config by name, and what those that are left out need: a form of factors, or a product.
 
         Raises:
             ConfigError: a metric that cannot measure the products of this factorization.
@@ -163,15 +170,26 @@ class Ensemble:
                     wanted.name,
                     f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
+            thin = isinstance(metric, HeldOutErrors) or measurable_without_product(metric, self.is_chain)
+            if self.listed and not thin:
+                inapplicable[name] = PRODUCT
+                continue
             metrics[name] = metric
         if self.heldout and not any(isinstance(metric, HeldOutErrors) for metric in metrics.values()):
             metrics[HELDOUT] = HeldOutErrors()
         return metrics, inapplicable
 
     def certificates(self) -> list[Certificate]:
-        """The statements that the runs are checked against."""
+        """The statements that the runs are checked against; none where only some entries of the product are known."""
+        if self.listed:
+            return []
         nodes = self.runs[0].metrics.certificates
         return [build(f"metrics.certificates.{name}", node) for name, node in nodes.items()]
+
+    @property
+    def listed(self) -> list[IndexedEntries]:
+        """Observations of each run by index; empty if the runs have masks or sensing matrices."""
+        return [m for m in self.measurements if isinstance(m, IndexedEntries)]
 
     @property
     def is_chain(self) -> bool:
@@ -254,9 +272,9 @@ class Ensemble:
         return self.runs[0].factorization.name
 
     @property
-    def heldout(self) -> list[EntryMask]:
+    def heldout(self) -> list[EntryMask | IndexedEntries]:
         """Held-out entries of each run; empty if the runs have none."""
-        return [m.heldout for m in self.measurements if isinstance(m, EntryMask) and m.heldout is not None]
+        return [m.heldout for m in self.measurements if not isinstance(m, Sensing) and m.heldout is not None]
 
     @cached_property
     def _entries(self) -> tuple[Tensor, dict[str, Tensor]]:
@@ -277,7 +295,7 @@ class Ensemble:
 
         They are gathered for the rows that are measured at a time, since all rows of large arrays would not fit.
         """
-        if not self.heldout:
+        if not self.heldout or self.listed:
             return {}
         index, arrays = self._entries
         return {name: partial(_rows, array, index[run]) for name, array in arrays.items()}
@@ -300,12 +318,22 @@ class Ensemble:
     @cached_property
     def _units(self) -> list[Units]:
         """Units of each run; empty if the runs are trained in the data's own."""
-        return [m.units for m in self.measurements if isinstance(m, EntryMask) and m.units is not None]
+        return [m.units for m in self.measurements if not isinstance(m, Sensing) and m.units is not None]
 
     def ground_truth(self) -> Tensor | None:
         """Ground truth of each run, [runs, *dims] float64, or None if the runs have none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
         return torch.from_numpy(np.stack(truths)) if truths else None
+
+
+def _arrays(measurements: Sequence[Measurement]) -> tuple[np.ndarray, np.ndarray]:
+    """Masks or sensing matrices of the runs, and their values, runs axis first; both empty for entries by index."""
+    if isinstance(measurements[0], IndexedEntries):
+        return np.zeros((len(measurements), 0)), np.zeros((len(measurements), 0))
+    pairs = [(m.mask if isinstance(m, EntryMask) else m.matrices, m.values)
+             for m in measurements if not isinstance(m, IndexedEntries)]  # fmt: skip
+    operators, values = zip(*pairs, strict=True)
+    return np.stack(operators), np.stack(values)
 
 
 def _rows(array: Tensor, index: Tensor, rows: slice) -> Tensor:
@@ -418,7 +446,10 @@ def _check_domain(loss: Loss, name: str, measurement: Measurement) -> None:
     refused = torch.nonzero(seen & ~loss.allows(values))
     if len(refused):
         place = tuple(refused[0].tolist())
-        shown = f"at ({', '.join(map(str, place))}) is {float(values[place]):g}"
+        where = ", ".join(map(str, place))
+        if isinstance(measurement, IndexedEntries):
+            where = shortened(", ".join(map(str, measurement.index[place[0]].tolist())))
+        shown = f"at ({where}) is {float(values[place]):g}"
         raise ConfigError("loss", name, f"another one: its observed values are {loss.expected}, and that {shown}")
 
 
@@ -462,10 +493,13 @@ def _traits(
     optimizer = _optimizer(run, factorization)
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
-        "observations": (type(measurement).__name__, measurement.values.shape),
-        "heldout": isinstance(measurement, EntryMask) and measurement.heldout is not None,  # likewise
+        "observations": (
+            type(measurement).__name__,
+            measurement.dims if isinstance(measurement, IndexedEntries) else measurement.values.shape,
+        ),
+        "heldout": not isinstance(measurement, Sensing) and measurement.heldout is not None,  # likewise
         "ground truth": measurement.ground_truth is not None,  # there are columns for it
-        "units": isinstance(measurement, EntryMask) and measurement.units is not None,
+        "units": not isinstance(measurement, Sensing) and measurement.units is not None,
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": (run.lr.dynamics, run.lr.coordinates) if isinstance(run.lr, FlowRate) else run.lr.dynamics,
@@ -493,6 +527,8 @@ def bytes_per_run(run: RunConfig) -> int:
     """Estimated memory of one run: its arrays, working copies, and rows that are not measured yet."""
     measurement = measurement_of(run)
     factorization = _factorization(run, measurement)
+    if isinstance(measurement, IndexedEntries):
+        return _listed_bytes(run, measurement, factorization)
     factors = sum(prod(shape) for shape in factorization.shapes)
     optimizer = _optimizer(run, factorization)
     state = 0 if optimizer is None else _state_numbers(optimizer, factorization)
@@ -502,21 +538,52 @@ def bytes_per_run(run: RunConfig) -> int:
     return FACTOR_BYTES * factors + STATE_BYTES * state + ENTRY_BYTES * prod(measurement.dims) + 16 * operator + 800_000
 
 
+def _listed_bytes(run: RunConfig, measurement: IndexedEntries, factorization: Factorization) -> int:
+    """Estimated memory of one run whose entries are listed: nothing has the size of the array."""
+    factors = sum(prod(shape) for shape in factorization.shapes)
+    optimizer = _optimizer(run, factorization)
+    state = 0 if optimizer is None else _state_numbers(optimizer, factorization)
+    kept = 0 if measurement.heldout is None else measurement.heldout.count
+    entries = LISTED_BYTES * (measurement.count + kept) + 2 * measurement.nbytes
+    return FACTOR_BYTES * factors + STATE_BYTES * state + entries + 800_000
+
+
 def measurement_of(run: RunConfig) -> Measurement:
     """The run's observations; runs with equal configs share one object.
 
     Raises:
         ConfigError, DataError: observations that cannot be made or read.
     """
-    holdout, center, scale = run.observations.holdout, run.observations.center, run.observations.scale
-    state = _state(run.observations.file), _state(holdout)  # a file that has changed is read again
+    state = _state(run.observations.file), _state(run.observations.holdout)  # a file that has changed is read again
+    key = repr(run.observations), state
 
     def make() -> Measurement:
         made: Measurement = build("observations", run.observations)
-        made = made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
-        return made if center is None and scale is None else in_units(made, center, scale)
+        return made if isinstance(made, IndexedEntries) else _prepared(run, made)
 
-    return _cache.get((repr(run.observations), state), make)
+    made = _cache.get(key, make)
+    if not isinstance(made, IndexedEntries) and run.engine != INDEXED:
+        return made
+
+    def chosen() -> Measurement:
+        found = listed_or_masked(run, made, partial(_factorization, run))
+        return _prepared(run, found) if isinstance(made, IndexedEntries) else found
+
+    depends = (
+        run.engine,
+        isinstance(run.lr, FlowRate),
+        run.trainer.accelerator,
+        repr(run.factorization),
+        repr(run.depth),
+    )
+    return _cache.get((*key, *depends), chosen)
+
+
+def _prepared(run: RunConfig, made: Measurement) -> Measurement:
+    """The observations with some held out, centred and scaled, as the config says."""
+    holdout, center, scale = run.observations.holdout, run.observations.center, run.observations.scale
+    made = made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
+    return made if center is None and scale is None else in_units(made, center, scale)
 
 
 def _state(path: object) -> object:
