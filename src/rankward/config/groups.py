@@ -46,6 +46,7 @@ CENTERS = ("mean", "rows", "columns")
 DETERMINANTS = ("any", "positive", "negative")
 REDUCTIONS = ("half_sum", "mean")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
+MOST_COMPONENTS = 2**40  # that the default number of components may be, before memory is looked at
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
 DESCENT = "rankward.optimizers.Descent"
 MATRIX, SQUARED = "rankward.factorizations.MatrixFactorization", "rankward.losses.Squared"
@@ -185,6 +186,9 @@ class TensorFactorization(Factorization):
 
     def check_memory(self, dims: Sequence[int], layers: int) -> None:
         components = self.components or enough_components(dims)
+        if self.components is None and components > MOST_COMPONENTS:
+            allowed = f"an integer: a tensor of order {len(dims)} may need 10^{math.log10(components):.0f} components"
+            raise ConfigError("factorization.components", None, allowed)
         fits_memory("factorization.components", components, FACTOR_BYTES * components * sum(dims))
 
 

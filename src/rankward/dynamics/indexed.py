@@ -6,9 +6,10 @@ in an order that does not depend on the number of threads, and BLAS multiplies o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -32,12 +33,14 @@ PART_ENTRIES = 64  # in a partial sum at least
 PART_NUMBERS = 2**24  # of all partial sums at most
 
 
-class Point(Protocol):
+class Point(ABC):
     """The entries at given factors, and their gradients."""
 
+    @abstractmethod
     def predictions(self, places: np.ndarray) -> Tensor:
         """The product's entries at these places of the list, [places]."""
 
+    @abstractmethod
     def gradients(self, places: np.ndarray, slopes: Tensor) -> list[Tensor]:
         """Of the sum of slopes times entries, for each group of factors."""
 
@@ -55,10 +58,11 @@ class Team:
 
     def share(self, kernel: Callable[..., None], bounds: np.ndarray, *arguments: object) -> None:
         """Call `kernel(bounds[t], bounds[t + 1], *arguments)` for every t; the calls write to different memory."""
+        ends = bounds.tolist()
         if self.pool is None:
-            kernel(bounds[0], bounds[-1], *arguments)
+            kernel(ends[0], ends[-1], *arguments)
             return
-        calls = [self.pool.submit(kernel, bounds[t], bounds[t + 1], *arguments) for t in range(len(bounds) - 1)]
+        calls = [self.pool.submit(kernel, *pair, *arguments) for pair in pairwise(ends)]
         for call in calls:
             call.result()
 
@@ -138,7 +142,7 @@ def halves(form: Chain, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return left, right.T
 
 
-class _ChainPoint:
+class _ChainPoint(Point):
     def __init__(self, form: IndexedChain, weights: Sequence[Tensor]) -> None:
         self.form = form
         with torch.enable_grad():
@@ -202,7 +206,7 @@ class IndexedComponents:
         return _ComponentsPoint(self, weights)
 
 
-class _ComponentsPoint:
+class _ComponentsPoint(Point):
     def __init__(self, form: IndexedComponents, weights: Sequence[Tensor]) -> None:
         self.form, self.shapes = form, [weight.shape for weight in weights]
         made = weights[0].new_zeros(form.total, form.size)

@@ -13,6 +13,9 @@ from rankward.config import DataError
 from rankward.observations.ids import Ids
 from rankward.observations.measurement import EntryMask, Sensing, Units, entry_mask
 
+NO_TRUTH = "null: entries that are listed by index have no array to compare with"
+SMALL = 2**20  # entries of an array that gets a mask when it is read
+AXES = 25  # of an array with a mask: each has a letter in an Einstein sum
 LARGEST_PLACE = 2**63  # entries up to which a flat place is a number of 64 bits
 
 
@@ -71,10 +74,7 @@ class IndexedEntries:
             raise DataError("observations: no entry is observed; at least one is needed")
         if max(dims) >= 2**31:
             raise DataError(f"observations: an axis has {max(dims):,} indices; at most 2^31 - 1 are possible")
-        outside = np.flatnonzero(((index < 0) | (index >= np.array(dims))).any(1))
-        if outside.size:
-            at = ", ".join(map(str, index[outside[0]].tolist()))
-            raise DataError(f"observations: entry ({shortened(at)}) lies outside of {described(dims)}")
+        _check_inside(dims, index)
         if not np.isfinite(values).all():
             raise DataError("observations: a value is not finite")
         keys = order_keys(dims, index)
@@ -122,7 +122,11 @@ class IndexedEntries:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays of the observations that are stored in `factors.safetensors`."""
-        observed = {"observations.index": self.index, "observations.values": self.values}
+        observed = {
+            "observations.dims": np.array(self.dims),
+            "observations.index": self.index,
+            "observations.values": self.values,
+        }
         if self.heldout is not None:
             observed |= {"heldout.index": self.heldout.index, "heldout.values": self.heldout.values}
         return observed | ({} if self.units is None else self.units.arrays())
@@ -174,6 +178,24 @@ class IndexedEntries:
 Measurement = EntryMask | Sensing | IndexedEntries
 
 
+def observed(
+    dims: Sequence[int], index: Int[np.ndarray, "n order"], values: Float[np.ndarray, " n"]
+) -> EntryMask | IndexedEntries:
+    """Listed entries of an array: with a mask where it has at most `SMALL` entries, else by index.
+
+    Raises:
+        DataError: as `entry_mask` and `IndexedEntries`.
+
+    Example:
+        >>> type(observed((2, 3), np.array([[1, 0]]), np.ones(1))).__name__
+        'EntryMask'
+    """
+    if math.prod(dims) > SMALL or len(dims) > AXES:
+        return IndexedEntries(tuple(dims), index, values)
+    _check_inside(tuple(dims), index)
+    return entry_mask(tuple(dims), order_keys(dims, index), values)
+
+
 def order_keys(dims: Sequence[int], index: Int[np.ndarray, "n order"]) -> np.ndarray:
     """A key for each entry, [n], of integers or of bytes: keys are in the order of the indices, row-major.
 
@@ -211,6 +233,16 @@ def described(dims: Sequence[int]) -> str:
     return f"an array of order {len(dims)}" if len(dims) > 4 else f"a {_size(dims)} array"
 
 
+def amount(number: int) -> str:
+    """An integer of any size in a message.
+
+    Example:
+        >>> amount(1_000_000), amount(2**784)
+        ('1,000,000', 'about 10^236')
+    """
+    return f"{number:,}" if number < 10**15 else f"about 10^{math.log10(number):.0f}"
+
+
 def shortened(text: str, most: int = 40) -> str:
     """The first characters of a long text.
 
@@ -219,6 +251,13 @@ def shortened(text: str, most: int = 40) -> str:
         ('0, ...', '0, 1')
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _check_inside(dims: tuple[int, ...], index: Int[np.ndarray, "n order"]) -> None:
+    outside = np.flatnonzero(((index < 0) | (index >= np.array(dims))).any(1))
+    if outside.size:
+        at = ", ".join(map(str, index[outside[0]].tolist()))
+        raise DataError(f"observations: entry ({shortened(at)}) lies outside of {described(dims)}")
 
 
 def _size(dims: Sequence[int]) -> str:

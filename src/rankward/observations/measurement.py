@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from rankward.observations.indexed import IndexedEntries
 
 
+def offset_at(offset: Float[np.ndarray, "*_"], index: Int[np.ndarray, "n order"]) -> Float[np.ndarray, " n"]:
+    """Numbers of listed entries, of an array with size 1 on the axes along which it does not vary, or without axes.
+
+    Example:
+        >>> offset_at(np.array([[1.0], [2.0]]), np.array([[1, 3], [0, 2]])).tolist()
+        [2.0, 1.0]
+    """
+    if offset.ndim == 0:
+        return np.full(len(index), float(offset))
+    places = [np.minimum(index[:, axis], size - 1) for axis, size in enumerate(offset.shape)]
+    return np.asarray(offset[tuple(places)], dtype=np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Units:
     """Units in which observations are trained on: `(value - offset) / scale` of a value in the data's own units.
@@ -40,10 +53,7 @@ class Units:
 
     def offset_at(self, index: Int[np.ndarray, "n order"]) -> Float[np.ndarray, " n"]:
         """The offset of each listed entry."""
-        if self.offset.ndim == 0:
-            return np.full(len(index), float(self.offset))
-        places = [np.minimum(index[:, axis], size - 1) for axis, size in enumerate(self.offset.shape)]
-        return np.asarray(self.offset[tuple(places)])
+        return offset_at(self.offset, index)
 
     def applied_at(self, index: Int[np.ndarray, "n order"], values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Values of listed entries in these units."""
@@ -82,7 +92,7 @@ class EntryMask:
     note: str = ""
     heldout: EntryMask | None = None
     ids: Ids | None = None
-    reread: Callable[[str, str], EntryMask] | None = None
+    reread: Callable[[str, str], EntryMask | IndexedEntries] | None = None
     units: Units | None = None
 
     def __post_init__(self) -> None:

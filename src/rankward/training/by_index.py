@@ -19,10 +19,9 @@ from rankward.linalg import one_thread
 from rankward.metrics import HeldOutErrors, TraceMetric, measure
 from rankward.metrics.functional.singular_values import thin_singular_values
 from rankward.observations import EntryMask, IndexedEntries, Measurement
+from rankward.observations.indexed import AXES, SMALL, amount
 
-SMALL = 2**20  # entries of an array that has a mask
 DENSE = 4  # a mask is used where one entry in so many, or more, is observed
-AXES = 25  # of an array with a mask: each has a letter in an Einstein sum
 NAME, PRODUCT = "indexed", "product"  # of the engine; what metrics that are left out need
 
 
@@ -63,7 +62,7 @@ def listed_or_masked(
     if asked:
         raise ConfigError("engine", NAME, f"auto: that engine does not train {why}")
     if not possible:
-        size = f"{len(made.dims)} axes" if len(made.dims) > AXES else f"{made.size:.3g} entries"
+        size = f"{len(made.dims)} axes" if len(made.dims) > AXES else f"{amount(made.size)} entries"
         reason = "an entry is listed twice" if made.repeated else f"{size} are too many for a mask"
         raise ConfigError("observations", run.observations.name, f"fewer: {reason}, and {why} needs one")
     return made.masked()

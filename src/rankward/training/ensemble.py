@@ -79,7 +79,7 @@ class Ensemble:
             DataError: observations that cannot be used.
         """
         measurements = [measurement_of(run) for run in runs]
-        factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
+        factorizations = [factorization_of(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
             losses = map(_loss, runs)
             _check_alike([_traits(*each) for each in zip(runs, measurements, factorizations, losses, strict=True)])
@@ -483,7 +483,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
     """
     measurement, loss = measurement_of(run), _loss(run)
     _check_domain(loss, run.loss.name, measurement)
-    return _traits(run, measurement, _factorization(run, measurement), loss)
+    return _traits(run, measurement, factorization_of(run, measurement), loss)
 
 
 def _traits(
@@ -526,7 +526,7 @@ def _settings(run: RunConfig) -> tuple[object, ...]:
 def bytes_per_run(run: RunConfig) -> int:
     """Estimated memory of one run: its arrays, working copies, and rows that are not measured yet."""
     measurement = measurement_of(run)
-    factorization = _factorization(run, measurement)
+    factorization = factorization_of(run, measurement)
     if isinstance(measurement, IndexedEntries):
         return _listed_bytes(run, measurement, factorization)
     factors = sum(prod(shape) for shape in factorization.shapes)
@@ -566,7 +566,7 @@ def measurement_of(run: RunConfig) -> Measurement:
         return made
 
     def chosen() -> Measurement:
-        found = listed_or_masked(run, made, partial(_factorization, run))
+        found = listed_or_masked(run, made, partial(factorization_of, run))
         return _prepared(run, found) if isinstance(made, IndexedEntries) else found
 
     depends = (
@@ -619,7 +619,12 @@ def _bytes(measurement: Measurement) -> int:
     return arrays + 2000  # bytes of the objects themselves
 
 
-def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
+def factorization_of(run: RunConfig, measurement: Measurement) -> Factorization:
+    """The factorization of a run with these observations.
+
+    Raises:
+        ConfigError, InputError: one that does not fit them, or the machine's memory.
+    """
     layers = run.depth.layers
     if isinstance(run.lr, FlowRate) and run.lr.coordinates == "singular":
         return _singular(measurement.dims, layers)
