@@ -1,4 +1,4 @@
-"""Measure training on observed entries by index: ms an iteration, GFLOP/s, and ratios to the dense engine and autograd.
+"""Measure training on observed entries by index: processor time, GFLOP/s, ratios to the dense engine and to autograd.
 
 python -m benchmarks.indexed            about two minutes
 """
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from rankward.dynamics import Entries, FusedEngine, IndexedEngine, Problem, Progress, Schedule
 from rankward.factorizations import Factorization, MatrixFactorization, TensorFactorization
-from rankward.parallel import cores
 
 ROWS, COLUMNS, RATINGS, HIDDEN = 943, 1682, 100_000, 50
 ETA = 1e-4
+THREADS = (1,)  # more make processor time meaningless
 
 
 def entries_of(dims: Sequence[int], count: int) -> Entries:
@@ -47,20 +47,22 @@ def problem_of(entries: Entries, iterations: int, dense: bool = False) -> Proble
 
 
 def seconds(advance: Callable[[int], object], least: int = 5) -> float:
-    """Seconds an iteration: the least of three trials of at least half a second."""
+    """Seconds of processor time an iteration: the least of three trials of at least half a second."""
     advance(1)
-    started = time.perf_counter()
+    started = time.process_time()
     advance(least)
-    count = max(least, int(0.5 * least / (time.perf_counter() - started)))
+    count = max(least, int(0.5 * least / (time.process_time() - started)))
     trials = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         advance(count)
-        trials.append((time.perf_counter() - started) / count)
+        trials.append((time.process_time() - started) / count)
     return min(trials)
 
 
-def trained(factorization: Factorization, factors: list[Tensor], problem: Problem, engine: type, threads: int) -> float:
+def trained(
+    factorization: Factorization, factors: list[Tensor], problem: Problem, engine: type, threads: int, least: int = 5
+) -> float:
     """Seconds an iteration of an engine; the loss is looked at every 50 iterations."""
     progress, made = Progress.start(1), engine(factorization, Schedule(stride=50), threads)
     moving = [factor.clone()[None] for factor in factors]
@@ -70,7 +72,7 @@ def trained(factorization: Factorization, factors: list[Tensor], problem: Proble
         progress.status[0] = 0
         made.advance(moving, problem, progress, 50 * (1 + iterations // 50))
 
-    return seconds(advance)
+    return seconds(advance, least)
 
 
 def gathered_rows(factors: list[Tensor], entries: Entries, threads: int) -> float:
@@ -127,14 +129,13 @@ def chain(depth: int) -> None:
     # A product of the chain's halves and the two gradients of each; each entry: its product and both gradients.
     work = 6 * (sum(np.prod(shape) for shape in factorization.shapes[1:-1]) * inner[-1])
     work += 6 * HIDDEN * HIDDEN * COLUMNS * (depth > 2) + 6 * RATINGS * HIDDEN
-    for threads in sorted({1, cores()}):
+    for threads in THREADS:
         ours = trained(factorization, factors, problem_of(entries, 1), IndexedEngine, threads)
         dense = trained(factorization, factors, problem_of(entries, 1, dense=True), FusedEngine, threads)
         loop, peak = gathered_rows(factors, entries, threads), best_product(threads)
         rate = work / ours / 1e9
-        print(
-            f"{depth:5} {threads:7} {1e3 * ours:9.2f} {rate:8.1f} {rate / peak:8.2f} {dense / ours:11.1f} {loop / ours:9.1f}"
-        )
+        numbers = f"{1e3 * ours:9.2f} {rate:8.1f} {rate / peak:8.2f} {dense / ours:11.1f} {loop / ours:9.1f}"
+        print(f"{depth:5} {threads:7} {numbers}", flush=True)
 
 
 def components(order: int, count: int, rank: int) -> None:
@@ -142,11 +143,11 @@ def components(order: int, count: int, rank: int) -> None:
     factorization = TensorFactorization((2,) * order, rank)
     random = torch.Generator().manual_seed(0)
     factors = [1 + 0.1 * torch.randn(shape, generator=random, dtype=torch.float64) for shape in factorization.shapes]
-    loop = products_over_modes(factors, entries, cores()) if count * order * rank < 5e7 else float("nan")
-    for threads in sorted({1, cores()}):
-        ours = trained(factorization, factors, problem_of(entries, 1), IndexedEngine, threads)
+    loop = products_over_modes(factors, entries, 1) if count * order * rank < 5e7 else float("nan")
+    for threads in THREADS:
+        ours = trained(factorization, factors, problem_of(entries, 1), IndexedEngine, threads, least=1)
         rate = 5 * count * order * rank / ours / 1e9
-        print(f"{order:5} {count:7} {rank:4} {threads:7} {1e3 * ours:9.2f} {rate:8.2f} {loop / ours:9.1f}")
+        print(f"{order:5} {count:7} {rank:4} {threads:7} {1e3 * ours:9.2f} {rate:8.2f} {loop / ours:9.1f}", flush=True)
 
 
 if __name__ == "__main__":
@@ -154,8 +155,8 @@ if __name__ == "__main__":
     print("depth threads        ms  GFLOP/s  of GEMM  dense/ours  autograd/ours")
     for depth in (2, 3, 4):
         chain(depth)
-    print("\ncomponents of a tensor with dims 2, float64; autograd on all cores")
+    print("\ncomponents of a tensor with dims 2, float64; autograd on one thread")
     print("order entries    R threads        ms  GFLOP/s  autograd/ours")
-    for order, count in ((64, 1797), (784, 60_000)):
-        for rank in (1, 2, 5, 15):
+    for order, count, ranks in ((64, 1797, (1, 5, 15)), (784, 60_000, (1, 15))):
+        for rank in ranks:
             components(order, count, rank)

@@ -8,7 +8,7 @@ import torch
 from helpers.runs import composed
 from rankward.dynamics import Entries, IndexedEngine, ReferenceEngine, Schedule
 from rankward.dynamics.indexed import Team, form_of
-from rankward.factorizations import MatrixFactorization, TensorFactorization
+from rankward.factorizations.base import Chain, Components
 from rankward.training.ensemble import Ensemble
 
 pytestmark = pytest.mark.slow  # it compiles kernels
@@ -70,7 +70,7 @@ def test_components_and_their_gradients_by_autograd(rank, dtype):
     index = np.stack(np.unravel_index(np.arange(np.prod(dims)), dims), axis=1).astype(np.int32)
     slopes = torch.randn(len(index), generator=random, dtype=dtype)
     team = Team(2)
-    form = form_of(TensorFactorization(dims, rank), Entries(dims, index, np.zeros(len(index))), dtype, team)
+    form = form_of(Components(dims, rank), Entries(dims, index, np.zeros(len(index))), dtype, team)
     stacked = [
         torch.stack([factors[n] for n in group]) if len(group) > 1 else factors[group[0]] for group in form.groups
     ]
@@ -98,9 +98,7 @@ def test_chains_and_their_gradients_by_scipy(hidden):
     layers = [
         torch.from_numpy(random.standard_normal(shape)) for shape in ((hidden, 53), (hidden, hidden), (37, hidden))
     ]
-    form = form_of(
-        MatrixFactorization(dims, 3, hidden), Entries(dims, index, np.zeros(len(index))), torch.float64, Team(1)
-    )
+    form = form_of(Chain((53, hidden, hidden, 37)), Entries(dims, index, np.zeros(len(index))), torch.float64, Team(1))
     first, second, third = (layer.numpy() for layer in layers)
     product = third @ second @ first
     assert np.allclose(form.at(layers).predictions(form.every).numpy(), product[seen], rtol=1e-11, atol=1e-11)
@@ -118,7 +116,7 @@ def test_a_tensor_of_order_784():
     random = np.random.default_rng(0)
     entries = Entries((2,) * order, random.integers(0, 2, (count, order)).astype(np.int32), np.zeros(count))
     factors = torch.from_numpy(1 + 0.05 * random.standard_normal((order, 2, rank)))
-    form = form_of(TensorFactorization((2,) * order, rank), entries, torch.float64, Team(1))
+    form = form_of(Components((2,) * order, rank), entries, torch.float64, Team(1))
     point, leaf = form.at([factors]), factors.clone().requires_grad_()
     modes, index = torch.arange(order)[:, None], torch.from_numpy(entries.index.T.astype(np.int64))
     product = leaf[modes, index].prod(0).sum(1)

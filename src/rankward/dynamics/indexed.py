@@ -244,13 +244,12 @@ class _ComponentsPoint(Point):
 Form = IndexedChain | IndexedComponents
 
 
-def form_of(factorization: Factorization, entries: Entries, dtype: torch.dtype, team: Team) -> Form:
-    """The observed entries of a chain or of components.
+def form_of(form: object, entries: Entries, dtype: torch.dtype, team: Team) -> Form:
+    """The observed entries of a factorization of this `form`, a chain or components.
 
     Raises:
         ValueError: another form of factors, or a chain of one matrix.
     """
-    form = factorization.form
     if isinstance(form, Components):
         return IndexedComponents(form, entries, dtype, team)
     if isinstance(form, Chain) and len(form.sizes) > 2:
@@ -258,17 +257,17 @@ def form_of(factorization: Factorization, entries: Entries, dtype: torch.dtype, 
     raise ValueError("the engine for indexed entries trains chains of two or more matrices, and components")
 
 
-def entries_at(factorization: Factorization, entries: Entries) -> Callable[[Sequence[Tensor]], Tensor]:
+def entries_at(form: object, entries: Entries) -> Callable[[Sequence[Tensor]], Tensor]:
     """A function from factors [rows, *shape] to the product's listed entries [rows, n], float64, row after row.
 
     The entries may be in any order. A row has the same bits in any company.
     """
-    form = form_of(factorization, entries, torch.float64, Team(1))
+    made = form_of(form, entries, torch.float64, Team(1))
 
     def predicted(factors: Sequence[Tensor]) -> Tensor:
         with one_thread():
             rows = [
-                form.at(_stacked(form, [factor[row].detach().double() for factor in factors])).predictions(form.every)
+                made.at(_stacked(made, [factor[row].detach().double() for factor in factors])).predictions(made.every)
                 for row in range(len(factors[0]))
             ]
         return torch.stack(rows) if rows else torch.zeros(0, entries.count, dtype=torch.float64)
@@ -312,7 +311,7 @@ class IndexedEngine(ReferenceEngine):
         """The form of these entries, which runs with the same observations share."""
         key = id(entries.index), dtype
         if key not in self._forms:
-            self._forms[key] = entries, form_of(self.factorization, entries, dtype, self._team)
+            self._forms[key] = entries, form_of(self.factorization.form, entries, dtype, self._team)
         return self._forms[key][1]
 
     def _advance_run(

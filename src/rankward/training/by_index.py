@@ -135,7 +135,7 @@ def measure_rows(
     places = [torch.nonzero(run == each).flatten() for each in run.unique()] if of_entries else []
     for at in places:
         entries, heldout = with_heldout(measurements[int(run[at[0]])])
-        predicted = entries_at(factorization, entries)
+        predicted = entries_at(form, entries)
         values = torch.from_numpy(entries.values)
 
         def repeated(array: Tensor, count: int = len(at)) -> Tensor:

@@ -317,7 +317,7 @@ class EnsembleModule(pl.LightningModule):
         if problem.entries is None:
             return loss(self.product(factors)[0], problem.operator[0], problem.values[0], problem.loss)
         entries = problem.entries[0]
-        predictions = entries_at(self.ensemble.factorization, entries)(factors)[0]
+        predictions = entries_at(self.ensemble.factorization.form, entries)(factors)[0]
         return loss(predictions, torch.ones_like(predictions), torch.from_numpy(entries.values), problem.loss)
 
     @property

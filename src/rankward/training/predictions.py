@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,14 @@ import polars as pl
 import torch
 
 from rankward import results
-from rankward.config import DataError, InputError, run_config
+from rankward.config import DataError, InputError
 from rankward.dynamics import Entries, entries_at
-from rankward.observations import Ids, IndexedEntries
+from rankward.factorizations.base import Chain, Components
+from rankward.observations import Ids
 from rankward.observations.ids import axis_names
 from rankward.observations.indexed import amount, order_keys
 from rankward.observations.measurement import offset_at
 from rankward.observations.ratings import Columns, read_columns
-from rankward.training.ensemble import factorization_of
 
 ENDINGS = (".csv", ".parquet")
 FINAL = "final."  # with the number of a factor: its name in `factors.safetensors`
@@ -111,14 +112,15 @@ def _product_at(
     folder: Path, dims: tuple[int, ...], arrays: Mapping[str, np.ndarray], places: np.ndarray
 ) -> np.ndarray:
     """Entries of the final product of a run that has not written it down, float64."""
-    from omegaconf import OmegaConf
-
-    run = run_config(OmegaConf.create(results.read_config(folder)))
-    observed = IndexedEntries(dims, arrays["observations.index"], arrays["observations.values"], repeated=True)
-    factorization = factorization_of(run, observed)
-    final = [torch.from_numpy(arrays[f"{FINAL}{number}"])[None] for number in range(len(factorization.shapes))]
-    made = entries_at(factorization, Entries(dims, places, np.zeros(len(places))))(final)[0]
-    return np.asarray(made.numpy())
+    count = sum(name.startswith(FINAL) for name in arrays)
+    final = [arrays[f"{FINAL}{number}"] for number in range(count)]
+    of_modes = len(dims) == count and all(len(factor) == size for factor, size in zip(final, dims, strict=True))
+    chained = all(len(below) == above.shape[1] for below, above in pairwise(final))
+    if of_modes and chained:  # square matrices may be either
+        chained = results.read_config(folder)["factorization"]["name"] != "tensor"
+    form = Chain((dims[-1], *map(len, final))) if chained else Components(dims, final[0].shape[1])
+    made = entries_at(form, Entries(dims, places, np.zeros(len(places))))([torch.from_numpy(f)[None] for f in final])
+    return np.asarray(made[0].numpy())
 
 
 def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, list[np.ndarray]]:
