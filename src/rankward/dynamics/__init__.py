@@ -67,7 +67,7 @@ def choose_engine(
 ) -> Engine:
     """Choose an engine by name; `auto` is the fastest one that can train the run. Its `note` warns if it is slow.
 
-    Observations by index have an engine of their own. For others `auto` is the compiled engine on a processor. On a GPU
+    Observations by index have a separate engine. For others `auto` is the compiled engine on a processor. On a GPU
     it is the CUDA kernel for small factorizations and batched products for others. The reference engine trains the
     rest: flow on a GPU, and factorizations that cannot be traced.
 

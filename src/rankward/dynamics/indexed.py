@@ -42,7 +42,7 @@ class Point(ABC):
 
     @abstractmethod
     def gradients(self, places: np.ndarray, slopes: Tensor) -> list[Tensor]:
-        """Of the sum of slopes times entries, for each group of factors."""
+        """The gradient of the sum of slopes times entries, for each group of factors."""
 
 
 class Team:

@@ -58,7 +58,7 @@ def indexed_listing(factorization: Factorization, entries: Entries) -> list[str]
     return [
         f"factors: {', '.join(shapes[:SHOWN])}{more}, {sum(map(prod, factorization.shapes))} numbers",
         f"entries: {entries.count}, each {each}",
-        f"form: kernels of their own, for observed entries by index (kernels/_indexed_{kind}_source.py)",
+        f"form: kernels for observed entries by index (kernels/_indexed_{kind}_source.py)",
     ]
 
 

@@ -82,7 +82,7 @@ def _why_not(run: RunConfig, made: IndexedEntries, factorization: Callable[[Meas
 
 
 def entries_of(measurement: IndexedEntries) -> Entries:
-    """What an engine needs of the observed entries."""
+    """The observed entries of a run, for an engine."""
     return Entries(measurement.dims, measurement.index, measurement.values)
 
 
