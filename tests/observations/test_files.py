@@ -318,7 +318,7 @@ def test_ids_from_one_ids_beyond_the_size_and_gaps_are_reported(tmp_path):
     (tmp_path / "seen.csv").write_text("88125094999,242000,3\n1,2,3\n")
     told(
         tmp_path / "seen.csv",
-        "a 88125095000x242001 matrix does not fit into memory: it needs 5,252.6 GiB, this machine has .* GiB",
+        "a 88125095000x242001 matrix does not fit into memory: it needs 5,252.7 GiB, this machine has .* GiB",
     )
 
 

@@ -105,7 +105,7 @@ class IndexedChain:
         return _ChainPoint(self, weights)
 
     def orders(self, places: np.ndarray) -> tuple[tuple[np.ndarray, ...], ...]:
-        """Of the sparse matrix of these places, by rows and by columns: first entries, their numbers, the other index.
+        """First entries of rows and columns of the sparse matrix of these places, their numbers, and the other indices.
 
         `places` are in ascending order.
         """
