@@ -4,6 +4,7 @@ from rankward.observations.files import from_array, from_file, from_matrix
 from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
+from rankward.observations.images import digits, from_images
 from rankward.observations.indexed import IndexedEntries, Measurement
 from rankward.observations.measurement import EntryMask, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
@@ -17,10 +18,12 @@ __all__ = [
     "Measurement",
     "Sensing",
     "Units",
+    "digits",
     "dimensions",
     "entry_mask",
     "from_array",
     "from_file",
+    "from_images",
     "from_matrix",
     "from_ratings",
     "hierarchical_truth",

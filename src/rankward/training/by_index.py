@@ -63,7 +63,7 @@ def listed_or_masked(
         raise ConfigError("engine", NAME, f"auto: that engine does not train {why}")
     if not possible:
         size = f"{len(made.dims)} axes" if len(made.dims) > AXES else f"{amount(made.size)} entries"
-        reason = "an entry is listed twice" if made.repeated else f"{size} are too many for a mask"
+        reason = "a mask has each entry once" if made.repeated else f"{size} are too many for a mask"
         raise ConfigError("observations", run.observations.name, f"fewer: {reason}, and {why} needs one")
     return made.masked()
 

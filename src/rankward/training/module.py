@@ -381,7 +381,8 @@ class EnsembleModule(pl.LightningModule):
             notes["metrics"] = _inapplicable_note(others, source)
         if self.ensemble.listed:
             left_out = [name for name, kind in self.inapplicable.items() if kind == by_index.PRODUCT]
-            notes["product"] = by_index.note(left_out, list(self.ensemble.runs[0].metrics.certificates))
+            if made := by_index.note(left_out, list(self.ensemble.runs[0].metrics.certificates)):
+                notes["product"] = made
         if self.heldout_errors and (why := self.heldout_errors[run][1]):
             notes["heldout.baselines.least_nuclear"] = why
         truth = self.ensemble.measurements[run].ground_truth
