@@ -198,6 +198,12 @@ def test_a_rank_that_had_to_fall_and_did():
         trace[name] = limit + 2 * np.sqrt(trace["loss"])
         found = Corollary1().verdicts(facts(), trace)[f"corollary_1/{name}"]
         assert found["verdict"] == "holds" and found["slope"] == pytest.approx(0.5)
+        fallen = {**trace, name: np.where(trace["loss"] < 1e-3, limit, trace[name])}  # to its infimum, exactly
+        found = Corollary1().verdicts(facts(), fallen)[f"corollary_1/{name}"]
+        assert found["verdict"] == "holds" and "slope" not in found
+        assert 1e-3 <= found["at_limit_below"] == trace["loss"][trace["loss"] >= 1e-3].min()
+        found = Corollary1().verdicts(facts(), {**trace, name: np.full(200, limit)})[f"corollary_1/{name}"]
+        assert found["verdict"] == "says nothing here"  # there from the start
 
 
 def test_beyond_the_protection_of_balance_nothing_is_claimed():

@@ -147,8 +147,8 @@ THEORY: tuple[tuple[Claim, Trial], ...] = (
             "(quasi-)norms are smallest at W_11 = 0 alone.",
             (P,),
             "Holds where each norm's infimum and the interval of W_11 within 0.1 of it are certified: a norm by "
-            "convexity, a quasi-norm of linear forms at all its kinks, Schatten norms by Weyl's inequality. 4,001 points "
-            "must agree with them, with the proof's bound, and with the (weakened) triangle inequality. Schatten norms "
+            "convexity, a quasi-norm of linear forms at all its kinks, Schatten norms by Weyl's inequality. 4,001 "
+            "points must agree with them, with the proof's bound, and with the (weakened) triangle inequality. Schatten norms "
             "must also have their infimum at W_11 = 0, and grow strictly with |W_11| on 2,000 points a side from 1e-3 "
             "to 1e6.",
             "Norms that are not in the table: the proposition is proven, not tried, for those. Norms are evaluated in "
