@@ -74,7 +74,7 @@ def _where_it_looks_right(sweep: Path) -> list[str]:
 
 
 def _published(sweep: Path) -> tuple[tuple[str, str, str], ...]:
-    """Numbers of Arora et al. (2019) on 2,000 entries of a 100×100 matrix, beside ours where that was run."""
+    """The results of Arora et al. (2019) on 2,000 entries of a 100×100 matrix, and ours if that was run."""
     rows = conjectures.curves(sweep).filter(pl.col("observations") == 2000)
     ours = {row["method"]: row for row in rows.rows(named=True)}
     return tuple(

@@ -71,7 +71,7 @@ def _figure_1(evidence: Evidence) -> dict[str, Any]:
 
 
 def _published(evidence: Evidence, runs: pl.DataFrame) -> tuple[tuple[str, str, str], ...]:
-    """Numbers of Figure 1 that the traces of the published runs show, beside ours of both precisions."""
+    """Numbers that the traces of the published runs of Figure 1 show, and ours of both precisions."""
     tables = {"float64": runs}
     if "figure1_float32" in evidence.done:
         tables["float32"] = evidence.runs("figure1_float32")
@@ -150,7 +150,7 @@ def refinement(evidence: Evidence) -> dict[str, Any]:
 
 
 def steps_and_starts(evidence: Evidence) -> dict[str, Any]:
-    """Whether |W_11| at the end rises as only the rate, or only the init, is made smaller: of each seed."""
+    """Compare |W_11| at the end of runs that differ only in the rate, or only in the init."""
     runs = evidence.runs("steps_and_starts").with_columns(size=pl.col(ENTRY).abs())
     rates, inits = (sorted(runs[name].unique(), reverse=True) for name in ("lr.eta", "init.scale"))
     sizes = runs.sort("seed", "lr.eta", "init.scale", descending=[False, True, True])["size"].to_numpy()

@@ -186,7 +186,7 @@ def ky_fan(weights: Float[np.ndarray, " k"]) -> MatrixNorm:
 
 @dataclass(frozen=True)
 class Confined:
-    """Where solutions within epsilon of the least norm lie.
+    """The interval of the free entry that holds all solutions within epsilon of the least norm.
 
     Args:
         least: the least norm, for certain in [lower, upper].
