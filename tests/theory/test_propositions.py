@@ -58,6 +58,18 @@ def test_each_initialisation_has_draws_of_its_own_and_few_false_alarms():
     assert len(set(shares)) == 4
 
 
+def test_symmetric_distributions_have_fair_signs_and_others_are_seen(monkeypatch):
+    assert all(finding.holds for finding in propositions.symmetric_draws(2_000))
+    shifted = {"shifted": lambda random, shape: random.uniform(-1, 1, shape) + np.eye(shape[-1])}
+    monkeypatch.setattr(propositions, "SYMMETRIC", shifted)  # not symmetric: negating a row still turns each sign
+    (finding,) = propositions.symmetric_draws(2_000)
+    assert not finding.holds and "NOT in each" in finding.found and "turns every sign" in finding.found
+    coins = {"coins": lambda random, shape: random.choice([-1.0, 1.0], shape)}  # not continuous: 0 is likely
+    monkeypatch.setattr(propositions, "SYMMETRIC", coins)
+    (finding,) = propositions.symmetric_draws(2_000)
+    assert not finding.holds and "does NOT turn every sign" in finding.found
+
+
 def test_a_sign_that_is_not_fair_turns_proposition_3(monkeypatch):
     fair = propositions.signs
 

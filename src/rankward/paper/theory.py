@@ -191,11 +191,13 @@ THEORY: tuple[tuple[Claim, Trial], ...] = (
             "Section 3.2",
             "The product's determinant is positive at the start with probability one half, for a wide family of draws.",
             (P,),
-            "Holds where all four exact binomial intervals contain one half; fair signs fail this once in 10,000 "
-            "times.",
-            "Other sizes and depths, and frequencies nearer to one half than the intervals are wide.",
+            "Holds where all exact binomial intervals contain one half: four of initial products, and 24 of matrices "
+            "with symmetric entries, sizes 1 to 6. Fair signs fail either once in 10,000 times. For the latter, "
+            "negating a row must turn the sign of every draw, and none may be 0: with the symmetry of the distribution "
+            "that is the proof.",
+            "Other sizes, depths and distributions, and frequencies nearer to one half than the intervals are wide.",
         ),
-        _proposition("Proposition 3", "{} binomial intervals"),
+        _proposition("Proposition 3", "{} trials with exact binomial intervals"),
     ),
     (
         Claim(
@@ -217,9 +219,10 @@ THEORY: tuple[tuple[Claim, Trial], ...] = (
             "smaller |b_22|, the higher the bound.",
             ("theorem_2",),
             FLOWS
-            + " The bound is the sharp one on the unobserved entry, in all rows whose determinant has the sign that "
-            "forces it.",
-            "Other values of b_12 and b_21; norms and ranks, whose bounds are in the paper's Appendix C.",
+            + " The bound on the unobserved entry is the sharp one, and those on the ranks are ours as well (the paper's "
+            "are in its Appendix C), in all rows whose determinant has the sign that forces them.",
+            "Runs with other values of b_12 and b_21: the bounds are for all that are not 0. Norms: each Schatten norm "
+            "is at least the entry.",
         ),
         _theorem_2,
     ),
