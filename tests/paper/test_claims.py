@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rankward.paper.claim import HOLDS, PART, Evidence
+from rankward.paper.claim import EVIDENCE, HOLDS, PART, Evidence
 from rankward.paper.matrices import steps_and_starts
 from rankward.paper.tensors import _weak_region
+from rankward.paper.theory import beyond_proposition_4
 
 
 class Table(Evidence):
@@ -47,6 +48,16 @@ def test_small_steps_and_small_starts_are_told_apart():
 @pytest.mark.parametrize("change", [3, 11])
 def test_one_run_that_does_not_grow_turns_the_verdict(change):
     assert steps_and_starts(Table(grid_of_ends(change)))["verdict"] == PART
+
+
+def test_evidence_is_never_called_a_proof():
+    table = {"depth.layers": [2, 3], "init.name": ["identity"] * 2, "init.scale": [1.0, 1e-2], "stop_loss": [1e-6] * 2}
+    table |= {"status": ["converged"] * 2, "loss": [1e-6] * 2, "time": [1e3, 2e3]}
+    found = beyond_proposition_4(Table(pl.DataFrame(table)))
+    assert found["verdict"] == EVIDENCE and found["found"] == ("2 of 2 flows come to a loss of 1e-6.",)
+    found = beyond_proposition_4(Table(pl.DataFrame(table | {"status": ["converged", "max_time"]})))
+    assert found["verdict"] == EVIDENCE
+    assert found["found"] == ("1 of 2 flows come to a loss of 1e-6.", "Not: max_time.")
 
 
 def test_the_weak_region_is_named():

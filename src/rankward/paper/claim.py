@@ -17,7 +17,7 @@ from rankward.theory.certificates import VIOLATED as VIOLATED
 if TYPE_CHECKING:
     import polars as pl
 
-PART, FAILS, NOT_RUN = "in part", "fails", "not run"  # beside the verdicts of certificates
+PART, FAILS, NOT_RUN, EVIDENCE = "in part", "fails", "not run", "evidence only"  # beside the verdicts of certificates
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Claim:
         rule: how the verdict follows from the numbers, thresholds included.
         omits: what the trial does not cover.
         basis: on what the verdict rests, in a few words: certified intervals, all cases, or so many runs.
-        verdict: `holds`, `violated` (of a proven statement), `fails` (of a conjecture), `in part` or `not run`.
+        verdict: `holds`, `violated` (of a proven statement), `fails` (of a conjecture), `in part`, `not run`, or
+            `evidence only` (the paper claims nothing).
         trials: what was tried, and how often.
         found: sentences with the numbers that came out.
         header, rows: a table of them.

@@ -8,6 +8,7 @@ import polars as pl
 
 from rankward import results
 from rankward.paper.claim import (
+    EVIDENCE,
     HOLDS,
     PART,
     VIOLATED,
@@ -121,6 +122,29 @@ def _theorem_2(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def beyond_proposition_4(evidence: Evidence) -> dict[str, Any]:
+    """Count the flows of other depths and starts whose loss falls to their `stop_loss`; no verdict follows."""
+    runs = evidence.runs("convergence")
+    cells = runs.group_by(DEPTH, "init.name").agg(
+        pl.len(), pl.col("status").eq("converged").sum(), pl.col("loss").max(), pl.col("time").max()
+    )
+    came = runs.filter(pl.col("status") == "converged").height
+    return {
+        "basis": f"{runs.height} flows",
+        "verdict": EVIDENCE,
+        "trials": f"{runs.height} flows from alpha I (identity) and from balanced starts, depths "
+        f"{', '.join(map(str, sorted(runs[DEPTH].unique())))}, alpha or init of "
+        f"{', '.join(number(scale) for scale in sorted(runs['init.scale'].unique(), reverse=True))}.",
+        "found": (
+            f"{came} of {runs.height} flows come to a loss of {number(runs['stop_loss'].min())}.",
+            *(f"Not: {', '.join(sorted(runs.filter(pl.col('status') != 'converged')['status'].unique()))}.",)
+            * (came < runs.height),
+        ),
+        "header": ("depth", "start", "flows", "come to the loss", "largest last loss", "longest time"),
+        "rows": tuple(tuple(map(number, row)) for row in cells.sort(DEPTH, "init.name").rows()),
+    }
+
+
 FLOWS = (
     "Violated where any run has a row on the wrong side of its bound (by more than 1e-9 of it, or than rounding), or "
     "loses the determinant's sign where balance protects it. Holds where each statement of the table holds in some "
@@ -213,14 +237,25 @@ THEORY: tuple[tuple[Claim, Trial], ...] = (
     ),
     (
         Claim(
+            "Beyond Proposition 4",
+            "Section 3.3",
+            "(The paper leaves it open.) Flow takes the loss to zero from other depths and other balanced starts as "
+            "well.",
+            ("convergence",),
+            "None: that some flows come to a small loss proves nothing of the others, so this is evidence only.",
+            "Other starts and depths, negative determinants, and losses below the last one.",
+        ),
+        beyond_proposition_4,
+    ),
+    (
+        Claim(
             "Theorem 2",
             "Section 3.4, Appendix C",
             "The same with any observed values off the diagonal, any value on it, and any place unobserved; the "
             "smaller |b_22|, the higher the bound.",
             ("theorem_2",),
-            FLOWS
-            + " The bound on the unobserved entry is the sharp one, and those on the ranks are ours as well (the paper's "
-            "are in its Appendix C), in all rows whose determinant has the sign that forces them.",
+            FLOWS + " The bound on the unobserved entry is the sharp one, and those on the ranks are ours as well (the "
+            "paper's are in its Appendix C), in all rows whose determinant has the sign that forces them.",
             "Runs with other values of b_12 and b_21: the bounds are for all that are not 0. Norms: each Schatten norm "
             "is at least the entry.",
         ),
