@@ -42,7 +42,7 @@ class Step:
 FLOW = "lr=flow lr.coordinates=singular init=balanced init.determinant=positive depth=2,3,4"
 CONVERGENCE = "lr=flow lr.coordinates=singular depth=2,3,4,5,6 init=identity,balanced init.scale=1,1e-2 stop_loss=1e-6"
 WHOLE = (
-    ("propositions", "propositions", 9),
+    ("propositions", "propositions", 15),
     ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1,1e-3,1e-6 seed=range(0,10)", 12),
     ("convergence", f"-m {CONVERGENCE} seed=range(0,3)", 14),
     ("theorem_2", "-m experiment=figure5 lr=flow", 9),
@@ -62,7 +62,7 @@ WHOLE = (
 SMALLER = "observations.dims=[30,30] observations.rank=2 observations.count=200,300,600"
 COUNTS = "observations.count=50,100,200,400"
 QUICK = (
-    ("propositions", "propositions --draws 100000", 3),
+    ("propositions", "propositions --draws 100000", 9),
     ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1,1e-3 seed=range(0,5)", 5),
     ("convergence", f"-m {CONVERGENCE}", 6),
     ("theorem_2", "-m experiment=figure5 lr=flow observations.b_22=0.05,0.1,0.5", 1),
