@@ -393,7 +393,7 @@ def test_the_propositions_are_tried_out(tmp_path):
     done = run("propositions", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 21 and all(line.startswith("holds") for line in lines)
+    assert len(lines) == 45 and all(line.startswith("holds") for line in lines)
     assert all(any(f"Proposition {n} " in line for line in lines) for n in (1, 2, 3, 4))
 
 

@@ -57,6 +57,7 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "natural_images": "60db616990e0646b",
     "optimizers": "581da2a7c796db5e",
     "phase_diagram": "b45ffd1222f78159",
+    "steps_and_starts": "5465c4f0218aa28e",
 }
 
 

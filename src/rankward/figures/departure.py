@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from rankward import results
 from rankward.figures import reads_run_folders, style
 from rankward.figures._runs import LeftOut, curve_of, read, short
-from rankward.theory.departure import departure, predicted_exponent, turning
+from rankward.theory.departure import departure, predicted_exponent, protection, turning
 from rankward.theory.regression import Law, median_law
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
+PROTECTION = ("determinant/resolution", "norm/spectral", "balance/unbalancedness")
 EVENTS = {"turning": "the sign turns", "departure": "leaves the bound"}
 
 
@@ -27,8 +28,10 @@ def curves(sweep: Path) -> pl.DataFrame:
 
     `turning` is the loss at which the determinant's sign changes for good, `departure` the loss at which |W_11| falls
     below the sharp bound for good; null where neither has happened at the last loss, `last_loss`. `early` says that the
-    sign changed at a loss too large for a bound (`Curve.largest_loss`). Runs that diverged are left out, and runs that
-    leave more than one entry unobserved.
+    sign changed at a loss too large for a bound (`Curve.largest_loss`). `protected` is the loss down to which the
+    measured unbalancedness proves that the sign stays, null for none or where rows cannot be shown; `protected_turns`
+    says whether it turned all the same. Runs that diverged are left out, and runs that leave more than one entry
+    unobserved.
 
     Raises:
         ResultsError: no run to show.
@@ -41,10 +44,14 @@ def curves(sweep: Path) -> pl.DataFrame:
         except (LeftOut, results.ResultsError):
             continue
         trace, config = files.trace, files.config
-        if "balance/unbalancedness" not in trace.columns:
+        if not set(PROTECTION) <= set(trace.columns):
             continue
         turned = turning(shown.loss, shown.forced)
         left, _ = departure(shown.loss, shown.entry, shown.bound(shown.loss))
+        resolution, spectral, unbalancedness = (trace[name].to_numpy() for name in PROTECTION)
+        safe, rows_safe = np.nan, 0
+        if trace.height == len(shown.loss):
+            safe, rows_safe = protection(shown.loss, resolution, spectral, unbalancedness, shown.depth)
         rate = config["lr"]
         rows.append(
             {
@@ -58,12 +65,14 @@ def curves(sweep: Path) -> pl.DataFrame:
                 "turning": None if np.isnan(turned) else turned,
                 "departure": None if np.isnan(left) else left,
                 "early": turned > shown.largest_loss,
+                "protected": None if np.isnan(safe) else safe,
+                "protected_turns": bool((~shown.forced[:rows_safe]).any()),
                 "last_loss": float(shown.loss[-1]),
             }
         )
     if not rows:
         raise results.ResultsError(f"cannot draw departure of {sweep}: no finished run with one entry unobserved")
-    schema = {"turning": pl.Float64, "departure": pl.Float64, "unbalance": pl.Float64}
+    schema = {"turning": pl.Float64, "protected": pl.Float64, "departure": pl.Float64, "unbalance": pl.Float64}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
 
 

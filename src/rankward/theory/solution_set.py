@@ -145,7 +145,7 @@ class SolutionSet:
             norms = schatten_norm_from_singular_values(torch.from_numpy(values), p).numpy()
             if len(norms) and norms.min() < best:
                 best, where = float(norms.min()), float(centers[norms.argmin()])
-            below = _lower_bounds(values, norms, half, p)
+            below = lower_bounds(values, norms, half, p)
             slack = tolerance * max(1.0, best)
             open_ = below < best - slack
             if not open_.any() or 2 * open_.sum() > MAX_PIECES:
@@ -155,7 +155,7 @@ class SolutionSet:
             centers = np.concatenate([centers[open_] - half, centers[open_] + half])
 
 
-def _lower_bounds(values: np.ndarray, norms: np.ndarray, half: float, p: float) -> np.ndarray:
+def lower_bounds(values: np.ndarray, norms: np.ndarray, half: float, p: float) -> np.ndarray:
     """A lower bound of the norm within `half` of solutions with these singular values and norms."""
     shrunk = torch.from_numpy(np.maximum(values - half, 0.0))
     by_weyl = schatten_norm_from_singular_values(shrunk, p).numpy()
