@@ -87,6 +87,7 @@ def test_entries_are_aggregated_by_absolute_value_and_both_are_offered(sweep, tm
     assert all(not line["fill"] and line["dash"] == "solid" for line in first["chart"]["lines"])  # no bound of a sign
     medians = [line["y"] for line in linear["chart"]["lines"] if line["dash"] == "solid"]
     np.testing.assert_allclose(medians, 0, atol=1e-5)  # of 68, -68, 68.4 and -68.4
+    assert "whose premises are met by 0 of these runs" in norm["chart-told"]
     assert norm["chart"]["title"] == "norm/nuclear" and norm["values"] == norm["heat-values"] == "signed"
 
 
@@ -114,6 +115,7 @@ def test_colours_shades_and_panels_are_those_of_keys(sweep, tmp_path):
     assert sorted(listed) == sorted([f"depth {d}, seed {s}" for d in (2, 3) for s in range(4)] + ["bound"])  # one bound
     measured = [line for line in by_two["chart"]["lines"] if line["dash"] == "solid"]
     assert len(measured) == len({line["colour"] for line in measured}) == 8
+    assert "dashed: the theorems' bound, whose premises are met by all of these runs" in by_two["chart-told"]
     assert panels["chart"]["panels"] == ["<b>depth 2</b>", "<b>depth 3</b>"]
     for line in panels["chart"]["lines"]:
         if line["dash"] == "solid":

@@ -92,7 +92,7 @@ function drawChart(id, traces, { x, y, panels = [""], ...more }) {
   panels.forEach((name, k) => {
     const column = k % columns, row = Math.floor(k / columns), place = k ? k + 1 : "";
     const w = (1 - wide * (columns - 1)) / columns, h = (1 - high * (rows - 1)) / rows, left = column * (w + wide), top = 1 - row * (h + high);
-    const scaled = (axis) => ({ ...base, ...(axis.log ? { type: "log", nticks: narrow ? 4 : 5 } : { type: "linear" }), autorange: axis.reversed ? "reversed" : true });
+    const scaled = (axis) => ({ ...base, ...(axis.log ? { type: "log", nticks: 4 } : { type: "linear" }), ...(axis.range ? { range: axis.range.map((value) => (axis.log ? Math.log10(value) : value)) } : { autorange: axis.reversed ? "reversed" : true }) });
     layout["xaxis" + place] = { ...scaled(x), domain: [left, left + w], anchor: "y" + place, ...(k ? { matches: "x" } : {}), title: { text: k + columns >= n ? plain(x.title) : "", standoff: 8 } };
     layout["yaxis" + place] = { ...scaled(y), domain: [Math.max(0, top - h), top], anchor: "x" + place, ...(k ? { matches: "y" } : {}), title: { text: column ? "" : plain(y.title), standoff: 8 } };
     if (name) layout.annotations.push({ text: `<b>${plain(name)}</b>`, xref: "paper", yref: "paper", x: left, y: top, xanchor: "left", yanchor: "bottom", showarrow: false });

@@ -33,7 +33,7 @@ class Curves {
     this.plot(title, axis, log, panels);
     const bounded = this.lines.length > measured.length, missing = rows.length - kept.length;
     byId("chart-told").textContent = `${title} against ${axis}: ${measured.length} line${measured.length === 1 ? "" : "s"} of ${kept.length} runs` + remark +
-      (bounded ? "; dashed: the bound that the theorems imply" : "") + (this.unbounded ? `; no bound is drawn of ${this.unbounded} line${this.unbounded === 1 ? "" : "s"}, as it does not apply to each of the runs` : "") +
+      (bounded ? `; dashed: the theorems' bound${this.premises(metric, kept)}` : "") + (this.unbounded ? `; no bound is drawn of ${this.unbounded} line${this.unbounded === 1 ? "" : "s"}, as it does not apply to each of the runs` : "") +
       (unplaced ? "; values of 0 and below have no place on a logarithmic scale" : "") + (missing ? `; ${missing} runs have no curve here` : "") + ".";
     this.table(measured, title, axis);
   }
@@ -72,6 +72,13 @@ class Curves {
       });
       return [{ ...made, runs: measured.length, row: measured.length === 1 ? measured[0].row : undefined }, ...bound.map(({ x, y }) => ({ x, y, bound: true, runs: measured.length }))];
     });
+  }
+
+  // In how many runs the bound is that of a statement whose premises are met; it is drawn for all runs.
+  premises(metric, rows) {
+    const verdicts = this.runs.columns.filter((name) => name.startsWith("certificates.") && name.endsWith(`/${metric}.verdict`));
+    const met = rows.filter((row) => verdicts.some((name) => ![null, "not applicable"].includes(this.runs.value(name, row))));
+    return verdicts.length ? `, whose premises are met by ${met.length === rows.length ? "all" : met.length} of these runs` : "";
   }
 
   plot(title, axis, log, panels) {

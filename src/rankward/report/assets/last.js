@@ -16,8 +16,9 @@ class Last {
     const logs = names.map((name) => this.isLog(name, whole)), kept = whole.filter((row) => names.every((name, k) => !logs[k] || this.value(name, row) > 0));
     const { panels, remark } = this.looks.panels(kept);
     this.groups = panels.flatMap((panel, place) => this.looks.groups(panel.rows).map((group) => ({ ...group, place, panel: panel.name })));
-    const traces = y ? this.points(names) : this.bars(x, kept, logs[0]);
-    const axes = { x: { title: this.titles[0], log: logs[0] }, y: { title: y ? this.titles[1] : "runs", log: y ? logs[1] : false } };
+    const found = y || !kept.length ? null : bins(kept.map((row) => this.value(x, row)), logs[0]);
+    const traces = y ? this.points(names) : this.bars(x, found);
+    const axes = { x: { title: this.titles[0], log: logs[0], range: found && [found.edges[0], found.edges.at(-1)] }, y: { title: y ? this.titles[1] : "runs", log: y ? logs[1] : false } };
     drawChart("last", traces, { ...axes, panels: panels.map((panel) => panel.name), barmode: "stack", bargap: 0 });
     onPoint("last", this.choose);
     byId("last-told").textContent = (y ? `${this.titles[1]} against ${this.titles[0]} at the last rows of ${kept.length} runs` : `${this.titles[0]} at the last rows of ${kept.length} runs`) + remark +
@@ -54,8 +55,8 @@ class Last {
   }
 
   // Bars over bins that all groups share, even on the axis that is drawn.
-  bars(name, rows, log) {
-    const { edges, place: bin } = bins(rows.map((row) => this.value(name, row)), log), seen = new Set();
+  bars(name, found) {
+    const { edges, place: bin } = found || {}, seen = new Set();
     return this.groups.map((group) => {
       const counts = edges.slice(1).map(() => 0), first = !seen.has(group.name);
       seen.add(group.name);
