@@ -243,8 +243,8 @@ def ahead(sweep: Path) -> None:
         # A run that has not turned turns at a smaller loss than any other: at 0.
         x_0 = math.log(np.median(last["unbalancedness"].drop_nulls().to_numpy()))
         y_0 = math.log(np.median(last["turning"].fill_null(0.0).to_numpy()))
-        for scale in AHEAD[depth]:
-            found = np.array([implicit(depth, scale, share, seed) for seed in range(6000, 6050)])
+        for scale in AHEAD[int(depth)]:
+            found = np.array([implicit(int(depth), scale, share, seed) for seed in range(6000, 6050)])
             x, y = np.log(np.median(found[:, 0])), np.log(np.median(found[:, 1]))
             line = y - fitted.intercept - fitted.slope * x
             power = y - y_0 - predicted_exponent(depth) * (x - x_0)

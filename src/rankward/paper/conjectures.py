@@ -89,7 +89,7 @@ def _flow_and_descent(evidence: Evidence) -> dict[str, Any]:
         "verdict": HOLDS if alike else PART,
         "trials": f"One balanced start, {table.height} descents against {orders.height} flows.",
         "found": tuple(
-            f"Depth {row['depth']}: the distance of |W_11| from the flow's at equal losses falls with order "
+            f"Depth {row['depth']:g}: the distance of |W_11| from the flow's at equal losses falls with order "
             f"{number(row['order'])} ± {number(row['standard_error'], 1)} in the learning rate ({row['points']} "
             f"points)."
             for row in orders.rows(named=True)
@@ -112,7 +112,7 @@ def _appendix_d(evidence: Evidence) -> dict[str, Any]:
         slope = "–" if law is None else f"{number(law.slope, 2)} [{', '.join(number(end, 2) for end in law.interval)}]"
         counts = (part.height, *(part[event].count() for event in departure.EVENTS), int(part["early"].sum()))
         predicted = number(predicted_exponent(depth), 3)
-        rows.append((str(depth), number(share), *map(str, counts), slope, predicted if depth > 2 else "–"))
+        rows.append((f"{depth:g}", number(share), *map(str, counts), slope, predicted if depth > 2 else "–"))
     flows = table.filter(pl.col("rate") == departure.reference(table)).height
     return {
         "verdict": HOLDS if later and all(later) else PART,
