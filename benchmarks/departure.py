@@ -249,7 +249,7 @@ def ahead(sweep: Path) -> None:
             line = y - fitted.intercept - fitted.slope * x
             power = y - y_0 - predicted_exponent(depth) * (x - x_0)
             print(
-                f"  depth {depth}, unbalance {share:g}, scale {scale:g} (the sweep's smallest: "
+                f"  depth {depth:g}, unbalance {share:g}, scale {scale:g} (the sweep's smallest: "
                 f"{last['scale'][0]:g}): {math.exp(line):.2f}, {math.exp(power):.2f}",
                 flush=True,
             )
