@@ -15,9 +15,12 @@ _TERM = rf"(?:(?:{_NUMBER} )?ln )?(?:\|{_ENTRY}\||{_ENTRY}|exp\([^()]*\)|{_NUMBE
 _EXPRESSION = rf"-?{_TERM}(?: ?[-+=<>/] ?-?{_TERM})*"
 _FORMULA = re.compile(rf"(?<![\w=.]){_EXPRESSION}(?!\w)")  # not in an override such as lr.eta=1e-3
 _IS_ONE = re.compile(r"_\d|\de[-+]?\d")  # else it is a number or a letter of the sentence
+_AFTER_SIGN = r"(?:^|(?<=[(=<>/+-])|(?<=[(=<>/+-] ))"
 _TOKEN = re.compile(
-    rf"\|(?P<size>{_ENTRY})\||(?P<entry>{_ENTRY})|(?P<number>{_NUMBER})|(?P<name>ln|exp|[a-z])|(?P<sign>[-+=<>/()])|\s+"
+    rf"\|(?P<size>{_ENTRY})\||(?P<entry>{_ENTRY})|(?P<number>{_NUMBER})|(?P<name>ln|exp|[a-z])"
+    rf"|(?P<minus>{_AFTER_SIGN}-)|(?P<sign>[-+=<>/()])|\s+"
 )
+_SIGN, _MINUS, _THIN = '<mo stretchy="false">{}</mo>', '<mo form="prefix">&#8722;</mo>', '<mspace width="0.17em"/>'
 _BARS = '<mrow><mo form="prefix" stretchy="false">|</mo>{}<mo form="postfix" stretchy="false">|</mo></mrow>'
 
 
@@ -28,8 +31,8 @@ def typeset(text: str) -> Markup:
     such as 1e-6. All other text is unchanged.
 
     Example:
-        >>> str(typeset("At 1e-4 & below, W_11 > 0."))[:73]
-        'At <math><msup><mn>10</mn><mrow><mo>-</mo><mn>4</mn></mrow></msup></math>'
+        >>> str(typeset("b_22 & more"))
+        '<math><msub><mi>b</mi><mn>22</mn></msub></math> &amp; more'
     """
     from markupsafe import Markup
 
@@ -59,11 +62,13 @@ def _element(token: re.Match[str]) -> str:
         digits, _, exponent = text.partition("e")
         if not exponent:
             return f"<mn>{digits}</mn>"
-        sign, size = "<mo>-</mo>" * exponent.startswith("-"), exponent.lstrip("-+0") or "0"
+        sign, size = _MINUS * exponent.startswith("-"), exponent.lstrip("-+0") or "0"
         power = f"<msup><mn>10</mn><mrow>{sign}<mn>{size}</mn></mrow></msup>"
         return power if digits == "1" else f"<mn>{digits}</mn><mo>×</mo>{power}"
     if kind == "name":
-        return f"<mi>{text}</mi>" + '<mspace width="0.17em"/>' * (text == "ln")
+        return f"{_THIN}<mi>ln</mi>{_THIN}" if text == "ln" else f"<mi>{text}</mi>"
+    if kind == "minus":
+        return _MINUS
     if kind == "sign":
-        return f"<mo>{escape(text)}</mo>"
+        return _SIGN.format(escape(text).replace("-", "&#8722;"))
     return ""
