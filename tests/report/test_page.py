@@ -208,6 +208,7 @@ def test_the_address_holds_the_state_and_data_are_saved(sweep, tmp_path):
             change()
             states.append(page.evaluate("location.hash"))
         assert states[0] == "" and states[4] == "#panels=init.name&sort=loss&metric=norm%2Fnuclear&run=4"
+        assert page.evaluate("chart.querySelector('svg').clientHeight === chart.clientHeight")  # drawn again, in panels
         page.fill("#filter", "depth=3")
         page.get_by_text("6 of 12 runs", exact=True).wait_for()
         assert page.evaluate("location.hash").startswith("#filter=depth%3D3&panels=")

@@ -87,7 +87,7 @@ def test_entries_are_aggregated_by_absolute_value_and_both_are_offered(sweep, tm
     assert all(not line["fill"] and line["dash"] == "solid" for line in first["chart"]["lines"])  # no bound of a sign
     medians = [line["y"] for line in linear["chart"]["lines"] if line["dash"] == "solid"]
     np.testing.assert_allclose(medians, 0, atol=1e-5)  # of 68, -68, 68.4 and -68.4
-    assert "whose premises are met by 0 of these runs" in norm["chart-told"]
+    assert "whose premises are met by none of these runs" in norm["chart-told"]
     assert norm["chart"]["title"] == "norm/nuclear" and norm["values"] == norm["heat-values"] == "signed"
 
 

@@ -1,7 +1,7 @@
 // The looks that charts share: colours by one or two keys, panels by a third, axes, and pictures of them.
 const COLOURS = ["#2a7fc4", "#d1622b", "#4d9a57", "#9a6bb3", "#b8963e", "#4f9a9a", "#c0527a", "#7f8c3a", "#6470c8", "#8a6d5a"];
 const SHADES = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
-const MOST_PANELS = 12, ORDERED = 5; // more values of a number than that have colours in their order
+const MOST_PANELS = 12, MOST_NAMES = 40, ORDERED = 5; // more values of a number than that have colours in their order
 const isSeed = (key) => key === "seed" || key.endsWith(".seed") || key.endsWith(".holdout_seed");
 const brief = (key) => key.replace(/\.(name|layers)$/, "");
 
@@ -16,9 +16,9 @@ class Looks {
   // Groups of these rows, each with a name and a colour that a filter does not change: hue by one key, shade by another.
   groups(rows) {
     const keys = ["colour", "shade"].map((id) => byId(id).value), values = keys.map((key) => (key ? this.runs.different(key, this.runs.all) : [null]));
-    const groups = new Map();
+    const places = values.map((known) => new Map(known.map((value, place) => [value, place]))), groups = new Map();
     for (const row of rows) {
-      const found = keys.map((key) => (key ? this.runs.value(key, row) : null)), at = values.map((known, k) => known.indexOf(found[k]));
+      const found = keys.map((key) => (key ? this.runs.value(key, row) : null)), at = places.map((known, k) => known.get(found[k]));
       const id = at[0] * values[1].length + at[1];
       if (!groups.has(id)) groups.set(id, { id, name: this.name(keys, found), colour: mixed(hue(values[0], at[0]), at[1], values[1].length), rows: [] });
       groups.get(id).rows.push(row);
@@ -71,21 +71,28 @@ const inTemplate = (text) => plain(text).replace(/%/g, "&#37;");
 // Axes of a panel as traces name them.
 const axesOf = (place) => ({ xaxis: "x" + (place ? place + 1 : ""), yaxis: "y" + (place ? place + 1 : "") });
 
+// A remark if a legend would have too many names; labels of points have them.
+function unlisted(names) {
+  const count = new Set(names).size;
+  return count > MOST_NAMES ? `; a legend of ${count} names is left out: point at a line or a point` : "";
+}
+
 // Draw traces into panels that share their axes.
 function drawChart(id, traces, { x, y, panels = [""], ...more }) {
   const box = byId(id), width = box.clientWidth || 1200, narrow = width < 640, n = panels.length;
   const columns = narrow ? 1 : n <= 3 ? n : Math.min(4, Math.ceil(Math.sqrt(n))), rows = Math.ceil(n / columns);
   const inner = rows * (n === 1 ? (narrow ? 250 : 340) : narrow ? 190 : 240), gap = 44;
   const labels = traces.filter((trace) => trace.showlegend !== false).map((trace) => trace.name.length * 7 + 50);
-  const legend = labels.length > 1 ? 19 * Math.ceil(labels.length / Math.max(1, Math.floor((width - 72) / greatest(labels)))) : 0;
+  const listed = labels.length <= MOST_NAMES, legend = listed && labels.length > 1 ? 19 * Math.ceil(labels.length / Math.max(1, Math.floor((width - 72) / greatest(labels)))) : 0;
   const height = inner + (rows - 1) * gap + legend + 90;
   box.style.height = `${height}px`;
   const ink = colourOf("--ink"), line = colourOf("--line"), paper = colourOf("--paper");
   const base = { gridcolor: line, linecolor: line, zeroline: false, exponentformat: "power", automargin: true };
   const layout = {
+    height, // of a chart that is drawn again, too
     paper_bgcolor: paper, plot_bgcolor: paper, font: { color: ink, size: 12, family: "system-ui, sans-serif" }, margin: { l: 60, r: 12, t: 8, b: 44 },
     legend: { orientation: "h", x: 0, xanchor: "left", y: 1 + (n > 1 ? 26 : 8) / inner, yanchor: "bottom", itemsizing: "constant" },
-    hovermode: "closest", hoverlabel: { namelength: -1, align: "left" }, annotations: [], showlegend: true,
+    hovermode: "closest", hoverlabel: { namelength: -1, align: "left" }, annotations: [], showlegend: listed,
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", ...more, // a finger scrolls the page
   };
   const wide = columns === 1 ? 0 : narrow ? 0 : 0.035, high = rows === 1 ? 0 : gap / (inner + (rows - 1) * gap);

@@ -32,7 +32,7 @@ class Curves {
     const title = labelled(metric, this.absolute), measured = this.lines.filter((line) => !line.bound);
     this.plot(title, axis, log, panels);
     const bounded = this.lines.length > measured.length, missing = rows.length - kept.length;
-    byId("chart-told").textContent = `${title} against ${axis}: ${measured.length} line${measured.length === 1 ? "" : "s"} of ${kept.length} runs` + remark +
+    byId("chart-told").textContent = `${title} against ${axis}: ${measured.length} line${measured.length === 1 ? "" : "s"} of ${kept.length} runs` + remark + unlisted(this.lines.map((line) => (line.bound ? "bound" : line.name))) +
       (bounded ? `; dashed: the theorems' bound${this.premises(metric, kept)}` : "") + (this.unbounded ? `; no bound is drawn of ${this.unbounded} line${this.unbounded === 1 ? "" : "s"}, as it does not apply to each of the runs` : "") +
       (unplaced ? "; values of 0 and below have no place on a logarithmic scale" : "") + (missing ? `; ${missing} runs have no curve here` : "") + ".";
     this.table(measured, title, axis);
@@ -78,7 +78,7 @@ class Curves {
   premises(metric, rows) {
     const verdicts = this.runs.columns.filter((name) => name.startsWith("certificates.") && name.endsWith(`/${metric}.verdict`));
     const met = rows.filter((row) => verdicts.some((name) => ![null, "not applicable"].includes(this.runs.value(name, row))));
-    return verdicts.length ? `, whose premises are met by ${met.length === rows.length ? "all" : met.length} of these runs` : "";
+    return verdicts.length ? `, whose premises are met by ${met.length === rows.length ? "all" : met.length || "none"} of these runs` : "";
   }
 
   plot(title, axis, log, panels) {

@@ -21,7 +21,7 @@ class Last {
     const axes = { x: { title: this.titles[0], log: logs[0], range: found && [found.edges[0], found.edges.at(-1)] }, y: { title: y ? this.titles[1] : "runs", log: y ? logs[1] : false } };
     drawChart("last", traces, { ...axes, panels: panels.map((panel) => panel.name), barmode: "stack", bargap: 0 });
     onPoint("last", this.choose);
-    byId("last-told").textContent = (y ? `${this.titles[1]} against ${this.titles[0]} at the last rows of ${kept.length} runs` : `${this.titles[0]} at the last rows of ${kept.length} runs`) + remark +
+    byId("last-told").textContent = (y ? `${this.titles[1]} against ${this.titles[0]} at the last rows of ${kept.length} runs` : `${this.titles[0]} at the last rows of ${kept.length} runs`) + remark + unlisted(this.groups.map((group) => group.name)) +
       (y && kept.length > 2 ? `; Spearman's rank correlation ${shown(correlation(...names.map((name) => ranks(kept.map((row) => this.value(name, row))))))}` : "") +
       (rows.length > whole.length ? `; ${rows.length - whole.length} runs have no such value` : "") +
       (whole.length > kept.length ? `; ${whole.length - kept.length} runs with values of 0 and below have no place on a logarithmic scale` : "") + ".";
