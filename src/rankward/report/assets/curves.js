@@ -23,11 +23,11 @@ class Curves {
     this.unbounded = 0;
     const kept = rows.filter((row) => this.runs.place.has(row)), { panels, remark } = this.looks.panels(kept);
     let unplaced = false; // on a logarithmic axis
-    this.lines = panels.flatMap((panel, place) => this.looks.groups(panel.rows).flatMap(({ name, colour, rows: members }) => {
+    this.lines = panels.flatMap((panel, place) => this.looks.groups(panel.rows).flatMap(({ id, name, colour, rows: members }) => {
       const made = chosen("lines") === "band" ? this.bands(members, metric, axis) : this.each(members, metric, axis);
       const drawn = log ? made.map(positive) : made;
       unplaced ||= drawn.some((line) => line.unplaced && !line.bound);
-      return drawn.filter((line) => line.x.length).map((line) => ({ ...line, name, colour, panel: panel.name, place }));
+      return drawn.filter((line) => line.x.length).map((line) => ({ ...line, id, name, colour, panel: panel.name, place }));
     }));
     const title = labelled(metric, this.absolute), measured = this.lines.filter((line) => !line.bound);
     this.plot(title, axis, log, panels);
@@ -93,7 +93,7 @@ class Curves {
           fillcolor: faded(line.colour, 0.17), line: { width: 0 }, hoverinfo: "skip", showlegend: false });
       }
       const told = line.row === undefined ? `median of ${line.runs} runs` : this.runs.label(line.row);
-      traces.push({ ...shared, x: line.x, y: line.y, showlegend: first, customdata: line.x.map(() => line.row ?? -1), legendrank: line.bound ? 2000 : 1000,
+      traces.push({ ...shared, x: line.x, y: line.y, showlegend: first, customdata: line.x.map(() => line.row ?? -1), legendrank: line.bound ? 1e6 : line.id,
         ...(line.bound ? { hoverinfo: "skip" } : { hovertemplate: `<b>${inTemplate(line.name)}</b>, ${inTemplate(told)}<br>${axis} %{x:.4g}<br>${inTemplate(title)} %{y:.4g}<extra></extra>` }),
         line: { color: line.bound ? ink : line.colour, width: line.bound ? 1 : 1.7, dash: line.bound ? "dash" : "solid" } });
     }

@@ -43,11 +43,11 @@ class Last {
 
   points([x, y]) {
     const seen = new Set();
-    return this.groups.map(({ name, colour, rows, place }) => {
+    return this.groups.map(({ id, name, colour, rows, place }) => {
       const first = !seen.has(name);
       seen.add(name);
       const setting = (row) => [this.runs.label(row), ...this.runs.keys.map((key) => `${brief(key)} ${shown(this.runs.value(key, row))}`)].join(", ");
-      return { ...axesOf(place), type: rows.length > 4000 ? "scattergl" : "scatter", mode: "markers", name: plain(name), legendgroup: plain(name), showlegend: first,
+      return { ...axesOf(place), type: rows.length > 4000 ? "scattergl" : "scatter", mode: "markers", name: plain(name), legendgroup: plain(name), showlegend: first, legendrank: id,
         x: rows.map((row) => this.value(x, row)), y: rows.map((row) => this.value(y, row)), customdata: rows, text: rows.map((row) => plain(setting(row))),
         hovertemplate: `<b>%{text}</b><br>${inTemplate(this.titles[0])} %{x:.5g}<br>${inTemplate(this.titles[1])} %{y:.5g}<extra></extra>`,
         marker: { color: colour, size: 8, opacity: 0.8, line: { color: colourOf("--paper"), width: 1 } } };
@@ -61,7 +61,7 @@ class Last {
       const counts = edges.slice(1).map(() => 0), first = !seen.has(group.name);
       seen.add(group.name);
       for (const row of group.rows) counts[bin(this.value(name, row))]++;
-      return { ...axesOf(group.place), type: "bar", name: plain(group.name), legendgroup: plain(group.name), showlegend: first, y: counts,
+      return { ...axesOf(group.place), type: "bar", name: plain(group.name), legendgroup: plain(group.name), showlegend: first, legendrank: group.id, y: counts,
         x: counts.map((_, k) => (edges[k] + edges[k + 1]) / 2), width: counts.map((_, k) => edges[k + 1] - edges[k]), text: counts.map((_, k) => `${shown(edges[k])} to ${shown(edges[k + 1])}`),
         textposition: "none", hovertemplate: `<b>${inTemplate(group.name)}</b><br>%{y} runs with ${inTemplate(this.titles[0])}<br>from %{text}<extra></extra>`,
         customdata: counts.map(() => -1), marker: { color: group.colour, line: { color: colourOf("--paper"), width: 1 } } };
