@@ -115,7 +115,7 @@ def _flow_and_descent(evidence: Evidence) -> dict[str, Any]:
         "verdict": HOLDS if alike else PART,
         "trials": f"One balanced start, {table.height} descents against {orders.height} flows.",
         "found": tuple(
-            f"Depth {row['depth']}: the distance of |W_11| from the flow's at equal losses falls with order "
+            f"Depth {row['depth']:g}: the distance of |W_11| from the flow's at equal losses falls with order "
             f"{number(row['order'])} ± {number(row['standard_error'], 1)} in the learning rate ({row['points']} "
             f"points)."
             for row in orders.rows(named=True)
@@ -140,7 +140,7 @@ def _appendix_d(evidence: Evidence) -> dict[str, Any]:
         predicted = number(predicted_exponent(depth), 3)
         below = (part["turning"] / part["protected"]).median()
         proved = (f"{part['protected'].count()}; {number(part['protected'].median(), 2)}", number(below, 2))
-        rows.append((str(depth), number(share), *map(str, counts), slope, predicted if depth > 2 else "–", *proved))
+        rows.append((f"{depth:g}", number(share), *map(str, counts), slope, predicted if depth > 2 else "–", *proved))
     flows = table.filter(pl.col("rate") == departure.reference(table)).height
     wrong = int(table["protected_turns"].sum())
     return {

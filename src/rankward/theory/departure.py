@@ -98,7 +98,7 @@ def protection(
     return (float(loss[rows - 1]), rows) if rows else (float("nan"), 0)
 
 
-def predicted_exponent(depth: int) -> float:
+def predicted_exponent(depth: float) -> float:
     """The b of departure ~ unbalancedness^b that a scaling argument gives: L (L - 2) / (L + 2).
 
     On the flow's curve |W_11| = x, W_22 = 1 / x, and the loss is 1 / (2 x^2). There x' = L x^(-1 - 2/L), and a factor's
