@@ -103,7 +103,7 @@ def with_digests(observations: Any) -> Any:
     if not isinstance(observations, Mapping):
         return observations
     plain = {key: value for key, value in observations.items() if key != DIGESTS}
-    others = RESERVED + ((*LATER, "ids", "duplicates") if _is_ours(plain) else ())
+    others = RESERVED + ((*LATER, "ids", "duplicates", "pattern") if _is_ours(plain) else ())
     named = {key: value for key, value in plain.items() if key not in others and isinstance(value, str)}
     found = {key: digest for key, value in named.items() if (digest := file_digest(value))}
     return plain | {DIGESTS: found} if found else plain

@@ -5,6 +5,7 @@ from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
 from rankward.observations.measurement import EntryMask, Measurement, Sensing, Units, entry_mask
+from rankward.observations.patterns import blocks, diagonal, pattern
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.units import in_units
@@ -15,6 +16,8 @@ __all__ = [
     "Measurement",
     "Sensing",
     "Units",
+    "blocks",
+    "diagonal",
     "dimensions",
     "entry_mask",
     "from_array",
@@ -24,6 +27,7 @@ __all__ = [
     "hierarchical_truth",
     "hold_out",
     "in_units",
+    "pattern",
     "random_matrix",
     "random_tensor",
     "sensing",

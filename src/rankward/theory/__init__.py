@@ -10,6 +10,7 @@ from rankward.theory.bounds import (
 )
 from rankward.theory.certificates import Bound, Certificate, RunContext
 from rankward.theory.escape import EscapeLaw, escape_law, escape_time
+from rankward.theory.exact_end import ExactEnd
 from rankward.theory.motion import LawOfMotion, SpeedBounds
 from rankward.theory.shrinkage import Shrinkage, fixed_point
 from rankward.theory.solution_set import infimal_rank
@@ -22,6 +23,7 @@ __all__ = [
     "Conservation",
     "Corollary1",
     "EscapeLaw",
+    "ExactEnd",
     "LawOfMotion",
     "LeastParameters",
     "Proposition4",
