@@ -34,7 +34,7 @@ from rankward.metrics.norms import (
     SchattenNorm,
     SpectralNorm,
 )
-from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
+from rankward.metrics.ranks import CompletionRank, DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
 from rankward.metrics.tensors import (
     ComponentDrift,
     ComponentNorms,
@@ -48,6 +48,7 @@ from rankward.metrics.vectors import VectorEntries, VectorNorm
 __all__ = [
     "CPRank",
     "ChainSingularValues",
+    "CompletionRank",
     "ComponentDrift",
     "ComponentMotion",
     "ComponentNorms",

@@ -9,6 +9,7 @@ from rankward.theory.bounds import (
     robustness_bound,
 )
 from rankward.theory.certificates import Bound, Certificate, RunContext
+from rankward.theory.completion_rank import least_rank, pieces
 from rankward.theory.escape import EscapeLaw, escape_law, escape_time
 from rankward.theory.exact_end import ExactEnd
 from rankward.theory.motion import LawOfMotion, SpeedBounds
@@ -41,7 +42,9 @@ __all__ = [
     "escape_time",
     "fixed_point",
     "infimal_rank",
+    "least_rank",
     "norm_bound",
+    "pieces",
     "quasi_norm_constant",
     "robustness_bound",
     "stages",
