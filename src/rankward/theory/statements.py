@@ -173,8 +173,9 @@ class Corollary1(_UnderTheorem1):
     ) -> dict[str, Any]:
         """The verdict on values that must grow (`sense` -1) or fall (1) as the loss falls, bounded by `limit`.
 
-        `logs` are the values' logarithms where they are known more exactly than the values.
+        `logs` are the values' logarithms where they are known more exactly than the values, which they then replace.
         """
+        value = value if logs is None else np.exp(logs)
         measured = np.isfinite(loss) & np.isfinite(value) & (loss > 0)
         if not measured.any() or not loss[measured][-1] <= self.max_last_loss:
             return says_nothing(f"the loss has not come below {self.max_last_loss:g}")
