@@ -45,7 +45,10 @@ def test_depth_2_follows_rank_or_norm_by_the_graph(tmp_path, monkeypatch):
     small_starts = table.filter(pl.col("scale") == 1e-5)
     pieces, connected = (small_starts.filter(graph=graph) for graph in small_starts["graph"].unique().sort())
     assert np.abs(pieces["norm"]).max() < 1e-4 and pieces["rank"].min() > 1e-2
-    assert connected["rank"].max() < 0.5 * table.filter((pl.col("scale") == 1e-2) & (pl.col("graph") == "connected"))["rank"].max()
+    assert (
+        connected["rank"].max()
+        < 0.5 * table.filter((pl.col("scale") == 1e-2) & (pl.col("graph") == "connected"))["rank"].max()
+    )
     runs = pl.read_parquet(sweep / "runs.parquet")
     assert set(runs["rank/least_lower"]) == set(runs["rank/least_upper"]) == {1.0}
     assert "connected, depth 2: 4 runs at scales 0.01, 1e-05" in printed

@@ -201,6 +201,11 @@ def test_flow_in_singular_coordinates_is_a_thin_line(tmp_path, monkeypatch):
     figure = drawn("figure1", tmp_path, monkeypatch)
     assert_legends_are_clear(figure)
     axis = figure.axes[0]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["lr: 1e-1, init: 1e-6 (b)", "flow, init: 1e-6 (b)"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "lr: 1e-1, init: 1e-6 (b)",
+        "flow, init: 1e-6 (b)",
+    ]
     assert len(axis.collections) == 2  # a shade, and the markers of one run
-    assert "gradient flow, exact (in singular coordinates)" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "gradient flow, exact (in singular coordinates)" in [
+        text.get_text() for text in figure.legends[0].get_texts()
+    ]

@@ -841,7 +841,7 @@ class Diagonal(Patterned):
 
 @dataclass
 class Blocks(Patterned):
-    """Blocks along the diagonal, all of whose entries are observed; each size is a number, or those of rows and columns."""
+    """Blocks along the diagonal, fully observed; each size is a number, or those of rows and columns."""
 
     sizes: Any = MISSING
 
@@ -854,7 +854,9 @@ class Blocks(Patterned):
             for pair in pairs
         )
         if not pairs or not whole:
-            raise ConfigError(key, self.sizes, "a list of integers of at least 1, or of pairs of them: rows and columns")
+            raise ConfigError(
+                key, self.sizes, "a list of integers of at least 1, or of pairs of them: rows and columns"
+            )
         rows, cols = map(sum, zip(*pairs, strict=True))
         matrix_dims(key, [rows, cols])
         ends = list(accumulate(cols for _, cols in pairs))

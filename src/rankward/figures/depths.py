@@ -1,4 +1,4 @@
-"""|W_11|, the nuclear norm and the smaller singular value at equal losses, against a depth that need not be an integer."""
+"""|W_11|, the nuclear norm and the smaller singular value at equal losses, against a real depth."""
 
 from __future__ import annotations
 
@@ -109,4 +109,11 @@ def _panel(axis: Axes, table: pl.DataFrame, name: str) -> None:
         over = over.sort("depth")
         color = style.COLORS[number % len(style.COLORS)]
         axis.plot(over["depth"], over["middle"], color=color, linewidth=1.2, label=f"loss {loss:g}")
-        axis.fill_between(over["depth"].to_numpy(), over["low"].to_numpy(), over["high"].to_numpy(), color=color, alpha=0.25, linewidth=0)
+        axis.fill_between(
+            over["depth"].to_numpy(),
+            over["low"].to_numpy(),
+            over["high"].to_numpy(),
+            color=color,
+            alpha=0.25,
+            linewidth=0,
+        )

@@ -27,9 +27,8 @@ def curves(sweep: Path) -> pl.DataFrame:
     for folder in results.run_folders(sweep):
         if not results.is_complete(folder) or results.read_summary(folder)["status"] not in results.ENDED:
             continue
-        config, trace, arrays = (
-            read(folder) for read in (results.read_config, results.read_trace, results.read_arrays)
-        )
+        config, trace = results.read_config(folder), results.read_trace(folder)
+        arrays = results.read_arrays(folder)
         mask = arrays.get("observations.mask")
         if mask is None or mask.ndim != 2 or not {NORM, RANK} <= set(trace.columns):
             continue
@@ -57,8 +56,8 @@ def told(table: pl.DataFrame) -> str:
         part = ends.filter(pl.col("depth") == depth)
         ratio, rank = (part["norm"] / part["least"]).to_numpy(), part["rank"].to_numpy()
         lines.append(
-            f"depth {depth}: {len(part)} runs end at {ratio.min():.6f} to {ratio.max():.6f} times the least nuclear norm, "
-            f"with effective ranks of {rank.min():.2f} to {rank.max():.2f} (median {np.median(rank):.2f})"
+            f"depth {depth}: {len(part)} runs end at {ratio.min():.6f} to {ratio.max():.6f} times the least nuclear "
+            f"norm, with effective ranks of {rank.min():.2f} to {rank.max():.2f} (median {np.median(rank):.2f})"
         )
     return "\n".join(lines)
 
@@ -79,9 +78,7 @@ def _figure(table: pl.DataFrame) -> Figure:
     norm, rank = figure.subplots(1, 2)
     for number, depth in enumerate(table["depth"].unique().sort()):
         color = style.COLORS[number % len(style.COLORS)]
-        for place, (_, part) in enumerate(
-            table.filter(pl.col("depth") == depth).group_by("run", maintain_order=True)
-        ):
+        for place, (_, part) in enumerate(table.filter(pl.col("depth") == depth).group_by("run", maintain_order=True)):
             label = f"depth {depth}" if place == 0 else None
             norm.plot(part["loss"], part["norm"], color=color, linewidth=0.8, alpha=0.7, label=label)
             rank.plot(part["loss"], part["rank"], color=color, linewidth=0.8, alpha=0.7)

@@ -106,10 +106,11 @@ class DistanceToInfimalRank(SpectralMetric):
 class CompletionRank(TraceMetric):
     """How far the end is from the least rank of all matrices with the same observed entries, and their graph.
 
-    Columns, in the last row only: `observed/pieces` is the number of connected pieces of the bipartite graph of observed
-    entries, and `observed/complete_bipartite` is 1 where all of them are complete, else 0. The least rank of a completion
-    lies between `rank/least_lower` and `rank/least_upper` (see `rankward.theory.least_rank`). `rank/distance_to_least` is
-    the Frobenius distance from the matrices of that rank or less; NaN where the bounds differ or are not known.
+    Columns, in the last row only: `observed/pieces` is the number of connected pieces of the bipartite graph of
+    observed entries, and `observed/complete_bipartite` is 1 where all of them are complete, else 0. The least rank of a
+    completion lies between `rank/least_lower` and `rank/least_upper` (see `rankward.theory.least_rank`).
+    `rank/distance_to_least` is the Frobenius distance from the matrices of that rank or less; NaN where the bounds
+    differ or are not known.
 
     `update` takes the products [runs, d, d'], and of each run the four numbers `pieces`, `complete_bipartite`, `lower`
     and `upper` as `completion`.
@@ -117,7 +118,8 @@ class CompletionRank(TraceMetric):
     Example:
         >>> metric = CompletionRank()
         >>> found = {"pieces": 1.0, "complete_bipartite": 0.0, "lower": 1.0, "upper": 1.0}
-        >>> metric.update(torch.diag(torch.tensor([3.0, 2.0]))[None], {name: torch.tensor([x]) for name, x in found.items()})
+        >>> completion = {name: torch.tensor([x]) for name, x in found.items()}
+        >>> metric.update(torch.diag(torch.tensor([3.0, 2.0]))[None], completion)
         >>> metric.columns()["rank/distance_to_least"].tolist()
         [2.0]
     """

@@ -29,7 +29,8 @@ def diagonal(
         >>> diagonal(size=4, rank=1).count
         4
     """
-    return observed(np.eye(size if values is None else len(values), dtype=bool), values, rank, seed)
+    rows = len(values) if values is not None else size or 0
+    return observed(np.eye(rows, dtype=bool), values, rank, seed)
 
 
 def blocks(

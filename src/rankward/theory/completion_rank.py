@@ -1,4 +1,4 @@
-"""The least rank of a completion of a small matrix, in an interval that is certain, and the graph of observed entries."""
+"""The least rank of a completion of a small matrix, between proved bounds, and the graph of observed entries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def labels(mask: Bool[np.ndarray, "rows cols"]) -> tuple[np.ndarray, np.ndarray]
     rows, cols = mask.shape
     i, j = np.nonzero(mask)
     graph = csr_array((np.ones(len(i)), (i, rows + j)), shape=(rows + cols, rows + cols))
-    found = connected_components(graph, directed=False)[1]
+    found = np.asarray(connected_components(graph, directed=False)[1])
     return found[:rows], found[rows:]
 
 
@@ -55,9 +55,9 @@ def least_rank(
     Lower: a completion has at least the rank [B C] + rank [A; B] - rank B of every part [A ?; B C] whose blocks A, B, C
     are observed (Woerdeman 1989). A completion of rank 1 exists just if the entries of each cycle of the graph agree,
     which is decided.
-    Upper: the smaller dimension; the rank of a known completion; and each rank r for which Newton's method finds factors
-    whose product has the observed entries up to rounding, with a Jacobian of full rank: then factors that have them
-    exactly are near (the theorem of Newton and Kantorovich). Newton's method may miss a rank, so the bounds may differ.
+    Upper: the smaller dimension; the rank of a known completion; and each rank r for which Newton's method finds
+    factors whose product has the observed entries up to rounding, with a Jacobian of full rank: then factors that have
+    them exactly are near (Newton and Kantorovich's theorem). It may miss a rank, so the bounds may differ.
     Ranks are decided at 1e-12 of the largest singular value.
 
     Args:

@@ -32,9 +32,9 @@ def product_at(
 
     With a row a of W_2 and a column b of W_1 whose product y = <a, b> is observed, and no other product of both, flow
     of Equation 1 multiplies u = a + b by a number and divides v = a - b by it: it conserves u v^T. So y alone says how
-    far they have moved: with x = (4y + sqrt(16 y^2 + 4 |u|^2 |v|^2)) / (2 |u|^2), a becomes (u sqrt(x) + v / sqrt(x)) / 2
-    and b becomes (u sqrt(x) - v / sqrt(x)) / 2, u and v of the start. Rows and columns without an observed entry do not
-    move. The start may be balanced or not.
+    far they have moved: with x = (4y + sqrt(16 y^2 + 4 |u|^2 |v|^2)) / (2 |u|^2), a becomes
+    (u sqrt(x) + v / sqrt(x)) / 2 and b becomes (u sqrt(x) - v / sqrt(x)) / 2, u and v of the start. Rows and columns
+    without an observed entry do not move. The start may be balanced or not.
 
     Args:
         first, second: W_1 and W_2 at the start.
@@ -134,7 +134,8 @@ class ExactEnd(Certificate):
             return {self.name: not_applicable(premise)}
         assert context.mask is not None and context.factors is not None
         measured = np.stack([trace[name] for name in names], axis=1).reshape(-1, rows, cols)
-        predicted = product_at(*(each[0] for each in context.factors), context.mask[0], measured[:, context.mask[0]])
+        first, second = (each[0] for each in context.factors)
+        predicted = product_at(first, second, context.mask[0], measured[:, context.mask[0]])
         size = np.abs(predicted).max((1, 2))
         distance = np.abs(measured - predicted).max((1, 2)) / size
         limit = self._limit(context, trace)

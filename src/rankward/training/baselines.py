@@ -83,8 +83,9 @@ def _completion(measurement: Measurement) -> tuple[float, ...]:
     if not isinstance(measurement, EntryMask):
         return (float("nan"),) * 4
     mask, values, truth = measurement.mask, measurement.values, measurement.ground_truth
-    agrees = truth is not None and np.array_equal(truth[mask], values[mask])  # not so with noise
-    return (*pieces(mask), *least_rank(mask, values, truth if agrees and np.isfinite(truth).all() else None))
+    if truth is not None and not (np.isfinite(truth).all() and np.array_equal(truth[mask], values[mask])):
+        truth = None  # as with noise
+    return (*pieces(mask), *least_rank(mask, values, truth))
 
 
 def _for_each(compute: Callable[[Any], Found], measurements: Sequence[Measurement]) -> list[Found]:
