@@ -25,7 +25,8 @@ class TraceMetric(Metric):
     A new one implements `update`, which names what it needs (product, singular_values, matricization_values, factors,
     chain, loss, ground_truth, iteration, initial, infimal_rank, completion, loss_function, loss_data,
     negative_gradient, step_size, tree; with held-out entries also values, observed, heldout) and appends values to
-    `measured`, and `columns`. What it keeps beside these is a state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
+    `measured`, and `columns`. What it keeps beside these is a state too (`add_state`): torchmetrics resets, copies and
+    synchronizes states alone.
 
     `compute` returns the mean of each column over all matrices since the last reset, [columns], a scalar where there is
     one column: so `self.log(name, metric)` works in a LightningModule over any number of batches. `gathered` and
