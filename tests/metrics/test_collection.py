@@ -80,7 +80,7 @@ def test_a_metric_by_itself_gathers_updates():
     assert metric.gathered().tolist() == [2, 2, 2, 4, 4] and metric.compute().item() == pytest.approx(14 / 5)
     metric.reset()
     metric.update(torch.zeros(1, 4, 2, 2))
-    assert metric.columns()["norm/nuclear"].shape == (1, 4)
+    assert metric.columns()["norm/nuclear"].shape == (4,)  # leading axes become one
 
 
 def test_a_single_row_keeps_its_axis():

@@ -195,7 +195,9 @@ def test_only_equal_metrics_share_their_values():
 
 
 class Mine(TraceMetric):
-    """As in the README: nothing but `measured` and `gathered`."""
+    """As in the README: nothing but a column and `measured`."""
+
+    column = "mine/trace"
 
     def __init__(self, weight: float, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -203,9 +205,6 @@ class Mine(TraceMetric):
 
     def update(self, product):
         self.measured.append(self.weight * product.diagonal(dim1=-2, dim2=-1).sum(-1))
-
-    def columns(self):
-        return {"mine/trace": self.gathered()}
 
 
 def test_reset_clone_pickle_and_state_dict():
@@ -237,6 +236,125 @@ def test_forward_returns_the_mean_of_a_batch_and_keeps_all():
     assert [values(batch).tolist() for batch in batches] == [[2, 4], 12] and values.compute().tolist() == [2, 4, 12]
     with pytest.raises(ValueError, match=r"reduce: 'sum' is not allowed; expected one of mean, none"):
         NuclearNorm(reduce="sum")
+
+
+def test_a_single_matrix_is_a_batch_of_one():
+    """Every metric of matrices reads a matrix, a batch and a batch with more leading axes alike, also twice in a row."""
+    matrix = torch.diag(torch.tensor([3.0, 4.0]))
+    for metric in (
+        SchattenNorm([0.5, 1]),
+        SingularValues(),
+        ProductEntries(),
+        metrics.DeterminantSign(),
+        metrics.EffectiveRank(),
+    ):
+        for batch in (matrix, matrix[None], matrix.repeat(2, 3, 1, 1)):
+            metric.reset()
+            metric(batch)
+            metric(batch)
+            assert {len(values) for values in metric.columns().values()} == {2 * batch[..., 0, 0].numel()}
+            assert torch.equal(
+                metric.columns()[next(iter(metric.columns()))],
+                metric.gathered().reshape(len(metric.gathered()), -1)[:, 0],
+            )
+    vector = metrics.VectorNorm(2)
+    assert vector(torch.tensor([3.0, 4.0])).item() == vector(torch.tensor([[3.0, 4.0]])).item() == 5
+
+
+def test_columns_have_names_without_an_update():
+    assert NuclearNorm().columns() == {} == ProductEntries().columns() and NuclearNorm().names(()) == ["norm/nuclear"]
+    for metric, shape in (
+        (SchattenNorm([0.5, 3]), (2,)),
+        (SingularValues(1), (1,)),
+        (ProductEntries(), (2, 2)),
+        (CPRank(), (3,)),
+    ):
+        names = metric.names(shape)
+        metric.update(torch.ones(1, 2, 2))
+        assert list(metric.columns()) == names and len(set(names)) == len(names) > 0
+
+    class Nameless(TraceMetric):
+        def update(self, product):
+            self.measured.append(product[:, 0, 0])
+
+    nameless = Nameless()
+    nameless.update(eye)
+    with pytest.raises(NotImplementedError, match="Nameless names no column; give it `column`, `names` or `columns`"):
+        nameless.columns()
+
+
+def test_a_value_has_a_gradient_and_what_is_kept_has_none():
+    """The gradient of the nuclear norm of diag(3, -4) is U V^T = diag(1, -1)."""
+    weight = torch.nn.Parameter(torch.diag(torch.tensor([3.0, -4.0, 1.0])))
+    metric = NuclearNorm()
+    for _ in range(3):
+        metric(weight).backward()
+    torch.testing.assert_close(weight.grad, 3 * torch.diag(torch.tensor([1.0, -1.0, 1.0])))
+    metric.update(weight)
+    assert not any(values.requires_grad for values in metric.measured) and len(metric.measured) == 4
+    assert pickle.loads(pickle.dumps(metric)).compute().item() == metric.clone().compute().item() == 8
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: NuclearNorm()(torch.eye(2, dtype=torch.complex64)), TypeError, "product: torch.complex64 is not allowed"),
+        (lambda: NuclearNorm()(torch.ones(3)), ValueError, r"product: shape \[3\] is not allowed; expected matrices"),
+        (lambda: NuclearNorm()(torch.ones(2, 0, 3)), ValueError, r"product: shape \[2, 0, 3\] is not allowed"),
+        (lambda: SchattenNorm(p=[]), ValueError, "p: an empty list is not allowed"),
+        (lambda: SchattenNorm(p=True), ValueError, "p: True is not allowed"),
+        (lambda: SingularValues(largest=True), ValueError, "largest: True is not allowed"),
+        (lambda: CPRank(starts=-1), ValueError, "starts: -1 is not allowed"),
+        (lambda: NuclearNorm(foo=1), ValueError, "foo"),
+    ],
+    ids=["complex", "vector", "empty", "no p", "bool", "largest", "starts", "unknown"],
+)  # fmt: skip
+def test_wrong_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_devices_dtypes_and_a_plot():
+    metric = NuclearNorm().to("cpu")
+    metric.set_dtype(torch.float32)
+    metric.update(eye.half())
+    assert metric.compute().dtype == torch.float64 and metric.half().compute().item() == 2
+    figure, axes = metric.plot()
+    assert axes.get_ylabel() == "NuclearNorm"
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+
+
+def _mean_over_processes(rank, port, queue):
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    norm, values = NuclearNorm(), SingularValues(reduce="none")
+    for metric in (norm, values):
+        metric.update((rank + 1) * torch.eye(2).repeat(rank + 1, 1, 1))  # one matrix here, two there
+    queue.put((rank, norm.compute().item(), values.compute().tolist(), values.gathered().tolist()))
+    queue.close()
+    queue.join_thread()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_compute_over_all_matrices():
+    """Identities of size 1 in the first process and two of size 2 in the second: (2 + 4 + 4) / 3."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    workers = [context.Process(target=_mean_over_processes, args=(rank, port, queue)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    found = sorted(queue.get(timeout=120) for _ in workers)
+    for worker in workers:
+        worker.join(60)
+    for rank, mean, values, own in found:
+        assert mean == pytest.approx(10 / 3) and values == [[1, 1], [2, 2], [2, 2]] and len(own) == rank + 1
 
 
 class Model(pl.LightningModule):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rankward.metrics import TraceMetric
+from rankward.metrics.base import positive
 from rankward.metrics.collection import arguments
 
 EVERY_N_STEPS = 1000
@@ -92,13 +93,6 @@ def _copies(metrics: Sequence[TraceMetric]) -> list[TraceMetric]:
             hint = f"; {each.__name__}() makes one" if inspect.isclass(each) and issubclass(each, TraceMetric) else ""
             raise TypeError(f"metrics: {each!r} is not a metric of rankward.metrics{hint}")
     return [copy.deepcopy(each) for each in given]
-
-
-def positive(name: str, value: int) -> int:
-    """An argument that must be an integer of at least 1; a ValueError names it."""
-    if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"{name}: {value!r} is not allowed; expected an integer of at least 1")
-    return value
 
 
 def columns_of(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from rankward.metrics.base import TraceMetric, stacked_columns
+from rankward.metrics.base import TraceMetric
 from rankward.metrics.functional.alignment import gradient_alignment
 
 NAMES = [f"alignment/{entries}_{number}" for entries in ("diagonal", "off_diagonal") for number in ("mean", "std")]
@@ -35,5 +35,5 @@ class GradientAlignment(TraceMetric):
         """Measure each of `product` [rows, d, d'], at which `negative_gradient` is minus the gradient."""
         self.measured.append(gradient_alignment(product, negative_gradient(product)))
 
-    def columns(self) -> dict[str, Tensor]:
-        return stacked_columns(self.gathered(), NAMES)
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return NAMES

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import pickle
 from abc import abstractmethod
+from collections.abc import Sequence
 from hashlib import sha256
+from math import prod
 from typing import Any
 from uuid import uuid4
 
@@ -24,9 +26,9 @@ class TraceMetric(Metric):
 
     A new one implements `update`, which names what it needs (product, singular_values, matricization_values, factors,
     chain, loss, ground_truth, iteration, initial, infimal_rank, completion, loss_function, loss_data,
-    negative_gradient, step_size, tree; with held-out entries also values, observed, heldout) and appends values to
-    `measured`, and `columns`. What it keeps beside these is a state too (`add_state`): torchmetrics resets, copies and
-    synchronizes states alone.
+    negative_gradient, step_size, tree; with held-out entries also values, observed, heldout) and appends values, runs
+    axis first, to `measured`. It names its column, `column`, or implements `names`. Whatever it keeps beside these is a
+    state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
 
     `compute` returns the mean of each column over all matrices since the last reset, [columns], a scalar where there is
     one column: so `self.log(name, metric)` works in a LightningModule over any number of batches. `gathered` and
@@ -37,6 +39,7 @@ class TraceMetric(Metric):
         kwargs: torchmetrics' own.
 
     Attributes:
+        column: the name of its only column, `group/name`; empty where `names` or `columns` is implemented.
         kind: what it can measure: a product that is a `vector`, a `matrix`, a `tensor` (of two axes or more) or `any`;
             or the factors W_1, ..., W_L of a `chain` of matrices, those of a CP factorization's `components`, or
             of a `hierarchical` one (of other factors it leaves no column, and a note in the summary).
@@ -61,6 +64,7 @@ class TraceMetric(Metric):
     """
 
     full_state_update = False
+    column = ""
     kind = "any"
     last_row_only = False
     rows: int | None = None
@@ -114,9 +118,44 @@ class TraceMetric(Metric):
         """Each matrix's values since the last reset: [runs, ...] float64; [0] where nothing was measured."""
         return dim_zero_cat(self.measured) if self.has_values else torch.zeros(0, dtype=torch.float64)
 
-    @abstractmethod
+    def names(self, shape: Sequence[int]) -> list[str]:
+        """The names of the columns where each matrix has values of this shape; no update is needed.
+
+        Example:
+            >>> from rankward.metrics import EffectiveRank, SingularValues
+            >>> EffectiveRank().names(()), SingularValues().names((2,))
+            (['rank/effective'], ['singular_value/0', 'singular_value/1'])
+        """
+        if not self.column:
+            raise NotImplementedError(f"{type(self).__name__} names no column; give it `column`, `names` or `columns`")
+        return [self.column]
+
     def columns(self) -> dict[str, Tensor]:
-        """The computed values under the names of the trace's columns."""
+        """Each matrix's values since the last reset under the names of the trace's columns; none before an update."""
+        if not self.has_values:
+            return {}
+        values = self.gathered()
+        names = self.names(values.shape[1:])
+        return stacked_columns(values.reshape(len(values), len(names)), names)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch, and return its value alone, with its gradient where the arguments have one.
+
+        Values that are kept have none: a metric that is called in a training loop does not keep the loop's graphs.
+        """
+        value = super().forward(*args, **kwargs)
+        self._forward_cache = value.detach()  # which `self.log` reads
+        for name in self._defaults:
+            kept = getattr(self, name)
+            for at in range(len(kept) - 1, -1, -1):
+                if not kept[at].requires_grad:
+                    break
+                kept[at] = kept[at].detach()
+        return value
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Plot `compute`, or values that `forward` or `compute` returned, with torchmetrics' own function."""
+        return self._plot(val, ax)
 
     def notes(self) -> dict[str, str]:
         """Notes for the summary on how to read columns, by name."""
@@ -129,9 +168,13 @@ class SpectralMetric(TraceMetric):
     kind = "matrix"
 
     def update(self, product: Tensor, singular_values: Tensor | None = None) -> None:
-        """Measure each matrix of `product` [runs, ..., d, d']."""
-        values = _singular_values(product) if singular_values is None else singular_values
-        self.measured.append(self.measure(values))
+        """Measure each matrix of `product` [runs, d, d'], or a single one [d, d'].
+
+        Raises:
+            TypeError: something that is not a tensor of real numbers.
+            ValueError: no matrix.
+        """
+        self.measured.append(self.measure(spectra(product, singular_values)))
 
     @abstractmethod
     def measure(self, singular_values: Tensor) -> Tensor:
@@ -149,12 +192,36 @@ def _identity(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return f"{cls.__name__}_{sha256(key).hexdigest()[:16]}"
 
 
+def arrays(product: Tensor, axes: int, name: str = "product") -> Tensor:
+    """Arrays of so many axes with one axis before them, from any number of leading axes, also none.
+
+    Raises:
+        TypeError: something that is not a tensor of real numbers.
+        ValueError: fewer axes, or no entries.
+    """
+    if not isinstance(product, Tensor) or product.is_complex():
+        given = product.dtype if isinstance(product, Tensor) else type(product).__name__
+        raise TypeError(f"{name}: {given} is not allowed; expected a tensor of real numbers")
+    if product.ndim < axes or not prod(product.shape[product.ndim - axes :]):
+        expected = {1: "vectors [runs, d]", 2: "matrices [runs, d, d']"}[axes]
+        raise ValueError(f"{name}: shape {list(product.shape)} is not allowed; expected {expected}")
+    return product.reshape(-1, *product.shape[product.ndim - axes :])
+
+
+def spectra(product: Tensor, singular_values: Tensor | None = None) -> Tensor:
+    """Singular values [runs, n] of each matrix of `product`, computed where they are not given."""
+    if singular_values is not None:
+        return singular_values
+    return _singular_values(arrays(product, 2))
+
+
 def stacked_columns(values: Tensor, names: list[str]) -> dict[str, Tensor]:
     """The last axis of `values` as one column a name."""
     return dict(zip(names, torch.unbind(values, dim=-1), strict=True))
 
 
-def check_largest(largest: int) -> None:
-    """Refuse, by a ValueError, a number of columns that is not an integer of at least 1."""
-    if not (isinstance(largest, int) and largest >= 1):
-        raise ValueError(f"largest: {largest} is not allowed; expected an integer of at least 1")
+def positive(name: str, value: int) -> int:
+    """An argument that must be an integer of at least 1; a ValueError names it."""
+    if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"{name}: {value!r} is not allowed; expected an integer of at least 1")
+    return value

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import TraceMetric, stacked_columns
+from rankward.metrics.base import TraceMetric, positive
 from rankward.metrics.functional import curvature
 
 
@@ -33,9 +33,7 @@ class Sharpness(TraceMetric):
 
     def __init__(self, rows: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(rows, bool) or not (isinstance(rows, int) and rows >= 1):
-            raise ValueError(f"rows: {rows} is not allowed; expected an integer of at least 1")
-        self.rows = rows
+        self.rows = positive("rows", rows)
 
     def update(
         self,
@@ -55,5 +53,5 @@ class Sharpness(TraceMetric):
         steps = torch.full_like(sharp, torch.nan) if step_size is None else step_size.to(sharp)
         self.measured.append(torch.stack([sharp, 2 / steps], dim=-1))
 
-    def columns(self) -> dict[str, Tensor]:
-        return stacked_columns(self.gathered(), ["curvature/sharpness", "curvature/two_over_eta"])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return ["curvature/sharpness", "curvature/two_over_eta"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, TraceMetric, check_largest, stacked_columns
+from rankward.metrics.base import SpectralMetric, TraceMetric, arrays, positive
 from rankward.metrics.functional import conserved, entries
 
 
@@ -17,15 +17,13 @@ class SingularValues(SpectralMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def measure(self, singular_values: Tensor) -> Tensor:
         return singular_values[..., : self.largest]
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        return stacked_columns(values, [f"singular_value/{r}" for r in range(values.shape[-1])])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"singular_value/{r}" for r in range(shape[0])]
 
 
 class ChainSingularValues(SingularValues):
@@ -49,20 +47,18 @@ class ProductEntries(TraceMetric):
 
     def __init__(self, largest: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, product: Tensor) -> None:
+        product = arrays(product, 2)
         rows, cols = product.shape[-2:]
         if rows * cols > self.largest:
             side = max(1, int(self.largest**0.5))
             rows, cols = min(rows, max(side, self.largest // cols)), min(cols, max(side, self.largest // rows))
         self.measured.append(product[..., :rows, :cols].double())
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        names = [f"entry/{i}_{j}" for i in range(values.shape[-2]) for j in range(values.shape[-1])]
-        return stacked_columns(values.flatten(-2), names)
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"entry/{i}_{j}" for i in range(shape[0]) for j in range(shape[1])]
 
 
 class DeterminantSign(TraceMetric):
@@ -77,6 +73,7 @@ class DeterminantSign(TraceMetric):
     def update(
         self, product: Tensor, chain: Sequence[Tensor] | None = None, spectral: Sequence[Tensor] | None = None
     ) -> None:
+        product = arrays(product, 2)
         if product.shape[-2] != product.shape[-1]:
             return
         if spectral is None:
@@ -84,11 +81,8 @@ class DeterminantSign(TraceMetric):
         else:
             self.measured.append(torch.stack(entries.log_determinant(spectral), dim=-1))
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        if values.ndim > 1:
-            return stacked_columns(values, ["determinant/sign", "determinant/log_abs"])
-        return {"determinant/sign": values} if self.has_values else {}
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return ["determinant/sign", "determinant/log_abs"] if shape else ["determinant/sign"]
 
 
 class DeterminantResolution(TraceMetric):
@@ -98,19 +92,17 @@ class DeterminantResolution(TraceMetric):
     product is not square, or larger than `largest`.
     """
 
+    column = "determinant/resolution"
     kind = "matrix"
 
     def __init__(self, largest: int = 32, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, product: Tensor, chain: Sequence[Tensor] | None = None) -> None:
+        product = arrays(product, 2)
         if product.shape[-2] == product.shape[-1] <= self.largest:
             self.measured.append(entries.determinant_resolution(product, chain))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"determinant/resolution": self.gathered()} if self.has_values else {}
 
 
 class Unbalancedness(TraceMetric):
@@ -119,26 +111,22 @@ class Unbalancedness(TraceMetric):
     `update` takes the factors W_1, ..., W_L, layer l [runs, ..., d_l, d_(l-1)].
     """
 
+    column = "balance/unbalancedness"
     kind = "chain"
 
     def update(self, factors: Sequence[Tensor]) -> None:
         self.measured.append(entries.unbalancedness(factors))
 
-    def columns(self) -> dict[str, Tensor]:
-        return {"balance/unbalancedness": self.gathered()}
-
 
 class ConservedDrift(TraceMetric):
     """Drift of the quantities that gradient flow conserves, column `balance/drift`. See `matrix_drift`."""
 
+    column = "balance/drift"
     kind = "chain"
 
     def update(self, factors: Sequence[Tensor], initial: Sequence[Tensor] | None = None) -> None:
         if initial is not None:
             self.measured.append(conserved.matrix_drift(factors, initial))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"balance/drift": self.gathered()} if self.has_values else {}
 
 
 class HeldOutErrors(TraceMetric):
@@ -179,11 +167,8 @@ class HeldOutErrors(TraceMetric):
         stacked = torch.stack(errors, dim=-1)
         self.measured.append(stacked if unit is None else stacked * unit[:, None])
 
-    def columns(self) -> dict[str, Tensor]:
-        if not self.has_values:
-            return {}
-        values, kinds = self.gathered(), ("heldout", "observed", "unobserved")
-        return stacked_columns(values, [f"error/{kind}_rmse" for kind in kinds[: values.shape[-1]]])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"error/{kind}_rmse" for kind in ("heldout", "observed", "unobserved")[: shape[0]]]
 
 
 class ReconstructionError(TraceMetric):
@@ -226,6 +211,5 @@ class ReconstructionError(TraceMetric):
                 error = torch.where(truth_size > 0, error / truth_size, torch.nan)
         self.measured.append(error)
 
-    def columns(self) -> dict[str, Tensor]:
-        name = "error/reconstruction_relative" if self.relative else "error/reconstruction"
-        return {name: self.gathered()} if self.has_values else {}
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return ["error/reconstruction_relative" if self.relative else "error/reconstruction"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
+from rankward.metrics.base import TraceMetric, positive, stacked_columns
 from rankward.metrics.functional.conserved import local_component_drift
 from rankward.metrics.functional.local_components import local_component_norms
 from rankward.metrics.functional.matricizations import matricization
@@ -56,8 +56,7 @@ class LocalComponentNorms(TreeMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, factors: Sequence[Tensor], tree: ModeTree) -> None:
         norms = [each[:, : self.largest] for each in local_component_norms(factors, tree)]
@@ -72,14 +71,12 @@ class LocalComponentNorms(TreeMetric):
 class LocalComponentDrift(TraceMetric):
     """Drift of the quantities that gradient flow conserves, column `balance/drift`. See `local_component_drift`."""
 
+    column = "balance/drift"
     kind = "hierarchical"
 
     def update(self, factors: Sequence[Tensor], tree: ModeTree, initial: Sequence[Tensor] | None = None) -> None:
         if initial is not None:
             self.measured.append(local_component_drift(factors, initial, tree))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"balance/drift": self.gathered()} if self.has_values else {}
 
 
 class HierarchicalRank(TreeMetric):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
+from rankward.metrics.base import TraceMetric, positive
 from rankward.metrics.functional import motion
 from rankward.metrics.hierarchical import TreeMetric, node_names
 from rankward.mode_tree import ModeTree
@@ -32,16 +32,14 @@ class SingularValueMotion(TraceMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, factors: Sequence[Tensor], product: Tensor, negative_gradient: Descent) -> None:
         found = motion.singular_value_motion(factors, product, negative_gradient(product), self.largest)
         self.measured.append(_stacked(found, OF_SINGULAR_VALUES))
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        return stacked_columns(values, _names("singular_value", values.shape[-1], OF_SINGULAR_VALUES))
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return _names("singular_value", shape[0], OF_SINGULAR_VALUES)
 
 
 class ComponentMotion(TraceMetric):
@@ -58,16 +56,14 @@ class ComponentMotion(TraceMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, factors: Sequence[Tensor], product: Tensor, negative_gradient: Descent) -> None:
         found = motion.component_motion(factors, negative_gradient(product), self.largest)
         self.measured.append(_stacked(found, OF_COMPONENTS))
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        return stacked_columns(values, _names("cp_weight", values.shape[-1], OF_COMPONENTS))
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return _names("cp_weight", shape[0], OF_COMPONENTS)
 
 
 class LocalComponentMotion(TreeMetric):
@@ -82,8 +78,7 @@ class LocalComponentMotion(TreeMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, factors: Sequence[Tensor], product: Tensor, negative_gradient: Descent, tree: ModeTree) -> None:
         found = motion.local_component_motion(factors, negative_gradient(product), tree, self.largest)

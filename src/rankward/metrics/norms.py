@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
+from rankward.metrics.base import SpectralMetric, TraceMetric, spectra
 from rankward.metrics.functional.norms import parameter_norm, powers, schatten_norm_from_singular_values
-from rankward.metrics.functional.singular_values import singular_values as _singular_values
 
 
 class NuclearNorm(SpectralMetric):
@@ -22,31 +21,28 @@ class NuclearNorm(SpectralMetric):
         2.0
     """
 
+    column = "norm/nuclear"
+
     def measure(self, singular_values: Tensor) -> Tensor:
         return schatten_norm_from_singular_values(singular_values, 1)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"norm/nuclear": self.gathered()}
 
 
 class FrobeniusNorm(SpectralMetric):
     """The root of the sum of squared entries, column `norm/frobenius`."""
 
+    column = "norm/frobenius"
+
     def measure(self, singular_values: Tensor) -> Tensor:
         return schatten_norm_from_singular_values(singular_values, 2)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"norm/frobenius": self.gathered()}
 
 
 class SpectralNorm(SpectralMetric):
     """The largest singular value, column `norm/spectral`."""
 
+    column = "norm/spectral"
+
     def measure(self, singular_values: Tensor) -> Tensor:
         return schatten_norm_from_singular_values(singular_values, math.inf)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"norm/spectral": self.gathered()}
 
 
 class SchattenNorm(SpectralMetric):
@@ -72,8 +68,8 @@ class SchattenNorm(SpectralMetric):
     def measure(self, singular_values: Tensor) -> Tensor:
         return torch.stack([schatten_norm_from_singular_values(singular_values, p) for p in self.p], dim=-1)
 
-    def columns(self) -> dict[str, Tensor]:
-        return stacked_columns(self.gathered(), [f"norm/schatten_{p:g}" for p in self.p])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"norm/schatten_{p:g}" for p in self.p]
 
 
 class DepthSchattenNorm(TraceMetric):
@@ -90,15 +86,13 @@ class DepthSchattenNorm(TraceMetric):
         22.627416998
     """
 
+    column = "norm/schatten_2_over_L"
     kind = "chain"
 
     def update(self, factors: Sequence[Tensor], product: Tensor, singular_values: Tensor | None = None) -> None:
         """Measure the product [runs, d, d'] of each run's factors."""
-        values = _singular_values(product) if singular_values is None else singular_values
+        values = spectra(product, singular_values)
         self.measured.append(schatten_norm_from_singular_values(values, 2 / len(factors)))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"norm/schatten_2_over_L": self.gathered()}
 
 
 class ParameterNorm(TraceMetric):
@@ -111,9 +105,8 @@ class ParameterNorm(TraceMetric):
         5.0
     """
 
+    column = "norm/parameters"
+
     def update(self, factors: Sequence[Tensor]) -> None:
         """Measure the factors, [runs, *shape] each."""
         self.measured.append(parameter_norm(factors))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"norm/parameters": self.gathered()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, TraceMetric, stacked_columns
+from rankward.metrics.base import SpectralMetric, TraceMetric, spectra
 from rankward.metrics.functional import ranks
-from rankward.metrics.functional.singular_values import singular_values as singular_values_of
 
 
 class EffectiveRank(SpectralMetric):
@@ -22,21 +21,19 @@ class EffectiveRank(SpectralMetric):
         1.0
     """
 
+    column = "rank/effective"
+
     def measure(self, singular_values: Tensor) -> Tensor:
         return ranks.effective_rank_from_singular_values(singular_values)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"rank/effective": self.gathered()}
 
 
 class StableRank(SpectralMetric):
     """Squared Frobenius norm over squared spectral norm, column `rank/stable`; NaN for the zero matrix."""
 
+    column = "rank/stable"
+
     def measure(self, singular_values: Tensor) -> Tensor:
         return ranks.stable_rank_from_singular_values(singular_values)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"rank/stable": self.gathered()}
 
 
 class NumericalRank(SpectralMetric):
@@ -46,6 +43,8 @@ class NumericalRank(SpectralMetric):
         ValueError: rtol outside of [0, 1).
     """
 
+    column = "rank/numerical"
+
     def __init__(self, rtol: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         ranks.check_rtol(rtol)
@@ -53,9 +52,6 @@ class NumericalRank(SpectralMetric):
 
     def measure(self, singular_values: Tensor) -> Tensor:
         return ranks.numerical_rank_from_singular_values(singular_values, self.rtol)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"rank/numerical": self.gathered()}
 
 
 class DistanceToInfimalRank(SpectralMetric):
@@ -77,6 +73,8 @@ class DistanceToInfimalRank(SpectralMetric):
         [1.0, 0.0]
     """
 
+    column = "rank/distance_to_infimal"
+
     def __init__(self, rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if rank is not None:
@@ -87,7 +85,7 @@ class DistanceToInfimalRank(SpectralMetric):
         self, product: Tensor, singular_values: Tensor | None = None, infimal_rank: Tensor | None = None
     ) -> None:
         """Measure each matrix of `product` [runs, d, d']; `infimal_rank` [runs] is NaN where it is not known."""
-        values = singular_values_of(product) if singular_values is None else singular_values
+        values = spectra(product, singular_values)
         if self.rank is not None:
             self.measured.append(self.measure(values))
         elif infimal_rank is not None:
@@ -98,9 +96,6 @@ class DistanceToInfimalRank(SpectralMetric):
     def measure(self, singular_values: Tensor) -> Tensor:
         assert self.rank is not None
         return ranks.distance_to_rank_from_singular_values(singular_values, self.rank)
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"rank/distance_to_infimal": self.gathered()}
 
 
 class CompletionRank(TraceMetric):
@@ -131,12 +126,10 @@ class CompletionRank(TraceMetric):
         """Measure each matrix of `product` [runs, d, d']."""
         lower, upper = completion["lower"], completion["upper"]
         least = torch.where(lower == upper, lower, torch.nan).double()
-        distance = ranks.distance_to_ranks_from_singular_values(singular_values_of(product), least)
+        distance = ranks.distance_to_ranks_from_singular_values(spectra(product), least)
         found = [completion["pieces"], completion["complete_bipartite"], lower, upper, distance]
         self.measured.append(torch.stack([each.double() for each in found], dim=-1))
 
-    def columns(self) -> dict[str, Tensor]:
+    def names(self, shape: Sequence[int]) -> list[str]:
         graph = ["observed/pieces", "observed/complete_bipartite"]
-        return stacked_columns(
-            self.gathered(), [*graph, "rank/least_lower", "rank/least_upper", "rank/distance_to_least"]
-        )
+        return [*graph, "rank/least_lower", "rank/least_upper", "rank/distance_to_least"]

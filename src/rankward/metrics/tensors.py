@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
+from rankward.metrics.base import TraceMetric, positive
 from rankward.metrics.functional import conserved, cp_ranks, matricizations
 from rankward.metrics.functional.norms import root_of_squares
 from rankward.metrics.functional.ranks import check_rtol, effective_rank_from_singular_values
@@ -20,13 +20,11 @@ Values = Mapping[tuple[int, ...], Tensor]  # of each matricization, by its row m
 class TensorNorm(TraceMetric):
     """The root of the sum of squared entries of tensors [runs, *dims], column `norm/frobenius`."""
 
+    column = "norm/frobenius"
     kind = "tensor"
 
     def update(self, product: Tensor) -> None:
         self.measured.append(root_of_squares(product.double().flatten(1)))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"norm/frobenius": self.gathered()}
 
 
 class ComponentNorms(TraceMetric):
@@ -36,28 +34,24 @@ class ComponentNorms(TraceMetric):
 
     def __init__(self, largest: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, factors: Sequence[Tensor]) -> None:
         self.measured.append(matricizations.cp_weights(list(factors))[:, : self.largest])
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        return stacked_columns(values, [f"cp_weight/{r}" for r in range(values.shape[-1])])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"cp_weight/{r}" for r in range(shape[0])]
 
 
 class ComponentDrift(TraceMetric):
     """Drift of the quantities that gradient flow conserves, column `balance/drift`. See `component_drift`."""
 
+    column = "balance/drift"
     kind = "components"
 
     def update(self, factors: Sequence[Tensor], initial: Sequence[Tensor] | None = None) -> None:
         if initial is not None:
             self.measured.append(conserved.component_drift(factors, initial))
-
-    def columns(self) -> dict[str, Tensor]:
-        return {"balance/drift": self.gathered()} if self.has_values else {}
 
 
 class MatricizationMetric(TraceMetric):
@@ -72,14 +66,6 @@ class MatricizationMetric(TraceMetric):
     @abstractmethod
     def of_each(self, values: Values, order: int) -> Tensor:
         """The numbers [runs, count], from the singular values of every matricization."""
-
-    @abstractmethod
-    def names(self, count: int) -> list[str]:
-        """The column name of each number."""
-
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        return stacked_columns(values, self.names(values.shape[-1]))
 
 
 class MultilinearRank(MatricizationMetric):
@@ -97,8 +83,8 @@ class MultilinearRank(MatricizationMetric):
     def of_each(self, values: Values, order: int) -> Tensor:
         return matricizations.multilinear_rank_from_values(values, order, self.rtol)
 
-    def names(self, count: int) -> list[str]:
-        return [f"rank/multilinear_{n}" for n in range(count)]
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"rank/multilinear_{n}" for n in range(shape[0])]
 
 
 class MatricizationEffectiveRank(MatricizationMetric):
@@ -108,8 +94,8 @@ class MatricizationEffectiveRank(MatricizationMetric):
         groups = matricizations.mode_groups(order)
         return torch.stack([effective_rank_from_singular_values(values[modes]) for modes in groups], dim=-1)
 
-    def names(self, count: int) -> list[str]:
-        order = (count + 1).bit_length()  # 2^(order - 1) - 1 matricizations
+    def names(self, shape: Sequence[int]) -> list[str]:
+        order = (shape[0] + 1).bit_length()  # 2^(order - 1) - 1 matricizations
         return [f"rank/effective_{'_'.join(map(str, modes))}" for modes in matricizations.mode_groups(order)]
 
 
@@ -125,7 +111,8 @@ class CPRank(TraceMetric):
         seed: of the random starts.
 
     Raises:
-        ValueError: a tolerance that is negative or not finite.
+        ValueError: a tolerance that is negative or not finite, or a number of starts that is not an integer of at
+            least 0.
 
     Example:
         >>> metric = CPRank()
@@ -143,14 +130,16 @@ class CPRank(TraceMetric):
     ) -> None:
         super().__init__(**kwargs)
         cp_ranks.check_tolerance(tolerance)
+        if isinstance(starts, bool) or not (isinstance(starts, int) and starts >= 0):
+            raise ValueError(f"starts: {starts!r} is not allowed; expected an integer of at least 0")
         self.tolerance, self.relative, self.starts, self.seed = tolerance, relative, starts, seed
 
     def update(self, product: Tensor) -> None:
         bounds = cp_ranks.cp_rank(product.double(), self.tolerance, self.relative, self.starts, self.seed)
         self.measured.append(torch.stack(bounds, dim=-1))
 
-    def columns(self) -> dict[str, Tensor]:
-        return stacked_columns(self.gathered(), ["rank/cp_lower", "rank/cp_upper", "rank/cp_exact"])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return ["rank/cp_lower", "rank/cp_upper", "rank/cp_exact"]
 
     def notes(self) -> dict[str, str]:
         size = (

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankward.metrics.base import TraceMetric, check_largest, stacked_columns
+from rankward.metrics.base import TraceMetric, arrays, positive
 from rankward.metrics.functional.norms import powers, schatten_norm_from_singular_values
 
 
@@ -26,15 +26,13 @@ class VectorEntries(TraceMetric):
 
     def __init__(self, largest: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_largest(largest)
-        self.largest = largest
+        self.largest = positive("largest", largest)
 
     def update(self, product: Tensor) -> None:
-        self.measured.append(product[..., : self.largest].double())
+        self.measured.append(arrays(product, 1)[:, : self.largest].double())
 
-    def columns(self) -> dict[str, Tensor]:
-        values = self.gathered()
-        return stacked_columns(values, [f"entry/{i}" for i in range(values.shape[-1])])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"entry/{i}" for i in range(shape[0])]
 
 
 class VectorNorm(TraceMetric):
@@ -62,8 +60,8 @@ class VectorNorm(TraceMetric):
         self.p = powers(p)
 
     def update(self, product: Tensor) -> None:
-        sizes = product.double().abs().sort(dim=-1, descending=True).values
+        sizes = arrays(product, 1).double().abs().sort(dim=-1, descending=True).values
         self.measured.append(torch.stack([schatten_norm_from_singular_values(sizes, p) for p in self.p], dim=-1))
 
-    def columns(self) -> dict[str, Tensor]:
-        return stacked_columns(self.gathered(), [f"norm/l{p:g}" for p in self.p])
+    def names(self, shape: Sequence[int]) -> list[str]:
+        return [f"norm/l{p:g}" for p in self.p]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from jaxtyping import Float
@@ -44,21 +45,23 @@ def root_of_squares(terms: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]
 
 def check_p(p: float) -> None:
     """Refuse, by a ValueError, a p that no Schatten (quasi-)norm has."""
-    if not (isinstance(p, int | float) and p > 0):
+    if isinstance(p, bool) or not (isinstance(p, Real) and p > 0):
         raise ValueError(f"p: {p} is not allowed; expected a number in (0, inf]")
 
 
 def powers(p: float | Sequence[float]) -> tuple[float, ...]:
-    """One p or several, checked by `check_p`.
+    """One p or several, checked by `check_p`; none is a ValueError, too.
 
     Example:
         >>> powers(2), powers([0.5, 1])
         ((2,), (0.5, 1))
     """
-    given = (p,) if isinstance(p, int | float) else tuple(p)
+    given = tuple(p) if isinstance(p, Sequence) and not isinstance(p, str) else (p,)
+    if not given:
+        raise ValueError("p: an empty list is not allowed; expected a number in (0, inf], or several")
     for each in given:
-        check_p(each)
-    return given
+        check_p(each)  # type: ignore[arg-type]
+    return given  # type: ignore[return-value]
 
 
 def schatten_norm_from_singular_values(values: Float[Tensor, "*batch n"], p: float) -> Float[Tensor, "*batch"]:

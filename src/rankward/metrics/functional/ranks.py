@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,13 +15,13 @@ from rankward.metrics.functional.singular_values import singular_values
 
 def check_rtol(rtol: float) -> None:
     """Refuse, by a ValueError, a relative tolerance outside of [0, 1)."""
-    if not 0 <= rtol < 1:
+    if isinstance(rtol, bool) or not (isinstance(rtol, Real) and 0 <= rtol < 1):
         raise ValueError(f"rtol: {rtol} is not allowed; expected a number from 0 to below 1")
 
 
 def check_rank(rank: int) -> None:
     """Refuse, by a ValueError, a rank below 0."""
-    if not (rank >= 0 and rank == int(rank)):
+    if isinstance(rank, bool) or not (isinstance(rank, Real) and rank >= 0 and rank == int(rank)):
         raise ValueError(f"rank: {rank} is not allowed; expected an integer of at least 0")
 
 
