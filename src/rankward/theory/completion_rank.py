@@ -31,7 +31,7 @@ def pieces(mask: Bool[np.ndarray, "rows cols"]) -> tuple[int, bool]:
         (1, False)
     """
     row_of, col_of = labels(mask)
-    seen_rows, seen_cols = mask.any(1), mask.any(0)
+    seen_rows, seen_cols = np.asarray(mask.any(1)), np.asarray(mask.any(0))
     inside = (row_of[:, None] == col_of[None, :]) & seen_rows[:, None] & seen_cols[None, :]
     return len(np.unique(row_of[seen_rows])), bool((mask == inside).all())
 
