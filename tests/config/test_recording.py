@@ -34,13 +34,16 @@ OLD = {
 FIRST_JOBS = {  # of each experiment, made when it was added, or before the groups of a config were typed
     "atlas": "6fc948ce68adafdd",
     "conjectures": "4a0928731c3f785d",
+    "connectivity": "79a23d93310fb8aa",
     "deep_completion": "f3eff9407f31de66",
     "departure": "6606b81e5077089b",
+    "depths": "821ce352e34c2958",
     "descent_to_flow": "238b08cdcb8bfc98",
     "diagonal_networks": "47b7c4fd218a6762",
     "dynamics_matrix": "bf50a4238cc72591",
     "escape_times": "e40335778e02c977",
     "figure1": "f97a42a4ac9f695a",
+    "figure1_flow": "f97a42a4ac9f695a",
     "figure1_refined": "8ce30e5665916e26",
     "figure2": "08ec6ac3a6550473",
     "figure2_order3": "08ec6ac3a6550473",
@@ -57,6 +60,7 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "natural_images": "60db616990e0646b",
     "optimizers": "581da2a7c796db5e",
     "phase_diagram": "b45ffd1222f78159",
+    "same_norm_other_rank": "9310fa4de1591d46",
     "steps_and_starts": "5465c4f0218aa28e",
 }
 

@@ -207,3 +207,20 @@ def test_earlier_rounds_of_a_refinement_lie_faintly_behind_the_last(tmp_path, mo
         assert (len(behind), len(curves), len(axis.collections) - 1) == (faint, strong, strong)  # a shade, and markers
         assert max(line.get_zorder() for line in behind) < min(line.get_zorder() for line in curves)
     assert "the round before" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_flow_in_singular_coordinates_is_a_thin_line(tmp_path, monkeypatch):
+    grown(tmp_path / "0", init={"name": "balanced", "scale": 1e-6})
+    exact = {"name": "flow", "coordinates": "singular"}
+    grown(tmp_path / "1", init={"name": "balanced", "scale": 1e-6}, lr=exact)
+    figure = drawn("figure1", tmp_path, monkeypatch)
+    assert_legends_are_clear(figure)
+    axis = figure.axes[0]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "lr: 1e-1, init: 1e-6 (b)",
+        "flow, init: 1e-6 (b)",
+    ]
+    assert len(axis.collections) == 2  # a shade, and the markers of one run
+    assert "gradient flow, exact (in singular coordinates)" in [
+        text.get_text() for text in figure.legends[0].get_texts()
+    ]

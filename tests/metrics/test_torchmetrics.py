@@ -36,6 +36,7 @@ def of_matrices():
         "effective": metrics.EffectiveRank(), "stable": metrics.StableRank(),
         "numerical": metrics.NumericalRank(), "coarse": metrics.NumericalRank(rtol=0.8),
         "zero": DistanceToInfimalRank(0), "one": DistanceToInfimalRank(1), "own": DistanceToInfimalRank(),
+        "completion": metrics.CompletionRank(),
         "all_values": SingularValues(), "largest": SingularValues(1), "of_chain": metrics.ChainSingularValues(), "motion": metrics.SingularValueMotion(),
         "entries": ProductEntries(), "corner": ProductEntries(1),
         "sign": metrics.DeterminantSign(), "resolution": metrics.DeterminantResolution(),
@@ -98,6 +99,7 @@ def matrix_update(product):
     }
     return {
         "product": product, "factors": factors, "chain": factors, "initial": [eye, 2 * eye], "ground_truth": eye.clone(),
+        "completion": dict.fromkeys(("pieces", "complete_bipartite", "lower", "upper"), torch.ones(1)),
         "infimal_rank": torch.ones(1), "singular_values": torch.linalg.svdvals(product), "solutions": solutions,
         "loss_function": lambda w, b: ((w[1] @ w[0] - b) ** 2).sum() / 2, "loss_data": [eye],
         "negative_gradient": lambda w: eye - w,

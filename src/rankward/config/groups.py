@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar, TypeVar
 
 from omegaconf import MISSING
@@ -785,6 +785,118 @@ class Dimensions(Observations):
     @property
     def known_dims(self) -> list[int] | None:
         return self.dims
+
+
+@dataclass
+class Patterned(Observations):
+    """Observed entries in a pattern, with `values` row by row, or those of a random ground truth of rank `rank`."""
+
+    values: list[float] | None = None
+    rank: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        mask = self._checked_mask()
+        if self.values is None:
+            self._check_truth(min(len(mask), len(mask[0])))
+            return
+        count = sum(map(sum, mask))
+        if len(self.values) != count:
+            given = f"null, or {count} numbers, one for each observed entry"
+            raise ConfigError("observations.values", list(self.values), given)
+        for value in self.values:
+            finite("observations.values", value)
+        for key in ("rank", "seed"):
+            if getattr(self, key) is not None:
+                why = "null: it is that of a random ground truth, and observations.values is set"
+                raise ConfigError(f"observations.{key}", getattr(self, key), why)
+
+    def _check_truth(self, largest: int) -> None:
+        if self.rank is None:
+            raise ConfigError("observations.rank", None, "an integer of at least 1, as observations.values is null")
+        if not 1 <= self.rank <= largest:
+            raise ConfigError("observations.rank", self.rank, f"an integer from 1 to {largest}, the smaller dimension")
+        if self.seed is not None:
+            at_least("observations.seed", self.seed, 0)
+
+    def _checked_mask(self) -> list[list[bool]]:
+        """The rows of the mask.
+
+        Raises:
+            ConfigError: keys that make none.
+        """
+        raise NotImplementedError
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        mask = self._checked_mask()
+        return [len(mask), len(mask[0])]
+
+
+@dataclass
+class Diagonal(Patterned):
+    """The diagonal of a square matrix; `size` is that of a random ground truth."""
+
+    size: int | None = None
+
+    def _checked_mask(self) -> list[list[bool]]:
+        key = "observations.size"
+        if self.values is None:
+            if self.size is None:
+                raise ConfigError(key, None, "an integer of at least 1, as observations.values is null")
+            matrix_dims(key, [self.size, self.size])
+        elif self.size is not None:
+            raise ConfigError(key, self.size, "null: observations.values has as many numbers as the diagonal")
+        elif not self.values:
+            raise ConfigError("observations.values", [], "null, or a number for each row")
+        size = len(self.values) if self.values is not None else self.size or 0
+        return [[i == j for j in range(size)] for i in range(size)]
+
+
+@dataclass
+class Blocks(Patterned):
+    """Blocks along the diagonal, fully observed; each size is a number, or those of rows and columns."""
+
+    sizes: Any = MISSING
+
+    def _checked_mask(self) -> list[list[bool]]:
+        key = "observations.sizes"
+        sizes = self.sizes if isinstance(self.sizes, list) else []
+        pairs = [list(each) if isinstance(each, list) else [each, each] for each in sizes]
+        whole = all(
+            len(pair) == 2 and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in pair)
+            for pair in pairs
+        )
+        if not pairs or not whole:
+            raise ConfigError(
+                key, self.sizes, "a list of integers of at least 1, or of pairs of them: rows and columns"
+            )
+        rows, cols = map(sum, zip(*pairs, strict=True))
+        matrix_dims(key, [rows, cols])
+        ends = list(accumulate(cols for _, cols in pairs))
+        starts = [0, *ends[:-1]]
+        return [
+            [start <= j < end for j in range(cols)]
+            for (height, _), start, end in zip(pairs, starts, ends, strict=True)
+            for _ in range(height)
+        ]
+
+
+@dataclass
+class Pattern(Patterned):
+    """Observed entries as rows of 0 and 1, separated by /."""
+
+    pattern: Any = MISSING
+
+    def _checked_mask(self) -> list[list[bool]]:
+        rows = str(self.pattern).split("/")
+        if not all(rows) or len({len(row) for row in rows}) > 1 or not set("".join(rows)) <= set("01"):
+            raise ConfigError("observations.pattern", self.pattern, "rows of 0 and 1 of one length, separated by /")
+        if "1" not in str(self.pattern):
+            raise ConfigError("observations.pattern", self.pattern, "a pattern with at least one 1")
+        matrix_dims("observations.pattern", [len(rows), len(rows[0])])
+        return [[letter == "1" for letter in row] for row in rows]
 
 
 @dataclass

@@ -116,7 +116,7 @@ def product_of_coordinates(factors: Sequence[Tensor]) -> Tensor:
 
 
 def balanced_layers(factors: Sequence[np.ndarray], depth: int) -> list[np.ndarray]:
-    """Balanced layers W_1, ..., W_L of one run whose product has these singular coordinates.
+    """Balanced layers W_1, ..., W_L of one run, or of many, whose product has these singular coordinates.
 
     They are sigma^(1/L) V^T, then diagonal matrices of sigma^(1/L), and U sigma^(1/L); a root below 5e-324 is zero.
 
@@ -127,8 +127,9 @@ def balanced_layers(factors: Sequence[np.ndarray], depth: int) -> list[np.ndarra
     left, logs, right = factors
     root = np.exp(logs / depth)
     if depth == 1:
-        return [(left * root) @ right.T]
-    return [root[:, None] * right.T, *[np.diag(root)] * (depth - 2), left * root]
+        return [(left * root[..., None, :]) @ right.swapaxes(-1, -2)]
+    inner = root[..., :, None] * np.eye(root.shape[-1])
+    return [root[..., :, None] * right.swapaxes(-1, -2), *[inner] * (depth - 2), left * root[..., None, :]]
 
 
 def without_ties(

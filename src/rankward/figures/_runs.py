@@ -20,7 +20,8 @@ class Curve:
     """One run: |unobserved entry| against Equation 1's half sum, with the iteration of each point.
 
     `forced` says in which rows the determinant has the sign from which the bound follows (`EntryBounds.sign`). A
-    `faint` curve is drawn behind the others, without markers.
+    `faint` curve is drawn behind the others, without markers, and an `exact` one, of flow in singular coordinates, as a
+    thin line.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Curve:
     forced: Bool[np.ndarray, " rows"]
     bounds: EntryBounds  # of this run alone
     faint: bool = False
+    exact: bool = False
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -138,6 +140,7 @@ def curve_of(name: str, files: Files) -> Curve:
         iteration=trace["iteration"].to_numpy()[shown],
         forced=(_determinant_sign(trace, mask.shape) == bounds.sign[0])[shown],
         bounds=bounds,
+        exact=rate.get("coordinates") == "singular",
     )
 
 

@@ -24,6 +24,7 @@ VIRIDIS = matplotlib.colormaps["viridis"]
 COLORMAP = LinearSegmentedColormap.from_list("iterations", VIRIDIS(np.linspace(0, 0.92, 256)))  # less its pale end
 ENTRY_AXIS_MIN = 5e-3  # below it all runs look the same: they leave the start
 FAINT: Any = {"color": "0.5", "linewidth": 0.7, "linestyle": (0, (1, 1.5)), "alpha": 0.6}
+EXACT: Any = {"color": "0.1", "linewidth": 0.8}  # flow in singular coordinates
 MAX_LEGEND_ENTRIES = 8  # more runs are only counted
 SHORT_LABEL = 26  # letters: two columns of such labels fit beneath a panel
 INCHES = {"panel": 3.4, "height": 2.75, "around": 1.2, "above": 0.45, "axis": 0.47, "line": 0.145}
@@ -105,13 +106,17 @@ def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Fig
 
 def _listed(shown: list[Curve]) -> tuple[list[Line2D], int]:
     """The legend of a panel, and the number of columns that fit."""
-    strong = [c for c in shown if not c.faint]
+    strong = [c for c in shown if not (c.faint or c.exact)]
     handles = [
         Line2D([], [], marker=style.MARKERS[k % len(style.MARKERS)], color="0.35", linestyle="none", markersize=4.5,
                label=c.label) for k, c in enumerate(strong[:MAX_LEGEND_ENTRIES])
     ]  # fmt: skip
     if len(strong) > MAX_LEGEND_ENTRIES:
         handles.append(Line2D([], [], linestyle="none", label=f"and {len(strong) - MAX_LEGEND_ENTRIES} more"))
+    exact = [c for c in shown if c.exact]
+    if exact:
+        more = f" and {len(exact) - 1} more" if len(exact) > 1 else ""
+        handles.append(Line2D([], [], label=exact[0].label + more, **EXACT))
     return handles, 2 if all(len(str(handle.get_label())) <= SHORT_LABEL for handle in handles) else 1
 
 
@@ -127,7 +132,9 @@ def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
     for c in shown:
         if c.faint:
             axis.plot(c.loss, c.entry, zorder=1.5, **FAINT)
-    strong = [c for c in shown if not c.faint]
+        elif c.exact:
+            axis.plot(c.loss, c.entry, zorder=2.5, **EXACT)
+    strong = [c for c in shown if not (c.faint or c.exact)]
     for number, c in enumerate(strong):
         axis.plot(c.loss, c.entry, color="0.72", linewidth=0.7, zorder=2)
         marker = style.MARKERS[number % len(style.MARKERS)]
@@ -150,6 +157,8 @@ def _key(shown: list[Curve], left_out: list[str], letters: int) -> list[Line2D]:
     ring: Any = {"color": "0.35", "marker": "o", "markerfacecolor": "white", "linestyle": "none", "markersize": 4.5}
     if not all(c.forced.all() for c in shown if not c.faint):
         handles.append(Line2D([], [], label="hollow: the determinant has the other sign, or none", **ring))
+    if any(c.exact for c in shown):
+        handles.append(Line2D([], [], label="gradient flow, exact (in singular coordinates)", **EXACT))
     if any(c.faint for c in shown):
         handles.append(Line2D([], [], label="the round before", **FAINT))
     if left_out:

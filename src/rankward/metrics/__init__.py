@@ -34,7 +34,7 @@ from rankward.metrics.norms import (
     SchattenNorm,
     SpectralNorm,
 )
-from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
+from rankward.metrics.ranks import CompletionRank, DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
 from rankward.metrics.samples import SampleErrors
 from rankward.metrics.tensors import (
     ComponentDrift,
@@ -49,6 +49,7 @@ from rankward.metrics.vectors import VectorEntries, VectorNorm
 __all__ = [
     "CPRank",
     "ChainSingularValues",
+    "CompletionRank",
     "ComponentDrift",
     "ComponentMotion",
     "ComponentNorms",

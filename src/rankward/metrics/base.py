@@ -25,10 +25,10 @@ class TraceMetric(Metric):
     """A torchmetrics metric with a value for each matrix.
 
     A new one implements `update`, which names what it needs (product, singular_values, matricization_values, factors,
-    chain, loss, ground_truth, iteration, initial, infimal_rank, loss_function, loss_data, negative_gradient, step_size,
-    tree; with held-out entries also values, observed, heldout) and appends values, runs axis first, to `measured`. It
-    names its column, `column`, or implements `names`. Whatever it keeps beside these is a state too (`add_state`):
-    torchmetrics resets, copies and synchronizes states alone.
+    chain, loss, ground_truth, iteration, initial, infimal_rank, completion, loss_function, loss_data,
+    negative_gradient, step_size, tree; with held-out entries also values, observed, heldout) and appends values, runs
+    axis first, to `measured`. It names its column, `column`, or implements `names`. Whatever it keeps beside these is a
+    state too (`add_state`): torchmetrics resets, copies and synchronizes states alone.
 
     `compute` returns the mean of each column over all matrices since the last reset, [columns], a scalar where there is
     one column: so `self.log(name, metric)` works in a LightningModule over any number of batches. `gathered` and

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from rankward.metrics.base import SpectralMetric, spectra
+from rankward.metrics.base import SpectralMetric, TraceMetric, spectra
 from rankward.metrics.functional import ranks
 
 
@@ -94,3 +96,40 @@ class DistanceToInfimalRank(SpectralMetric):
     def measure(self, singular_values: Tensor) -> Tensor:
         assert self.rank is not None
         return ranks.distance_to_rank_from_singular_values(singular_values, self.rank)
+
+
+class CompletionRank(TraceMetric):
+    """How far the end is from the least rank of all matrices with the same observed entries, and their graph.
+
+    Columns, in the last row only: `observed/pieces` is the number of connected pieces of the bipartite graph of
+    observed entries, and `observed/complete_bipartite` is 1 where all of them are complete, else 0. The least rank of a
+    completion lies between `rank/least_lower` and `rank/least_upper` (see `rankward.theory.least_rank`).
+    `rank/distance_to_least` is the Frobenius distance from the matrices of that rank or less; NaN where the bounds
+    differ or are not known.
+
+    `update` takes the products [runs, d, d'], and of each run the four numbers `pieces`, `complete_bipartite`, `lower`
+    and `upper` as `completion`.
+
+    Example:
+        >>> metric = CompletionRank()
+        >>> found = {"pieces": 1.0, "complete_bipartite": 0.0, "lower": 1.0, "upper": 1.0}
+        >>> completion = {name: torch.tensor([x]) for name, x in found.items()}
+        >>> metric.update(torch.diag(torch.tensor([3.0, 2.0]))[None], completion)
+        >>> metric.columns()["rank/distance_to_least"].tolist()
+        [2.0]
+    """
+
+    kind = "matrix"
+    last_row_only = True
+
+    def update(self, product: Tensor, completion: Mapping[str, Tensor]) -> None:
+        """Measure each matrix of `product` [runs, d, d']."""
+        lower, upper = completion["lower"], completion["upper"]
+        least = torch.where(lower == upper, lower, torch.nan).double()
+        distance = ranks.distance_to_ranks_from_singular_values(spectra(product), least)
+        found = [completion["pieces"], completion["complete_bipartite"], lower, upper, distance]
+        self.measured.append(torch.stack([each.double() for each in found], dim=-1))
+
+    def names(self, shape: Sequence[int]) -> list[str]:
+        graph = ["observed/pieces", "observed/complete_bipartite"]
+        return [*graph, "rank/least_lower", "rank/least_upper", "rank/distance_to_least"]

@@ -7,6 +7,7 @@ from rankward.observations.ids import Ids
 from rankward.observations.images import digits, from_images
 from rankward.observations.indexed import IndexedEntries, Measurement
 from rankward.observations.measurement import EntryMask, Sensing, Units, entry_mask
+from rankward.observations.patterns import blocks, diagonal, pattern
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.units import in_units
@@ -18,6 +19,8 @@ __all__ = [
     "Measurement",
     "Sensing",
     "Units",
+    "blocks",
+    "diagonal",
     "digits",
     "dimensions",
     "entry_mask",
@@ -29,6 +32,7 @@ __all__ = [
     "hierarchical_truth",
     "hold_out",
     "in_units",
+    "pattern",
     "random_matrix",
     "random_tensor",
     "sensing",

@@ -9,7 +9,9 @@ from rankward.theory.bounds import (
     robustness_bound,
 )
 from rankward.theory.certificates import Bound, Certificate, RunContext
+from rankward.theory.completion_rank import least_rank, pieces
 from rankward.theory.escape import EscapeLaw, escape_law, escape_time
+from rankward.theory.exact_end import ExactEnd
 from rankward.theory.motion import LawOfMotion, SpeedBounds
 from rankward.theory.shrinkage import Shrinkage, fixed_point
 from rankward.theory.solution_set import infimal_rank
@@ -22,6 +24,7 @@ __all__ = [
     "Conservation",
     "Corollary1",
     "EscapeLaw",
+    "ExactEnd",
     "LawOfMotion",
     "LeastParameters",
     "Proposition4",
@@ -39,7 +42,9 @@ __all__ = [
     "escape_time",
     "fixed_point",
     "infimal_rank",
+    "least_rank",
     "norm_bound",
+    "pieces",
     "quasi_norm_constant",
     "robustness_bound",
     "stages",

@@ -50,6 +50,8 @@ class RunContext:
         decay: [runs] weight decay of a flow; None without it.
         spectral: whether the product of a chain is kept as singular values and vectors, and the determinant's sign with
             them.
+        factors: W_1, ..., W_L at the start, [runs, d_l, d_(l-1)] each; None where they are not a chain of matrices, or
+            their number is not an integer.
     """
 
     depth: float
@@ -70,6 +72,7 @@ class RunContext:
     components: bool = False
     decay: Float[np.ndarray, " runs"] | None = None
     spectral: bool = False
+    factors: Sequence[np.ndarray] | None = None
 
     @property
     def runs(self) -> int:
@@ -98,6 +101,7 @@ class RunContext:
         }
         optional = {name: getattr(self, name) for name in ("mask", "step_size", "decay")}
         arrays |= {name: each[one] for name, each in optional.items() if each is not None}
+        arrays["factors"] = None if self.factors is None else [factor[one] for factor in self.factors]
         return replace(self, half_sums=np.broadcast_to(self.half_sums, (self.runs,))[one], **arrays)
 
     @property

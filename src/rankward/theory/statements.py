@@ -132,7 +132,8 @@ class Corollary1(_UnderTheorem1):
     verdict is `violated` if it did not. It is `holds` if it did and a line fitted to the logarithms over the last
     decade of the loss has the right sign by three standard errors: `slope` against ln loss, `standard_error`. A rank
     that has fallen to its infimum up to rounding (`AT_LIMIT`) holds without a slope: `at_limit_below` is the last loss
-    at which it was farther away.
+    at which it was farther away. Of flow in singular coordinates the smaller singular value is read from these, far
+    below the product's rounding.
     """
 
     name = "corollary_1"
@@ -153,38 +154,51 @@ class Corollary1(_UnderTheorem1):
         for name, limit in limits.items():
             if name in trace:
                 found[name] = self._trend(context, loss, np.abs(trace[name]), limit, -1)
-        if "rank/effective" in trace:
-            excess = bounds.effective_rank_bound(loss) - 1
-            found["rank/effective"] = self._trend(context, loss, trace["rank/effective"] - 1, excess, 1)
-        if "rank/distance_to_infimal" in trace:
-            distance = bounds.distance_bound(loss)
-            found["rank/distance_to_infimal"] = self._trend(
-                context, loss, trace["rank/distance_to_infimal"], distance, 1
-            )
+        logs = _log_ranks(context, trace)
+        falling = {"rank/effective": bounds.effective_rank_bound(loss) - 1}
+        falling["rank/distance_to_infimal"] = bounds.distance_bound(loss)
+        for name, limit in falling.items():
+            if name in trace:
+                value = trace[name] - 1 if name == "rank/effective" else trace[name]
+                found[name] = self._trend(context, loss, value, limit, 1, logs.get(name))
         return {
             f"{self.name}/{name}": result if premise is None else not_applicable(premise, result)
             for name, result in found.items()
         }
 
     def _trend(
-        self, context: RunContext, loss: np.ndarray, value: np.ndarray, limit: np.ndarray, sense: int
+        self,
+        context: RunContext,
+        loss: np.ndarray,
+        value: np.ndarray,
+        limit: np.ndarray,
+        sense: int,
+        logs: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """The verdict on values that must grow (`sense` -1) or fall (1) as the loss falls, bounded by `limit`."""
+        """The verdict on values that must grow (`sense` -1) or fall (1) as the loss falls, bounded by `limit`.
+
+        `logs` are the values' logarithms where they are known more exactly than the values, which they then replace.
+        """
+        value = value if logs is None else np.exp(logs)
         measured = np.isfinite(loss) & np.isfinite(value) & (loss > 0)
         if not measured.any() or not loss[measured][-1] <= self.max_last_loss:
             return says_nothing(f"the loss has not come below {self.max_last_loss:g}")
-        loss, value, forced = loss[measured], value[measured], float(limit[measured][-1])
-        away = np.flatnonzero(value > AT_LIMIT)
-        if sense > 0 and not (len(away) and away[-1] == len(value) - 1):
+        loss, value, limit = loss[measured], value[measured], limit[measured]
+        if logs is None and sense > 0 and not value[-1] > AT_LIMIT:
+            forced, away = float(limit[-1]), np.flatnonzero(value > AT_LIMIT)
             if not (value > forced * (1 + _slack(context, forced))).any():
                 return says_nothing("no value was above what the last loss forces")
             return {"verdict": HOLDS, "at_limit_below": float(loss[away[-1]])}
-        usable = value > 0
-        loss, value = loss[usable], value[usable]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(value) if logs is None else logs[measured]
+        usable = np.isfinite(logs)
+        if not usable.any() or not loss[usable][-1] <= self.max_last_loss:
+            return says_nothing(f"below a loss of {self.max_last_loss:g} it is at its limit up to rounding")
+        loss, value, logs, forced = loss[usable], value[usable], logs[usable], float(limit[usable][-1])
         last = loss <= 10 * loss[-1]
         if last.sum() < self.min_rows:
             return says_nothing(f"fewer than {self.min_rows} rows in the last decade of the loss")
-        slope, error = fitted_slope(np.log(loss[last]), np.log(value[last]))
+        slope, error = fitted_slope(np.log(loss[last]), logs[last])
         fit = {"slope": slope, "standard_error": error}
         wrong = sense * value > sense * forced * (1 + sense * _slack(context, forced))
         if not wrong.any():
@@ -195,6 +209,26 @@ class Corollary1(_UnderTheorem1):
         if not sense * slope > 3 * error:
             return says_nothing("the fitted slope is within three standard errors of zero, or on its wrong side", fit)
         return {"verdict": HOLDS, **fit}
+
+
+def _log_ranks(context: RunContext, trace: Trace) -> dict[str, np.ndarray]:
+    """Logarithms of the effective rank - 1 and of the distance from rank 1, of 2x2 products in singular coordinates.
+
+    The product's entries do not have its smaller singular value once it is below rounding; the coordinates have its
+    logarithm, that of the determinant less that of the larger one. With t = ln sigma_2 - ln sigma_1 the entropy is
+    ln(1 + e^t) - t e^t / (1 + e^t), which is e^t (1 - t) for very small e^t.
+    """
+    if not context.spectral or not {"determinant/log_abs", "norm/spectral"} <= set(trace):
+        return {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest = np.log(trace["norm/spectral"])
+        smallest = trace["determinant/log_abs"] - largest
+        t = np.minimum(smallest - largest, 0.0)
+        ratio = np.exp(t)
+        shares = np.where(ratio > 0, np.log1p(ratio) / ratio, 1.0) - t / (1 + ratio)  # the entropy over e^t
+        entropy = ratio * shares
+        excess = np.where(entropy > 0, np.expm1(entropy) / entropy, 1.0)
+        return {"rank/effective": t + np.log(shares) + np.log(excess), "rank/distance_to_infimal": smallest}
 
 
 class Theorem2(Certificate):

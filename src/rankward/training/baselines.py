@@ -18,7 +18,7 @@ from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruc
 from rankward.observations import EntryMask, IndexedEntries, Measurement, Sensing, Units
 from rankward.observations.arrays import read_npy
 from rankward.parallel import cores
-from rankward.theory import baselines
+from rankward.theory import baselines, least_rank, pieces
 from rankward.theory.heldout import baseline_errors
 
 Solution = Mapping[str, Tensor]
@@ -67,6 +67,25 @@ def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
 def heldout_errors(measurements: Sequence[EntryMask | IndexedEntries]) -> list[tuple[dict[str, float], str]]:
     """`baseline_errors` of the observations of each run, which have held-out entries."""
     return _for_each(lambda m: baseline_errors(m if m.units is None else m.units.own), measurements)
+
+
+def completions(measurements: Sequence[Measurement]) -> Mapping[str, Tensor]:
+    """The graph of each run's observed entries and bounds on the least rank of a completion, [runs] float64 each.
+
+    They are `pieces`, `complete_bipartite`, `lower` and `upper`; NaN for measurements that are not single entries.
+    """
+    names = ("pieces", "complete_bipartite", "lower", "upper")
+    found = np.array(_for_each(_completion, measurements), dtype=np.float64)
+    return {name: torch.from_numpy(found[:, at].copy()) for at, name in enumerate(names)}
+
+
+def _completion(measurement: Measurement) -> tuple[float, ...]:
+    if not isinstance(measurement, EntryMask):
+        return (float("nan"),) * 4
+    mask, values, truth = measurement.mask, measurement.values, measurement.ground_truth
+    if truth is not None and not (np.isfinite(truth).all() and np.array_equal(truth[mask], values[mask])):
+        truth = None  # as with noise
+    return (*pieces(mask), *least_rank(mask, values, truth))
 
 
 def _for_each(compute: Callable[[Any], Found], measurements: Sequence[Measurement]) -> list[Found]:

@@ -23,7 +23,12 @@ from rankward.dynamics.state import BATCH, GRADIENTS, LABELS
 from rankward.dynamics.stepping import check_schedule, check_update, state_shapes
 from rankward.factorizations import Factorization
 from rankward.factorizations.base import Chain, Components, Hierarchy, Spectral
-from rankward.factorizations.singular import SingularCoordinates, product_of_coordinates, without_ties
+from rankward.factorizations.singular import (
+    SingularCoordinates,
+    balanced_layers,
+    product_of_coordinates,
+    without_ties,
+)
 from rankward.losses import Loss, Squared
 from rankward.losses.base import check_value
 from rankward.metrics import HeldOutErrors, TraceMetric
@@ -259,7 +264,15 @@ class Ensemble:
             tree=form.tree if isinstance(form, Hierarchy) else None,
             components=isinstance(form, Components),
             decay=None if flow is None or flow.decay is None else flow.decay.numpy(),
+            factors=self._initial_chain(),
         )
+
+    def _initial_chain(self) -> list[np.ndarray] | None:
+        """The layers at the start, [runs, d_l, d_(l-1)] each; of singular coordinates balanced ones; else None."""
+        factors, form = [factor.numpy() for factor in self.factors], self.factorization.form
+        if isinstance(form, Spectral):
+            return balanced_layers(factors, form.depth) if isinstance(form.depth, int) else None
+        return factors if self.is_chain else None
 
     def _determinant_signs(self, product: Tensor) -> Tensor:
         if self.is_spectral and product.shape[-2] == product.shape[-1]:

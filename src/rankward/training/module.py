@@ -243,6 +243,11 @@ class EnsembleModule(pl.LightningModule):
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
             "initial": self._initial(run, time),
             "infimal_rank": self.infimal_ranks[0][run] if self._is_argument("infimal_rank") else None,
+            "completion": (
+                {name: each[run] for name, each in self.completions.items()}
+                if self._is_argument("completion")
+                else None
+            ),
             **self.ensemble.entries(run),
             **self.ensemble.units(run),
         }
@@ -341,6 +346,11 @@ class EnsembleModule(pl.LightningModule):
     def infimal_ranks(self) -> tuple[Tensor, list[str]]:
         """The infimal rank of each run's solutions, [runs] float64, NaN if it is not known, and the reasons for NaN."""
         return self.ensemble.infimal_ranks()
+
+    @cached_property
+    def completions(self) -> Mapping[str, Tensor]:
+        """The graph of each run's observed entries, and bounds on the least rank of a completion."""
+        return baselines.completions(self.ensemble.measurements)
 
     @cached_property
     def heldout_errors(self) -> list[tuple[dict[str, float], str]]:
