@@ -69,7 +69,7 @@ def protection(
     resolution: Float[np.ndarray, " rows"],
     spectral: Float[np.ndarray, " rows"],
     unbalancedness: Float[np.ndarray, " rows"],
-    depth: int,
+    depth: float,
 ) -> tuple[float, int]:
     """The loss down to which measured unbalancedness proves that the determinant keeps its sign, and the next row.
 
