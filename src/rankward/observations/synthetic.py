@@ -107,7 +107,9 @@ def sensing(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed
     """`count` measurements of a random ground truth with normal A_i of variance 1/count, of its shape.
 
     The truth is a vector with `rank` entries other than zero, a matrix or a tensor of that rank, by how many `dims`
-    there are.
+    there are; see `vector_ground_truth`, `ground_truth` and `tensor_ground_truth` for its size. With the variance
+    1/count the sum of squared measurements is |truth|^2 in expectation. A variance of 1/entries, which some authors of
+    tensor sensing use, is the same problem with another unit: the half sum is count/entries times as large.
 
     Example:
         >>> sensing((3, 2), 1, 4).matrices.shape, sensing((5,), 2, 4).matrices.shape
