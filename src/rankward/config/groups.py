@@ -39,6 +39,7 @@ ACCELERATORS = ("cpu", "gpu", "auto")
 FLOAT32_COUNTS = 2**24  # the first integer whose successor float32 does not have
 COORDINATES = ("factors", "singular")  # in which a flow is integrated
 SINGULAR_NUMBERS = 1_200  # of U, ln sigma and V: a step factorizes a matrix of that size
+FIRST_ITERATIONS = 2**31  # at most, of the first part of observations that change
 LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
@@ -852,6 +853,45 @@ class HierarchicalTruth(RandomTensor):
         tree = tree_of("observations", self.tree, self.arity, len(self.dims))
         parameters, below = tree_numbers(tree, self.dims, level_widths("observations.rank", self.rank, tree))
         fits_memory("observations.rank", self.rank, 8 * (parameters + below))
+
+
+@dataclass
+class EarlierTruth:
+    """The ground truth of a run's first part: it is observed up to iteration `until`; 0: there is no such part."""
+
+    until: int = MISSING
+    rank: int = MISSING
+
+
+@dataclass
+class Changing(RandomTruth):
+    """`count` entries of a random ground truth, and before them, at the same places, those of another one."""
+
+    schedule: EarlierTruth = field(default_factory=EarlierTruth)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("observations.schedule.until", self.schedule.until, 0)
+        if self.schedule.until > FIRST_ITERATIONS:
+            allowed = f"at most {FIRST_ITERATIONS:,} iterations"
+            raise ConfigError("observations.schedule.until", self.schedule.until, allowed)
+        for key in (*HOLDOUT, *UNITS):
+            if getattr(self, key) is not None:
+                raise ConfigError(f"observations.{key}", getattr(self, key), "null: the observed values change")
+
+    def _check_dims(self) -> None:
+        array_dims("observations.dims", self.dims)
+        if len(self.dims) == 1:
+            raise ConfigError("observations.dims", list(self.dims), "two or more sizes: those of a matrix or a tensor")
+
+    def _check_rank(self) -> None:
+        largest = self._largest_rank()
+        for key, rank in (("rank", self.rank), ("schedule.rank", self.schedule.rank)):
+            if not 1 <= rank <= largest:
+                raise ConfigError(f"observations.{key}", rank, f"an integer from 1 to {largest}, {self._limit()}")
+
+    def _limit(self) -> str:
+        return super()._limit() if len(self.dims) == 2 else PRODUCT_OF_OTHERS
 
 
 @dataclass

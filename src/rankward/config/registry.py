@@ -45,6 +45,7 @@ SCHEMAS: dict[str, type] = {
     "random_matrix": groups.RandomTruth,
     "random_tensor": groups.RandomTensor,
     "hierarchical_truth": groups.HierarchicalTruth,
+    "changing": groups.Changing,
     "sensing": groups.Sensing,
     "observations_file": groups.File,
     "observations_ratings": groups.Ratings,

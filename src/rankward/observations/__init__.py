@@ -4,17 +4,19 @@ from rankward.observations.files import from_array, from_file, from_matrix
 from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
-from rankward.observations.measurement import EntryMask, Measurement, Sensing, Units, entry_mask
+from rankward.observations.measurement import EntryMask, FirstPart, Measurement, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
-from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
+from rankward.observations.synthetic import changing, dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.units import in_units
 
 __all__ = [
     "EntryMask",
+    "FirstPart",
     "Ids",
     "Measurement",
     "Sensing",
     "Units",
+    "changing",
     "dimensions",
     "entry_mask",
     "from_array",
