@@ -34,6 +34,7 @@ OLD = {
 FIRST_JOBS = {  # of each experiment, made when it was added, or before the groups of a config were typed
     "atlas": "6fc948ce68adafdd",
     "conjectures": "4a0928731c3f785d",
+    "critical_periods": "89faee514df69700",
     "deep_completion": "f3eff9407f31de66",
     "departure": "6606b81e5077089b",
     "descent_to_flow": "238b08cdcb8bfc98",
