@@ -51,6 +51,8 @@ NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itsel
 DESCENT = "rankward.optimizers.Descent"
 MATRIX, SQUARED = "rankward.factorizations.MatrixFactorization", "rankward.losses.Squared"
 
+TENSORLY = {"il2": [13, 4, 12, 8], "covid19": [438, 6, 11], "kinetic": [64, 12, 10, 60]}  # sizes of its data sets
+
 T = TypeVar("T")
 
 # ---------------------------------------------------------------- all groups
@@ -994,6 +996,21 @@ class Matrix(OfFile, Observations):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_file(self)
+
+
+@dataclass
+class TensorlyData(Observations):
+    """A tensor of an experiment that the package tensorly ships."""
+
+    dataset: str = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("observations.dataset", self.dataset, tuple(TENSORLY))
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        return TENSORLY[self.dataset]
 
 
 def _check_file(node: OfFile) -> None:

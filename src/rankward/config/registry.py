@@ -50,6 +50,7 @@ SCHEMAS: dict[str, type] = {
     "observations_file": groups.File,
     "observations_ratings": groups.Ratings,
     "observations_matrix": groups.Matrix,
+    "observations_tensorly": groups.TensorlyData,
     "metrics": groups.Metrics,
     "wandb": groups.WandbLogger,
     "file_logger": groups.FileLogger,

@@ -7,6 +7,7 @@ from rankward.observations.ids import Ids
 from rankward.observations.measurement import EntryMask, FirstPart, Measurement, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import changing, dimensions, random_matrix, random_tensor, sensing, two_by_two
+from rankward.observations.tensors import from_tensorly
 from rankward.observations.units import in_units
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "from_file",
     "from_matrix",
     "from_ratings",
+    "from_tensorly",
     "hierarchical_truth",
     "hold_out",
     "in_units",
