@@ -56,6 +56,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.factorizations
 	$(BIN)/python -m benchmarks.tensors
+	$(BIN)/python -m benchmarks.indexed
 	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.flow
 

@@ -243,13 +243,13 @@ def ahead(sweep: Path) -> None:
         # A run that has not turned turns at a smaller loss than any other: at 0.
         x_0 = math.log(np.median(last["unbalancedness"].drop_nulls().to_numpy()))
         y_0 = math.log(np.median(last["turning"].fill_null(0.0).to_numpy()))
-        for scale in AHEAD[depth]:
-            found = np.array([implicit(depth, scale, share, seed) for seed in range(6000, 6050)])
+        for scale in AHEAD[int(depth)]:
+            found = np.array([implicit(int(depth), scale, share, seed) for seed in range(6000, 6050)])
             x, y = np.log(np.median(found[:, 0])), np.log(np.median(found[:, 1]))
             line = y - fitted.intercept - fitted.slope * x
             power = y - y_0 - predicted_exponent(depth) * (x - x_0)
             print(
-                f"  depth {depth}, unbalance {share:g}, scale {scale:g} (the sweep's smallest: "
+                f"  depth {depth:g}, unbalance {share:g}, scale {scale:g} (the sweep's smallest: "
                 f"{last['scale'][0]:g}): {math.exp(line):.2f}, {math.exp(power):.2f}",
                 flush=True,
             )

@@ -39,7 +39,7 @@ REFUSED = [
     ("lr.eta=nan", "lr.eta: nan is not allowed"),
     ("lr.eta=fast", "lr.eta: 'fast' is not allowed; expected a number"),
     ("init.scale=nan", "init.scale: nan is not allowed"),
-    ("init=guassian", "init: 'guassian' is not a choice; choose from balanced, between, constant, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
+    ("init=guassian", "init: 'guassian' is not a choice; choose from around_one, balanced, between, constant, gaussian, identity, orthogonal (did you mean 'gaussian'?)"),
     ("init.determinant=plus", "init.determinant: 'plus' is not allowed; expected one of any, positive, negative"),
     ("lr.etta=1", "lr.etta: no such key; lr has atol, beta, coordinates, decay_steps, end_factor,"),
     ("dept=3", "(did you mean 'depth'?)"),
@@ -91,14 +91,14 @@ REFUSED = [
     (f"{TENSOR} metrics=vector", "metrics: 'vector' is not allowed; expected tensor, for a 8x8x8 tensor run"),
     (VECTOR, "metrics: 'matrix' is not allowed; expected vector, for a diagonal run of 5 entries: column 'nuclear' is of a matrix"),
     (f"{VECTOR} metrics=tensor", "metrics: 'tensor' is not allowed; expected vector, for a diagonal run of 5 entries"),
-    (f"{VECTOR} metrics=vector init=balanced", "init: 'balanced' is not allowed; expected gaussian or constant, to start each factor by itself"),
+    (f"{VECTOR} metrics=vector init=balanced", "init: 'balanced' is not allowed; expected around_one, constant or gaussian, to start each factor by itself"),
     (f"{VECTOR} metrics=vector init.determinant=negative", "init.determinant: 'negative' is not allowed; expected any"),
     (f"{VECTOR} metrics=vector observations.rank=6", "observations.rank: 6 is not allowed; expected an integer from 1 to 5, the number of entries"),
     (f"{VECTOR} metrics=vector factorization=matrix", "factorization: 'matrix' is not allowed; expected diagonal or linear: the observations have 1 axis"),
     (f"{VECTOR} metrics=vector factorization=tucker", "factorization: 'tucker' is not allowed; expected diagonal or linear: the observations have 1 axis"),
     (f"{VECTOR} metrics=vector factorization=symmetric", "factorization: 'symmetric' is not allowed; expected one for a vector of 5 entries: it makes square matrices"),
     ("factorization=symmetric factorization.width=0", "factorization.width: 0 is not allowed; expected an integer of at least 1"),
-    ("factorization=symmetric init=between", "init: 'between' is not allowed; expected gaussian, constant, identity or orthogonal"),
+    ("factorization=symmetric init=between", "init: 'between' is not allowed; expected around_one, constant, gaussian, identity or orthogonal"),
     ("factorization=residual observations=dimensions observations.dims=[4,6]", "factorization: 'residual' is not allowed; expected one for 4x6 observations: it makes square matrices"),
     ("factorization=tucker factorization.ranks=[2,0]", "factorization.ranks: [2, 0] is not allowed; expected null, an integer of at least 1, or a list"),
     ("factorization=tucker factorization.ranks=[2]", "factorization.ranks: [2] is not allowed; expected null, an integer of at least 1, or 2 of them"),
@@ -106,7 +106,7 @@ REFUSED = [
     ("factorization=nonlinear factorization.activation=tan", "factorization.activation: 'tan' is not allowed; expected one of tanh, relu (did you mean 'tanh'?)"),
     ("factorization=nonlinear depth=1", "depth.layers: 1 is not allowed; expected at least 2: there is no activation after the last layer"),
     ("factorization=nonlinear init.determinant=positive", "init.determinant: 'positive' is not allowed; expected any"),
-    (f"{TENSOR} init=balanced", "init: 'balanced' is not allowed; expected gaussian"),
+    (f"{TENSOR} init=balanced", "init: 'balanced' is not allowed; expected around_one"),
     (f"{TENSOR} init.determinant=positive", "init.determinant: 'positive' is not allowed"),
     (f"{TENSOR} record.every=50", "record.every: 50 is not allowed; expected a multiple of check_every=100"),
     (f"{TENSOR} metrics.columns.cp_rank.tolerance=-1", "tolerance: -1 is not allowed"),
@@ -237,7 +237,7 @@ def test_help_names_the_groups(tmp_path):
     text = run("--help", cwd=tmp_path).stdout
     for group in (
         "depth: 1, 2, 3, 4, 5, 6",
-        "init: balanced, between, constant, gaussian, identity, orthogonal",
+        "init: around_one, balanced, between, constant, gaussian, identity, orthogonal",
         "rankward -m",
     ):
         assert group in text
@@ -393,7 +393,7 @@ def test_the_propositions_are_tried_out(tmp_path):
     done = run("propositions", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 21 and all(line.startswith("holds") for line in lines)
+    assert len(lines) == 45 and all(line.startswith("holds") for line in lines)
     assert all(any(f"Proposition {n} " in line for line in lines) for n in (1, 2, 3, 4))
 
 

@@ -54,8 +54,11 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "incremental_starts": "92a877f5ca526ca7",
     "label_noise": "454f451c0ca36d70",
     "locality": "4b743957e58c4543",
+    "natural_data": "4c54f6b326b05366",
+    "natural_images": "60db616990e0646b",
     "optimizers": "581da2a7c796db5e",
     "phase_diagram": "b45ffd1222f78159",
+    "steps_and_starts": "5465c4f0218aa28e",
 }
 
 

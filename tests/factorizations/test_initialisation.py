@@ -8,7 +8,7 @@ import torch
 
 from rankward.config import ConfigError
 from rankward.factorizations import LinearFactorization, MatrixFactorization
-from rankward.factorizations.initialisation import Balanced, Between, Gaussian, Identity, Orthogonal
+from rankward.factorizations.initialisation import Around, Balanced, Between, Gaussian, Identity, Orthogonal
 
 
 def product(factors):
@@ -52,6 +52,13 @@ def test_a_seed_is_a_start(scheme):
     one, again, other = (scheme(1e-2).draw((3, 3, 3), seed) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
     assert not torch.equal(one[0], other[0])
+
+
+def test_factors_around_a_mean_have_its_moments_and_a_chain_has_none():
+    drawn = torch.stack([Around(1e-3, mean=1.0).each([(50, 20)], seed)[0] for seed in range(20)]).numpy()
+    assert drawn.mean() == pytest.approx(1, abs=5e-5) and drawn.std() == pytest.approx(1e-3, rel=0.02)
+    with pytest.raises(ConfigError, match="another one for a chain of matrices"):
+        Around(1e-3, mean=1.0).draw((2, 2, 2), seed=0)
 
 
 def test_signs_that_cannot_be_are_refused():

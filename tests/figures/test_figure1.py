@@ -53,15 +53,15 @@ def test_no_run_of_the_forcing_sign_is_below_the_bound(sweep):
     assert seen > 50
 
 
-def made(folder, product, b=(1.0, 1.0, 0.0), turned=False, **config):
+def made(folder, product, b=(1.0, 1.0, 0.0), turned=False, loss_scale=1.0, **config):
     """A finished run whose trace is the given product matrices, by hand."""
     values, mask = np.array([[0.0, b[0]], [b[1], b[2]]]), np.array([[False, True], [True, True]])
     if turned:  # unobserved entry at (0, 1): columns swapped
         product, values, mask = product[..., ::-1], values[:, ::-1], mask[:, ::-1]
     loss = 0.5 * (mask * (product - values) ** 2).sum((1, 2))
-    trace = {"iteration": 50 * np.arange(len(product)), "loss": loss}
+    trace = {"iteration": 50 * np.arange(len(product)), "loss": loss_scale * loss}
     trace |= {f"entry/{i}_{j}": product[:, i, j] for i in (0, 1) for j in (0, 1)}
-    factors = {"observations.mask": mask.copy(), "observations.values": values.copy()}
+    factors = {"observations.mask": mask.copy(), "observations.values": values.copy(), "product": product[-1].copy()}
     results.write_run(folder, trace=trace, factors=factors, summary={"status": config.pop("status", "converged")})
     (folder / ".hydra").mkdir()
     whole = {
@@ -85,6 +85,17 @@ def test_bound_holds_for_the_right_sign_only(tmp_path, b, turned):
     below = curve.entry < robustness_bound(curve.loss, *b)
     assert curve.values == b and 50 < curve.forced.sum() < 450
     assert not below[curve.forced].any() and below[~curve.forced].sum() > 20
+
+
+@pytest.mark.parametrize("loss", [{}, {"name": "squared", "reduction": None}, {"name": "squared", "reduction": "mean"}])
+def test_a_mean_is_drawn_at_the_half_sum(tmp_path, loss):
+    """The bound depends on the half sum; a factorization whose loss is the mean by default does not write so."""
+    product = np.array([[0.0, 1.0], [1.0, 0.0]]) + 0.1 * np.random.default_rng(0).standard_normal((9, 2, 2))
+    half_sum = made(tmp_path / "0", product)
+    mean = made(tmp_path / "1", product, loss_scale=2 / 3, depth={"layers": 2.5}, **({"loss": loss} if loss else {}))
+    np.testing.assert_allclose(mean.loss, half_sum.loss, rtol=1e-12)
+    np.testing.assert_allclose(mean.bound(mean.loss), robustness_bound(half_sum.loss), rtol=1e-9)
+    assert (mean.depth, mean.panel, half_sum.panel) == (2.5, "depth 2.5", "depth 2")
 
 
 def test_equal_labels_are_disambiguated(tmp_path):
@@ -146,12 +157,16 @@ def test_legends_are_on_the_canvas_and_cover_no_data(tmp_path, monkeypatch, name
         for number in range(runs):
             config = {"depth": {"layers": depth}, "lr": {"eta": 1.5e-3 / 2**number}, "seed": number // 2}
             grown(tmp_path / f"{depth}{number}", **config)
-    (tmp_path / "torn" / ".hydra").mkdir(parents=True)
-    (tmp_path / "torn" / ".hydra" / "config.yaml").touch()  # which is told in the legend
+    for number in range(12):  # which the legend names
+        torn = tmp_path / f"torn_depth=3,init=gaussian,seed={number}" / ".hydra"
+        torn.mkdir(parents=True)
+        (torn / "config.yaml").touch()
     figure = drawn(name, tmp_path, monkeypatch)
     assert_legends_are_clear(figure)
     texts = [text.get_text() for legend in legends(figure) for text in legend.get_texts()]
-    assert "left out: torn" in texts and texts[0].startswith("the least that the determinant's sign allows")
+    left_out = " ".join(f"torn_depth=3,init=gaussian,seed={number}," for number in range(8))
+    assert f"left out: {left_out} ..." in [text.replace("\n", " ") for text in texts]
+    assert texts[0].startswith("the least that the determinant's sign allows")
     assert ("and 2 more" in texts) == (runs == 10)
 
 
@@ -191,4 +206,4 @@ def test_earlier_rounds_of_a_refinement_lie_faintly_behind_the_last(tmp_path, mo
         curves = [line for line in axis.lines if line.get_alpha() is None and line.get_linestyle() == "-"]
         assert (len(behind), len(curves), len(axis.collections) - 1) == (faint, strong, strong)  # a shade, and markers
         assert max(line.get_zorder() for line in behind) < min(line.get_zorder() for line in curves)
-    assert "earlier rounds" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "the round before" in [text.get_text() for text in figure.legends[0].get_texts()]

@@ -4,7 +4,8 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from rankward.figures.style import save_drawn
+from helpers.drawn import assert_legends_are_clear
+from rankward.figures.style import legend_beneath, save_drawn
 
 
 def make():
@@ -30,3 +31,17 @@ def test_user_style_neither_changes_figures_nor_is_changed(tmp_path, own):
         assert dict(matplotlib.rcParams) == before
     assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in plain]
     assert len(plain) == 3
+
+
+def test_a_legend_beneath_has_as_many_columns_as_fit():
+    columns = {}
+    for width in (3.0, 6.0, 12.0):
+        figure = Figure(figsize=(width, 3), layout="constrained")
+        axis = figure.add_subplot(xlabel="x")
+        for name in ("one", "two", "three", "four"):
+            axis.plot([1, 2], [1, 2], label=f"{name}: a label of some length")
+        legend_beneath(figure, *axis.get_legend_handles_labels(), ncols=4)
+        figure.draw_without_rendering()
+        assert_legends_are_clear(figure)
+        columns[width] = len({round(text.get_window_extent().x0) for text in figure.legends[0].get_texts()})
+    assert columns == {3.0: 1, 6.0: 2, 12.0: 4}

@@ -43,6 +43,7 @@ def of_matrices():
         "error": metrics.ReconstructionError(), "relative": metrics.ReconstructionError(relative=True),
         "size": metrics.ParameterNorm(), "implied": metrics.DepthSchattenNorm(), "sharpness": metrics.Sharpness(),
         "alignment": metrics.GradientAlignment(), "heldout": metrics.HeldOutErrors(),
+        "samples": metrics.SampleErrors(), "unclamped": metrics.SampleErrors(clamp=None),
         "nearest": DistanceToSolution("nuclear"), "mine": DistanceToSolution("mine.npy", label="nuclear"),
     }  # fmt: skip
 

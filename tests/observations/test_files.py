@@ -319,10 +319,10 @@ def test_ids_from_one_ids_beyond_the_size_and_gaps_are_reported(tmp_path):
     told(tmp_path / "seen.csv", r"entry \(2, 3\) lies outside of a 2x3 matrix: .* start from 1", dims=[2, 3])
     (tmp_path / "seen.csv").write_text("0,1,5\n2,3,3\n")
     told(tmp_path / "seen.csv", r"entry \(2, 3\) lies outside of a 2x3 matrix$", dims=[2, 3])
-    (tmp_path / "seen.csv").write_text("881250949,242000,3\n1,2,3\n")
+    (tmp_path / "seen.csv").write_text("88125094999,242000,3\n1,2,3\n")
     told(
         tmp_path / "seen.csv",
-        "a 881250950x242001 matrix does not fit into memory: it needs 12,711,501.8 GiB, this machine has .* GiB",
+        "a 88125095000x242001 matrix does not fit into memory: it needs 5,252.7 GiB, this machine has .* GiB",
     )
 
 
@@ -436,7 +436,7 @@ def test_tensors_that_are_not_plain_numbers(tmp_path):
     torch.save({"values": torch.eye(2).to_sparse()}, tmp_path / "seen.pt")
     told(tmp_path / "seen.pt", "a sparse tensor without a `mask`; .* zeros or not observed: save `mask` and `values`")
     torch.save(torch.nn.Sequential(*[torch.nn.Linear(2, 2)] * 9).state_dict(), tmp_path / "seen.pt")
-    told(tmp_path / "seen.pt", r"holds 0.bias, .*\(and 12 more\); expected arrays named A and y, or mask and values")
+    told(tmp_path / "seen.pt", r"holds 0.bias, .*\(and 12 more\); expected arrays named A and y, mask and values")
     torch.save([seen, seen], tmp_path / "seen.pt")
     told(tmp_path / "seen.pt", "holds a list; expected arrays named")
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from rankward import results
 from rankward.paper import page, run
 from rankward.paper.circuit import compare
 from rankward.paper.claim import HOLDS, NOT_RUN, Claim, Evidence, number, tried
+from rankward.paper.formulas import typeset
 from rankward.paper.steps import Step, left_out, steps
 
 STATEMENTS = [
@@ -27,9 +29,11 @@ STATEMENTS = [
     "Corollary 1",
     "Proposition 3",
     "Proposition 4",
+    "Beyond Proposition 4",
     "Theorem 2",
 ]
-STATEMENTS += ["Figure 1", "Refinement of Figure 1", "Figure 4", "Figure 5", "Flow and descent", "Appendix D"]
+STATEMENTS += ["Figure 1", "Refinement of Figure 1", "Small steps and small starts", "Figure 4", "Figure 5"]
+STATEMENTS += ["Flow and descent", "Appendix D"]
 STATEMENTS += ["Figure 2", "Figure 3", "Figure 6"]
 SMALL = (
     Step("figure1", ("-m", "depth=3", "init=balanced", "max_iterations=500"), 1),
@@ -52,6 +56,29 @@ def test_every_step_is_read_and_every_statement_has_its_steps():
         assert needed <= known and known - needed <= {"figure1_float32"}
     assert [claim.name for claim, _ in page.CLAIMS] == STATEMENTS
     assert all(claim.rule.endswith(".") and claim.omits.endswith(".") for claim, _ in page.CLAIMS)
+
+
+def read_aloud(markup):
+    """The text of a sentence with MathML, each formula in brackets; raises unless it is well-formed."""
+    sentence = ElementTree.fromstring(f"<p>{markup}</p>")
+    return (sentence.text or "") + "".join(f"[{''.join(each.itertext())}]{each.tail or ''}" for each in sentence)
+
+
+def test_formulas_of_sentences_are_mathml():
+    for text, read in (
+        ("At depth 2 |W_11| ends at 8.2; exp(-W_11²/2), and", "At depth 2 [|W11|] ends at 8.2; [exp(-W112/2)], and"),
+        ("its law -W_11²/2 - 3 ln W_11 + c holds from 20 on", "its law [-W112/2-3lnW11+c] holds from 20 on"),
+        ("near |W_11| = 3.2 to 1e-3, 2,000 points", "near [|W11|=3.2] to [10-3], 2,000 points"),
+        ("b_12 = -2, W_11 > 0, b_22 of 0, 5e+6", "[b12=-2], [W11>0], [b22] of 0, [5×106]"),
+        (
+            "lr.eta=1e-3, within 2 % of 1 & theorem_2/entry/0_0 <",
+            "lr.eta=1e-3, within 2 % of 1 & theorem_2/entry/0_0 <",
+        ),
+    ):
+        assert read_aloud(typeset(text)).replace("\N{MINUS SIGN}", "-") == read
+    for claim, _ in page.CLAIMS:
+        for text in (claim.says, claim.rule, claim.omits):
+            assert not re.search(r"[Wb]_\d", read_aloud(typeset(text))), text
 
 
 def test_quick_differs_only_by_its_reductions():
@@ -157,10 +184,11 @@ def test_the_paper_in_a_minute(tmp_path):
     assert done.returncode == 0, done.stderr + (out / "log.txt").read_text()
     assert done.stderr == "" and "propositions: done" not in done.stdout  # kept
     found = verdicts(out / "paper.html")
-    assert set(found.values()) == {"holds", "in part", "fails"} and list(found) == STATEMENTS
+    assert set(found.values()) == {"holds", "in part", "fails", "evidence only"} and list(found) == STATEMENTS
     assert [name for name, verdict in found.items() if verdict == "fails"] == ["Conjecture 1"]
-    # The same runs: at depth 2 neither of them has a row that could have failed.
-    assert {found[name] for name in ("Refinement of Figure 1", "Theorem 1", "Corollary 1")} == {"in part"}
+    assert found["Refinement of Figure 1"] == "in part"
+    # The same runs, in singular coordinates: at every depth both have rows that could have failed.
+    assert found["Theorem 1"] == found["Corollary 1"] == "holds"
     expected = {f"figure{n}.{kind}" for n in "123456" for kind in ("png", "svg", "pdf")}
     assert expected <= {path.name for path in (out / "figures").iterdir()}
 
@@ -170,6 +198,7 @@ def test_the_paper_in_a_minute(tmp_path):
     assert (out / "paper.html").read_bytes() == page_before
 
     text = html.unescape(page_before.decode())
+    assert text.count("<dt>By</dt>") == len(STATEMENTS)  # every verdict says on what it rests
     runs = results.gather(out / "sweeps" / "figure1")
     for run_ in runs.iter_rows(named=True):  # the page's numbers are the files'
         assert f"<td>{number(abs(run_['entry/0_0']))}</td><td>{number(run_['norm/nuclear'])}</td>" in text

@@ -42,7 +42,8 @@ def test_it_says_how_each_round_ended(tmp_path):
     )  # fmt: skip
     cut = ("3", "0", "0.012", "0.0001", "max_iterations", "0.000112", "167", "166.7", "30", "–", "no")
     assert len(found["rows"]) == 4 and found["rows"][2] == cut
-    first, second = found["found"]
+    first, second, third = found["found"]
+    assert "1 of the 1 settled cells end within 2%" in third
     assert first.startswith("1 of 2 cells settle within 2 rounds") and "less than 2%" in first
     assert second.startswith("2 of 4 rounds end at the limit of iterations") and "1 at the edge of" in second
     assert "rounds that do both: 1. No cell settles on a round of either kind." in second

@@ -195,6 +195,55 @@ def test_a_report_is_explored_in_a_browser(sweep, tmp_path, context):
 
 
 @pytest.mark.slow
+def test_the_address_holds_the_state_and_data_are_saved(sweep, tmp_path):
+    path, _ = write_report(sweep, tmp_path / "report.html")
+    with opened(path, "html[data-ready]") as page:
+        states = [page.evaluate("location.hash")]
+        for change in (
+            lambda: page.select_option("#metric", "norm/nuclear"),
+            lambda: page.select_option("#panels", "init.name"),
+            lambda: page.get_by_role("columnheader", name="loss").get_by_role("button").click(),
+            lambda: page.get_by_role("button", name="Show run 4", exact=True).click(),
+        ):
+            change()
+            states.append(page.evaluate("location.hash"))
+        assert states[0] == "" and states[4] == "#panels=init.name&sort=loss&metric=norm%2Fnuclear&run=4"
+        assert page.evaluate("chart.querySelector('svg').clientHeight === chart.clientHeight")  # drawn again, in panels
+        page.fill("#filter", "depth=3")
+        page.get_by_text("6 of 12 runs", exact=True).wait_for()
+        assert page.evaluate("location.hash").startswith("#filter=depth%3D3&panels=")
+        page.go_back()
+        page.get_by_text("12 of 12 runs", exact=True).wait_for()
+        for state in states[3::-1]:
+            page.go_back()
+            page.wait_for_function("hash => location.hash === hash", arg=state)
+        assert page.input_value("#metric") == "entry/0_0" and page.input_value("#values-shown") == "absolute"
+        assert not page.is_visible("#run-body") and page.input_value("#sort") == ""
+
+        page.evaluate("location.hash = '#metric=entry/0_0&values-shown=signed&rows=settings&axis=colour&zoom=3&run=77'")
+        page.wait_for_function("chart.layout.yaxis.title.text === 'entry/0_0'")
+        told = page.locator("#address-said li").all_inner_texts()
+        asked = ("axis=colour: no such choice", "zoom: no such control", "run=77: no such run")
+        assert told == [f"The address of this page asks for {line}" for line in asked]
+        page.evaluate("location.hash = '#rows=settings&last-y=norm/nuclear'")
+        page.wait_for_function("document.querySelector('#last').layout.yaxis.title.text === 'norm/nuclear'")
+        saved = {}
+        for name in ("runs.csv", "curves.csv", "last.csv", "heat.csv", "curves.png", "last.svg"):
+            with page.expect_download() as download:
+                page.locator(f"[data-save='{name}']").click()
+            assert download.value.suggested_filename == f"sweep-{name}"
+            saved[name] = tmp_path / name
+            download.value.save_as(saved[name])
+        runs = library.load(sweep).runs
+        table = pl.read_csv(saved["runs.csv"])
+        expected = runs.group_by("depth.name", "init.name", maintain_order=True).agg(pl.col("entry/0_0").abs().median())
+        np.testing.assert_allclose(table["|entry/0_0|"], expected["entry/0_0"], rtol=1e-9)
+        last = pl.read_csv(saved["last.csv"]).sort("run")
+        np.testing.assert_allclose(last["norm/nuclear"], runs.sort(pl.col("run").cast(int))["norm/nuclear"], rtol=1e-9)
+        assert saved["curves.png"].read_bytes().startswith(b"\x89PNG") and b"<svg" in saved["last.svg"].read_bytes()
+
+
+@pytest.mark.slow
 def test_a_point_of_the_chart_opens_its_run(sweep, tmp_path):
     path, _ = write_report(sweep, tmp_path / "report.html")
     with opened(path, "html[data-ready]") as page:

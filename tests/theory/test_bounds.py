@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rankward.theory import robustness_bound
+from rankward.theory.bounds import robustness_distance_bound, robustness_effective_rank_bound
 
 PROBLEMS = [(1.0, 1.0, 0.0), (-2.0, 0.5, 0.1), (1.0, -3.0, -0.5), (0.3, 0.3, 2.0), (0.7, 0.71, 1e-3)]
 
@@ -64,3 +65,40 @@ def test_where_it_says_nothing():
     assert np.isnan(robustness_bound(np.nan))
     assert np.isinf(robustness_bound(0.0))
     assert robustness_bound(0.0, b_12=-2.0, b_21=0.5, b_22=0.1) == pytest.approx(10.0)
+
+
+def forced_ranks(w, b):
+    """Effective rank and sigma_2 of W = [[x, u], [v, w]] by singular values; NaN where the sign is not the forced one."""
+    values = np.linalg.svd(w, compute_uv=False)
+    shares = values / values.sum(-1, keepdims=True)
+    rank = np.exp(-np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1)), 0).sum(-1))
+    forced = np.sign(np.linalg.det(w)) == np.sign(b[0] * b[1])
+    return np.where(forced, rank, np.nan), np.where(forced, values[..., -1], np.nan)
+
+
+@pytest.mark.parametrize(
+    ("b", "loss"), [((1, 1, 0), 1e-4), ((-2, 0.5, 0.1), 2e-2), ((0.3, 0.4, -1.5), 1e-2), ((-1, -1, 0.5), 1e-4)]
+)
+def test_bounds_on_ranks_hold_and_are_as_sharp_as_they_say(b, loss):
+    rng = np.random.default_rng(0)
+    s, count = np.sqrt(2 * loss), 20_000
+    shift = rng.standard_normal((count, 3))
+    shift *= s / np.linalg.norm(shift, axis=1, keepdims=True)
+    x = rng.choice([-1, 1], count) * np.exp(rng.uniform(-6, 12, count))
+    limits = robustness_effective_rank_bound(loss, *b), robustness_distance_bound(loss, *b)
+
+    def matrices(x, shift):
+        u, v, w = (np.asarray(each) for each in (np.asarray(b) + shift).T)
+        return np.stack([np.stack([x, u], -1), np.stack([v, w], -1)], -2)
+
+    for found, limit in zip(forced_ranks(matrices(x, shift), b), limits, strict=True):
+        assert np.nanmax(found) <= limit * (1 + 1e-9)
+    # The distance's supremum is attained at infinity, the effective rank's largest value in the box of side s.
+    side = s * np.array([-np.sign(b[0]), -np.sign(b[1]), np.sign(b[2]) or 1.0])
+    far = matrices(np.array([-1e5, 1e5]), s * np.array([[0, 0, np.sign(b[2]) or 1.0]] * 2))
+    assert np.nanmax(forced_ranks(far, b)[1]) == pytest.approx(limits[1], rel=1e-3)
+    grid = np.exp(np.linspace(-8, 12, 40_001))
+    best = max(np.nanmax(forced_ranks(matrices(sign * grid, np.tile(side, (len(grid), 1))), b)[0], initial=0)
+               for sign in (-1, 1))  # fmt: skip
+    assert best == pytest.approx(limits[0], abs=1e-6)
+    assert np.isnan(robustness_effective_rank_bound(10.0, *b)) and np.isnan(robustness_distance_bound(10.0, *b))

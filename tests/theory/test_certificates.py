@@ -138,6 +138,9 @@ def test_a_run_that_follows_the_theory_holds_and_one_tampered_with_does_not():
         assert violated[f"theorem_1/{name}"]["iteration"] >= 150 * 50 and violated[f"theorem_1/{name}"]["margin"] < 0
     shrunk = {**trace, "entry/0_0": 0.9 * trace["entry/0_0"]}
     assert Theorem2().verdicts(facts(), shrunk)["theorem_2/entry/0_0"]["verdict"] == "violated"
+    for name, factor in (("rank/effective", 1.1), ("rank/distance_to_infimal", 1e5)):
+        raised = {**trace, name: factor * trace[name]}
+        assert Theorem2().verdicts(facts(), raised)[f"theorem_2/{name}"]["verdict"] == "violated"
     flat = {**trace, "entry/0_0": trace["entry/0_0"] ** 0.5}
     found = Corollary1().verdicts(facts(), flat)
     assert found["corollary_1/entry/0_0"]["verdict"] == "violated"
@@ -198,6 +201,12 @@ def test_a_rank_that_had_to_fall_and_did():
         trace[name] = limit + 2 * np.sqrt(trace["loss"])
         found = Corollary1().verdicts(facts(), trace)[f"corollary_1/{name}"]
         assert found["verdict"] == "holds" and found["slope"] == pytest.approx(0.5)
+        fallen = {**trace, name: np.where(trace["loss"] < 1e-3, limit, trace[name])}  # to its infimum, exactly
+        found = Corollary1().verdicts(facts(), fallen)[f"corollary_1/{name}"]
+        assert found["verdict"] == "holds" and "slope" not in found
+        assert 1e-3 <= found["at_limit_below"] == trace["loss"][trace["loss"] >= 1e-3].min()
+        found = Corollary1().verdicts(facts(), {**trace, name: np.full(200, limit)})[f"corollary_1/{name}"]
+        assert found["verdict"] == "says nothing here"  # there from the start
 
 
 def test_beyond_the_protection_of_balance_nothing_is_claimed():
@@ -265,10 +274,12 @@ def test_perturbed_and_repositioned_entries_have_their_own_bound(tmp_path):
     for run, outcome in zip(runs, trained(tmp_path, *runs), strict=True):
         i, j = (int(c) for c in run[5].partition("[")[2][:3].split(","))
         found = {k: v for k, v in outcome.summary["certificates"].items() if k.startswith("theorem_2")}
-        (name,) = found
+        (name,) = (name for name in found if "/rank/" not in name)
+        ranks = {each["verdict"] for part, each in found.items() if "/rank/" in part}
         forced = (run[-2] == "init.determinant=negative") != ((i + j) % 2 == 1)  # sign(b_12 b_21) < 0, turned by a swap
         assert name == f"theorem_2/entry/{i}_{j}"
         assert found[name]["verdict"] == ("holds" if forced else "not applicable"), (run, found)
+        assert ranks == ({"holds"} if forced else {"not applicable"} if ranks else set())
         if forced:
             assert found[name]["limit"] == pytest.approx(20.0)
         own = [c for c in results.read_trace(outcome.folder).columns if c.startswith("bound/entry")]

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq
 
 from rankward.theory import robustness_bound
-from rankward.theory.departure import departure, turning
+from rankward.theory.departure import departure, protection, turning
 
 
 def sharp(loss):
@@ -55,3 +55,29 @@ def test_turning_is_the_last_change_of_sign():
     assert np.isnan(turning(loss, np.array([True, False, False, False, True])))
     assert turning(loss, np.zeros(5, bool)) == 1.0
     assert np.isnan(turning(np.array([]), np.array([], bool)))
+
+
+def test_no_layer_is_singular_while_unbalancedness_protects():
+    """Layers near a balanced chain, one of them pulled through a singular matrix: its row is never protected."""
+    rng = np.random.default_rng(0)
+    for depth in (2, 3, 4):
+        for noise in (1e-4, 1e-3):
+            layers = [np.diag([1.0, 0.3]) + noise * rng.standard_normal((2, 2)) for _ in range(depth)]
+            rows = []
+            for share in np.linspace(1, -1, 201):  # of the small singular value, which turns the sign at 0
+                moved = [
+                    layer @ np.diag([1.0, share if at == 0 else max(share, noise)]) for at, layer in enumerate(layers)
+                ]
+                values = np.array([np.linalg.svd(layer, compute_uv=False) for layer in moved])
+                apart = max(np.linalg.norm(b.T @ b - a @ a.T, 2) for a, b in zip(moved, moved[1:], strict=False))
+                product = np.linalg.multi_dot(moved[::-1]) if depth > 2 else moved[1] @ moved[0]
+                rows.append(
+                    (np.linalg.det(product), (values[:, 1] / values[:, 0]).min(), np.linalg.norm(product, 2), apart)
+                )
+            determinant, resolution, spectral, apart = np.array(rows).T
+            loss = np.geomspace(1, 1e-4, len(rows))
+            last, count = protection(loss, resolution, spectral, apart, depth)
+            turned = int((determinant * determinant[0] < 0).argmax())
+            assert 0 < count <= turned and last == loss[count - 1]
+    assert protection(loss, resolution, spectral, np.full(len(loss), 10.0), 2)[1] == 0
+    assert protection(loss, np.ones(len(loss)), np.ones(len(loss)), np.zeros(len(loss)), 3) == (loss[-1], len(loss))

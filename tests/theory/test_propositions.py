@@ -21,15 +21,9 @@ from rankward.theory.solution_set import SolutionSet
 
 
 def test_propositions_1_and_2_hold():
-    findings = [*proposition_1(), *proposition_2()]
-    assert all(finding.holds for finding in findings) and len(findings) == 12
+    findings = [*proposition_1(ps=(1, np.inf)), *proposition_2()]
+    assert all(finding.holds for finding in findings) and len(findings) == 2 + 2 * 12 + 2
     assert format_findings(findings).count("holds") == len(findings)
-
-
-def test_a_norm_that_is_not_schattens_has_its_least_elsewhere():
-    """|W_11 - W_12| + |W_12| + |W_21| + |W_22| is a norm; along (W_11, 1, 1, 0) it is |W_11 - 1| + 2."""
-    (finding,) = (finding for finding in proposition_1() if finding.tried.startswith("|W_11 - W_12|"))
-    assert finding.holds and "least, 2, for W_11 from 1 to 1" in finding.found
 
 
 @pytest.mark.parametrize(
@@ -42,13 +36,9 @@ def test_a_norm_that_is_not_schattens_has_its_least_elsewhere():
 )
 def test_a_schatten_norm_that_is_tampered_with_turns_proposition_1(monkeypatch, norm):
     monkeypatch.setattr(SolutionSet, "schatten_norm", norm)
-    assert not any(finding.holds for finding in proposition_1() if "Schatten" in finding.tried)
-
-
-def test_a_norm_that_does_not_confine_turns_proposition_1(monkeypatch):
-    monkeypatch.setattr(propositions, "OTHER_NORMS", {"of the second row": lambda w: np.abs(w[..., 1, :]).sum(-1)})
-    (finding,) = (finding for finding in proposition_1(ps=()) if True)
-    assert not finding.holds
+    monkeypatch.setattr(propositions, "other_norms", list)
+    findings = proposition_1(ps=(1, 2))
+    assert len(findings) == 2 and not any(finding.holds for finding in findings)
 
 
 @pytest.mark.parametrize("name", ["effective_rank", "distance_to_infimal_rank"])
@@ -66,6 +56,18 @@ def test_each_initialisation_has_draws_of_its_own_and_few_false_alarms():
         assert all(finding.holds for finding in findings)
     shares = [finding.found.split(",")[0] for finding in findings]
     assert len(set(shares)) == 4
+
+
+def test_symmetric_distributions_have_fair_signs_and_others_are_seen(monkeypatch):
+    assert all(finding.holds for finding in propositions.symmetric_draws(2_000))
+    shifted = {"shifted": lambda random, shape: random.uniform(-1, 1, shape) + np.eye(shape[-1])}
+    monkeypatch.setattr(propositions, "SYMMETRIC", shifted)  # not symmetric: negating a row still turns each sign
+    (finding,) = propositions.symmetric_draws(2_000)
+    assert not finding.holds and "NOT in each" in finding.found and "turns every sign" in finding.found
+    coins = {"coins": lambda random, shape: random.choice([-1.0, 1.0], shape)}  # not continuous: 0 is likely
+    monkeypatch.setattr(propositions, "SYMMETRIC", coins)
+    (finding,) = propositions.symmetric_draws(2_000)
+    assert not finding.holds and "does NOT turn every sign" in finding.found
 
 
 def test_a_sign_that_is_not_fair_turns_proposition_3(monkeypatch):

@@ -102,6 +102,7 @@ def test_compiled_runs_resume_with_the_same_bits(tmp_path, monkeypatch, more):
         ),
         ("observations.holdout=0.5", "observations.holdout: 0.5 is not allowed; expected null: the observed values"),
         ("observations.center=mean", "observations.center: 'mean' is not allowed; expected null"),
+        ("engine=indexed", "engine: 'indexed' is not allowed; expected another one: the observed values change"),
         ("lr=flow", "lr: 'flow' is not allowed; expected another one: observations=changing"),
     ],
 )

@@ -13,6 +13,7 @@ UNITS = ("center", "scale")  # likewise, but not of a user's own observations, w
 # Keys of Rankward's observations that are recorded only if they are set, as in configs of versions without these keys.
 LATER = (*UNITS, "separator", "decimal", "array")
 SEPARATORS = ("comma", "tab", "semicolon", "colons", "bar", "spaces")  # of the cells of text files
+WORDS = ("ids", "duplicates", "labels", "images", "label_column")  # whose texts never name a file, likewise
 NOISE = {"label_noise": 0.0, "gradient_noise": 0.0, "batch": None}  # of optimizers, likewise; values that are off
 
 

@@ -47,6 +47,7 @@ CENTERS = ("mean", "rows", "columns")
 DETERMINANTS = ("any", "positive", "negative")
 REDUCTIONS = ("half_sum", "mean")
 FACTOR_BYTES = 128  # of a parameter: 8, times the number of its copies in memory
+MOST_COMPONENTS = 2**40  # that the default number of components may be, before memory is looked at
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
 DESCENT = "rankward.optimizers.Descent"
 MATRIX, SQUARED = "rankward.factorizations.MatrixFactorization", "rankward.losses.Squared"
@@ -188,6 +189,9 @@ class TensorFactorization(Factorization):
 
     def check_memory(self, dims: Sequence[int], layers: int) -> None:
         components = self.components or enough_components(dims)
+        if self.components is None and components > MOST_COMPONENTS:
+            allowed = f"an integer: a tensor of order {len(dims)} may need 10^{math.log10(components):.0f} components"
+            raise ConfigError("factorization.components", None, allowed)
         fits_memory("factorization.components", components, FACTOR_BYTES * components * sum(dims))
 
 
@@ -658,6 +662,17 @@ class Between(Init):
         not_negative("init.unbalance", self.unbalance)
 
 
+@dataclass
+class Around(Init):
+    """Independent normal entries around `mean`."""
+
+    mean: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        finite("init.mean", self.mean)
+
+
 # ---------------------------------------------------------------- observations
 
 
@@ -1038,6 +1053,58 @@ def _check_columns(columns: list[Any] | None, header: bool | None, dims: list[in
         raise ConfigError("observations.columns", list(columns), allowed)
     if header is False and any(isinstance(each, str) for each in columns):
         raise ConfigError("observations.columns", list(columns), "numbers: observations.header is false")
+
+
+@dataclass
+class Images(Observations):
+    """Images as entries of a tensor, a pixel an axis: the value is `targets[0]` at those of a label, else `targets[1]`.
+
+    `labels` and `images` are true, or `random`, and `seed` is that of what is random; null: 0.
+    """
+
+    label: int = 6
+    targets: list[float] = field(default_factory=lambda: [2.0, 0.0])
+    threshold: float = MISSING
+    labels: Any = True
+    images: Any = True
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.targets) != 2 or not all(map(math.isfinite, self.targets)) or len(set(self.targets)) < 2:
+            raise ConfigError("observations.targets", list(self.targets), "two different finite numbers")
+        finite("observations.threshold", self.threshold)
+        for key in ("labels", "images"):
+            if getattr(self, key) is not True and getattr(self, key) != "random":
+                raise ConfigError(f"observations.{key}", getattr(self, key), "true or random")
+        if self.seed is not None:
+            at_least("observations.seed", self.seed, 0)
+            if self.labels is True and self.images is True:
+                allowed = "null: neither observations.labels nor observations.images is random"
+                raise ConfigError("observations.seed", self.seed, allowed)
+
+
+@dataclass
+class ImageFiles(Images):
+    """Images in files, with their labels; those of a second set are held out."""
+
+    path: str = MISSING
+    labels_path: str | None = None
+    test_path: str | None = None
+    test_labels_path: str | None = None
+    label_column: str | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_column is not None:
+            one_of("observations.label_column", self.label_column, ("first", "last"))
+        if self.count is not None:
+            at_least("observations.count", self.count, 1)
+
+    @property
+    def file(self) -> str | None:
+        return self.path
 
 
 # ---------------------------------------------------------------- metrics, loggers, trainer

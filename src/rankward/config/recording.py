@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rankward.config.choices import HOLDOUT, LATER, NOISE, RESERVED
+from rankward.config.choices import HOLDOUT, LATER, NOISE, RESERVED, WORDS
 from rankward.config.overrides import as_value
 
 OPEN = re.compile(r"(?<!\\)\$\{[^{}]*:")  # a value from outside the config: ${oc.env:HOME}, ${now:%H}
@@ -104,7 +104,7 @@ def with_digests(observations: Any) -> Any:
     if not isinstance(observations, Mapping):
         return observations
     plain = {key: value for key, value in observations.items() if key != DIGESTS}
-    others = RESERVED + ((*LATER, "ids", "duplicates") if _is_ours(plain) else ())
+    others = RESERVED + ((*LATER, *WORDS) if _is_ours(plain) else ())
     named = {key: value for key, value in plain.items() if key not in others and isinstance(value, str)}
     found = {key: digest for key, value in named.items() if (digest := file_digest(value))}
     return plain | {DIGESTS: found} if found else plain

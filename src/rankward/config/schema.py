@@ -19,7 +19,7 @@ from rankward.config.groups import Checkpoint, Record, StopPlateau
 
 DTYPES = ("float64", "float32")
 RESULTS = ("folders", "table")
-ENGINES = ("auto", "reference", "fused", "cuda", "batched")
+ENGINES = ("auto", "reference", "fused", "indexed", "cuda", "batched")
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,39 @@ from rankward.config import ConfigError
 from rankward.dynamics.batched import BatchedEngine
 from rankward.dynamics.cuda import CudaEngine
 from rankward.dynamics.fused import FusedEngine
+from rankward.dynamics.indexed import IndexedEngine, entries_at
 from rankward.dynamics.layouts import layout_of
 from rankward.dynamics.reference import ReferenceEngine
 from rankward.dynamics.split import SplitEngine
-from rankward.dynamics.state import Adaptive, Flow, Noise, Plateau, Problem, Progress, Rows, Rule, Schedule, Status
+from rankward.dynamics.state import (
+    Adaptive,
+    Entries,
+    Flow,
+    Noise,
+    Plateau,
+    Problem,
+    Progress,
+    Rows,
+    Rule,
+    Schedule,
+    Status,
+)
 from rankward.dynamics.tracing import Untraceable
 from rankward.factorizations.base import Factorization, Spectral
 from rankward.losses import Loss
 from rankward.optimizers import Optimizer
 
-Engine = ReferenceEngine | FusedEngine | CudaEngine | BatchedEngine | SplitEngine
+Engine = ReferenceEngine | FusedEngine | IndexedEngine | CudaEngine | BatchedEngine | SplitEngine
 
 __all__ = [
     "Adaptive",
     "BatchedEngine",
     "CudaEngine",
     "Engine",
+    "Entries",
     "Flow",
     "FusedEngine",
+    "IndexedEngine",
     "Loss",
     "Noise",
     "Optimizer",
@@ -37,6 +52,7 @@ __all__ = [
     "SplitEngine",
     "Status",
     "choose_engine",
+    "entries_at",
 ]
 
 
@@ -51,12 +67,15 @@ def choose_engine(
 ) -> Engine:
     """Choose an engine by name; `auto` is the fastest one that can train the run. Its `note` warns if it is slow.
 
-    `auto` is the compiled engine on a processor. On a GPU it is the CUDA kernel for small factorizations and batched
-    products for others. The reference engine trains the rest: flow on a GPU, and factorizations that cannot be traced.
+    Observations by index have a separate engine. For others `auto` is the compiled engine on a processor. On a GPU
+    it is the CUDA kernel for small factorizations and batched products for others. The reference engine trains the
+    rest: flow on a GPU, and factorizations that cannot be traced.
 
     Raises:
         ConfigError: the engine cannot train the run.
     """
+    if problem.entries is not None:
+        return IndexedEngine(factorization, schedule, threads)
     if isinstance(factorization.form, Spectral):
         if accelerator == "gpu":
             raise ConfigError("trainer", accelerator, "cpu: lr.coordinates=singular has no kernel for a GPU")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from rankward.dynamics.graph import Elementwise, Product
 from rankward.dynamics.kernels import cache, unrolled
 from rankward.dynamics.kernels.blocked import Group, units
 from rankward.dynamics.layouts import GraphLayout, Layout
+from rankward.dynamics.state import Entries
+from rankward.factorizations.base import Chain, Components, Factorization
+
+SHOWN = 8  # factors whose sizes are listed
 
 
 def listing(layout: Layout, dynamics: str) -> list[str]:
@@ -30,6 +36,30 @@ def listing(layout: Layout, dynamics: str) -> list[str]:
         text = unrolled.step_source(whole) if whole.replaced else unrolled.source(whole, cache.uses_square(dynamics))
         return [*lines, *text.rstrip().split("\n")]
     return [*lines, "", *map(_instruction, units(graph.steps))]
+
+
+def indexed_listing(factorization: Factorization, entries: Entries) -> list[str]:
+    """Lines about one iteration of a run whose observed entries are listed by index.
+
+    Example:
+        >>> from rankward.factorizations import TensorFactorization
+        >>> import numpy as np
+        >>> three = Entries((2, 2), np.array([[0, 0], [0, 1], [1, 0]]), np.ones(3))
+        >>> indexed_listing(TensorFactorization((2, 2), 5), three)[1]
+        'entries: 3, each a sum over 5 components of products over 2 modes'
+    """
+    shapes = ["x".join(map(str, shape)) for shape in factorization.shapes]
+    more = f", ... ({len(shapes)} factors)" if len(shapes) > SHOWN else ""
+    form = factorization.form
+    kind = "chain" if isinstance(form, Chain) else "components"
+    each = f"a sum over {min(form.sizes[1:-1])} hidden indices" if isinstance(form, Chain) else ""
+    if isinstance(form, Components):
+        each = f"a sum over {form.components} components of products over {len(form.dims)} modes"
+    return [
+        f"factors: {', '.join(shapes[:SHOWN])}{more}, {sum(map(prod, factorization.shapes))} numbers",
+        f"entries: {entries.count}, each {each}",
+        f"form: kernels for observed entries by index (kernels/_indexed_{kind}_source.py)",
+    ]
 
 
 def _why(layout: GraphLayout) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -222,6 +223,25 @@ class Rule:
         return *self.optimizer.constants, self.kinds
 
 
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Observed entries of one run by index, in row-major order.
+
+    Args:
+        dims: sizes of the array.
+        index: [n, order].
+        values: [n] float64.
+    """
+
+    dims: tuple[int, ...]
+    index: Int[np.ndarray, "n order"]
+    values: Float[np.ndarray, " n"]
+
+    @property
+    def count(self) -> int:
+        return len(self.values)
+
+
 @dataclass(frozen=True)
 class Problem:
     """The constants of an ensemble: observations, learning rates and stopping criteria, runs axis first.
@@ -238,6 +258,7 @@ class Problem:
         rule: None for steps of `ALONG_GRADIENT`, and for a flow.
         loss: of all runs.
         plateau: None if no run stops at a plateau.
+        entries: of each run, where they are observed by index; operator and values are then [runs, 0].
     """
 
     operator: Tensor
@@ -251,6 +272,7 @@ class Problem:
     rule: Rule | None = None
     loss: Loss = SQUARED
     plateau: Plateau | None = None
+    entries: tuple[Entries, ...] | None = None
 
     @property
     def plateaus(self) -> Plateau:

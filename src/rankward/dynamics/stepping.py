@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ def step(
     eta: Tensor,
     iteration: Tensor,
     scale: Tensor | None = None,
+    update: Callable[..., tuple[Tensor, Mapping[str, Tensor]]] | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Factors and state after one step of one run.
 
@@ -51,13 +52,15 @@ def step(
         state: as `state_shapes` orders it.
         eta, iteration: 0-d.
         scale: 0-d, of gradients that are those of the loss divided by it, of `state.ALONG_GRADIENT`; None: no others.
+        update: the optimizer's own in another form; None: that of the optimizer.
     """
+    update = optimizer.update if update is None else update
     shared = dict(zip(optimizer.per_run, state, strict=False))
     rate, shared_after = optimizer.rate_of_run(eta, square, shared, iteration)
     rate = rate if scale is None else rate * scale  # one multiplication a run, not one an entry
     arrays = _by_factor(optimizer, len(factors), state)
     made = [
-        optimizer.update(factor, gradient, {**shared, **shared_after, **given}, rate, iteration)
+        update(factor, gradient, {**shared, **shared_after, **given}, rate, iteration)
         for factor, gradient, given in zip(factors, gradients, arrays, strict=True)
     ]
     after = [shared_after[name] if name in shared_after else made[0][1][name] for name in optimizer.per_run]

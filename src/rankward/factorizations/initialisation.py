@@ -71,7 +71,8 @@ class Initialisation(ABC):
 
     def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         """One factor that does not depend on the others."""
-        allowed = "gaussian, constant, identity or orthogonal" if len(shape) == 2 else "gaussian or constant"
+        more = ", gaussian, identity or orthogonal" if len(shape) == 2 else " or gaussian"
+        allowed = f"around_one, constant{more}"
         raise ConfigError("init", type(self).__name__.lower(), f"{allowed}, to start each factor by itself")
 
     def _check_sign(self, sizes: Sequence[int]) -> None:
@@ -107,6 +108,34 @@ class Gaussian(Initialisation):
 
     def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         return self.scale * random.standard_normal(shape)
+
+
+class Around(Initialisation):
+    """Independent normal entries of mean `mean` and standard deviation `scale` in each factor.
+
+    Around 1, the entries of a tensor of any order start near the number of its components: with a mean of zero they
+    start at products of as many small numbers as the tensor has axes. A chain of matrices has no such start.
+
+    Source: Razin, Maman and Cohen, "Implicit regularization in tensor factorization" (ICML 2021), Section 5.
+
+    Example:
+        >>> factor = Around(scale=1e-3, mean=1.0).each([(2, 3)], seed=0)[0]
+        >>> bool(((factor - 1).abs() < 1e-2).all())
+        True
+    """
+
+    def __init__(self, scale: float, mean: float, determinant: str = "any") -> None:
+        super().__init__(scale, determinant)
+        self.mean = mean
+
+    def factors(
+        self, sizes: Sequence[int], random: np.random.Generator, draws: tuple[int, ...] = ()
+    ) -> list[np.ndarray]:
+        allowed = "another one for a chain of matrices: this one starts each factor by itself (factorization=tensor)"
+        raise ConfigError("init", "around_one", allowed)
+
+    def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+        return self.mean + self.scale * random.standard_normal(shape)
 
 
 class Constant(Initialisation):

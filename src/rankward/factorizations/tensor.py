@@ -32,7 +32,7 @@ class TensorFactorization(Factorization):
 
     def __init__(self, dims: Sequence[int], components: int | None = None) -> None:
         self.dims = tuple(dims)
-        if not 2 <= len(self.dims) <= len(MODES):
+        if len(self.dims) < 2:
             raise ConfigError(
                 "factorization", "tensor", f"observations of 2 to {len(MODES)} axes, not {len(self.dims)}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from rankward.theory.bounds import EntryBounds
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: |unobserved entry| against loss, with the iteration of each point.
+    """One run: |unobserved entry| against Equation 1's half sum, with the iteration of each point.
 
     `forced` says in which rows the determinant has the sign from which the bound follows (`EntryBounds.sign`). A
     `faint` curve is drawn behind the others, without markers.
     """
 
     run: str
-    depth: int
+    depth: float  # as in the config: flow in singular coordinates has any depth
     dims: tuple[int, int]
     unobserved: tuple[int, int]
     label: str
@@ -113,24 +113,25 @@ def curve_of(name: str, files: Files) -> Curve:
     bounds = EntryBounds(mask[None], b[None].astype(np.float64), mask.shape)
     row, col = bounds.unobserved[0].tolist()
     loss_config = config.get("loss", {})  # runs of older versions have none: theirs is squared
-    if loss_config.get("name", "squared") != "squared" or loss_config.get("reduction") == "mean":
-        raise LeftOut("its loss is not Equation 1's half sum, on which the bound depends")
+    if loss_config.get("name", "squared") != "squared":
+        raise LeftOut("its loss is not squared, and there is no bound")
     if mask.shape != (2, 2) and not bounds.is_appendix_e[0]:
         raise LeftOut("neither 2x2 nor the problem of Appendix E")
     if f"entry/{row}_{col}" not in trace.columns:
         raise LeftOut(f"no column entry/{row}_{col} in its trace")
-    loss, entry = trace["loss"].to_numpy(), np.abs(trace[f"entry/{row}_{col}"].to_numpy())
+    loss = trace["loss"].to_numpy() * _half_sums(trace["loss"][-1], arrays, loss_config.get("reduction"))
+    entry = np.abs(trace[f"entry/{row}_{col}"].to_numpy())
     shown = np.isfinite(loss) & np.isfinite(entry) & (loss > 0) & (entry > 0)
     if not shown.any():
         raise LeftOut("no row of its trace can be drawn on log axes")
     init, rate = config.get("init", {}), config.get("lr", {})
     return Curve(
         run=name,
-        depth=int(config["depth"]["layers"]),
+        depth=float(config["depth"]["layers"]),
         dims=(mask.shape[0], mask.shape[1]),
         unobserved=(row, col),
         label=_label(init, rate),
-        panel=f"depth {config['depth']['layers']}",
+        panel=f"depth {config['depth']['layers']:g}",
         seed=int(config["seed"]),
         loss=loss[shown],
         entry=entry[shown],
@@ -138,6 +139,21 @@ def curve_of(name: str, files: Files) -> Curve:
         forced=(_determinant_sign(trace, mask.shape) == bounds.sign[0])[shown],
         bounds=bounds,
     )
+
+
+def _half_sums(last_loss: float, arrays: Mapping[str, np.ndarray], reduction: str | None) -> float:
+    """Equation 1's half sum over a run's loss: 1, or n / 2 for the mean over n observed entries.
+
+    If the config is silent, the factorization has decided: the final product and the last loss say how.
+    """
+    mask = arrays["observations.mask"]
+    of_mean = float(mask.sum()) / 2
+    if reduction is None and "product" in arrays:
+        residuals = (arrays["product"] - arrays["observations.values"])[mask].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.log(0.5 * (residuals**2).sum() / last_loss)
+        reduction = "mean" if abs(found - np.log(of_mean)) < abs(found) else "half_sum"  # a NaN: half_sum
+    return of_mean if reduction == "mean" else 1.0
 
 
 def _determinant_sign(trace: pl.DataFrame, dims: tuple[int, ...]) -> np.ndarray:

@@ -115,5 +115,5 @@ def _figure(table: pl.DataFrame) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel="Frobenius norm of the start", title=f"{count:,} entries")
     axes[0].set_ylabel("mean squared error, all entries")
     legend = axes[0].get_legend_handles_labels()
-    figure.legend(*legend, loc="outside lower center", ncols=4, title=HOLLOW, title_fontsize=6.5)
+    style.legend_beneath(figure, *legend, ncols=4, title=HOLLOW, title_fontsize=6.5)
     return figure

@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from rankward import results
 from rankward.figures import reads_run_folders, style
 from rankward.figures._runs import LeftOut, curve_of, read, short
-from rankward.theory.departure import departure, predicted_exponent, turning
+from rankward.theory.departure import departure, predicted_exponent, protection, turning
 from rankward.theory.regression import Law, median_law
 
 LEAST_BALANCE = 1e-13  # unbalancedness below is rounding of a balanced start
+PROTECTION = ("determinant/resolution", "norm/spectral", "balance/unbalancedness")
 EVENTS = {"turning": "the sign turns", "departure": "leaves the bound"}
 
 
@@ -27,8 +28,10 @@ def curves(sweep: Path) -> pl.DataFrame:
 
     `turning` is the loss at which the determinant's sign changes for good, `departure` the loss at which |W_11| falls
     below the sharp bound for good; null where neither has happened at the last loss, `last_loss`. `early` says that the
-    sign changed at a loss too large for a bound (`Curve.largest_loss`). Runs that diverged are left out, and runs that
-    leave more than one entry unobserved.
+    sign changed at a loss too large for a bound (`Curve.largest_loss`). `protected` is the loss down to which the
+    measured unbalancedness proves that the sign stays, null for none or where rows cannot be shown; `protected_turns`
+    says whether it turned all the same. Runs that diverged are left out, and runs that leave more than one entry
+    unobserved.
 
     Raises:
         ResultsError: no run to show.
@@ -41,10 +44,14 @@ def curves(sweep: Path) -> pl.DataFrame:
         except (LeftOut, results.ResultsError):
             continue
         trace, config = files.trace, files.config
-        if "balance/unbalancedness" not in trace.columns:
+        if not set(PROTECTION) <= set(trace.columns):
             continue
         turned = turning(shown.loss, shown.forced)
         left, _ = departure(shown.loss, shown.entry, shown.bound(shown.loss))
+        resolution, spectral, unbalancedness = (trace[name].to_numpy() for name in PROTECTION)
+        safe, rows_safe = np.nan, 0
+        if trace.height == len(shown.loss):
+            safe, rows_safe = protection(shown.loss, resolution, spectral, unbalancedness, shown.depth)
         rate = config["lr"]
         rows.append(
             {
@@ -58,12 +65,14 @@ def curves(sweep: Path) -> pl.DataFrame:
                 "turning": None if np.isnan(turned) else turned,
                 "departure": None if np.isnan(left) else left,
                 "early": turned > shown.largest_loss,
+                "protected": None if np.isnan(safe) else safe,
+                "protected_turns": bool((~shown.forced[:rows_safe]).any()),
                 "last_loss": float(shown.loss[-1]),
             }
         )
     if not rows:
         raise results.ResultsError(f"cannot draw departure of {sweep}: no finished run with one entry unobserved")
-    schema = {"turning": pl.Float64, "departure": pl.Float64, "unbalance": pl.Float64}
+    schema = {"turning": pl.Float64, "protected": pl.Float64, "departure": pl.Float64, "unbalance": pl.Float64}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
 
 
@@ -73,16 +82,16 @@ def reference(table: pl.DataFrame) -> str:
     return "flow" if "flow" in rates else min(rates, key=lambda rate: float(rate.removeprefix("lr ")))
 
 
-def parts(table: pl.DataFrame) -> Iterator[tuple[int, float | None, pl.DataFrame]]:
+def parts(table: pl.DataFrame) -> Iterator[tuple[float, float | None, pl.DataFrame]]:
     """Depth, `init.unbalance` (None for all together, where there are several), and the reference's runs of it."""
     used = table.filter((pl.col("unbalancedness") > LEAST_BALANCE) & (pl.col("rate") == reference(table)))
     for depth in used["depth"].unique().sort():
         of_depth = used.filter(pl.col("depth") == depth)
         shares = of_depth["unbalance"].unique().sort(descending=True, nulls_last=True).to_list()
         for share in shares:
-            yield int(depth), share, of_depth.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
+            yield depth, share, of_depth.filter(pl.col("unbalance").eq_missing(pl.lit(share)))
         if len(shares) > 1:
-            yield int(depth), None, of_depth
+            yield depth, None, of_depth
 
 
 def law(part: pl.DataFrame, event: str) -> Law | None:
@@ -98,7 +107,7 @@ def by_the_sign(part: pl.DataFrame) -> bool:
     return bool(part["early"].sum() < 0.25 * len(part))
 
 
-def rates(table: pl.DataFrame) -> list[tuple[int, str, np.ndarray, int]]:
+def rates(table: pl.DataFrame) -> list[tuple[float, str, np.ndarray, int]]:
     """Depth, rate, |ln departure - ln departure of the reference| of each start, and how many starts have only one."""
     first = reference(table)
     start = ["depth", "scale", "unbalance", "seed"]
@@ -111,7 +120,7 @@ def rates(table: pl.DataFrame) -> list[tuple[int, str, np.ndarray, int]]:
         loss, reference_loss = pairs["departure"], pairs["departure_right"]
         gaps = (loss / reference_loss).log().abs().drop_nulls().to_numpy()
         alone = int((loss.is_null() != reference_loss.is_null()).sum())
-        found.append((int(depth), str(rate), gaps, alone))  # type: ignore[call-overload]
+        found.append((float(str(depth)), str(rate), gaps, alone))
     return [each for each in found if len(each[2])]
 
 
@@ -125,8 +134,8 @@ def told(table: pl.DataFrame) -> str:
         early, turned, left = int(part["early"].sum()), part["turning"].count(), part["departure"].count()
         line = "all shares" if share is None else f"unbalance {share:g}"
         line = (
-            f"depth {depth}, {line}: the sign turns in {turned} of {len(part)} runs, in {early} before the bound says "
-            f"anything; {left} leave the bound"
+            f"depth {depth:g}, {line}: the sign turns in {turned} of {len(part)} runs, in {early} before the bound "
+            f"says anything; {left} leave the bound"
         )
         event = "turning" if share is not None and by_the_sign(part) else "departure"  # shares differ in height
         found = law(part, event)
@@ -140,7 +149,7 @@ def told(table: pl.DataFrame) -> str:
                 line += f"; the smallest scale's is {at:.2f} [{low:.2f}, {high:.2f}] times what the others say"
         lines.append(line)
     lines += [
-        f"depth {depth}: {rate} leaves the bound within a factor {np.exp(np.median(gaps)):.4f} of {reference(table)} "
+        f"depth {depth:g}: {rate} leaves the bound within a factor {np.exp(np.median(gaps)):.4f} of {reference(table)} "
         f"(median of {len(gaps)} starts; at most {np.exp(gaps.max()):.3f}); {alone} starts leave it in one of both only"
         for depth, rate, gaps, alone in rates(table)
     ]
@@ -168,18 +177,18 @@ def _figure(table: pl.DataFrame) -> Figure:
             _panel(axis, table.filter(pl.col("depth") == depth), depth, event)
         row[0].set_ylabel(f"loss where {'it ' * (event == 'departure')}{EVENTS[event]}")
     for axis, depth in zip(axes[0], depths, strict=True):
-        axis.set_title(f"depth {depth}")
+        axis.set_title(f"depth {depth:g}")
     for axis in axes[1]:
         axis.set_xlabel("unbalancedness at the start")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     extra, names = axes[0, -1].get_legend_handles_labels()
     below = [Line2D([], [], color="0.5", marker="v", linestyle="none", markersize=3.5)]
     known = dict(zip([*labels, *names, "not by the last loss"], [*handles, *extra, *below], strict=True))
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
+    style.legend_beneath(figure, known.values(), known.keys(), ncols=len(known))
     return figure
 
 
-def _panel(axis: Axes, rows: pl.DataFrame, depth: int, event: str) -> None:
+def _panel(axis: Axes, rows: pl.DataFrame, depth: float, event: str) -> None:
     look: Any = {"linewidths": 0, "alpha": 0.45, "rasterized": True}
     axis.set(xscale="log", yscale="log", ylim=(5e-5, 1.6))
     exponent = predicted_exponent(depth)

@@ -32,7 +32,7 @@ def curves(sweep: Path) -> pl.DataFrame:
     return _table(*_read(sweep))
 
 
-Key = tuple[int, str]  # depth; what else a start depends on
+Key = tuple[float, str]  # depth; what else a start depends on
 Found = tuple[np.ndarray, np.ndarray]  # losses, and |W_11|
 Descent = tuple[Key, str, float, Found]  # with dtype and learning rate
 
@@ -58,7 +58,7 @@ def _read(sweep: Path) -> tuple[dict[Key, Found], list[Descent]]:
         loss = {"name": "squared", "reduction": None} | config.get("loss", {})  # older versions have no such group
         loss.pop("_target_", None)
         start = f"{config['init']} {config['observations']} {config['seed']} {sorted(loss.items())}"
-        key = (int(config["depth"]["layers"]), start)
+        key = (float(config["depth"]["layers"]), start)
         curve = trace["loss"].to_numpy(), np.abs(trace["entry/0_0"].to_numpy())
         if "time" in trace.columns:
             flows[key] = curve
@@ -97,9 +97,9 @@ def orders(table: pl.DataFrame) -> pl.DataFrame:
 def told(table: pl.DataFrame) -> str:
     """Format the measured orders of the table of `curves`, a line each."""
     return "\n".join(
-        f"depth {depth}: descent comes to the flow with order {order:.3f} +- {error:.3f} in the learning rate"
+        f"depth {depth:g}: descent comes to the flow with order {order:.3f} +- {error:.3f} in the learning rate"
         if points >= 3
-        else f"depth {depth}: too few distances between rounding and {MAX_DISTANCE:g} for an order"
+        else f"depth {depth:g}: too few distances between rounding and {MAX_DISTANCE:g} for an order"
         for depth, order, error, points in orders(table).rows()
     )
 
@@ -132,13 +132,13 @@ def _figure(table: pl.DataFrame, flows: dict[Key, Found], descents: list[Descent
             right.plot(eta, anchor["distance"][middle] * eta / eta[middle], label="in proportion", **style.BOUND)
         _, order, error, points = measured.get(depth, (0, 0.0, 0.0, 0))
         text = f"order {order:.2f} ± {error:.2f}" if points >= 3 else "no order: too few points"
-        right.set(xscale="log", yscale="log", xlabel="learning rate", title=f"depth {depth}: {text}")
+        right.set(xscale="log", yscale="log", xlabel="learning rate", title=f"depth {depth:g}: {text}")
         right.set_ylabel("distance of |W_11| from the flow's")
         right.legend()
     return figure
 
 
-def _curves(axis: Axes, depth: int, flows: dict[Key, Found], descents: list[Descent]) -> None:
+def _curves(axis: Axes, depth: float, flows: dict[Key, Found], descents: list[Descent]) -> None:
     of_depth = sorted((d for d in descents if d[0][0] == depth), key=lambda d: -d[2])
     for number, (_, dtype, eta, (loss, entry)) in enumerate(of_depth):
         shade = 0.25 + 0.75 * number / max(1, len(of_depth) - 1)
@@ -148,7 +148,7 @@ def _curves(axis: Axes, depth: int, flows: dict[Key, Found], descents: list[Desc
     for (layers, _), (loss, entry) in flows.items():
         if layers == depth:
             axis.plot(loss, entry, color="0.1", linewidth=1.2, linestyle=(0, (4, 2)), label="flow")
-    axis.set(xscale="log", yscale="log", xlabel="loss", ylabel="|W_11|", title=f"depth {depth}")
+    axis.set(xscale="log", yscale="log", xlabel="loss", ylabel="|W_11|", title=f"depth {depth:g}")
     axis.invert_xaxis()
     axis.set_ylim(bottom=1e-2)
     axis.legend()

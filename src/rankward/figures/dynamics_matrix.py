@@ -85,7 +85,7 @@ def _figure(table: pl.DataFrame) -> Figure:
         f"; the first {MOST} of {len(runs)} runs" if len(runs) > MOST else ""
     )
     legend = axes[1][0].get_legend_handles_labels()
-    figure.legend(*legend, loc="outside lower center", ncols=2, title=title, title_fontsize=6.5)
+    style.legend_beneath(figure, *legend, ncols=2, title=title, title_fontsize=6.5)
     return figure
 
 

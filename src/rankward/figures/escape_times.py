@@ -97,7 +97,7 @@ def _figure(table: pl.DataFrame) -> Figure:
         _panel(axis, part, {seed: law for each, seed, law in found if each == order}, order)
     axes[0].set_ylabel("time to half of the largest norm")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+    style.legend_beneath(figure, handles, labels, ncols=len(handles))
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from rankward.figures._runs import Curve
 VIRIDIS = matplotlib.colormaps["viridis"]
 COLORMAP = LinearSegmentedColormap.from_list("iterations", VIRIDIS(np.linspace(0, 0.92, 256)))  # less its pale end
 ENTRY_AXIS_MIN = 5e-3  # below it all runs look the same: they leave the start
-FAINT: Any = {"color": "0.6", "linewidth": 0.6, "alpha": 0.4}
+FAINT: Any = {"color": "0.5", "linewidth": 0.7, "linestyle": (0, (1, 1.5)), "alpha": 0.6}
 MAX_LEGEND_ENTRIES = 8  # more runs are only counted
 SHORT_LABEL = 26  # letters: two columns of such labels fit beneath a panel
 INCHES = {"panel": 3.4, "height": 2.75, "around": 1.2, "above": 0.45, "axis": 0.47, "line": 0.145}
+LETTERS = 14  # of a legend, an inch
 
 
 @reads_run_folders
@@ -67,11 +69,13 @@ def _figure(shown: list[Curve], left_out: list[str], columns: int | None) -> Fig
     n = columns or len(panels)
     rows, i = -(-len(panels) // n), INCHES
     listed = [_listed([c for c in shown if c.panel == panel]) for panel in panels]
-    key = _key(shown, left_out)
+    width = i["around"] + n * i["panel"]
+    key = _key(shown, left_out, int(LETTERS * width / n))
     key_columns = min(n, len(key))
+    key_lines = -(-len(key) // key_columns) + str(key[-1].get_label()).count("\n")
     beneath = max(-(-len(handles) // columns) for handles, columns in listed) * i["line"]
-    height = rows * (i["above"] + i["height"] + i["axis"] + beneath) + -(-len(key) // key_columns) * i["line"]
-    figure = Figure(figsize=(i["around"] + n * i["panel"], height), layout="constrained")
+    height = rows * (i["above"] + i["height"] + i["axis"] + beneath) + key_lines * i["line"]
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, n, sharex=True, sharey=True, squeeze=False).ravel()
     for axis in axes[len(panels) :]:
         axis.remove()
@@ -138,8 +142,8 @@ def _panel(axis: Axes, shown: list[Curve], scale: LogNorm) -> None:
         )  # fmt: skip
 
 
-def _key(shown: list[Curve], left_out: list[str]) -> list[Line2D]:
-    """The legend that panels share: the bound, hollow markers, faint lines, and the runs that are not drawn."""
+def _key(shown: list[Curve], left_out: list[str], letters: int) -> list[Line2D]:
+    """The legend of all panels: the bound, hollow markers, faint lines, and the runs left out, broken into lines."""
     sharp = all(c.values for c in shown)
     least = "the least that the determinant's sign allows" if sharp else "a lower bound from the determinant's sign"
     handles = [Line2D([], [], label=f"{least} at this loss (filled markers)", **style.BOUND)]
@@ -147,11 +151,12 @@ def _key(shown: list[Curve], left_out: list[str]) -> list[Line2D]:
     if not all(c.forced.all() for c in shown if not c.faint):
         handles.append(Line2D([], [], label="hollow: the determinant has the other sign, or none", **ring))
     if any(c.faint for c in shown):
-        handles.append(Line2D([], [], label="earlier rounds", **FAINT))
+        handles.append(Line2D([], [], label="the round before", **FAINT))
     if left_out:
         names = ", ".join(line.split(":")[0] for line in left_out[:MAX_LEGEND_ENTRIES])
         more = ", ..." if len(left_out) > MAX_LEGEND_ENTRIES else ""
-        handles.append(Line2D([], [], linestyle="none", label=f"left out: {names}{more}"))
+        text = textwrap.fill(f"left out: {names}{more}", letters, break_on_hyphens=False)
+        handles.append(Line2D([], [], linestyle="none", label=text))
     return handles
 
 

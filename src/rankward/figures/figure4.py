@@ -18,6 +18,6 @@ def draw(sweep: Path) -> list[Path]:
     """
 
     def arranged(c: Curve) -> Curve:
-        return replace(c, panel=f"{c.dims[0]}x{c.dims[1]}, depth {c.depth}")
+        return replace(c, panel=f"{c.dims[0]}x{c.dims[1]}, depth {c.depth:g}")
 
     return figure1.draw_runs(sweep, "figure4", arranged=arranged, by_depth=True)

@@ -155,7 +155,7 @@ def _figure(shown: Sequence[Panel]) -> Figure:
     ]
     if len(shown) > COLUMNS:
         key.append(Line2D([], [], linestyle="none", label=f"and {len(shown) - COLUMNS} more settings"))
-    figure.legend(handles=key, loc="outside lower center", ncols=min(len(key), 2 * len(drawn) + 2 * (len(drawn) == 1)))
+    style.legend_beneath(figure, ncols=min(len(key), 2 * max(len(drawn), 2)), handles=key)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from rankward import results
 
@@ -49,6 +50,16 @@ def save_drawn(make: Callable[[], Figure], sweep: Path, name: str, **rc: Any) ->
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
     with matplotlib.rc_context(defaults | RC | rc):
         return save(make(), sweep, name)
+
+
+def legend_beneath(figure: Figure, *legend: Any, ncols: int, **options: Any) -> Legend:
+    """Add a legend beneath all panels in `ncols` columns, or in as many as are not wider than the figure."""
+    for columns in range(ncols, 0, -1):
+        made = figure.legend(*legend, loc="outside lower center", ncols=columns, **options)
+        if columns == 1 or made.get_window_extent().width <= figure.bbox.width:
+            break
+        made.remove()
+    return made
 
 
 def save(figure: Figure, sweep: Path, name: str) -> list[Path]:

@@ -35,6 +35,7 @@ from rankward.metrics.norms import (
     SpectralNorm,
 )
 from rankward.metrics.ranks import DistanceToInfimalRank, EffectiveRank, NumericalRank, StableRank
+from rankward.metrics.samples import SampleErrors
 from rankward.metrics.tensors import (
     ComponentDrift,
     ComponentNorms,
@@ -72,6 +73,7 @@ __all__ = [
     "ParameterNorm",
     "ProductEntries",
     "ReconstructionError",
+    "SampleErrors",
     "SchattenNorm",
     "Sharpness",
     "SingularValueMotion",

@@ -167,8 +167,10 @@ class SpectralMetric(TraceMetric):
 
     kind = "matrix"
 
-    def update(self, product: Tensor, singular_values: Tensor | None = None) -> None:
+    def update(self, product: Tensor | None, singular_values: Tensor | None = None) -> None:
         """Measure each matrix of `product` [runs, d, d'], or a single one [d, d'].
+
+        It is None where a product is too large to write down, and its singular values are known.
 
         Raises:
             TypeError: something that is not a tensor of real numbers.
@@ -208,11 +210,11 @@ def arrays(product: Tensor, axes: int, name: str = "product") -> Tensor:
     return product.reshape(-1, *product.shape[product.ndim - axes :])
 
 
-def spectra(product: Tensor, singular_values: Tensor | None = None) -> Tensor:
+def spectra(product: Tensor | None, singular_values: Tensor | None = None) -> Tensor:
     """Singular values [runs, n] of each matrix of `product`, computed where they are not given."""
     if singular_values is not None:
         return singular_values
-    return _singular_values(arrays(product, 2))
+    return _singular_values(arrays(product, 2))  # type: ignore[arg-type]
 
 
 def stacked_columns(values: Tensor, names: list[str]) -> dict[str, Tensor]:

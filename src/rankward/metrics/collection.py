@@ -38,7 +38,7 @@ class MetricError(RuntimeError):
 def measure(
     metrics: Mapping[str, TraceMetric],
     factors: Sequence[Tensor],
-    product: Callable[[Sequence[Tensor]], Tensor] = product_matrix,
+    product: Callable[[Sequence[Tensor]], Tensor] | None = product_matrix,
     is_chain: bool = True,
     taken: Collection[str] = (),
     is_spectral: bool = False,
@@ -50,7 +50,8 @@ def measure(
         metrics: by name; each gets those of product, singular_values, matricization_values, factors, chain,
             spectral and `context` that its `update` names.
         factors: [rows, *shape] each: W_1, ..., W_L, or the arguments of `product`.
-        product: from factors to the array that they represent, [rows, *dims] float64.
+        product: from factors to the array that they represent, [rows, *dims] float64. None for one that is too large
+            to write down: the metrics are then some of those that `measurable_without_product`.
         is_chain: whether the product is W_L ... W_1; only then metrics get `chain`, which is the factors.
         taken: names of columns that others fill.
         is_spectral: whether the factors are U, ln sigma and V of the product; only then metrics get them as `spectral`.
@@ -70,16 +71,22 @@ def measure(
     names = {name: _arguments(name, metric, context) for name, metric in metrics.items()}
     needed = {argument for each in names.values() for argument in each}
     rows = len(factors[0])
-    block = max(1, BLOCK_BYTES // (8 * prod(product([factor[:1] for factor in factors]).shape[1:])))
+    numbers = (
+        sum(factor[:1].numel() for factor in factors)
+        if product is None
+        else prod(product([factor[:1] for factor in factors]).shape[1:])
+    )
+    block = max(1, BLOCK_BYTES // max(8, 8 * numbers))
     for start in range(0, max(rows, 1), block):
         rows_of_block = slice(start, start + block)
         block_factors = [factor[rows_of_block] for factor in factors]
-        block_product = product(block_factors).contiguous()
+        block_product = None if product is None else product(block_factors).contiguous()
         values: dict[str, object] = {
             name: _select(value, rows_of_block) for name, value in context.items() if value is not None
         }
         values |= {"product": block_product, "factors": block_factors}
-        values |= {name: derive(block_product) for name, derive in DERIVED.items() if name in needed}
+        if block_product is not None:
+            values |= {name: derive(block_product) for name, derive in DERIVED.items() if name in needed}
         for name, metric in metrics.items():
             try:
                 metric.update(**{argument: values[argument] for argument in names[name] if argument in values})
@@ -97,6 +104,24 @@ def measure(
         columns |= filled
         metric.reset()
     return columns
+
+
+def measurable_without_product(metric: TraceMetric, singular_values: bool) -> bool:
+    """Whether a metric can measure factors whose product is too large to write down.
+
+    Args:
+        metric: of a run.
+        singular_values: whether those of the product are known, so that metrics of these need no product.
+
+    Example:
+        >>> from rankward.metrics import NuclearNorm, ParameterNorm, ProductEntries
+        >>> [measurable_without_product(metric(), True) for metric in (NuclearNorm, ParameterNorm, ProductEntries)]
+        [True, True, False]
+    """
+    names = arguments(metric).keys()
+    if names & {"loss_function", "loss_data", "negative_gradient", "matricization_values", "ground_truth", "solutions"}:
+        return False
+    return ("singular_values" in names) <= singular_values and ("product" not in names or "singular_values" in names)
 
 
 def _select(value: Context, rows: slice) -> object:

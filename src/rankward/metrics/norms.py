@@ -89,7 +89,7 @@ class DepthSchattenNorm(TraceMetric):
     column = "norm/schatten_2_over_L"
     kind = "chain"
 
-    def update(self, factors: Sequence[Tensor], product: Tensor, singular_values: Tensor | None = None) -> None:
+    def update(self, factors: Sequence[Tensor], product: Tensor | None, singular_values: Tensor | None = None) -> None:
         """Measure the product [runs, d, d'] of each run's factors."""
         values = spectra(product, singular_values)
         self.measured.append(schatten_norm_from_singular_values(values, 2 / len(factors)))

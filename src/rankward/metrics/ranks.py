@@ -80,7 +80,7 @@ class DistanceToInfimalRank(SpectralMetric):
         self.rank = rank
 
     def update(
-        self, product: Tensor, singular_values: Tensor | None = None, infimal_rank: Tensor | None = None
+        self, product: Tensor | None, singular_values: Tensor | None = None, infimal_rank: Tensor | None = None
     ) -> None:
         """Measure each matrix of `product` [runs, d, d']; `infimal_rank` [runs] is NaN where it is not known."""
         values = spectra(product, singular_values)

@@ -4,7 +4,9 @@ from rankward.observations.files import from_array, from_file, from_matrix
 from rankward.observations.heldout import hold_out
 from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
-from rankward.observations.measurement import EntryMask, FirstPart, Measurement, Sensing, Units, entry_mask
+from rankward.observations.images import digits, from_images
+from rankward.observations.indexed import IndexedEntries, Measurement
+from rankward.observations.measurement import EntryMask, FirstPart, Sensing, Units, entry_mask
 from rankward.observations.ratings import from_ratings
 from rankward.observations.synthetic import changing, dimensions, random_matrix, random_tensor, sensing, two_by_two
 from rankward.observations.tensors import from_tensorly
@@ -14,14 +16,17 @@ __all__ = [
     "EntryMask",
     "FirstPart",
     "Ids",
+    "IndexedEntries",
     "Measurement",
     "Sensing",
     "Units",
     "changing",
+    "digits",
     "dimensions",
     "entry_mask",
     "from_array",
     "from_file",
+    "from_images",
     "from_matrix",
     "from_ratings",
     "from_tensorly",

@@ -15,17 +15,21 @@ import polars as pl
 from rankward.config import DataError
 from rankward.config.checks import ENTRY_BYTES
 from rankward.observations import arrays, tables
-from rankward.observations.headers import check_npz, check_pt, errors_of_reader, refuse_large
+from rankward.observations.headers import check_npz, check_pt, errors_of_reader, names_in, refuse_large
 from rankward.observations.ids import Ids, named
-from rankward.observations.measurement import EntryMask, Measurement, Sensing, entry_mask
+from rankward.observations.indexed import NO_TRUTH, IndexedEntries, Measurement, observed
+from rankward.observations.measurement import EntryMask, Sensing, entry_mask
 from rankward.observations.ratings import PARQUET, read_parquet
 from rankward.observations.reading import FROM_ONE, starts_from_one, what_was_read
 from rankward.private_apis import stored_entries
 
 Dims = Sequence[int] | None
 Contents = np.ndarray | dict[str, Any]  # a whole array, or arrays by name
-KNOWN = ("arr_0", "A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth")
-EXPECTED = "expected arrays named A and y, or mask and values"
+KNOWN = (
+    "arr_0", "A", "y", "target_matrix", "target_tensor", "train_indices_order", "mask", "values", "ground_truth",
+    "index", "dims",
+)  # fmt: skip
+EXPECTED = "expected arrays named A and y, mask and values, or index and values"
 SPARSE = "the entries that it leaves out may be zeros or not observed: save `mask` and `values`"
 TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data")
 NAMES = 6  # of a file, that a message shows
@@ -51,12 +55,13 @@ def from_file(
     columns are left out, and where they may as well be entries `dims` decides. `.pt` and `.npz` hold sensing matrices
     `A` [n, *dims] and values `y` [n] (`target_matrix` or `target_tensor` is the ground truth), a `target_tensor` and
     the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and
-    `ground_truth`; without a mask, values that are NaN are not observed). A `.csv` without holes or names of rows has
-    lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its largest indices, and needed
-    where no index is 0; for other files it is a check. A list of a tensor's entries has more indices a line and needs
-    `dims`, because a fourth column may as well be a time beside a rating; so does that of a vector's, `index,value`.
-    `ground_truth` is a file with the whole array, NaN where it is not known. Sensing matrices that each pick one entry
-    become an entry mask.
+    `ground_truth`; without a mask, values that are NaN are not observed), or `index` [n, order], counted from 0, and
+    `values` [n] (and `dims`). A `.npz` of `scipy.sparse.save_npz` has its stored entries observed. A `.csv` without
+    holes or names of rows has lines `row,column,value`, counted from 0; `dims` is its size, by default as large as its
+    largest indices, and needed where no index is 0; for other files it is a check. A list of a tensor's entries has
+    more indices a line and needs `dims`, because a fourth column may as well be a time beside a rating; so does that of
+    a vector's, `index,value`. `ground_truth` is a file with the whole array, NaN where it is not known. Sensing
+    matrices that each pick one entry become an entry mask.
 
     Other text files than `.csv` are read like these; `separator` and `decimal` are as for `from_ratings`. A `.mat` or
     `.safetensors` is read like a `.npz`, and a single array in it is the whole array; `array` names one of several.
@@ -72,7 +77,13 @@ def from_file(
     read = read_file("path", path, count, dims, separator, decimal, array)
     if isinstance(read, EntryMask) and (line := read.note or what_was_read(read.mask, read.values, listed=False)):
         read = replace(read, note=f"observations.path: {path!r}: {line}")
-    return read if ground_truth is None else replace(read, ground_truth=ground_truth_of(ground_truth, read.dims))
+    if isinstance(read, IndexedEntries):
+        read = replace(read, note=f"observations.path: {path!r}: {read.note}")
+    if ground_truth is None:
+        return read
+    if isinstance(read, IndexedEntries):
+        raise DataError(f"observations.ground_truth: {ground_truth!r}: expected {NO_TRUTH}")
+    return replace(read, ground_truth=ground_truth_of(ground_truth, read.dims))
 
 
 def from_matrix(
@@ -316,12 +327,24 @@ def _read_pt(file: Path, array: str | None) -> Contents:
 
 def _read_npz(file: Path, array: str | None) -> Contents:
     with errors_of_reader():
+        if array is None and {"format", "data", "shape"} <= names_in(file):
+            return _read_scipy(file)
         known = check_npz(file, KNOWN if array is None else (array,))
         with np.load(file, allow_pickle=False) as content:
             found = {name: content[name] if name in known else None for name in content.files}
     if array is None and list(found) == ["arr_0"]:  # np.savez of one array without a name
         array = "arr_0"
     return _one_of(found, array)
+
+
+def _read_scipy(file: Path) -> Contents:
+    """The stored entries of a sparse matrix of SciPy, also those that are zero, as `index`, `values` and `dims`."""
+    from scipy.sparse import load_npz
+
+    check_npz(file, ("data", "row", "col", "coords", "indices", "indptr", "offsets"))
+    found = load_npz(file).tocoo()
+    index = np.stack([np.asarray(axis, dtype=np.int64) for axis in found.coords], axis=1)
+    return {"index": index, "values": found.data, "dims": np.array(found.shape)}
 
 
 def _read_mat(file: Path, array: str | None) -> Contents:
@@ -366,7 +389,9 @@ def _listing(arrays: Mapping[str, Any]) -> str:
     return f"{', '.join(names[:NAMES]) or 'nothing'}{more}"
 
 
-def _read_text(file: Path, count: int | None, dims: Dims, separator: str | None, decimal: str | None) -> EntryMask:
+def _read_text(
+    file: Path, count: int | None, dims: Dims, separator: str | None, decimal: str | None
+) -> EntryMask | IndexedEntries:
     rows = tables.lines(file, separator, decimal)
     if not tables.is_matrix(rows):
         return _entries(rows, count, dims)
@@ -380,7 +405,7 @@ def _read_text(file: Path, count: int | None, dims: Dims, separator: str | None,
     return replace(found, note=f"{what_was_read(found.mask, found.values, listed=True)}; {remark}")
 
 
-def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> EntryMask:
+def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> EntryMask | IndexedEntries:
     """Observations from lines of indices and a value."""
     header = rows[0][1] if tables.has_header(rows) else []
     lines = rows[bool(header) :]
@@ -419,7 +444,7 @@ def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> Entr
             "without a point, or a header `row,column,value`"
         )
     try:
-        refuse_large(named, ENTRY_BYTES * math.prod(size))
+        refuse_large(named, ENTRY_BYTES * sum(size))
     except DataError as error:
         raise DataError(f"{error}; number rows and columns from 0 without gaps") from error
     if dims is None and starts_from_one(indices):
@@ -428,9 +453,15 @@ def _entries(rows: Sequence[tables.Line], count: int | None, dims: Dims) -> Entr
             "and column 0 are not observed"
         )
     chosen = slice(_first(count, len(lines)))
-    places = np.ravel_multi_index(indices, size)[chosen]
-    read = entry_mask(size, places, np.array([float(fields[-1]) for _, fields in lines])[chosen])
-    return replace(read, note=what_was_read(read.mask, read.values, listed=True))
+    read = observed(
+        size, np.stack(indices, axis=1)[chosen], np.array([float(fields[-1]) for _, fields in lines])[chosen]
+    )
+    if isinstance(read, EntryMask):
+        return replace(read, note=what_was_read(read.mask, read.values, listed=True))
+    low, high = read.values.min(), read.values.max()
+    return replace(
+        read, note=f"{read.count:,} entries of {' x '.join(map(str, size))}, values from {low:.6g} to {high:.6g}"
+    )
 
 
 def _whole_number(cell: str) -> int:
@@ -472,6 +503,8 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
             raise DataError("`train_indices_order` holds a number that is not an integer")
         places = order.astype(np.int64)[: _first(count, len(order))]
         return entry_mask(truth.shape, places, truth.reshape(-1).take(places, mode="clip"), truth)
+    if {"index", "values"} <= arrays.keys():
+        return _from_index(arrays, count, dims)
     if {"mask", "values"} <= arrays.keys():
         mask, values = array("mask"), array("values")
         if not np.isin(mask, (0, 1)).all():
@@ -489,6 +522,36 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
         found = _with_holes(_numbers("values", arrays["values"], whole=True), count, dims)
         return replace(found, ground_truth=array("ground_truth")) if "ground_truth" in arrays else found
     raise DataError(f"holds {_listing(arrays)}; {EXPECTED} (observations.array names a whole array)")
+
+
+def _from_index(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> EntryMask | IndexedEntries:
+    """Entries from `index` [n, order], counted from 0, their `values` [n], and the sizes `dims`."""
+    index, values = np.asarray(arrays["index"]), _numbers("values", arrays["values"])
+    if index.dtype.kind not in "iu" or index.ndim != 2 or values.shape != (len(index),) or not index.size:
+        raise DataError(
+            f"`index` holds {index.dtype} of shape {list(index.shape)}, `values` has shape {list(values.shape)}; "
+            "expected integers [n, order], and [n]"
+        )
+    if (index < 0).any():
+        raise DataError("`index` holds a number below 0")
+    index = index.astype(np.int64)
+    if "dims" in arrays:
+        size = tuple(_numbers("dims", arrays["dims"]).reshape(-1).astype(np.int64).tolist())
+    elif dims is not None:
+        size = tuple(dims)
+    elif (index.min(0) > 0).all():
+        raise DataError(f"`index` never is 0: {FROM_ONE}; `dims`, or observations.dims, says which sizes the array has")
+    else:
+        size = tuple((index.max(0) + 1).tolist())
+    if len(size) != index.shape[1] or min(size) < 1:
+        raise DataError(f"`index` has {index.shape[1]} columns, and the array {len(size)} axes; they must agree")
+    chosen = slice(_first(count, len(values)))
+    made = observed(size, index[chosen], values[chosen])
+    low, high = made.values.min(), made.values.max()
+    if isinstance(made, EntryMask):
+        return replace(made, note=what_was_read(made.mask, made.values, listed=True))
+    kind = " x ".join(map(str, size)) if len(size) <= NAMES else f"order {len(size)}"
+    return replace(made, note=f"{made.count:,} entries of {kind}, values from {low:.6g} to {high:.6g}")
 
 
 def _numbers(name: str, value: Any, whole: bool = False) -> np.ndarray:

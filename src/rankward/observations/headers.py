@@ -67,6 +67,16 @@ def check_npz(file: Path, names: Collection[str]) -> list[str]:
     return list(members)
 
 
+def names_in(file: Path) -> set[str]:
+    """Names of the arrays in a `.npz`.
+
+    Raises:
+        zipfile.BadZipFile, OSError: no such file, or a torn one.
+    """
+    with zipfile.ZipFile(file) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
 def check_text(file: Path) -> None:
     """Refuse a text file whose fields this machine cannot hold.
 

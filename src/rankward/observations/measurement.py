@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from rankward.config import DataError
 from rankward.observations.ids import Ids
+
+if TYPE_CHECKING:
+    from rankward.observations.indexed import IndexedEntries
+
+
+def offset_at(offset: Float[np.ndarray, "*_"], index: Int[np.ndarray, "n order"]) -> Float[np.ndarray, " n"]:
+    """Numbers of listed entries, of an array with size 1 on the axes along which it does not vary, or without axes.
+
+    Example:
+        >>> offset_at(np.array([[1.0], [2.0]]), np.array([[1, 3], [0, 2]])).tolist()
+        [2.0, 1.0]
+    """
+    if offset.ndim == 0:
+        return np.full(len(index), float(offset))
+    places = [np.minimum(index[:, axis], size - 1) for axis, size in enumerate(offset.shape)]
+    return np.asarray(offset[tuple(places)], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,14 +34,14 @@ class Units:
     """Units in which observations are trained on: `(value - offset) / scale` of a value in the data's own units.
 
     Args:
-        offset: [*dims], with size 1 on the axes along which it does not vary.
+        offset: [*dims], with size 1 on the axes along which it does not vary; without axes if it is one number.
         scale: a positive number.
         own: the observations in the data's own units.
     """
 
     offset: Float[np.ndarray, "*_"]
     scale: float
-    own: EntryMask
+    own: EntryMask | IndexedEntries
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays that are stored in `factors.safetensors`: own values are `value * scale + offset`."""
@@ -33,6 +50,14 @@ class Units:
     def applied(self, values: Float[np.ndarray, "*dims"]) -> Float[np.ndarray, "*dims"]:
         """Values of a whole array in these units."""
         return np.asarray((values - self.offset) / self.scale)
+
+    def offset_at(self, index: Int[np.ndarray, "n order"]) -> Float[np.ndarray, " n"]:
+        """The offset of each listed entry."""
+        return offset_at(self.offset, index)
+
+    def applied_at(self, index: Int[np.ndarray, "n order"], values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Values of listed entries in these units."""
+        return np.asarray((values - self.offset_at(index)) / self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +120,7 @@ class EntryMask:
     note: str = ""
     heldout: EntryMask | None = None
     ids: Ids | None = None
-    reread: Callable[[str, str], EntryMask] | None = None
+    reread: Callable[[str, str], EntryMask | IndexedEntries] | None = None
     units: Units | None = None
     first: FirstPart | None = None
 
@@ -200,9 +225,6 @@ class Sensing:
             return self
         places = flat.argmax(1)
         return entry_mask(self.dims, places, self.values, self.ground_truth)
-
-
-Measurement = EntryMask | Sensing
 
 
 def entry_mask(

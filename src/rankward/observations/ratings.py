@@ -19,7 +19,8 @@ from rankward.config.checks import ENTRY_BYTES
 from rankward.config.errors import nearest
 from rankward.observations.headers import errors_of_reader, refuse_large
 from rankward.observations.ids import Ids, as_integers, axis_names, distinct
-from rankward.observations.measurement import EntryMask, entry_mask
+from rankward.observations.indexed import NO_TRUTH, IndexedEntries, observed, order_keys
+from rankward.observations.measurement import EntryMask
 from rankward.observations.tables import VALUE_NAMES
 from rankward.observations.text import (
     HOLES,
@@ -92,7 +93,7 @@ def from_ratings(
     dims: Sequence[int] | None = None,
     count: int | None = None,
     ground_truth: str | None = None,
-) -> EntryMask:
+) -> EntryMask | IndexedEntries:
     """Observations from a list of entries, each with its ids and a value, in the data's own ids.
 
     Args:
@@ -127,8 +128,12 @@ def from_ratings(
     )
     made = read("path", path, ids=ids, dims=dims, count=count)
     again = partial(read, known=made.ids, dims=dims)
-    truth = None if ground_truth is None else ground_truth_of(ground_truth, made.dims)
-    return replace(made, ground_truth=truth, reread=again)
+    if isinstance(made, EntryMask):
+        truth = None if ground_truth is None else ground_truth_of(ground_truth, made.dims)
+        return replace(made, ground_truth=truth, reread=again)
+    if ground_truth is not None:
+        raise DataError(f"observations.ground_truth: {ground_truth!r}: expected {NO_TRUTH}")
+    return replace(made, reread=again)
 
 
 def _listed(
@@ -143,7 +148,7 @@ def _listed(
     dims: Sequence[int] | None = None,
     count: int | None = None,
     known: Ids | None = None,
-) -> EntryMask:
+) -> EntryMask | IndexedEntries:
     file = Path(path).expanduser()
     try:
         table = read_columns(file, separator, header, columns, 2 if dims is None else len(dims))
@@ -253,7 +258,7 @@ def _entries(
     dims: Sequence[int] | None,
     count: int | None,
     known: Ids | None,
-) -> EntryMask:
+) -> EntryMask | IndexedEntries:
     if axes < 1:
         raise DataError("observations.columns needs at least a column of ids and one of values")
     if table.frame.width < axes + 1 and columns is None:
@@ -281,12 +286,12 @@ def _entries(
     indices = [made.indices(axis, column) for axis, column in enumerate(cells)]
     size, chosen, missing = made.dims, slice(count), np.isnan(values)
     seen = ~missing[chosen]
-    flat, observed = np.ravel_multi_index([index[chosen][seen] for index in indices], size), values[chosen][seen]
-    if not len(observed):
+    listed, found = np.stack([index[chosen][seen] for index in indices], axis=1), values[chosen][seen]
+    if not len(found):
         raise DataError("no entry has a value; at least one is needed")
-    flat, observed, merged = _merged(flat, observed, duplicates, made)
-    note = _note(table, places, made, described, flat, observed, int(missing[chosen].sum()), merged, duplicates)
-    return replace(entry_mask(size, flat, observed), note=f"{file}: {note}", ids=made)
+    listed, found, merged = _merged(listed, found, duplicates, made)
+    note = _note(table, places, made, described, listed, found, int(missing[chosen].sum()), merged, duplicates)
+    return replace(observed(size, listed, found), note=f"{file}: {note}", ids=made)
 
 
 def _check_value_column(names: Sequence[str], value: int) -> None:
@@ -375,11 +380,6 @@ def _ids(
             raise DataError(f"{error}; observations.ids=names numbers the ids that occur") from error
         found.append(np.arange(start, start + size))
         words.append(f"from {start}")
-    sizes = tuple(map(len, found))
-    try:
-        refuse_large(f"an array of {_size(sizes)}", ENTRY_BYTES * math.prod(sizes))
-    except DataError as error:
-        raise DataError(f"{error}; observations.ids=names numbers the ids that occur") from error
     if len(set(words)) == 1:
         described = "ids are names" if words[0] == "names" else f"ids {words[0]}"
     else:
@@ -398,19 +398,21 @@ def _below_zero(cells: pl.Series) -> str:
 
 
 def _merged(
-    flat: np.ndarray, values: np.ndarray, duplicates: str | None, ids: Ids
+    index: np.ndarray, values: np.ndarray, duplicates: str | None, ids: Ids
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Each entry once, and how many lines were merged into others.
 
     Raises:
         DataError: an entry that is listed twice where `duplicates` is None.
     """
-    seen, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    extra = len(flat) - len(seen)
+    keys = order_keys(ids.dims, index)
+    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    seen = index[first]
+    extra = len(index) - len(seen)
     if not extra:
-        return flat, values, 0
+        return index, values, 0
     if duplicates is None:
-        place = np.unravel_index(seen[counts > 1][0], ids.dims)
+        place = seen[counts > 1][0]
         entry = ", ".join(str(axis[index]) for axis, index in zip(ids.ids, place, strict=True))
         raise DataError(
             f"the entry ({entry}) is listed {counts.max() if (counts > 1).sum() == 1 else 'more than once'}"
@@ -420,7 +422,7 @@ def _merged(
     if duplicates == "mean":
         return seen, np.bincount(inverse, weights=values) / counts, extra
     last = np.zeros(len(seen), np.int64)
-    np.maximum.at(last, inverse, np.arange(len(flat)))
+    np.maximum.at(last, inverse, np.arange(len(index)))
     return seen, values[last], extra
 
 
@@ -429,7 +431,7 @@ def _note(
     places: Sequence[int],
     ids: Ids,
     described: str,
-    flat: np.ndarray,
+    index: np.ndarray,
     values: np.ndarray,
     missing: int,
     merged: int,
@@ -437,7 +439,7 @@ def _note(
 ) -> str:
     """How the file was read, in a line."""
     *axes, value = (f"column {place + 1}" + (f" {table.names[place]!r}" if table.names else "") for place in places)
-    parts = [f"{len(flat):,} {'entry' if len(flat) == 1 else 'entries'}", _size(ids.dims)]
+    parts = [f"{len(index):,} {'entry' if len(index) == 1 else 'entries'}", _size(ids.dims)]
     parts += [described] if described else []
     if list(places) != sorted(places) or places[-1] != len(places) - 1:
         parts.append(f"ids in {' and '.join(axes)}")
@@ -454,8 +456,8 @@ def _note(
         if merged
         else "",
     ]
-    for axis, (name, index) in enumerate(zip(ids.axes, np.unravel_index(flat, ids.dims), strict=True)):
-        if empty := ids.dims[axis] - len(np.unique(index)):
+    for axis, name in enumerate(ids.axes):
+        if empty := ids.dims[axis] - len(np.unique(index[:, axis])):
             more.append(f"ids of {name!r} without an entry: {empty:,}")
     return "; ".join([line, *filter(None, more)])
 

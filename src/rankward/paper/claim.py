@@ -17,7 +17,7 @@ from rankward.theory.certificates import VIOLATED as VIOLATED
 if TYPE_CHECKING:
     import polars as pl
 
-PART, FAILS, NOT_RUN = "in part", "fails", "not run"  # beside the verdicts of certificates
+PART, FAILS, NOT_RUN, EVIDENCE = "in part", "fails", "not run", "evidence only"  # beside the verdicts of certificates
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,14 @@ class Claim:
         needs: names of the steps whose results it reads.
         rule: how the verdict follows from the numbers, thresholds included.
         omits: what the trial does not cover.
-        verdict: `holds`, `violated` (of a proven statement), `fails` (of a conjecture), `in part` or `not run`.
+        basis: on what the verdict rests, in a few words: certified intervals, all cases, or so many runs.
+        verdict: `holds`, `violated` (of a proven statement), `fails` (of a conjecture), `in part`, `not run`, or
+            `evidence only` (the paper claims nothing).
         trials: what was tried, and how often.
         found: sentences with the numbers that came out.
         header, rows: a table of them.
         figure: name of a picture.
+        published: of each number that was published: its name, that number, and ours.
         differs: where our result differs from the published one, and why.
     """
 
@@ -46,11 +49,13 @@ class Claim:
     rule: str
     omits: str
     verdict: str = NOT_RUN
+    basis: str = ""
     trials: str = ""
     found: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     figure: str = ""
+    published: tuple[tuple[str, str, str], ...] = ()
     differs: tuple[str, ...] = ()
 
 

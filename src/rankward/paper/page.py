@@ -10,6 +10,7 @@ from typing import Any
 from rankward import __version__, results
 from rankward.paper.claim import Evidence, tried
 from rankward.paper.conjectures import CONJECTURES, DYNAMICS
+from rankward.paper.formulas import typeset
 from rankward.paper.matrices import MATRICES
 from rankward.paper.steps import FIGURES, PAPER, left_out, steps
 from rankward.paper.tensors import TENSORS
@@ -40,6 +41,7 @@ def write_page(out: Path, quick: bool, done: Mapping[str, Any]) -> Path:
         left_out=left_out(),
         claims=claims,
         commands=evidence.commands,
+        typeset=typeset,
         seconds=sum(done[name]["seconds"] for name in sound),
         pictures={c.figure: _embedded(out / FIGURES / f"{c.figure}.svg") for c in claims if c.figure},
         kinds=("png", "svg", "pdf"),

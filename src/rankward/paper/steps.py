@@ -39,14 +39,17 @@ class Step:
         return [*self.arguments, "--out", str(out / f"{self.name}.json")]
 
 
-FLOW = "lr=flow init=balanced init.determinant=positive depth=2,3,4"
+FLOW = "lr=flow lr.coordinates=singular init=balanced init.determinant=positive depth=2,3,4"
+CONVERGENCE = "lr=flow lr.coordinates=singular depth=2,3,4,5,6 init=identity,balanced init.scale=1,1e-2 stop_loss=1e-6"
 WHOLE = (
-    ("propositions", "propositions", 9),
-    ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1e-3,1e-6 seed=range(0,10)", 6),
+    ("propositions", "propositions", 15),
+    ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1,1e-3,1e-6 seed=range(0,10)", 12),
+    ("convergence", f"-m {CONVERGENCE} seed=range(0,3)", 14),
     ("theorem_2", "-m experiment=figure5 lr=flow", 9),
     ("figure1", "-m experiment=figure1", 3),
     ("figure1_float32", "-m experiment=figure1 dtype=float32", 4),
     ("figure1_refined", "-m experiment=figure1_refined", 4),
+    ("steps_and_starts", "-m experiment=steps_and_starts", 5),
     ("figure4", "-m experiment=figure4", 15),
     ("figure5", "-m experiment=figure5", 2),
     ("descent_to_flow", "-m experiment=descent_to_flow", 10),
@@ -59,11 +62,13 @@ WHOLE = (
 SMALLER = "observations.dims=[30,30] observations.rank=2 observations.count=200,300,600"
 COUNTS = "observations.count=50,100,200,400"
 QUICK = (
-    ("propositions", "propositions --draws 100000", 3),
-    ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1e-3 seed=range(0,5)", 4),
+    ("propositions", "propositions --draws 100000", 9),
+    ("theorem_1", f"-m {FLOW} stop_loss=5e-5 init.scale=1,1e-3 seed=range(0,5)", 5),
+    ("convergence", f"-m {CONVERGENCE}", 6),
     ("theorem_2", "-m experiment=figure5 lr=flow observations.b_22=0.05,0.1,0.5", 1),
     ("figure1", "-m experiment=figure1", 3),
     ("figure1_refined", "-m experiment=figure1_refined", 4),
+    ("steps_and_starts", "-m experiment=steps_and_starts", 5),
     ("figure4", "-m experiment=figure4 init=balanced", 8),
     ("figure5", "-m experiment=figure5", 2),
     ("descent_to_flow", "-m experiment=descent_to_flow", 10),

@@ -45,11 +45,13 @@ def _completion(step: str, rank: int, figure: str) -> Trial:
         trials = tf["seed"].n_unique()
         ended = int((runs["status"] == "converged").sum())
         cells = runs.select("order", COUNT).unique().sort("order", COUNT)
+        smallest = series[f"tf, init {number(inits[-1])}"]
         return {
+            "basis": f"{runs.height} runs",
             "verdict": HOLDS if low.height > enough.height / 2 else PART,
             "trials": f"{runs.height} runs, {ended} converged; {trials} trials a point, of one ground truth an order. "
             f"The rule counts {low.height} of {enough.height} runs.",
-            "found": (*found, *_weaker(series[f"tf, init {number(inits[-1])}"], series["linear"])),
+            "found": (*found, *_weak_region(smallest, rank), *_weaker(smallest, series["linear"])),
             "header": ("order", "observations", *(f"{name}: {what}" for name in series for what in ("error", "rank"))),
             "rows": tuple(
                 (str(order), str(count), *(cell for part in series.values() for cell in _medians(part, order, count)))
@@ -77,6 +79,25 @@ def _medians(runs: pl.DataFrame, order: int, count: int) -> tuple[str, str]:
     return number(point[ERROR].median(), 2) + status, low if low == high else f"{low} to {high}"
 
 
+def _weak_region(tf: pl.DataFrame, rank: int) -> list[str]:
+    """A sentence that names the numbers of observations at which no more than half of the runs have a low rank."""
+    points = tf.group_by("order", COUNT).agg(
+        pl.col(ERROR).median(),
+        low=(pl.col("rank/cp_upper") <= rank).sum(),
+        converged=(pl.col("status") == "converged").sum(),
+        runs=pl.len(),
+    )
+    weak = points.filter(2 * pl.col("low") <= pl.col("runs")).sort("order", COUNT)
+    named = [
+        f"order {row['order']}, {row[COUNT]:,} ({row['low']} of {row['runs']}, {row['converged']} converged, median "
+        f"error {number(row[ERROR], 2)})"
+        for row in weak.rows(named=True)
+    ]
+    if not named:
+        return [f"At every number of observations more than half of these runs have rank at most {rank}."]
+    return [f"Weak region, where at most half of these runs have rank at most {rank}: {'; '.join(named)}."]
+
+
 def _weaker(tf: pl.DataFrame, linear: pl.DataFrame) -> list[str]:
     """A sentence on the numbers of observations at which the factorization's median error is above the baseline's."""
     errors = [runs.group_by("order", COUNT).agg(pl.col(ERROR).median()) for runs in (tf, linear)]
@@ -93,6 +114,7 @@ def _figure_3(evidence: Evidence) -> dict[str, Any]:
     found = evidence.stored(CIRCUIT)
     size = "×".join(map(str, found["dims"]))
     return {
+        "basis": f"all {prod(found['dims']):,} inputs of one network",
         "verdict": HOLDS if found["difference"] < 1e-12 else VIOLATED,
         "trials": f"One network, all {prod(found['dims']):,} index tuples.",
         "found": (

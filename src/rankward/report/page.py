@@ -15,7 +15,20 @@ from rankward.sweeps.command import original_command
 
 REPORT = "report.html"
 LIMIT = 5_000_000  # characters of a page
-SCRIPTS = ("unpack", "runs", "table", "curves", "heatmap", "certificates", "run", "report")
+SCRIPTS = (
+    "unpack",
+    "runs",
+    "table",
+    "chart",
+    "bands",
+    "curves",
+    "last",
+    "heatmap",
+    "certificates",
+    "run",
+    "state",
+    "report",
+)
 
 
 def write_report(folder: Path, out: Path | None = None) -> tuple[Path, tuple[str, ...]]:

@@ -27,6 +27,7 @@ class Refused(SystemExit):
         super().__init__(explain(error)[1])
         self.error = error
 
+
 if TYPE_CHECKING:
     from rankward.training.module import EnsembleModule
 

@@ -76,6 +76,90 @@ def _least_entry(s: np.ndarray, small: np.ndarray, large: np.ndarray, other: np.
     return np.asarray((small - a) * (large - b) / (other + c))
 
 
+def robustness_distance_bound(
+    loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
+) -> Float[np.ndarray, "*losses"]:
+    """The sharp upper bound on a 2x2 matrix's distance from rank 1 that the determinant's sign and the loss imply.
+
+    Where sign det W = sign(b_12 b_21), and s = sqrt(2 loss) < min(|b_12|, |b_21|), W_22 and W_12 W_21 / W_11 have one
+    sign, and the second is not the larger. To replace W_22 by it gives rank 1, so the distance is at most
+    |W_22| <= |b_22| + s. It comes as near to that as one likes as |W_11| grows. The paper's Theorem 2 has such a bound
+    in its Appendix C; this one is ours. At b_22 = 0 it is a third of Equation 10's.
+
+    Args:
+        loss: Equation 1's half sum; any shape.
+        b_12, b_21, b_22: numbers, or arrays of that shape.
+
+    Returns:
+        The bound, float64; NaN where there is none (s >= min(|b_12|, |b_21|)).
+
+    Example:
+        >>> float(robustness_distance_bound(1e-4).round(4)), float(robustness_distance_bound(0.0, -2, 0.5, 0.1))
+        (0.0141, 0.1)
+    """
+    s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
+    return np.where(s < np.minimum(np.abs(b_12), np.abs(b_21)), np.abs(b_22) + s, np.nan)
+
+
+def robustness_effective_rank_bound(
+    loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
+) -> Float[np.ndarray, "*losses"]:
+    """An upper bound on a 2x2 matrix's effective rank that the determinant's sign and the loss imply.
+
+    The effective rank grows with k = |det W| / |W|^2 = q / (1 + q^2), q = sigma_2 / sigma_1. Under the premises of
+    `robustness_distance_bound`, |det W| = |W_11 W_22| - |W_12 W_21|, so k falls with |W_12| and |W_21|. With these at
+    their least, u = |b_12| - s and v = |b_21| - s, the largest k over |W_11| is w^2 / (2 (p + sqrt(p^2 + w^2 m))), with
+    w = |W_22|, p = u v, m = w^2 + u^2 + v^2; it grows with w <= |b_22| + s. No matrix whose three observed entries are
+    each within s has a larger k, and one attains it. (Those of the loss have a sum of squares within s^2, so for them
+    the bound is not sharp, but at loss 0.) The bound is ours; the paper's is in its Appendix C.
+
+    Args:
+        loss: Equation 1's half sum; any shape.
+        b_12, b_21, b_22: numbers, or arrays of that shape.
+
+    Returns:
+        The bound, float64, in [1, 2]; NaN where there is none (s >= min(|b_12|, |b_21|)).
+
+    Example:
+        >>> float(robustness_effective_rank_bound(1e-4).round(6)), float(robustness_effective_rank_bound(0.0))
+        (1.000564, 1.0)
+    """
+    s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
+    u, v, w = np.abs(b_12) - s, np.abs(b_21) - s, np.abs(b_22) + s
+    exists = (u > 0) & (v > 0)
+    p, m = u * v, w * w + u * u + v * v
+    with np.errstate(invalid="ignore", divide="ignore"):
+        k = np.where(exists, w * w / (2 * (p + np.sqrt(p * p + w * w * m))), np.nan)
+    return _effective_rank(np.asarray(k))
+
+
+def _effective_rank(k: np.ndarray) -> Float[np.ndarray, "*losses"]:
+    """The effective rank of a 2x2 matrix by |det| over the squared Frobenius norm, in [0, 1/2]."""
+    q = 2 * k / (1 + np.sqrt(np.maximum(1 - 4 * k * k, 0.0)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = np.log1p(q) - np.where(q == 0, 0.0, q * np.log(q)) / (1 + q)
+    return np.asarray(np.exp(entropy))
+
+
+def unforced_ranks(
+    loss: ArrayLike, b_12: ArrayLike = 1.0, b_21: ArrayLike = 1.0, b_22: ArrayLike = 0.0
+) -> tuple[Float[np.ndarray, "*losses"], Float[np.ndarray, "*losses"]]:
+    """Effective rank and distance from rank 1 of a matrix of this loss whose determinant has the other sign.
+
+    The matrix has W_11 = 0, W_12 = b_12, W_21 = b_21 and |W_22| = ||b_22| - sqrt(2 loss)|. An upper bound that is no
+    smaller than its ranks excludes nothing.
+
+    Example:
+        >>> [float(each) for each in unforced_ranks(0.0)]
+        [2.0, 1.0]
+    """
+    w = np.abs(b_22) - np.sqrt(2 * np.asarray(loss, dtype=np.float64))
+    determinant, squares = np.abs(np.multiply(b_12, b_21)), np.square(b_12) + np.square(b_21) + w * w
+    k = np.minimum(determinant / squares, 0.5)
+    largest = np.sqrt(squares * (1 + np.sqrt(1 - 4 * k * k)) / 2)
+    return _effective_rank(np.asarray(k)), np.asarray(determinant / largest)
+
+
 def dimensions_bound(loss: ArrayLike) -> Float[np.ndarray, "*losses"]:
     """A lower bound on |W_11| for Appendix E's problem of any square size and a positive determinant.
 

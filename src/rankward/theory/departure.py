@@ -64,7 +64,41 @@ def turning(loss: Float[np.ndarray, " rows"], forced: Bool[np.ndarray, " rows"])
     return float(np.sqrt(loss[last] * loss[last + 1]))
 
 
-def predicted_exponent(depth: int) -> float:
+def protection(
+    loss: Float[np.ndarray, " rows"],
+    resolution: Float[np.ndarray, " rows"],
+    spectral: Float[np.ndarray, " rows"],
+    unbalancedness: Float[np.ndarray, " rows"],
+    depth: int,
+) -> tuple[float, int]:
+    """The loss down to which measured unbalancedness proves that the determinant keeps its sign, and the next row.
+
+    With d the largest spectral norm of W_{l+1}^T W_{l+1} - W_l W_l^T, singular values of two layers differ in their
+    squares by at most (L - 1) d (Weyl). So no layer is singular while the smallest squared singular value of one of
+    them is above (L - 1) d. The layer of the largest norm has at least sigma_1(W)^(1/L) times the smallest ratio of
+    singular values in a layer. This bound is ours; the paper's theorem is in its Appendix D.
+
+    Args:
+        loss, resolution, spectral, unbalancedness: of a run's rows, in order: columns `loss`, `determinant/resolution`,
+            `norm/spectral` and `balance/unbalancedness`. The largest unbalancedness so far counts.
+        depth: L, at least 2, of square layers.
+
+    Returns:
+        The loss of the last row of the protected ones from the start, and how many these are. NaN and 0 if there is
+        none.
+
+    Example:
+        >>> resolution, ones = np.array([0.9, 0.5, 0.05]), np.ones(3)
+        >>> protection(np.array([1.0, 0.1, 0.01]), resolution, ones, 0.1 * ones, 2)
+        (0.1, 2)
+    """
+    conserved = np.maximum.accumulate(unbalancedness)
+    protected = resolution**2 * spectral ** (2 / depth) > (depth - 1) * conserved
+    rows = int(len(loss) if protected.all() else protected.argmin())
+    return (float(loss[rows - 1]), rows) if rows else (float("nan"), 0)
+
+
+def predicted_exponent(depth: float) -> float:
     """The b of departure ~ unbalancedness^b that a scaling argument gives: L (L - 2) / (L + 2).
 
     On the flow's curve |W_11| = x, W_22 = 1 / x, and the loss is 1 / (2 x^2). There x' = L x^(-1 - 2/L), and a factor's

@@ -10,15 +10,16 @@ import torch
 from jaxtyping import Bool, Float
 
 from rankward.metrics.functional.norms import root_of_squares
-from rankward.observations import EntryMask
+from rankward.observations import EntryMask, IndexedEntries
 from rankward.theory.baselines import nuclear_completion
 
 LARGEST = 10_000  # entries of a matrix whose completion of least nuclear norm is computed: 100 x 100
+AXES = 25  # of a tensor whose means along each axis are computed
 GAP = 1e-5  # relative duality gap of that completion
 MAX_ITERATIONS = 2_000  # of its solver, which take a few seconds at most
 
 
-def baseline_errors(measurement: EntryMask) -> tuple[dict[str, float], str]:
+def baseline_errors(measurement: EntryMask | IndexedEntries) -> tuple[dict[str, float], str]:
     """Root-mean-square errors on the held-out entries, by prediction, and why one of them is NaN, or an empty text.
 
     They are computed once for each object, float64, in the units of the data:
@@ -28,7 +29,8 @@ def baseline_errors(measurement: EntryMask) -> tuple[dict[str, float], str]:
     - `row_means`, `column_means` of a matrix, `axis_<n>_means` of a tensor: an entry is the mean of the observed
       entries with the same index of that axis, and the mean of all where there are none;
     - `least_nuclear`: the completion of a matrix with minimum nuclear norm (Conjecture 1), of all observed entries. NaN
-      for more than `LARGEST` entries, and where the solver has not reached the gap `GAP` in `MAX_ITERATIONS`.
+      for more than `LARGEST` entries, for entries by index, and where the solver has not reached the gap `GAP` in
+      `MAX_ITERATIONS`.
 
     Raises:
         ValueError: observations without held-out entries.
@@ -44,10 +46,12 @@ def baseline_errors(measurement: EntryMask) -> tuple[dict[str, float], str]:
     return _computed[measurement]
 
 
-_computed: WeakKeyDictionary[EntryMask, tuple[dict[str, float], str]] = WeakKeyDictionary()
+_computed: WeakKeyDictionary[EntryMask | IndexedEntries, tuple[dict[str, float], str]] = WeakKeyDictionary()
 
 
-def _errors(measurement: EntryMask) -> tuple[dict[str, float], str]:
+def _errors(measurement: EntryMask | IndexedEntries) -> tuple[dict[str, float], str]:
+    if isinstance(measurement, IndexedEntries):
+        return _errors_of_list(measurement)
     heldout = measurement.heldout
     if heldout is None:
         raise ValueError("these observations have no held-out entries")
@@ -67,6 +71,28 @@ def _errors(measurement: EntryMask) -> tuple[dict[str, float], str]:
     differences = torch.from_numpy(np.stack([prediction - targets for prediction in predictions.values()]))
     errors = np.ldexp(root_of_squares(differences).numpy() / math.sqrt(len(targets)), exponent)
     return dict(zip(predictions, errors.tolist(), strict=True)), note
+
+
+def _errors_of_list(measurement: IndexedEntries) -> tuple[dict[str, float], str]:
+    heldout, order = measurement.heldout, measurement.order
+    if heldout is None:
+        raise ValueError("these observations have no held-out entries")
+    exponent = int(np.frexp(max(np.abs(measurement.values).max(), np.abs(heldout.values).max()))[1])
+    values, targets = np.ldexp(measurement.values, -exponent), np.ldexp(heldout.values, -exponent)
+    mean = float(values.mean())
+    predictions = {"zero": np.zeros_like(targets), "mean": np.full_like(targets, mean)}
+    for axis in range(order if order <= AXES else 0):
+        name = ("row_means", "column_means")[axis] if order == 2 else f"axis_{axis}_means"
+        own, size = measurement.index[:, axis], measurement.dims[axis]
+        counts, sums = np.bincount(own, minlength=size), np.bincount(own, weights=values, minlength=size)
+        predictions[name] = np.where(counts > 0, sums / np.maximum(counts, 1), mean)[heldout.index[:, axis]]
+    differences = torch.from_numpy(np.stack([prediction - targets for prediction in predictions.values()]))
+    errors = np.ldexp(root_of_squares(differences).numpy() / math.sqrt(len(targets)), exponent)
+    found = dict(zip(predictions, errors.tolist(), strict=True))
+    if order != 2:
+        return found, ""
+    why = f"NaN: computed for at most {LARGEST:,} entries, these are {measurement.size:,}"
+    return found | {"least_nuclear": math.nan}, why
 
 
 def _means(

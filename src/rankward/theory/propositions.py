@@ -10,7 +10,19 @@ from scipy.integrate import solve_ivp
 from scipy.stats import binomtest
 
 from rankward.factorizations.initialisation import Balanced, Between, Gaussian, Initialisation, Orthogonal, signs
+from rankward.observations import two_by_two
 from rankward.seeding import generator
+from rankward.theory.norms import (
+    Confined,
+    FormsNorm,
+    MatrixNorm,
+    SchattenNorm,
+    confine,
+    entrywise,
+    induced,
+    ky_fan,
+    weighted_frobenius,
+)
 from rankward.theory.solution_set import SolutionSet
 
 PS = (0.25, 0.5, 1, 2, 3, np.inf)
@@ -19,6 +31,8 @@ FALSE_ALARM = 1e-4  # probability that any of Proposition 3's intervals misses a
 ALPHAS = (1.0, 0.3, 1e-1, 1e-2, 1e-3)
 GRID = np.geomspace(1e-3, 1e6, 2000)  # of |W_11| along the solution set
 ROUNDING = 1e-12
+EPSILON = 0.1  # of Proposition 1's minimizers
+PERTURBED = (-2.0, 0.5, 0.1)  # b_12, b_21, b_22 of Figure 5
 RESOLVED, ASYMPTOTIC = (
     3.5,
     20.0,
@@ -35,59 +49,87 @@ class Finding:
     holds: bool
 
 
-def proposition_1(ps: Sequence[float] = PS, tolerance: float = 1e-6) -> list[Finding]:
-    """Norms along Equation 7's set: Schatten norms are least at W_11 = 0 alone, four others confine W_11.
+def proposition_1(ps: Sequence[float] = PS) -> list[Finding]:
+    """Norms along Equation 7's set: solutions within `EPSILON` of the least norm have W_11 in a certified interval.
 
-    A Schatten norm's infimum lies in a certified interval, and the norm grows strictly with |W_11| on a grid. "Every
-    norm" cannot be tried out: the proof is that a norm of a solution is at least |W_11| times that of e_1 e_1^T, less a
-    constant. The four norms that are not Schatten norms must have a bounded interval as well, which need not hold 0.
+    A Schatten norm must also be least at W_11 = 0, and grow strictly with |W_11| on a grid. The other norms are tried
+    on Equation 6 and on a perturbation of it. "Every norm" cannot be tried out: the proof is that a norm of a solution
+    is at least |W_11| times that of e_1 e_1^T, less a constant.
     """
     paper = SolutionSet.of_equation_6()
     findings = []
     for p in ps:
-        least = paper.least_norm(p, tolerance)
         zero = float(paper.schatten_norm(np.zeros(1), p)[0])
         right, left = (paper.schatten_norm(sign * np.append(0.0, GRID), p) for sign in (1, -1))
         growing = bool((np.diff(right) > 0).all() and (np.diff(left) > 0).all())
-        certain = least.lower <= zero <= least.upper + tolerance * max(1, zero)
+        confined, found, holds = _confined(SchattenNorm(p), paper)
+        certain = confined is not None and confined.least.lower <= zero <= confined.least.upper + ROUNDING * zero
         findings.append(
             Finding(
                 "Proposition 1",
                 f"Schatten-{p:g} along S",
-                f"infimum in [{least.lower:.7g}, {least.upper:.7g}], {zero:.7g} at W_11 = 0, growing strictly with "
-                f"|W_11| at {2 * len(GRID)} points",
-                certain and growing,
+                f"{found}; {zero:.7g} at W_11 = 0, growing strictly with |W_11| at {2 * len(GRID)} points",
+                holds and certain and growing,
             )
         )
-    return findings + [_confining(name, norm) for name, norm in OTHER_NORMS.items()]
+    seen = two_by_two(*PERTURBED)
+    lines = {"S": paper, "S with b = (-2, 0.5, 0.1)": SolutionSet(seen.mask, seen.values)}
+    for norm in other_norms():
+        for name, line in lines.items():
+            _, found, holds = _confined(norm, line)
+            findings.append(Finding("Proposition 1", f"{norm.name} along {name}", found, holds))
+    return findings
 
 
-OTHER_NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sum of |entries|": lambda w: np.abs(w).sum((-2, -1)),
-    "largest |entry|": lambda w: np.abs(w).max((-2, -1)),
-    "|W_11 - W_12| + |W_12| + |W_21| + |W_22|": lambda w: (
-        np.abs(w[..., 0, 0] - w[..., 0, 1]) + np.abs(w[..., 0, 1]) + np.abs(w[..., 1, 0]) + np.abs(w[..., 1, 1])
-    ),
-    "largest |W x| over |x| <= 1, both the largest entry": lambda w: np.abs(w).sum(-1).max(-1),
-}
+def other_norms(seed: int = 0) -> list[MatrixNorm]:
+    """Norms and quasi-norms of 2×2 matrices that are not Schatten's; weights and forms are drawn."""
+    random = generator(seed, "norms of matrices")
+    weights = random.uniform(0.5, 2.0, (2, 2))
+    left, right = random.standard_normal((2, 2, 2))
+    forms = random.standard_normal((12, 2, 2))
+    return [
+        entrywise(1),
+        entrywise(3),
+        entrywise(np.inf),
+        entrywise(1, weights),
+        weighted_frobenius(left, right),
+        induced(1),
+        induced(np.inf),
+        ky_fan(np.array([2.0, 1.0])),
+        FormsNorm("largest of 12 random |forms|", forms, np.inf),
+        entrywise(0.5),
+        entrywise(0.3, weights),
+        FormsNorm("0.5-quasi-norm of 12 random forms", forms, 0.5),
+    ]
 
 
-def _confining(name: str, norm: Callable[[np.ndarray], np.ndarray], share: float = 0.1) -> Finding:
-    """Whether the solutions within `share` of the least norm have W_11 in a bounded interval of the grid."""
-    paper = SolutionSet.of_equation_6()
-    entries = np.concatenate([-GRID[::-1], [0.0], np.linspace(-3, 3, 6001), GRID])
-    values = norm(paper.at(entries))
-    near = entries[values <= (1 + share) * values.min()]
-    # Convex along the line, so what is above at the ends of the grid stays above beyond them.
-    confined = bool(near.min() > entries.min() and near.max() < entries.max())
-    at = entries[values <= values.min() * (1 + ROUNDING)]
-    return Finding(
-        "Proposition 1",
-        f"{name} along S",
-        f"least, {values.min():.7g}, for W_11 from {at.min():.4g} to {at.max():.4g}; within {share:.0%} of that "
-        f"from {near.min():.4g} to {near.max():.4g}",
-        confined,
+def _confined(norm: MatrixNorm, line: SolutionSet) -> tuple[Confined | None, str, bool]:
+    """The interval of `EPSILON`-minimizers, in words, and whether values on a grid over twice the proof's bound fit.
+
+    They fit if none is below the infimum, all within `EPSILON` of it are in the interval, each is at least what the
+    proof says, and the (weakened) triangle inequality holds for solutions two steps of the grid apart.
+    """
+    try:
+        found = confine(norm, line, EPSILON)
+    except ValueError as error:
+        return None, str(error), False
+    least, q = found.least, norm.power
+    entries = np.linspace(-2 * found.bound, 2 * found.bound, 4001)
+    values = norm.values(line.at(entries))
+    unit = float(norm.values(line.at(np.array([1.0])) - line.at(np.array([0.0])))[0])
+    powers = values**q
+    near = entries[values <= least.lower + EPSILON]
+    fits = (
+        (values >= least.lower).all()
+        and ((found.left <= near) & (near <= found.right)).all()
+        and (np.abs(entries * unit) ** q <= (powers + powers[2000]) * (1 + ROUNDING)).all()
+        and (2**q * powers[1:-1] <= (powers[:-2] + powers[2:]) * (1 + ROUNDING)).all()
     )
+    text = (
+        f"infimum in [{least.lower:.7g}, {least.upper:.7g}], {found.rule}; within {EPSILON:g} of it only W_11 in "
+        f"[{found.left:.4g}, {found.right:.4g}] (by the proof: |W_11| <= {found.bound:.4g})"
+    )
+    return found, text, bool(fits)
 
 
 def proposition_2() -> list[Finding]:
@@ -140,6 +182,53 @@ def proposition_3(draws: int = DRAWS, depth: int = 3, size: int = 2, seed: int =
                 f"positive {positive / draws:.5f}, in [{low:.5f}, {high:.5f}] (all {len(kinds)} intervals together: "
                 f"{1 - FALSE_ALARM:.2%})",
                 low <= 0.5 <= high,
+            )
+        )
+    return findings
+
+
+SYMMETRIC: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "uniform": lambda random, shape: random.uniform(-1.0, 1.0, shape),
+    "Rademacher times exponential": lambda random, shape: (
+        random.choice([-1.0, 1.0], shape) * random.standard_exponential(shape)
+    ),
+    "Student t, 2 degrees of freedom": lambda random, shape: random.standard_t(2, shape),
+    "normal, each entry of another scale": lambda random, shape: (
+        random.standard_normal(shape) * np.geomspace(1.0, 1e3, shape[-1] * shape[-2]).reshape(shape[-2:])
+    ),
+}
+SIZES = range(1, 7)
+
+
+def symmetric_draws(draws: int = DRAWS // 10, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Finding]:
+    """Proposition 3's first part, for distributions that are symmetric about 0 and for each size.
+
+    The exact argument: W and the matrix with its first row negated are equally likely, and their determinants have
+    opposite signs, so one half follows where no determinant is 0. The finding checks both facts for every draw: that
+    negating the row turns the computed sign, and that none is 0. Exact binomial intervals must agree: they all
+    contain one half, if the signs are fair, but with probability `FALSE_ALARM` (Bonferroni).
+    """
+    confidence = 1 - FALSE_ALARM / (len(SYMMETRIC) * len(sizes))
+    findings = []
+    for name, draw in SYMMETRIC.items():
+        shares, turned, fair = [], True, True
+        for size in sizes:
+            matrices = draw(generator(seed, f"signs of determinants, {name}, {size}"), (draws, size, size))
+            found = signs([matrices])
+            matrices[:, 0] *= -1
+            turned &= bool((signs([matrices]) == -found).all() and (found != 0).all())
+            positive = int((found > 0).sum())
+            interval = binomtest(positive, draws).proportion_ci(confidence, method="exact")
+            fair &= bool(interval.low <= 0.5 <= interval.high)
+            shares.append(positive / draws)
+        findings.append(
+            Finding(
+                "Proposition 3",
+                f"entries {name}, sizes {min(sizes)} to {max(sizes)}, {draws:,} draws each",
+                f"positive {min(shares):.5f} to {max(shares):.5f}; one half is {'' if fair else 'NOT '}in each "
+                f"interval (all {len(SYMMETRIC) * len(sizes)} together: {1 - FALSE_ALARM:.2%}); to negate a row "
+                f"{'turns every sign' if turned else 'does NOT turn every sign'}",
+                turned and fair,
             )
         )
     return findings
@@ -279,7 +368,8 @@ def symmetric_flow(alpha: float, stop_loss: float) -> tuple[float, float, float,
 
 def try_all(draws: int = DRAWS) -> list[Finding]:
     """All four."""
-    return [*proposition_1(), *proposition_2(), *proposition_3(draws), *proposition_4()]
+    tenth = max(1, draws // 10)
+    return [*proposition_1(), *proposition_2(), *proposition_3(draws), *symmetric_draws(tenth), *proposition_4()]
 
 
 def format_findings(findings: Sequence[Finding]) -> str:

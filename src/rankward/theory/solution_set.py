@@ -15,7 +15,7 @@ from rankward.metrics.functional.ranks import (
     distance_to_rank_from_singular_values,
     effective_rank_from_singular_values,
 )
-from rankward.observations import EntryMask, Measurement, two_by_two
+from rankward.observations import EntryMask, IndexedEntries, Measurement, two_by_two
 
 RANK_RTOL = 1e-12  # singular values beneath so much of the largest count as zero in exact statements
 PIECES = 64  # of the line at first, each halved until it is known or ruled out
@@ -40,6 +40,8 @@ def infimal_rank(observed: Measurement) -> tuple[float, str]:
         >>> infimal_rank(two_by_two())
         (1.0, '')
     """
+    if isinstance(observed, IndexedEntries):
+        return np.nan, f"{observed.size - observed.count:,} unobserved entries"
     if not isinstance(observed, EntryMask):
         return np.nan, "measurements that are not single entries"
     unobserved = int((~observed.mask).sum())
@@ -143,7 +145,7 @@ class SolutionSet:
             norms = schatten_norm_from_singular_values(torch.from_numpy(values), p).numpy()
             if len(norms) and norms.min() < best:
                 best, where = float(norms.min()), float(centers[norms.argmin()])
-            below = _lower_bounds(values, norms, half, p)
+            below = lower_bounds(values, norms, half, p)
             slack = tolerance * max(1.0, best)
             open_ = below < best - slack
             if not open_.any() or 2 * open_.sum() > MAX_PIECES:
@@ -153,7 +155,7 @@ class SolutionSet:
             centers = np.concatenate([centers[open_] - half, centers[open_] + half])
 
 
-def _lower_bounds(values: np.ndarray, norms: np.ndarray, half: float, p: float) -> np.ndarray:
+def lower_bounds(values: np.ndarray, norms: np.ndarray, half: float, p: float) -> np.ndarray:
     """A lower bound of the norm within `half` of solutions with these singular values and norms."""
     shrunk = torch.from_numpy(np.maximum(values - half, 0.0))
     by_weyl = schatten_norm_from_singular_values(shrunk, p).numpy()

@@ -30,6 +30,8 @@ NORMS: Mapping[str, float] = {"norm/nuclear": 1, "norm/frobenius": 2, "norm/spec
 SCHATTEN = "norm/schatten_"
 DEPTH_SCHATTEN, PARAMETERS = SCHATTEN + "2_over_L", "norm/parameters"
 ENTRY_ROUNDINGS = 16.0  # rounding errors of an entry that the sharp bound's slack covers
+RANKS = ("rank/effective", "rank/distance_to_infimal")
+AT_LIMIT = 1e-14  # a rank so near its infimum has come there: rounding of singular values decides the rest
 DISCRETE = "gradient flow (lr=flow): this run takes discrete steps"
 DECAYING = "no weight decay"
 CHAIN = "a matrix factorization: the product of its factors"
@@ -128,7 +130,9 @@ class Corollary1(_UnderTheorem1):
     |W_11|) had to grow if it was somewhere below its bound at the last loss: Equation 8, or the sharp bound on |W_11|,
     which bounds every norm. In the same way the rank had to fall if it was above Equation 9 or 10 at the last loss. The
     verdict is `violated` if it did not. It is `holds` if it did and a line fitted to the logarithms over the last
-    decade of the loss has the right sign by three standard errors: `slope` against ln loss, `standard_error`.
+    decade of the loss has the right sign by three standard errors: `slope` against ln loss, `standard_error`. A rank
+    that has fallen to its infimum up to rounding (`AT_LIMIT`) holds without a slope: `at_limit_below` is the last loss
+    at which it was farther away.
     """
 
     name = "corollary_1"
@@ -169,10 +173,14 @@ class Corollary1(_UnderTheorem1):
         measured = np.isfinite(loss) & np.isfinite(value) & (loss > 0)
         if not measured.any() or not loss[measured][-1] <= self.max_last_loss:
             return says_nothing(f"the loss has not come below {self.max_last_loss:g}")
-        usable = measured & (value > 0)
-        if not usable.any() or not loss[usable][-1] <= self.max_last_loss:
-            return says_nothing(f"below a loss of {self.max_last_loss:g} it is at its limit up to rounding")
-        loss, value, forced = loss[usable], value[usable], float(limit[usable][-1])
+        loss, value, forced = loss[measured], value[measured], float(limit[measured][-1])
+        away = np.flatnonzero(value > AT_LIMIT)
+        if sense > 0 and not (len(away) and away[-1] == len(value) - 1):
+            if not (value > forced * (1 + _slack(context, forced))).any():
+                return says_nothing("no value was above what the last loss forces")
+            return {"verdict": HOLDS, "at_limit_below": float(loss[away[-1]])}
+        usable = value > 0
+        loss, value = loss[usable], value[usable]
         last = loss <= 10 * loss[-1]
         if last.sum() < self.min_rows:
             return says_nothing(f"fewer than {self.min_rows} rows in the last decade of the loss")
@@ -195,7 +203,7 @@ class Theorem2(Certificate):
     The bound holds in every row with that sign, of descent too; other rows are not judged. Flow from a balanced start
     keeps the sign; `until` is the iteration up to which the balance of the run protects it. The bound is sharp for 2x2
     problems, and not for the larger square matrices of Appendix E. `limit` is the bound at loss 0: infinity for
-    b_22 = 0.
+    b_22 = 0. 2x2 products have upper bounds on both ranks as well, whose constants are ours.
     """
 
     name = "theorem_2"
@@ -215,6 +223,22 @@ class Theorem2(Certificate):
                 bounded = forced & (entry.unobserved[run] == (row, col)).all(1)
                 found.append(Bound(name, np.where(bounded, limit, np.nan), lower=True, trivial=0.0, slack=slack))
         return found
+
+    def rank_bounds(self, context: RunContext, trace: Trace) -> list[Bound]:
+        """Bounds on the ranks of 2x2 products of one run. The trace has Theorem 1's in columns of these names."""
+        if context.dims != (2, 2) or context.entry_bounds.unobserved[0, 0] < 0 or "determinant/sign" not in trace:
+            return []
+        values = context.entry_bounds.values[0]
+        forced = (trace["determinant/sign"] == context.entry_bounds.sign[0]) & reliable(context, trace)
+        limits = (
+            bounds.robustness_effective_rank_bound(trace["loss"], *values),
+            bounds.robustness_distance_bound(trace["loss"], *values),
+        )
+        return [
+            Bound(name, np.where(forced, limit, np.nan), lower=False, trivial=trivial)
+            for name, limit, trivial in zip(RANKS, limits, bounds.unforced_ranks(trace["loss"], *values), strict=True)
+            if name in trace
+        ]
 
     def failing_premises(self, context: RunContext) -> list[str | None]:
         entry = context.entry_bounds
@@ -247,7 +271,10 @@ class Theorem2(Certificate):
                 lost = np.flatnonzero(trace["determinant/sign"] != initial_sign)
                 if len(lost):
                     premise = f"a determinant that keeps its sign: lost at iteration {int(trace['iteration'][lost[0]])}"
-        parts = {}
+        parts = {
+            f"{self.name}/{bound.column}": verdict(bound, trace, premise) | note
+            for bound in self.rank_bounds(context, trace)
+        }
         for bound in self.bounds(context, trace):
             magnitude = {**trace, bound.column: np.abs(trace[bound.column])}
             parts[f"{self.name}/{bound.column}"] = verdict(bound, magnitude, premise) | self._limit(context) | note

@@ -15,7 +15,7 @@ from rankward.config import DataError
 from rankward.linalg import one_thread
 from rankward.metrics.baselines import BASELINES
 from rankward.metrics.functional import effective_rank, nuclear_norm, reconstruction_error
-from rankward.observations import EntryMask, Measurement, Sensing, Units
+from rankward.observations import EntryMask, IndexedEntries, Measurement, Sensing, Units
 from rankward.observations.arrays import read_npy
 from rankward.parallel import cores
 from rankward.theory import baselines
@@ -64,7 +64,7 @@ def solution(name: str, measurements: Sequence[Measurement]) -> Solution:
     return baseline
 
 
-def heldout_errors(measurements: Sequence[EntryMask]) -> list[tuple[dict[str, float], str]]:
+def heldout_errors(measurements: Sequence[EntryMask | IndexedEntries]) -> list[tuple[dict[str, float], str]]:
     """`baseline_errors` of the observations of each run, which have held-out entries."""
     return _for_each(lambda m: baseline_errors(m if m.units is None else m.units.own), measurements)
 
@@ -80,6 +80,7 @@ def _for_each(compute: Callable[[Any], Found], measurements: Sequence[Measuremen
 def _solve(name: str, measurement: Measurement) -> np.ndarray:
     if name not in BASELINES:
         return _read(Path(name), measurement)
+    assert not isinstance(measurement, IndexedEntries)  # such metrics are left out
     if isinstance(measurement, EntryMask):
         if name == "frobenius":
             return measurement.values
@@ -91,7 +92,7 @@ def _solve(name: str, measurement: Measurement) -> np.ndarray:
 
 
 def _units(measurement: Measurement) -> Units | None:
-    return measurement.units if isinstance(measurement, EntryMask) else None
+    return None if isinstance(measurement, Sensing) else measurement.units
 
 
 def _read(path: Path, measurement: Measurement) -> np.ndarray:

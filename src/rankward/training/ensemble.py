@@ -27,14 +27,19 @@ from rankward.factorizations.singular import SingularCoordinates, product_of_coo
 from rankward.losses import Loss, Squared
 from rankward.losses.base import check_value
 from rankward.metrics import HeldOutErrors, TraceMetric
+from rankward.metrics.collection import measurable_without_product
 from rankward.metrics.functional import unbalancedness
 from rankward.metrics.functional.conserved import largest_square
 from rankward.metrics.functional.entries import is_square, log_determinant, product_sign
-from rankward.observations import EntryMask, Measurement, Units, hold_out, in_units
+from rankward.observations import EntryMask, IndexedEntries, Measurement, Sensing, Units, hold_out, in_units
+from rankward.observations.indexed import shortened
 from rankward.optimizers import Optimizer, RateSchedule, Scheduled
 from rankward.seeding import key_words
 from rankward.theory import Certificate, RunContext, infimal_rank
+from rankward.training.by_index import NAME as INDEXED
+from rankward.training.by_index import PRODUCT, entries_of, listed_or_masked
 
+LISTED_BYTES = 150  # of an entry by index: places, two orders, predictions, slopes and temporary arrays, 8 each
 CACHE_BYTES = 2**28  # of observations that are kept for further runs
 TRAJECTORY_BYTES = 24  # of a number of a recorded product: 8, times its copies when the runs are sorted and written
 STATE_BYTES = 32  # of a number that an optimizer keeps: 8, times the number of its copies in memory
@@ -75,7 +80,7 @@ class Ensemble:
             DataError: observations that cannot be used.
         """
         measurements = [measurement_of(run) for run in runs]
-        factorizations = [_factorization(run, m) for run, m in zip(runs, measurements, strict=True)]
+        factorizations = [factorization_of(run, m) for run, m in zip(runs, measurements, strict=True)]
         if len(runs) > 1:
             losses = map(_loss, runs)
             _check_alike([_traits(*each) for each in zip(runs, measurements, factorizations, losses, strict=True)])
@@ -85,18 +90,21 @@ class Ensemble:
             for run, factorization in zip(runs, factorizations, strict=True)
         ]
         for run, m in zip(runs, measurements, strict=True):
-            if run.stop_heldout is not None and not (isinstance(m, EntryMask) and m.heldout):
+            if run.stop_heldout is not None and (isinstance(m, Sensing) or m.heldout is None):
                 raise ConfigError("stop_heldout", run.stop_heldout, "null: no entries are held out")
         loss = _checked_loss(runs, measurements)
-        operators = [m.mask if isinstance(m, EntryMask) else m.matrices for m in measurements]
+        listed = [m for m in measurements if isinstance(m, IndexedEntries)]
+        if listed and runs[0].record.product:
+            raise ConfigError("record.product", True, "false: engine=indexed does not write the product down")
+        operators, values = _arrays(measurements)
         stops = [protocol_of(run, factorizations[0]) for run in runs]
         for run, stop, m in zip(runs, stops, measurements, strict=True):
             _check_trajectory(run, stop, m)
         means = [run.reduction(factorizations[0].mean_loss) == "mean" for run in runs]
         scales = [loss.in_mean / m.count if mean else 1.0 for mean, m in zip(means, measurements, strict=True)]
         problem = Problem(
-            operator=torch.from_numpy(np.stack(operators)).to(dtype),
-            values=torch.from_numpy(np.stack([m.values for m in measurements])).to(dtype),
+            operator=torch.from_numpy(operators).to(dtype),
+            values=torch.from_numpy(values).to(dtype),
             eta=torch.tensor([0.0 if isinstance(run.lr, FlowRate) else run.lr.eta for run in runs], dtype=dtype),
             stop_loss=torch.tensor([stop.stop_loss for stop in stops], dtype=torch.float64),
             max_iterations=torch.tensor([stop.max_iterations for stop in stops]),
@@ -106,6 +114,7 @@ class Ensemble:
             rule=_rule(runs, measurements, factorizations[0], dtype),
             loss=loss,
             plateau=_plateau(runs),
+            entries=tuple(map(entries_of, listed)) if listed else None,
         )
         record, stop = runs[0].record, stops[0]
         schedule = Schedule(
@@ -135,7 +144,7 @@ class Ensemble:
         )
 
     def metrics(self) -> tuple[dict[str, TraceMetric], dict[str, str]]:
-        """The metrics of the config by name, and the kinds, by name, of those that measure other forms of factors.
+        """The metrics of the config by name, and what those that are left out need: a form of factors, or a product.
 
         Raises:
             ConfigError: a metric that cannot measure the products of this factorization.
@@ -166,17 +175,29 @@ class Ensemble:
                     wanted.name,
                     f"{kind}, for a {run}: column {name!r} is of a {metric.kind}",
                 )
+            thin = isinstance(metric, HeldOutErrors) or measurable_without_product(metric, self.is_chain)
+            if self.listed and not thin:
+                inapplicable[name] = PRODUCT
+                continue
             metrics[name] = metric
         if self.heldout and not any(isinstance(metric, HeldOutErrors) for metric in metrics.values()):
             metrics[HELDOUT] = HeldOutErrors()
         return metrics, inapplicable
 
     def certificates(self) -> list[Certificate]:
-        """The statements that the runs are checked against; none if observations change, which no statement allows."""
-        if any(isinstance(m, EntryMask) and m.first is not None for m in self.measurements):
+        """The statements that the runs are checked against.
+
+        There are none where only some entries of the product are known, or observations change: no statement allows it.
+        """
+        if self.listed or any(isinstance(m, EntryMask) and m.first is not None for m in self.measurements):
             return []
         nodes = self.runs[0].metrics.certificates
         return [build(f"metrics.certificates.{name}", node) for name, node in nodes.items()]
+
+    @property
+    def listed(self) -> list[IndexedEntries]:
+        """Observations of each run by index; empty if the runs have masks or sensing matrices."""
+        return [m for m in self.measurements if isinstance(m, IndexedEntries)]
 
     @property
     def is_chain(self) -> bool:
@@ -259,9 +280,9 @@ class Ensemble:
         return self.runs[0].factorization.name
 
     @property
-    def heldout(self) -> list[EntryMask]:
+    def heldout(self) -> list[EntryMask | IndexedEntries]:
         """Held-out entries of each run; empty if the runs have none."""
-        return [m.heldout for m in self.measurements if isinstance(m, EntryMask) and m.heldout is not None]
+        return [m.heldout for m in self.measurements if not isinstance(m, Sensing) and m.heldout is not None]
 
     @cached_property
     def _entries(self) -> tuple[Tensor, dict[str, Tensor]]:
@@ -282,7 +303,7 @@ class Ensemble:
 
         They are gathered for the rows that are measured at a time, since all rows of large arrays would not fit.
         """
-        if not self.heldout:
+        if not self.heldout or self.listed:
             return {}
         index, arrays = self._entries
         return {name: partial(_rows, array, index[run]) for name, array in arrays.items()}
@@ -305,12 +326,22 @@ class Ensemble:
     @cached_property
     def _units(self) -> list[Units]:
         """Units of each run; empty if the runs are trained in the data's own."""
-        return [m.units for m in self.measurements if isinstance(m, EntryMask) and m.units is not None]
+        return [m.units for m in self.measurements if not isinstance(m, Sensing) and m.units is not None]
 
     def ground_truth(self) -> Tensor | None:
         """Ground truth of each run, [runs, *dims] float64, or None if the runs have none."""
         truths = [m.ground_truth for m in self.measurements if m.ground_truth is not None]
         return torch.from_numpy(np.stack(truths)) if truths else None
+
+
+def _arrays(measurements: Sequence[Measurement]) -> tuple[np.ndarray, np.ndarray]:
+    """Masks or sensing matrices of the runs, and their values, runs axis first; both empty for entries by index."""
+    if isinstance(measurements[0], IndexedEntries):
+        return np.zeros((len(measurements), 0)), np.zeros((len(measurements), 0))
+    pairs = [(m.mask if isinstance(m, EntryMask) else m.matrices, m.values)
+             for m in measurements if not isinstance(m, IndexedEntries)]  # fmt: skip
+    operators, values = zip(*pairs, strict=True)
+    return np.stack(operators), np.stack(values)
 
 
 def _rows(array: Tensor, index: Tensor, rows: slice) -> Tensor:
@@ -423,7 +454,10 @@ def _check_domain(loss: Loss, name: str, measurement: Measurement) -> None:
     refused = torch.nonzero(seen & ~loss.allows(values))
     if len(refused):
         place = tuple(refused[0].tolist())
-        shown = f"at ({', '.join(map(str, place))}) is {float(values[place]):g}"
+        where = ", ".join(map(str, place))
+        if isinstance(measurement, IndexedEntries):
+            where = shortened(", ".join(map(str, measurement.index[place[0]].tolist())))
+        shown = f"at ({where}) is {float(values[place]):g}"
         raise ConfigError("loss", name, f"another one: its observed values are {loss.expected}, and that {shown}")
 
 
@@ -468,7 +502,7 @@ def traits(run: RunConfig) -> tuple[tuple[str, object], ...]:
     """
     measurement, loss = measurement_of(run), _loss(run)
     _check_domain(loss, run.loss.name, measurement)
-    return _traits(run, measurement, _factorization(run, measurement), loss)
+    return _traits(run, measurement, factorization_of(run, measurement), loss)
 
 
 def _traits(
@@ -478,10 +512,13 @@ def _traits(
     optimizer = _optimizer(run, factorization)
     shared = {
         "factorization": (type(factorization).__name__, tuple(factorization.shapes), _settings(run)),
-        "observations": (type(measurement).__name__, measurement.values.shape),
-        "heldout": isinstance(measurement, EntryMask) and measurement.heldout is not None,  # likewise
+        "observations": (
+            type(measurement).__name__,
+            measurement.dims if isinstance(measurement, IndexedEntries) else measurement.values.shape,
+        ),
+        "heldout": not isinstance(measurement, Sensing) and measurement.heldout is not None,  # likewise
         "ground truth": measurement.ground_truth is not None,  # there are columns for it
-        "units": isinstance(measurement, EntryMask) and measurement.units is not None,
+        "units": not isinstance(measurement, Sensing) and measurement.units is not None,
         "changes": isinstance(measurement, EntryMask) and measurement.first is not None,
         "dtype": run.dtype,
         "engine": run.engine,
@@ -509,7 +546,9 @@ def _settings(run: RunConfig) -> tuple[object, ...]:
 def bytes_per_run(run: RunConfig) -> int:
     """Estimated memory of one run: its arrays, working copies, and rows that are not measured yet."""
     measurement = measurement_of(run)
-    factorization = _factorization(run, measurement)
+    factorization = factorization_of(run, measurement)
+    if isinstance(measurement, IndexedEntries):
+        return _listed_bytes(run, measurement, factorization)
     factors = sum(prod(shape) for shape in factorization.shapes)
     optimizer = _optimizer(run, factorization)
     state = 0 if optimizer is None else _state_numbers(optimizer, factorization)
@@ -547,21 +586,52 @@ def _check_trajectory(run: RunConfig, stop: Protocol, measurement: Measurement) 
             raise ConfigError("record.product", run.record.product, allowed)
 
 
+def _listed_bytes(run: RunConfig, measurement: IndexedEntries, factorization: Factorization) -> int:
+    """Estimated memory of one run whose entries are listed: nothing has the size of the array."""
+    factors = sum(prod(shape) for shape in factorization.shapes)
+    optimizer = _optimizer(run, factorization)
+    state = 0 if optimizer is None else _state_numbers(optimizer, factorization)
+    kept = 0 if measurement.heldout is None else measurement.heldout.count
+    entries = LISTED_BYTES * (measurement.count + kept) + 2 * measurement.nbytes
+    return FACTOR_BYTES * factors + STATE_BYTES * state + entries + 800_000
+
+
 def measurement_of(run: RunConfig) -> Measurement:
     """The run's observations; runs with equal configs share one object.
 
     Raises:
         ConfigError, DataError: observations that cannot be made or read.
     """
-    holdout, center, scale = run.observations.holdout, run.observations.center, run.observations.scale
-    state = _state(run.observations.file), _state(holdout)  # a file that has changed is read again
+    state = _state(run.observations.file), _state(run.observations.holdout)  # a file that has changed is read again
+    key = repr(run.observations), state
 
     def make() -> Measurement:
         made: Measurement = build("observations", run.observations)
-        made = made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
-        return made if center is None and scale is None else in_units(made, center, scale)
+        return made if isinstance(made, IndexedEntries) else _prepared(run, made)
 
-    return _cache.get((repr(run.observations), state), make)
+    made = _cache.get(key, make)
+    if not isinstance(made, IndexedEntries) and run.engine != INDEXED:
+        return made
+
+    def chosen() -> Measurement:
+        found = listed_or_masked(run, made, partial(factorization_of, run))
+        return _prepared(run, found) if isinstance(made, IndexedEntries) else found
+
+    depends = (
+        run.engine,
+        isinstance(run.lr, FlowRate),
+        run.trainer.accelerator,
+        repr(run.factorization),
+        repr(run.depth),
+    )
+    return _cache.get((*key, *depends), chosen)
+
+
+def _prepared(run: RunConfig, made: Measurement) -> Measurement:
+    """The observations with some held out, centred and scaled, as the config says."""
+    holdout, center, scale = run.observations.holdout, run.observations.center, run.observations.scale
+    made = made if holdout is None else hold_out(made, holdout, run.observations.holdout_seed or 0)
+    return made if center is None and scale is None else in_units(made, center, scale)
 
 
 def _state(path: object) -> object:
@@ -597,7 +667,12 @@ def _bytes(measurement: Measurement) -> int:
     return arrays + 2000  # bytes of the objects themselves
 
 
-def _factorization(run: RunConfig, measurement: Measurement) -> Factorization:
+def factorization_of(run: RunConfig, measurement: Measurement) -> Factorization:
+    """The factorization of a run with these observations.
+
+    Raises:
+        ConfigError, InputError: one that does not fit them, or the machine's memory.
+    """
     layers = run.depth.layers
     if isinstance(run.lr, FlowRate) and run.lr.coordinates == "singular":
         return _singular(measurement.dims, layers)

@@ -35,7 +35,7 @@ def hint(
     or at a plateau with an almost constant loss, and either a step size too large for any solution or a sharpness
     within 2 % of 2 over the step size; a run that is merely slow has a lower one. A number that is not known is not
     mentioned, for example if the factorization cannot be differentiated twice. The sharpness is computed for runs of at
-    most 16,384 parameters, once a run.
+    most 16,384 parameters with a mask or sensing matrices, once a run.
 
     Optimizers other than gradient descent without weight decay have none: their edge is not 2 over the sharpness.
 
@@ -107,7 +107,8 @@ def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
     problem = ensemble.problem
     if problem.adaptive is not None or not problem.is_mask or type(problem.loss) is not Squared:
         return ""
-    step, largest = float(problem.eta[run]), float(problem.values[run].abs().max())
+    values = problem.values[run] if problem.entries is None else torch.from_numpy(problem.entries[run].values)
+    step, largest = float(problem.eta[run]), float(values.abs().max())
     least = least_sharpness(ensemble.factorization.form, largest, float(problem.loss_scale[run]))
     if not step * least > 2:
         return ""
@@ -119,7 +120,7 @@ def _no_solution_is_stable(ensemble: Ensemble, run: int) -> str:
 
 def _sharpness(ensemble: Ensemble, run: int, factors: list[Tensor]) -> float:
     one, problem = slice(run, run + 1), ensemble.problem
-    if sum(factor[0].numel() for factor in factors) > MAX_PARAMETERS:
+    if problem.entries is not None or sum(factor[0].numel() for factor in factors) > MAX_PARAMETERS:
         return float("nan")
     return _or_nan(
         lambda: sharpness(
@@ -137,6 +138,8 @@ def first_adaptive_step(ensemble: Ensemble, run: int) -> float:
     """The first adaptive step size: the mean of squared gradients is the first gradient's square."""
     problem, adaptive = ensemble.problem, ensemble.problem.adaptive
     assert adaptive is not None
+    if problem.entries is not None:
+        return float("nan")
 
     def step() -> float:
         start = [factor[run].double().requires_grad_() for factor in ensemble.factors]

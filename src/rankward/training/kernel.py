@@ -22,7 +22,7 @@ def kernel_listing(overrides: Sequence[str], config_dir: Path | None) -> list[st
     from hydra import compose, initialize_config_dir
 
     from rankward.dynamics.layouts import layout_of
-    from rankward.dynamics.listing import listing
+    from rankward.dynamics.listing import indexed_listing, listing
     from rankward.dynamics.tracing import Untraceable
     from rankward.training.ensemble import Ensemble
 
@@ -31,6 +31,9 @@ def kernel_listing(overrides: Sequence[str], config_dir: Path | None) -> list[st
         run = run_config(compose("config", overrides=[*as_hydra_has_them(overrides), *more]))
     ensemble = Ensemble.of([run])
     problem = ensemble.problem
+    if problem.entries is not None:
+        lines = indexed_listing(ensemble.factorization, problem.entries[0])
+        return [f"factorization: {ensemble.factorization_name}", *lines]
     try:
         operator, values = problem.operator.shape[1:], problem.values.shape[1:]
         layout = layout_of(ensemble.factorization, operator, values, run.dtype, problem.rule, problem.loss)

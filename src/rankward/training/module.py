@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from typing import Any
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from rankward.config import ConfigError
-from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status
+from rankward.dynamics import Engine, Problem, Progress, Rows, SplitEngine, Status, entries_at
 from rankward.dynamics.reference import loss, negative_gradients
 from rankward.dynamics.sharpness import loss_function
 from rankward.dynamics.state import to_host
 from rankward.factorizations import Hierarchy
-from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, measure
+from rankward.metrics import DistanceToInfimalRank, DistanceToSolution, TraceMetric, measure
 from rankward.metrics.collection import MetricError, arguments
-from rankward.observations import EntryMask
+from rankward.observations import Sensing
 from rankward.theory import RunContext
-from rankward.training import baselines, patience
+from rankward.training import baselines, by_index, patience
 from rankward.training.changes import Changes
 from rankward.training.devices import cuda_devices
 from rankward.training.ensemble import HELDOUT, Ensemble
@@ -138,15 +138,13 @@ class EnsembleModule(pl.LightningModule):
         return max(stride, min(length, int(left.max()) if len(left) else 0) // stride * stride)
 
     def _measure(self, rows: Rows) -> dict[str, np.ndarray]:
-        columns = measure(
+        columns = self._columns(
             {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit is None},
             [to_host(factor) for factor in rows.factors],
-            self.product,
-            self.ensemble.is_chain,
-            is_spectral=self.ensemble.is_spectral,
+            rows.run,
+            rows.time,
             loss=rows.loss,
             iteration=rows.iteration,
-            **self._context(rows.run, rows.time),
             **self._baselines(rows.run),
         )
         columns |= self._measure_some(rows)
@@ -155,6 +153,8 @@ class EnsembleModule(pl.LightningModule):
         named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **part, **columns}
         kept = np.copy if self.device.type == "cuda" else np.asarray  # rows of a card lie in page-locked memory
         trace = {name: kept(column.cpu().numpy()) for name, column in named.items()}
+        if self.ensemble.listed:
+            return trace
         judged = self.run_context.with_half_sums(trace)
         for certificate in self.certificates:
             bounds = {f"bound/{b.column}": b.values for b in certificate.bounds(self.run_context, judged)}
@@ -163,6 +163,31 @@ class EnsembleModule(pl.LightningModule):
         if self.ensemble.runs[0].record.product:
             trace[PRODUCT] = products(self, [to_host(factor) for factor in rows.factors]).flatten(1).double().numpy()
         return trace
+
+    def _columns(
+        self,
+        metrics: Mapping[str, TraceMetric],
+        factors: list[Tensor],
+        run: Tensor,
+        time: Tensor,
+        taken: Collection[str] = (),
+        **more: Any,
+    ) -> dict[str, Tensor]:
+        """Columns of metrics for factors [rows, *shape] of these runs and times, [rows] float64 each.
+
+        Args:
+            metrics: by name.
+            factors: on the processor.
+            run, time: of each row.
+            taken: names of columns that others fill.
+            more: of the context, as for `measure`.
+        """
+        context, ensemble = {**self._context(run, time), **more}, self.ensemble
+        if ensemble.listed:
+            return by_index.measure_rows(metrics, factors, run, ensemble.factorization, ensemble.listed, context)
+        return measure(
+            metrics, factors, self.product, ensemble.is_chain, taken, is_spectral=ensemble.is_spectral, **context
+        )
 
     def _until_heldout_stop(self, rows: Rows, measured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The measured rows without those behind a row at which `stop_heldout` ends a run; that run goes back to it.
@@ -209,13 +234,11 @@ class EnsembleModule(pl.LightningModule):
             targets = spread(self.ensemble.problem.max_iterations.numpy(), self.ensemble.schedule.stride, limit)[run]
             chosen = ((targets > previous[:, None]) & (targets <= iteration[:, None])).any(1)
             at = torch.from_numpy(np.flatnonzero(chosen))
-            measured = measure(
+            measured = self._columns(
                 {name: metric for name, metric in self.trace_metrics.items() if metric.row_limit == limit},
                 [to_host(factor)[at] for factor in rows.factors],
-                self.product,
-                self.ensemble.is_chain,
-                is_spectral=self.ensemble.is_spectral,
-                **self._context(rows.run.cpu()[at], rows.time.cpu()[at]),
+                rows.run.cpu()[at],
+                rows.time.cpu()[at],
             )
             for name, values in measured.items():
                 columns[name] = torch.full((len(run),), torch.nan, dtype=torch.float64)
@@ -280,23 +303,15 @@ class EnsembleModule(pl.LightningModule):
             for name, metric in self.trace_metrics.items()
             if metric.tried and "solutions" not in arguments(metric)
         }
-        value = loss(self.product(factors)[0], problem.operator[0], problem.values[0], problem.loss)
+        value = self._first_loss()
         rows = {"loss": problem.loss_scale[:1] * value, "iteration": first}
         filled: set[str] = set()
         for some in (False, True):
             chosen = {name: metric for name, metric in checked.items() if (metric.row_limit is not None) == some}
             try:
                 if chosen:
-                    columns = measure(
-                        chosen,
-                        factors,
-                        self.product,
-                        self.ensemble.is_chain,
-                        is_spectral=self.ensemble.is_spectral,
-                        taken=filled,
-                        **self._context(first, torch.zeros(1, dtype=torch.float64)),
-                        **({} if some else rows),
-                    )
+                    start = torch.zeros(1, dtype=torch.float64)
+                    columns = self._columns(chosen, factors, first, start, taken=filled, **({} if some else rows))
                     filled |= columns.keys()
             except (MetricError, TypeError, ValueError) as error:
                 key, _, reason = str(error).partition(": ")
@@ -307,6 +322,15 @@ class EnsembleModule(pl.LightningModule):
                     f"{kind.__module__}.{kind.__qualname__}",
                     f"a metric that can measure this run's start ({reason}); {key}=null leaves it out",
                 ) from error
+
+    def _first_loss(self) -> Tensor:
+        """The sum of the loss of the first run at its start."""
+        problem, factors = self.ensemble.problem, [factor[:1] for factor in self.ensemble.factors]
+        if problem.entries is None:
+            return loss(self.product(factors)[0], problem.operator[0], problem.values[0], problem.loss)
+        entries = problem.entries[0]
+        predictions = entries_at(self.ensemble.factorization.form, entries)(factors)[0]
+        return loss(predictions, torch.ones_like(predictions), torch.from_numpy(entries.values), problem.loss)
 
     @property
     def baseline_names(self) -> list[str]:
@@ -331,7 +355,7 @@ class EnsembleModule(pl.LightningModule):
     @cached_property
     def heldout_errors(self) -> list[tuple[dict[str, float], str]]:
         """`baseline_errors` of each run; empty if the runs hold nothing out. Computed when the runs have ended."""
-        measurements = [m for m in self.ensemble.measurements if isinstance(m, EntryMask)]
+        measurements = [m for m in self.ensemble.measurements if not isinstance(m, Sensing)]
         return baselines.heldout_errors(measurements) if self.ensemble.heldout else []
 
     def heldout(self, run: int, trace: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -360,10 +384,15 @@ class EnsembleModule(pl.LightningModule):
     def notes(self, run: int) -> dict[str, str]:
         """Remarks on the columns of one run, by name."""
         notes: dict[str, str] = {"engine": self.engine.note} if self.engine.note else {}
-        if self.inapplicable:
+        others = {name: kind for name, kind in self.inapplicable.items() if kind != by_index.PRODUCT}
+        if others:
             named = f"factorization={self.ensemble.factorization_name}"
             source = "lr.coordinates=singular" if self.ensemble.is_spectral else named
-            notes["metrics"] = _inapplicable_note(self.inapplicable, source)
+            notes["metrics"] = _inapplicable_note(others, source)
+        if self.ensemble.listed:
+            left_out = [name for name, kind in self.inapplicable.items() if kind == by_index.PRODUCT]
+            if made := by_index.note(left_out, list(self.ensemble.runs[0].metrics.certificates)):
+                notes["product"] = made
         if self.heldout_errors and (why := self.heldout_errors[run][1]):
             notes["heldout.baselines.least_nuclear"] = why
         if self.changes is not None and self.changes.until[run]:
@@ -394,6 +423,8 @@ class EnsembleModule(pl.LightningModule):
             run: its index.
             trace: its rows, without the column `run`.
         """
+        if self.ensemble.listed:
+            return {}
         context = self.run_context.of(run)
         rows = context.with_half_sums({**trace, "run": np.zeros(len(trace["loss"]), np.int64)})
         verdicts: dict[str, Any] = {}
@@ -413,14 +444,8 @@ class EnsembleModule(pl.LightningModule):
             return trace
         if self.changes is not None:
             self.measured_problem = self.changes.problem(self.ensemble.problem, self.progress.iteration)
-        columns = measure(
-            last,
-            [factor.detach().cpu()[done] for factor in self.factors],
-            self.product,
-            self.ensemble.is_chain,
-            is_spectral=self.ensemble.is_spectral,
-            **self._context(done, self.progress.time.cpu()[done]),
-        )
+        final = [factor.detach().cpu()[done] for factor in self.factors]
+        columns = self._columns(last, final, done, self.progress.time.cpu()[done])
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1
         for name, values in columns.items():
             trace[name] = np.array(trace[name]) if name in trace else np.full(len(trace["run"]), np.nan)
@@ -495,8 +520,10 @@ class _Chunks(IterableDataset[int]):
             chunk += 1
 
 
-def final_products(module: EnsembleModule) -> Tensor:
-    """Product of each run's current factors, [runs, *dims], in the runs' dtype."""
+def final_products(module: EnsembleModule) -> Tensor | None:
+    """Product of each run's current factors, [runs, *dims], in the runs' dtype; None for entries listed by index."""
+    if module.ensemble.listed:
+        return None
     return products(module, [factor.detach().cpu() for factor in module.factors])
 
 

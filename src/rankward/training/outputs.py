@@ -20,7 +20,7 @@ from rankward.factorizations.base import Spectral
 from rankward.factorizations.singular import balanced_layers
 from rankward.loggers.run import RunLog
 from rankward.loggers.target import LoggerError, LogTarget
-from rankward.observations import EntryMask
+from rankward.observations import Sensing
 from rankward.theory.motion import families
 from rankward.theory.stages import Stages, stages_of
 from rankward.training.ensemble import HELDOUT
@@ -113,7 +113,7 @@ class EnsembleOutputs:
         it logs the run from its files.
         """
         result, measurement = self.results[index], self.module.ensemble.measurements[index]
-        ids = measurement.ids if isinstance(measurement, EntryMask) else None
+        ids = None if isinstance(measurement, Sensing) else measurement.ids
         try:
             if self.module.ensemble.runs[index].logger:
                 result.folder.mkdir(parents=True, exist_ok=True)
@@ -157,12 +157,15 @@ class EnsembleOutputs:
         return result
 
     def arrays(self, index: int) -> dict[str, np.ndarray]:
-        """Contents of `factors.safetensors` of one run: factors, product and observations, without a runs axis."""
+        """Contents of `factors.safetensors` of one run: factors, product and observations, without a runs axis.
+
+        There is no product where the observations are listed by index.
+        """
         ensemble, measurement = self.module.ensemble, self.module.ensemble.measurements[index]
         arrays = {
             **_named("initial", ensemble.factorization.form, [f[index].numpy() for f in ensemble.factors]),
             **_named("final", ensemble.factorization.form, [f[index].numpy() for f in self.final]),
-            "product": self.products[index].numpy(),
+            **({} if self.products is None else {"product": self.products[index].numpy()}),
             **measurement.arrays(),
         }
         if measurement.ground_truth is not None:
@@ -171,7 +174,7 @@ class EnsembleOutputs:
 
     def trajectory(self, index: int) -> dict[str, np.ndarray] | None:
         """Contents of `trajectory.safetensors` of one run; None unless the products are recorded."""
-        if not self.trajectories:
+        if not self.trajectories or self.products is None:
             return None
         product, flat = self.products[index].numpy(), self.trajectories[index]
         return {

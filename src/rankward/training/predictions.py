@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from rankward import results
 from rankward.config import DataError, InputError
+from rankward.dynamics import Entries, entries_at
+from rankward.factorizations.base import Chain, Components
 from rankward.observations import Ids
 from rankward.observations.ids import axis_names
+from rankward.observations.indexed import amount, order_keys
+from rankward.observations.measurement import offset_at
 from rankward.observations.ratings import Columns, read_columns
 
 ENDINGS = (".csv", ".parquet")
+FINAL = "final."  # with the number of a factor: its name in `factors.safetensors`
+LARGEST = 2**24  # entries of an array whose unobserved entries are listed, where it is not written down
 VALUE = "value"  # name of the column of predictions
 
 
@@ -28,7 +37,7 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None, 
         folder: of a run.
         entries: a file that lists the ids of entries, one entry a line, in columns with the names of the data's own
             columns, or else in the first columns. Its order is kept. None: all entries that the run was not trained
-            on, in row-major order, the held-out ones among them.
+            on, in row-major order, the held-out ones among them; not of arrays of more than `LARGEST` entries.
         out: a `.csv` or `.parquet` file; None: `predictions.csv` in the folder.
         separator: of `entries`, as for `from_ratings`; None: the one that fits.
 
@@ -47,24 +56,25 @@ def predict(folder: Path, entries: Path | None = None, out: Path | None = None, 
         raise InputError(f"predict: {str(folder)!r} is a sweep; expected the folder of one of its runs{run}")
     status = results.read_summary(folder)["status"]
     arrays = results.read_arrays(folder)
-    product, mask = arrays["product"], arrays.get("observations.mask")
-    if not np.isfinite(product).all():
+    product = arrays.get("product")
+    numbers = [product] if product is not None else [array for name, array in arrays.items() if name.startswith(FINAL)]
+    if not all(np.isfinite(array).all() for array in numbers):
         raise InputError(f"predict: the run in {str(folder)!r} has no finite predictions: its status is {status}")
+    dims = product.shape if product is not None else tuple(arrays["observations.dims"].tolist())
     table = folder / results.IDS
-    ids = Ids.of_table(results.read_frame(table)) if table.is_file() else _counted(product.shape)
+    ids = Ids.of_table(results.read_frame(table)) if table.is_file() else _counted(dims)
     if entries is None:
-        unseen = np.ones(product.shape, bool) if mask is None else ~mask
-        places, cells = np.flatnonzero(unseen), None
-        if not places.size:
+        places, cells = _unseen(dims, arrays), None
+        if not len(places):
             raise InputError("predict: the run was trained on all entries; --entries FILE names some to predict")
     else:
         places, cells = _listed(entries, ids, separator)
-    values = product.astype(np.float64).reshape(-1)[places]
+    values = _product_at(folder, dims, arrays, places) if product is None else product[tuple(places.T)]
+    values = values.astype(np.float64)
     if "units.scale" in arrays:
-        offset = np.broadcast_to(arrays["units.offset"], product.shape).reshape(-1)[places]
-        values = values * float(arrays["units.scale"]) + offset
+        values = values * float(arrays["units.scale"]) + offset_at(arrays["units.offset"], places)
     columns: dict[str, object] = {}
-    for axis, index in enumerate(np.unravel_index(places, product.shape)):
+    for axis, index in enumerate(places.T):
         columns[ids.axes[axis]] = ids.ids[axis][index] if cells is None else cells[axis]
     value = VALUE if VALUE not in columns else "prediction"
     frame = pl.DataFrame(columns).with_columns(pl.Series(value, values))
@@ -82,8 +92,39 @@ def _counted(dims: Sequence[int]) -> Ids:
     return Ids(axis_names(len(dims)), tuple(np.arange(size) for size in dims))
 
 
+def _unseen(dims: Sequence[int], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The indices [n, order] of all entries that the run was not trained on.
+
+    Raises:
+        InputError: too many.
+    """
+    if "observations.index" not in arrays:
+        mask = arrays.get("observations.mask")
+        return np.argwhere(np.ones(dims, bool) if mask is None else ~mask)
+    if (size := math.prod(dims)) > LARGEST:
+        raise InputError(f"predict: the array has {amount(size)} entries, too many to list; --entries FILE names some")
+    unseen = np.ones(size, bool)
+    unseen[order_keys(dims, arrays["observations.index"])] = False
+    return np.stack(np.unravel_index(np.flatnonzero(unseen), dims), axis=1)
+
+
+def _product_at(
+    folder: Path, dims: tuple[int, ...], arrays: Mapping[str, np.ndarray], places: np.ndarray
+) -> np.ndarray:
+    """Entries of the final product of a run that has not written it down, float64."""
+    count = sum(name.startswith(FINAL) for name in arrays)
+    final = [arrays[f"{FINAL}{number}"] for number in range(count)]
+    of_modes = len(dims) == count and all(len(factor) == size for factor, size in zip(final, dims, strict=True))
+    chained = all(len(below) == above.shape[1] for below, above in pairwise(final))
+    if of_modes and chained:  # square matrices may be either
+        chained = results.read_config(folder)["factorization"]["name"] != "tensor"
+    form = Chain((dims[-1], *map(len, final))) if chained else Components(dims, final[0].shape[1])
+    made = entries_at(form, Entries(dims, places, np.zeros(len(places))))([torch.from_numpy(f)[None] for f in final])
+    return np.asarray(made[0].numpy())
+
+
 def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The flat places of the entries that a file lists, and their ids."""
+    """The indices [n, order] of the entries that a file lists, and their ids."""
     try:
         table = read_columns(file.expanduser(), separator)
         cells = [table.frame.to_series(place).str.strip_chars() for place in _columns(table, ids)]
@@ -94,7 +135,7 @@ def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, li
         why = str(error).replace("observations.separator", "--separator")
         raise DataError(f"--entries: {str(file)!r}: {why}") from error
     own = [ids.ids[axis][index] for axis, index in enumerate(indices)]
-    return np.ravel_multi_index(indices, ids.dims), own
+    return np.stack(indices, axis=1), own
 
 
 def _columns(table: Columns, ids: Ids) -> list[int]:

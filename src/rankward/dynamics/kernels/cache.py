@@ -178,6 +178,46 @@ def singular_kernel() -> Kernel:
     return drive
 
 
+@functools.cache
+def indexed_kernels(kind: str, width: int, dtype: str) -> Any:
+    """Compiled `predict` and `gather` (of a chain) or `gradients` (of components) for observed entries by index.
+
+    Args:
+        kind: `chain` or `components`.
+        width: numbers of a vector: `WIDTH[dtype]`, or fewer for few components.
+        dtype: of the runs.
+    """
+    names = [f"{name}{width} as {name}" for name in ("load", "store", "fill")]
+    names += [f"sums{width} as sums", f"spread{width} as spread"] if kind == "chain" else []
+    text = "import numba\nimport numpy as np\n\n"
+    text += f"from rankward.dynamics.kernels.lanes import {', '.join(names)}\n\nWIDE = {width}\n"
+    text += _dots(width) if kind == "chain" else ""
+    return imported(f"indexed_{kind}_{width}_{dtype}", text + text_of(f"_indexed_{kind}_source.py"))
+
+
+def _dots(width: int) -> str:
+    """Text of `dots`: so many scalar products of rows at once, each over one vector, which are then added up.
+
+    Places behind the last one are those of the last one again, and are not written.
+    """
+    lanes = range(width)
+    head = "begin, last, places, rows, cols, a, b, size, out"
+    lines = ["", "", "@numba.njit(cache=True, nogil=True)", f"def dots({head}):"]
+    for lane in lanes:
+        lines += [
+            f"    p{lane} = places[min(begin + {lane}, last)]",
+            f"    i{lane}, j{lane} = rows[p{lane}] * size, cols[p{lane}] * size",
+            f"    s{lane} = load(a, i{lane}) * load(b, j{lane})",
+        ]
+    lines += ["    for at in range(WIDE, size, WIDE):"]
+    lines += [f"        s{lane} = s{lane} + load(a, i{lane} + at) * load(b, j{lane} + at)" for lane in lanes]
+    lines += [f"    total = sums(({', '.join(f's{lane}' for lane in lanes)}))"]
+    lines += ["    if begin + WIDE <= last + 1:", "        store(out, begin, total)", "        return"]
+    lines += ["    lanes = np.empty(WIDE, out.dtype)", "    store(lanes, 0, total)"]
+    lines += ["    for at in range(last + 1 - begin):", "        out[begin + at] = lanes[at]"]
+    return "\n".join(lines) + "\n"
+
+
 def lanes_text(width: int) -> str:
     return (
         "import math\n\nimport numba\nimport numpy as np\n\n"

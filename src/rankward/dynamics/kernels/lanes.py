@@ -145,8 +145,8 @@ def draw(typingctx: Any, counter: Any) -> Any:
     return types.intp(counter), codegen
 
 
-load1, load8, load16 = (_make_load(width) for width in (1, 8, 16))
-store1, store8, store16 = (_make_store(width) for width in (1, 8, 16))
+load1, load4, load8, load16 = (_make_load(width) for width in (1, 4, 8, 16))
+store1, store4, store8, store16 = (_make_store(width) for width in (1, 4, 8, 16))
 
 
 def everywhere(builder: Any, kind: Any, scalar: Any) -> Any:
@@ -192,7 +192,7 @@ def _make_fill(width: int) -> Any:
 
 
 # One number in every lane, in the precision of the array `like`.
-fill1, fill8, fill16 = (_make_fill(width) for width in (1, 8, 16))
+fill1, fill4, fill8, fill16 = (_make_fill(width) for width in (1, 4, 8, 16))
 
 
 @intrinsic

@@ -181,3 +181,24 @@ def masked_rmse(
     """
     differences = torch.where(mask, array.double() - target.double(), 0.0)
     return root_of_squares(differences.flatten(1)) / mask.flatten(1).sum(1).double().sqrt()
+
+
+def masked_mse(
+    array: Float[Tensor, "runs *dims"],
+    target: Float[Tensor, "runs *dims"],
+    mask: Bool[Tensor, "runs *dims"],
+    clamp: float | None = None,
+) -> Float[Tensor, " runs"]:
+    """Mean squared difference over the entries where `mask` is true, each square at most `clamp`.
+
+    NaN where the mask is false throughout. Entries outside of the mask have no effect, even if they are not finite.
+    A square that is infinite counts as `clamp`, one that is NaN makes the mean NaN.
+
+    Example:
+        >>> array, mask = torch.tensor([[1.0, 5.0, 9.0]]), torch.tensor([[True, True, False]])
+        >>> masked_mse(array, torch.zeros(1, 3), mask).item(), masked_mse(array, torch.zeros(1, 3), mask, 4.0).item()
+        (13.0, 2.5)
+    """
+    squares = torch.where(mask, array.double() - target.double(), 0.0).square()
+    squares = squares if clamp is None else squares.clamp(max=clamp)
+    return squares.flatten(1).sum(1) / mask.flatten(1).sum(1).double()

@@ -91,3 +91,25 @@ def _split(x: Tensor) -> tuple[Tensor, Tensor]:
     shifted = x * 134217729.0  # 2^27 + 1
     high = shifted - (shifted - x)
     return high, x - high
+
+
+def thin_singular_values(
+    left: Float[Tensor, "rows rank"], right: Float[Tensor, "cols rank"]
+) -> Float[Tensor, " least"]:
+    """Singular values of A B' from its halves, in descending order, float64; zeros from the rank on.
+
+    They are those of R_A R_B', the triangular factors of A = Q_A R_A and B = Q_B R_B, so that A B' is not written down.
+    They are accurate relative to sigma_1 of A times sigma_1 of B. Halves with NaN or infinity have NaN singular values.
+
+    Example:
+        >>> thin_singular_values(torch.tensor([[3.0], [4.0]]), torch.tensor([[0.0], [2.0], [0.0]])).tolist()
+        [10.0, 0.0]
+    """
+    least = min(len(left), len(right))
+    values = torch.zeros(least, dtype=torch.float64)
+    if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
+        return torch.full_like(values, torch.nan)
+    inner = torch.linalg.qr(left.double(), mode="r").R @ torch.linalg.qr(right.double(), mode="r").R.T
+    found = torch.linalg.svdvals(inner)[:least]
+    values[: len(found)] = found
+    return values

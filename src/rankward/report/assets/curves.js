@@ -1,44 +1,41 @@
-// Curves of a metric: a line for each run, or median and quartiles over seeds, with a dashed bound.
-const COLOURS = ["#2a7fc4", "#d1622b", "#4d9a57", "#9a6bb3", "#b8963e", "#4f9a9a", "#c0527a", "#7f8c3a", "#6470c8", "#8a6d5a"];
-const MOST_LINES = 400, POINTS = 80;
-const isSeed = (key) => key === "seed" || key.endsWith(".seed") || key.endsWith(".holdout_seed");
+// Curves of a metric: a line for each run, or median and quartiles over seeds, with dashed bounds.
+const MOST_LINES = 400;
 
 class Curves {
-  constructor(runs, choose) {
-    this.runs = runs;
-    this.choose = choose;
+  constructor(runs, looks, choose) {
+    Object.assign(this, { runs, looks, choose });
     const metrics = runs.metrics.filter((name) => !name.startsWith("bound/"));
     const axes = ["loss", "iteration", "time"].filter((name) => "x/" + name in runs.arrays);
     const first = ["entry/0_0", "norm/nuclear", "error/reconstruction"].find((name) => metrics.includes(name)) || metrics[0];
     options(byId("metric"), [...metrics, "loss"], first);
     options(byId("axis"), axes, "loss");
-    options(byId("colour"), ["", ...runs.keys], runs.keys.find((key) => !isSeed(key)) || "", (name) => name || "one colour");
     if (!runs.keys.some(isSeed)) byId("lines").value = "each";
     byId("metric").addEventListener("change", () => followRule("values-shown", runs, byId("metric").value));
-    for (const id of ["metric", "axis", "colour", "lines", "values-shown", "scale"]) byId(id).addEventListener("change", () => this.draw(this.rows));
+    for (const id of ["metric", "axis", "lines", "values-shown", "scale"]) byId(id).addEventListener("change", () => this.draw(this.rows));
     followRule("values-shown", runs, byId("metric").value);
   }
 
   draw(rows) {
     this.rows = rows;
-    const chosen = (id) => byId(id).value;
-    const [metric, axis, colour] = ["metric", "axis", "colour"].map(chosen);
-    const log = chosen("scale") === "log";
+    const chosen = (id) => byId(id).value, log = chosen("scale") === "log";
+    const [metric, axis] = ["metric", "axis"].map(chosen);
     this.absolute = chosen("values-shown") === "absolute";
-    const kept = rows.filter((row) => this.runs.place.has(row));
-    const groups = new Map();
-    for (const value of colour ? this.runs.different(colour, kept) : [null]) groups.set(value, []);
-    for (const row of kept) groups.get(colour ? this.runs.value(colour, row) : null).push(row);
-    const lines = [];
+    this.unbounded = 0;
+    const kept = rows.filter((row) => this.runs.place.has(row)), { panels, remark } = this.looks.panels(kept);
     let unplaced = false; // on a logarithmic axis
-    [...groups].forEach(([value, members], place) => {
-      const name = colour ? `${colour.replace(/\.name$/, "")} ${shown(value)}` : "runs";
+    this.lines = panels.flatMap((panel, place) => this.looks.groups(panel.rows).flatMap(({ id, name, colour, rows: members }) => {
       const made = chosen("lines") === "band" ? this.bands(members, metric, axis) : this.each(members, metric, axis);
       const drawn = log ? made.map(positive) : made;
       unplaced ||= drawn.some((line) => line.unplaced && !line.bound);
-      drawn.filter((line) => line.x.length).forEach((line, number) => lines.push({ ...line, name, group: place, first: number === 0 }));
-    });
-    this.plot(lines, metric, axis, log, kept, unplaced);
+      return drawn.filter((line) => line.x.length).map((line) => ({ ...line, id, name, colour, panel: panel.name, place }));
+    }));
+    const title = labelled(metric, this.absolute), measured = this.lines.filter((line) => !line.bound);
+    this.plot(title, axis, log, panels);
+    const bounded = this.lines.length > measured.length, missing = rows.length - kept.length;
+    byId("chart-told").textContent = `${title} against ${axis}: ${measured.length} line${measured.length === 1 ? "" : "s"} of ${kept.length} runs` + remark + unlisted(this.lines.map((line) => (line.bound ? "bound" : line.name))) +
+      (bounded ? `; dashed: the theorems' bound${this.premises(metric, kept)}` : "") + (this.unbounded ? `; no bound is drawn of ${this.unbounded} line${this.unbounded === 1 ? "" : "s"}, as it does not apply to each of the runs` : "") +
+      (unplaced ? "; values of 0 and below have no place on a logarithmic scale" : "") + (missing ? `; ${missing} runs have no curve here` : "") + ".";
+    this.table(measured, title, axis);
   }
 
   // Points of one run, in the order of its iterations.
@@ -62,100 +59,63 @@ class Curves {
   // The bound of an entry bounds its absolute value, so it is not drawn beside signed entries.
   bounds(metric) { return this.runs.absolute.includes(metric) && !this.absolute ? [] : ["bound/" + metric]; }
 
-  // One band for each setting, that is, for runs that differ in their seeds alone.
+  // One band for each setting, that is, for runs that differ in their seeds alone, and its bound if all of them have one.
   bands(rows, metric, axis) {
-    const keys = this.runs.keys.filter((key) => !isSeed(key));
-    const settings = new Map();
-    for (const row of rows) {
-      const setting = keys.map((key) => this.runs.value(key, row)).join("\n");
-      settings.set(setting, [...(settings.get(setting) || []), row]);
-    }
-    return [...settings.values()].flatMap((members) => [metric, ...this.bounds(metric)].map((name) => {
-      const made = band(members.map((row) => this.points(row, name, axis)), axis);
-      return made && { ...made, bound: name !== metric, runs: members.length, row: members.length === 1 ? members[0] : undefined };
-    })).filter(Boolean);
+    return this.runs.settings(rows).flatMap((setting) => {
+      const lines = (name) => setting.map((row) => ({ row, ...this.points(row, name, axis) })).filter((line) => line.x.length);
+      const measured = lines(metric), made = band(measured, axis);
+      if (!made) return [];
+      const bound = this.bounds(metric).flatMap((name) => {
+        const each = lines(name);
+        if (each.length && each.length < measured.length) this.unbounded++;
+        return each.length && each.length === measured.length ? [band(each, axis)].filter(Boolean) : [];
+      });
+      return [{ ...made, runs: measured.length, row: measured.length === 1 ? measured[0].row : undefined }, ...bound.map(({ x, y }) => ({ x, y, bound: true, runs: measured.length }))];
+    });
   }
 
-  plot(lines, metric, axis, log, kept, unplaced) {
-    const style = getComputedStyle(document.documentElement);
-    const ink = style.getPropertyValue("--ink"), grid = style.getPropertyValue("--line");
-    const traces = [];
-    for (const line of lines) {
-      const colour = COLOURS[line.group % COLOURS.length];
-      const shared = { legendgroup: line.name, hoverinfo: line.bound ? "skip" : "x+y+name", name: plain(line.name) };
+  // In how many runs the bound is that of a statement whose premises are met; it is drawn for all runs.
+  premises(metric, rows) {
+    const verdicts = this.runs.columns.filter((name) => name.startsWith("certificates.") && name.endsWith(`/${metric}.verdict`));
+    const met = rows.filter((row) => verdicts.some((name) => ![null, "not applicable"].includes(this.runs.value(name, row))));
+    return verdicts.length ? `, whose premises are met by ${met.length === rows.length ? "all" : met.length || "none"} of these runs` : "";
+  }
+
+  plot(title, axis, log, panels) {
+    const ink = colourOf("--ink"), traces = [], seen = new Set();
+    for (const line of this.lines) {
+      const name = line.bound ? "bound" : line.name, first = !seen.has(name);
+      seen.add(name);
+      const shared = { ...axesOf(line.place), legendgroup: plain(name), name: plain(name), mode: "lines" };
       if (line.low && line.runs > 1) {
         const at = log ? line.x.map((_, k) => k).filter((k) => line.low[k] > 0) : line.x.map((_, k) => k), back = [...at].reverse();
         traces.push({ ...shared, x: [...at, ...back].map((k) => line.x[k]), y: [...at.map((k) => line.high[k]), ...back.map((k) => line.low[k])], fill: "toself",
-          fillcolor: colour + "2b", line: { width: 0 }, hoverinfo: "skip", showlegend: false, mode: "lines" });
+          fillcolor: faded(line.colour, 0.17), line: { width: 0 }, hoverinfo: "skip", showlegend: false });
       }
-      traces.push({ ...shared, x: line.x, y: line.y, mode: "lines", showlegend: line.first, customdata: line.x.map(() => line.row ?? -1),
-        line: { color: line.bound ? ink : colour, width: line.bound ? 1 : 1.6, dash: line.bound ? "dash" : "solid" } });
+      const told = line.row === undefined ? `median of ${line.runs} runs` : this.runs.label(line.row);
+      traces.push({ ...shared, x: line.x, y: line.y, showlegend: first, customdata: line.x.map(() => line.row ?? -1), legendrank: line.bound ? 1e6 : line.id,
+        ...(line.bound ? { hoverinfo: "skip" } : { hovertemplate: `<b>${inTemplate(line.name)}</b>, ${inTemplate(told)}<br>${axis} %{x:.4g}<br>${inTemplate(title)} %{y:.4g}<extra></extra>` }),
+        line: { color: line.bound ? ink : line.colour, width: line.bound ? 1 : 1.7, dash: line.bound ? "dash" : "solid" } });
     }
-    const title = labelled(metric, this.absolute);
-    const layout = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 }, margin: { l: 64, r: 12, t: 10, b: 48 },
-      xaxis: { title: { text: axis }, type: "log", autorange: axis === "loss" ? "reversed" : true, gridcolor: grid, exponentformat: "power" },
-      yaxis: { title: { text: plain(title) }, type: log ? "log" : "linear", gridcolor: grid, zeroline: false, exponentformat: "power" },
-      legend: { orientation: "h", y: -0.2 }, hovermode: "closest",
-    };
-    Plotly.react("chart", traces, layout, { displaylogo: false, responsive: true });
-    byId("chart").removeAllListeners("plotly_click");
-    byId("chart").on("plotly_click", (event) => { const row = event.points[0].customdata; if (row >= 0) this.choose(row); });
-    const measured = lines.filter((line) => !line.bound);
-    const missing = this.rows.length - kept.length;
-    byId("chart-told").textContent = `${title} against ${axis}: ${measured.length} line${measured.length === 1 ? "" : "s"} of ${kept.length} runs` +
-      (lines.length > measured.length ? "; dashed: what the theorems force" : "") + (unplaced ? "; values of 0 and below have no place on a logarithmic scale" : "") + (missing ? `; ${missing} runs have no curve here` : "") + ".";
-    this.table(measured, title, axis);
+    drawChart("chart", traces, { x: { title: axis, log: true, reversed: axis === "loss" }, y: { title, log }, panels: panels.map((panel) => panel.name) });
+    onPoint("chart", this.choose);
   }
 
   table(lines, title, axis) {
     const head = ["line", "runs", `${axis}, last`, `${title}, first`, "last", "smallest", "largest"];
-    const body = lines.slice(0, PAGE).map((line) => [line.row === undefined ? line.name : `${this.runs.label(line.row)}: ${line.name}`, line.runs,
-      line.x.at(-1), line.y[0], line.y.at(-1), Math.min(...line.y), Math.max(...line.y)]);
-    byId("chart-table").replaceChildren(
-      element("caption", `Lines of the chart${lines.length > PAGE ? `, the first ${PAGE}` : ""}.`),
-      element("thead", element("tr", head.map((name) => element("th", name, { scope: "col" })))),
-      element("tbody", body.map((line) => element("tr", line.map((value) => element("td", shown(value), { class: typeof value === "number" ? "number" : null }))))));
+    const body = lines.slice(0, PAGE).map((line) => [this.told(line), line.runs, line.x.at(-1), line.y[0], line.y.at(-1), least(line.y), greatest(line.y)]);
+    fill(byId("chart-table"), `Lines of the chart${lines.length > PAGE ? `, the first ${PAGE}` : ""}.`, head, body);
   }
-}
 
-// Plotly interprets links, tags and entities in names and titles; this text is escaped.
-const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  told(line) {
+    const name = [line.panel, line.name].filter(Boolean).join(": ");
+    return line.row === undefined ? name : `${this.runs.label(line.row)}: ${name}`;
+  }
 
-// Points of a line that a logarithmic axis can show. A bound of 0 or less says nothing.
-function positive(line) {
-  const at = line.y.map((_, k) => k).filter((k) => line.y[k] > 0), pick = (values) => values && at.map((k) => values[k]);
-  return { ...line, x: pick(line.x), y: pick(line.y), low: pick(line.low), high: pick(line.high), unplaced: line.y.length - at.length };
-}
-
-// Median and quartiles at values of x that all runs reach; against the loss, at the first row of each run below it.
-function band(curves, axis) {
-  const falling = axis === "loss" ? -1 : 1;
-  const sound = curves.map((curve) => monotone(curve, falling)).filter((curve) => curve.x.length);
-  if (!sound.length || sound.length < curves.length) return sound.length ? band(sound, axis) : null;
-  if (curves.length === 1) return curves[0];
-  const first = Math.max(...sound.map((curve) => curve.x[0])), last = Math.min(...sound.map((curve) => curve.x.at(-1)));
-  if (first > last) return null;
-  const xs = Array.from({ length: POINTS }, (_, k) => first + ((last - first) * k) / (POINTS - 1));
-  const at = xs.map((x) => sound.map((curve) => between(curve, x)));
-  const [low, y, high] = [0.25, 0.5, 0.75].map((share) => at.map((values) => quantile(values, share)));
-  return { x: xs.map((x) => Math.exp(falling * x)), y, low, high };
-}
-
-// Logarithms of x with the sign that makes them increase; rows that do not increase are dropped, as is an x of 0.
-function monotone(curve, sign) {
-  const made = { x: [], y: [] };
-  let last = -Infinity;
-  curve.x.forEach((value, k) => {
-    const x = sign * Math.log(value);
-    if (Number.isFinite(x) && x > last) { made.x.push(x); made.y.push(curve.y[k]); last = x; }
-  });
-  return made;
-}
-
-function between(curve, x) {
-  const upper = curve.x.findIndex((value) => value >= x - 1e-9);
-  if (upper <= 0) return curve.y[Math.max(upper, 0)];
-  const [a, b] = [curve.x[upper - 1], curve.x[upper]];
-  return curve.y[upper - 1] + ((curve.y[upper] - curve.y[upper - 1]) * (x - a)) / (b - a);
+  // The points that the chart has, a line each.
+  csv() {
+    const lines = this.lines.flatMap((line) => line.x.map((x, k) => [line.panel, line.name, line.bound ? "bound" : line.runs > 1 ? "median" : "run",
+      line.row === undefined ? "" : this.runs.value("run", line.row), line.runs, x, line.y[k], line.low?.[k], line.high?.[k]]));
+    return [["panel", "line", "kind", "run", "runs", byId("axis").value, labelled(byId("metric").value, this.absolute), "lower quartile", "upper quartile"], ...lines];
+  }
 }

@@ -1,6 +1,4 @@
 // The last value of a metric over two keys, as the median over all others; a table, so that it can be read aloud.
-const SHADES = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
-
 class HeatMap {
   constructor(runs) {
     this.runs = runs;
@@ -30,7 +28,7 @@ class HeatMap {
     }
     const values = ys.map((y) => xs.map((x) => median(cells.get(JSON.stringify([y, x])) || [])));
     const found = values.flat().filter(Number.isFinite);
-    const [low, high] = [found.reduce((a, b) => Math.min(a, b), Infinity), found.reduce((a, b) => Math.max(a, b), -Infinity)];
+    const [low, high] = [least(found), greatest(found)];
     const log = low > 0 && high / low > 100;
     const share = (value) => (high === low ? 0.5 : log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
     const small = xs.length > 14; // numbers would not fit: they stand in the titles
@@ -42,15 +40,16 @@ class HeatMap {
       if (Number.isFinite(value)) Object.assign(cell.style, coloured(share(value)));
       return cell;
     })]));
+    this.saved = [[down, ...(across ? [across] : []), "runs", labelled(metric, absolute)], ...ys.flatMap((y, j) => xs.map((x, i) => [y, ...(across ? [x] : []), (cells.get(JSON.stringify([y, x])) || []).length, values[j][i]]))];
     byId("heat").replaceChildren(
       element("caption", `Last ${labelled(metric, absolute)} of ${rows.length.toLocaleString("en")} runs, medians over whatever else varies; colours from ${shown(low)} (dark) to ${shown(high)} (bright)${log ? ", logarithmic" : ""}.`),
       element("thead", head), element("tbody", body));
   }
+
+  csv() { return this.saved; }
 }
 
 function coloured(share) {
-  const at = Math.min(Math.max(share, 0), 1) * (SHADES.length - 1), k = Math.min(Math.floor(at), SHADES.length - 2);
-  const rgb = SHADES[k].map((low, c) => Math.round(low + (SHADES[k + 1][c] - low) * (at - k)));
-  const luminance = (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]) / 255;
-  return { backgroundColor: `rgb(${rgb})`, color: luminance > 0.5 ? "#000" : "#fff" };
+  const colour = viridis(share), luminance = (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255;
+  return { backgroundColor: `rgb(${colour})`, color: luminance > 0.5 ? "#000" : "#fff" };
 }

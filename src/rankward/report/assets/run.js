@@ -25,6 +25,13 @@ class Run {
     if (focus) byId("run-title").focus({ preventScroll: false });
   }
 
+  clear() {
+    this.row = undefined;
+    byId("run-body").hidden = true;
+    byId("run-title").textContent = "A run";
+    byId("run-told").textContent = "Choose a run in the table, or click one of its points in a chart.";
+  }
+
   moment() {
     const iterations = this.runs.curve("iteration", this.row), at = Number(byId("moment").value);
     if (!iterations) {
@@ -47,13 +54,9 @@ class Run {
     byId("values-title").textContent = family === "cp_weight/" ? "The norms of its components" : "Its singular values";
     const x = this.runs.curve("iteration", this.row);
     const names = x && family ? this.runs.metrics.filter((name) => name.startsWith(family)) : [];
-    const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink"), grid = style.getPropertyValue("--line");
-    const traces = names.map((name, k) => ({ x: [...x], y: [...this.runs.curve(name, this.row)], name: plain(name), mode: "lines", line: { color: COLOURS[k % COLOURS.length], width: 1.6 } }));
-    Plotly.react("values", traces, {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 }, margin: { l: 64, r: 12, t: 10, b: 48 },
-      xaxis: { title: { text: "iteration" }, type: "log", gridcolor: grid, exponentformat: "power" }, yaxis: { type: "log", gridcolor: grid, exponentformat: "power" },
-      legend: { orientation: "h", y: -0.2 },
-    }, { displaylogo: false, responsive: true });
+    const traces = names.map((name, k) => ({ x: [...x], y: [...this.runs.curve(name, this.row)], name: plain(name), mode: "lines", line: { color: COLOURS[k % COLOURS.length], width: 1.7 },
+      hovertemplate: `<b>${inTemplate(name)}</b><br>iteration %{x:,}<br>%{y:.4g}<extra></extra>` }));
+    drawChart("values", traces, { x: { title: "iteration", log: true }, y: { title: family ? family.slice(0, -1).replace("_", " ") : "", log: true } });
     byId("values-told").textContent = names.length ? "From start to end: " + names.slice(0, 10).map((name) => {
       const values = this.runs.curve(name, this.row);
       return `${name} ${shown(values[0])} → ${shown(values.at(-1))}`;

@@ -32,7 +32,7 @@ class Runs {
   // The runs that meet all terms of a filter, and notes on its terms. A term without a meaning is ignored.
   filtered(text) {
     const said = [], tests = [];
-    for (const term of text.split(/\s+/).filter(Boolean)) {
+    for (const term of text.replace(/\s*([<>=!]+)\s*/g, "$1").split(/\s+/).filter(Boolean)) {
       try {
         tests.push(this.test(term, (note) => said.push(`${term}: ${note}`)));
       } catch (error) {
@@ -48,8 +48,9 @@ class Runs {
     const found = /^([^<>=!]*)([<>=!]+)(.*)$/.exec(term);
     if (!found) return this.contains(term, say);
     const [, word, sign] = found, text = found[3].replace(/['"]/g, ""), asked = Number(text);
-    const signs = ["=", "!=", "<", "<=", ">", ">="], bars = /^\|(.+)\|$/.exec(word), name = bars ? bars[1] : word;
+    const signs = ["=", "!=", "<", "<=", ">", ">="], call = /^(\w*)\((.*)\)$/.exec(word), bars = /^\|(.+)\|$/.exec(word) || /^abs\((.+)\)$/.exec(word), name = bars ? bars[1] : word;
     if (!signs.includes(sign)) throw new FilterError(`${sign} is no comparison; expected one of ${signs.join(" ")}`);
+    if (call && !bars) throw new FilterError(call[1] === "abs" ? "abs() is of a key or metric" : `no function ${call[1]}; there is abs`);
     if (!name) throw new FilterError(`a key or metric is missing before ${sign}`);
     if (text === "") throw new FilterError(`a value is missing after ${sign}`);
     const meant = this.meant(name), varying = meant.filter((column) => !column.same);
@@ -103,6 +104,23 @@ class Runs {
     return values.sort((a, b) => (a === null) - (b === null) || (typeof a === "number" ? a - b : String(a).localeCompare(String(b))));
   }
 
+  // Numeric keys and values of runs, which can stand on an axis.
+  numbers() {
+    const all = [...this.metrics, "loss", "iterations", "seconds", ...this.keys];
+    return [...new Set(all)].filter((name) => this.columns.includes(name) && !this.isText(name) && !name.startsWith("bound/"));
+  }
+
+  // Runs that differ in their seeds alone, together.
+  settings(rows) {
+    const keys = this.keys.filter((key) => !isSeed(key)), settings = new Map();
+    for (const row of rows) {
+      const setting = JSON.stringify(keys.map((key) => this.value(key, row)));
+      if (!settings.has(setting)) settings.set(setting, []);
+      settings.get(setting).push(row);
+    }
+    return [...settings.values()];
+  }
+
   label(row) { return `run ${this.value("run", row)}`; }
 }
 
@@ -113,8 +131,9 @@ const isNumber = (text) => text !== "" && Number.isFinite(Number(text));
 // The name of a metric, between bars if absolute values are shown.
 const labelled = (name, absolute) => (absolute ? `|${name}|` : name);
 
-// Select absolute or signed values as the page's data says for the metric: entries are absolute.
-function followRule(id, runs, metric) { byId(id).value = runs.absolute.includes(metric) ? "absolute" : "signed"; }
+// Absolute or signed values, as the page's data says for the metric: entries are absolute.
+const ruleFor = (runs, metric) => (runs.absolute.includes(metric) ? "absolute" : "signed");
+function followRule(id, runs, metric) { byId(id).value = ruleFor(runs, metric); }
 
 // " (did you mean x?)" for the known name with the fewest edits, or "" if they are more than half of its length.
 function nearest(word, known) {
@@ -131,6 +150,8 @@ function nearest(word, known) {
   return found && found[0] <= found[1].length / 2 ? ` (did you mean ${found[1]}?)` : "";
 }
 
+const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
+const greatest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 const median = (values) => quantile(values, 0.5);
 
 function quantile(values, share) {
@@ -155,6 +176,12 @@ function element(tag, content = [], attributes = {}) {
   for (const [name, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(name, value);
   made.append(...[content].flat());
   return made;
+}
+
+// A table of texts and numbers.
+function fill(table, caption, head, body) {
+  table.replaceChildren(element("caption", caption), element("thead", element("tr", head.map((name) => element("th", name, { scope: "col" })))),
+    element("tbody", body.map((line) => element("tr", line.map((value) => element("td", shown(value), { class: typeof value === "number" ? "number" : null }))))));
 }
 
 const byId = (id) => document.getElementById(id);
