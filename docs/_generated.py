@@ -96,6 +96,12 @@ def _choice(group: str, file: Path) -> Choice:
         keys |= {field.name: _default(field) for field in dataclasses.fields(schema)}
     keys |= loaded
     comments = _comments(text)
+    if group == "observations":  # keys of a part, such as `schedule.until`
+        inner = dict(re.findall(r"^  (\w+):[^#\n]*#\s*(.*)$", text, re.MULTILINE))
+        for key in [key for key, value in loaded.items() if isinstance(value, dict)]:
+            part = keys.pop(key)
+            keys |= {f"{key}.{name}": value for name, value in part.items()}
+            comments |= {f"{key}.{name}": inner.get(name, "") for name in part}
     kept = {key: (value, comments.get(key, "")) for key, value in keys.items() if key not in HIDDEN}
     return Choice(group, file.stem, "\n".join(header), schema, kept)
 

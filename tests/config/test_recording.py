@@ -35,6 +35,7 @@ FIRST_JOBS = {  # of each experiment, made when it was added, or before the grou
     "atlas": "6fc948ce68adafdd",
     "conjectures": "4a0928731c3f785d",
     "connectivity": "79a23d93310fb8aa",
+    "critical_periods": "89faee514df69700",
     "deep_completion": "f3eff9407f31de66",
     "departure": "6606b81e5077089b",
     "depths": "821ce352e34c2958",

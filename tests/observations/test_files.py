@@ -148,6 +148,10 @@ def test_pt_sensing_matrices(tmp_path):
     torch.save({"A": torch.ones(2, 2, 3), "y": torch.tensor([1.0, 2.0])}, path)
     made = from_file(str(path))
     assert isinstance(made, Sensing) and made.count == 2
+    cube = np.arange(8.0).reshape(2, 2, 2)
+    np.savez(tmp_path / "seen.npz", A=np.ones((3, 2, 2, 2)), y=np.full(3, 28.0), target_tensor=cube)
+    made = from_file(str(tmp_path / "seen.npz"))
+    assert isinstance(made, Sensing) and made.ground_truth.tolist() == cube.tolist()
 
 
 @pytest.mark.parametrize(("matrices", "values"), [(3, 2), (2, 3), (3, 1), (1, 3), (3, 0)])

@@ -39,6 +39,7 @@ ACCELERATORS = ("cpu", "gpu", "auto")
 FLOAT32_COUNTS = 2**24  # the first integer whose successor float32 does not have
 COORDINATES = ("factors", "singular")  # in which a flow is integrated
 SINGULAR_NUMBERS = 1_200  # of U, ln sigma and V: a step factorizes a matrix of that size
+FIRST_ITERATIONS = 2**31  # at most, of the first part of observations that change
 LAYERS = 10_000  # at most: a run of so many 2x2 layers takes half a minute before its first step
 PRODUCT_OF_OTHERS = "the product of all dimensions but the largest"
 ACTIVATIONS = ("tanh", "relu")
@@ -50,6 +51,8 @@ MOST_COMPONENTS = 2**40  # that the default number of components may be, before 
 NODE_BYTES = 24  # of a number of a tensor below a tree's root: 8 each for itself, its gradient, and their sum
 DESCENT = "rankward.optimizers.Descent"
 MATRIX, SQUARED = "rankward.factorizations.MatrixFactorization", "rankward.losses.Squared"
+
+TENSORLY = {"il2": [13, 4, 12, 8], "covid19": [438, 6, 11], "kinetic": [64, 12, 10, 60]}  # sizes of its data sets
 
 T = TypeVar("T")
 
@@ -982,6 +985,45 @@ class HierarchicalTruth(RandomTensor):
 
 
 @dataclass
+class EarlierTruth:
+    """The ground truth of a run's first part: it is observed up to iteration `until`; 0: there is no such part."""
+
+    until: int = MISSING
+    rank: int = MISSING
+
+
+@dataclass
+class Changing(RandomTruth):
+    """`count` entries of a random ground truth, and before them, at the same places, those of another one."""
+
+    schedule: EarlierTruth = field(default_factory=EarlierTruth)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("observations.schedule.until", self.schedule.until, 0)
+        if self.schedule.until > FIRST_ITERATIONS:
+            allowed = f"at most {FIRST_ITERATIONS:,} iterations"
+            raise ConfigError("observations.schedule.until", self.schedule.until, allowed)
+        for key in (*HOLDOUT, *UNITS):
+            if getattr(self, key) is not None:
+                raise ConfigError(f"observations.{key}", getattr(self, key), "null: the observed values change")
+
+    def _check_dims(self) -> None:
+        array_dims("observations.dims", self.dims)
+        if len(self.dims) == 1:
+            raise ConfigError("observations.dims", list(self.dims), "two or more sizes: those of a matrix or a tensor")
+
+    def _check_rank(self) -> None:
+        largest = self._largest_rank()
+        for key, rank in (("rank", self.rank), ("schedule.rank", self.schedule.rank)):
+            if not 1 <= rank <= largest:
+                raise ConfigError(f"observations.{key}", rank, f"an integer from 1 to {largest}, {self._limit()}")
+
+    def _limit(self) -> str:
+        return super()._limit() if len(self.dims) == 2 else PRODUCT_OF_OTHERS
+
+
+@dataclass
 class Sensing(RandomTruth):
     """`count` Gaussian measurements <A_i, W> of a random ground truth; `rank` is a vector's number of non-zeros."""
 
@@ -1081,6 +1123,21 @@ class Matrix(OfFile, Observations):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_file(self)
+
+
+@dataclass
+class TensorlyData(Observations):
+    """A tensor of an experiment that the package tensorly ships."""
+
+    dataset: str = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("observations.dataset", self.dataset, tuple(TENSORLY))
+
+    @property
+    def known_dims(self) -> list[int] | None:
+        return TENSORLY[self.dataset]
 
 
 def _check_file(node: OfFile) -> None:

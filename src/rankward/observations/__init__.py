@@ -6,20 +6,23 @@ from rankward.observations.hierarchical import hierarchical_truth
 from rankward.observations.ids import Ids
 from rankward.observations.images import digits, from_images
 from rankward.observations.indexed import IndexedEntries, Measurement
-from rankward.observations.measurement import EntryMask, Sensing, Units, entry_mask
+from rankward.observations.measurement import EntryMask, FirstPart, Sensing, Units, entry_mask
 from rankward.observations.patterns import blocks, diagonal, pattern
 from rankward.observations.ratings import from_ratings
-from rankward.observations.synthetic import dimensions, random_matrix, random_tensor, sensing, two_by_two
+from rankward.observations.synthetic import changing, dimensions, random_matrix, random_tensor, sensing, two_by_two
+from rankward.observations.tensors import from_tensorly
 from rankward.observations.units import in_units
 
 __all__ = [
     "EntryMask",
+    "FirstPart",
     "Ids",
     "IndexedEntries",
     "Measurement",
     "Sensing",
     "Units",
     "blocks",
+    "changing",
     "diagonal",
     "digits",
     "dimensions",
@@ -29,6 +32,7 @@ __all__ = [
     "from_images",
     "from_matrix",
     "from_ratings",
+    "from_tensorly",
     "hierarchical_truth",
     "hold_out",
     "in_units",

@@ -53,7 +53,7 @@ def from_file(
     `.npy` is the whole array, NaN where it is not observed, and so is a single array without a name in a `.npz` or
     `.pt`. A `.csv` with empty cells, or words for them (NA, null, -, ?), is such a matrix; names of its rows and
     columns are left out, and where they may as well be entries `dims` decides. `.pt` and `.npz` hold sensing matrices
-    `A` [n, d, d'] (of vectors [n, d]) and values `y` [n] (`target_matrix` is the ground truth), a `target_tensor` and
+    `A` [n, *dims] and values `y` [n] (`target_matrix` or `target_tensor` is the ground truth), a `target_tensor` and
     the flat places `train_indices_order` at which it is observed, or `mask` and `values` of any number of axes (and
     `ground_truth`; without a mask, values that are NaN are not observed), or `index` [n, order], counted from 0, and
     `values` [n] (and `dims`). A `.npz` of `scipy.sparse.save_npz` has its stored entries observed. A `.csv` without
@@ -492,7 +492,7 @@ def _from_arrays(arrays: Mapping[str, Any], count: int | None, dims: Dims) -> Me
             raise DataError(f"`A` has shape {matrices.shape}; expected [n, d, d'], or [n, d] of vectors")
         if len(matrices) != len(values):
             raise DataError(f"`A` holds {len(matrices)} sensing matrices, `y` {len(values)} values; they must agree")
-        truth = array("target_matrix") if "target_matrix" in arrays else None
+        truth = next((array(name) for name in ("target_matrix", "target_tensor") if name in arrays), None)
         chosen = slice(_first(count, len(values)))
         return Sensing(matrices[chosen], values[chosen], truth).simplified()
     if {"target_tensor", "train_indices_order"} <= arrays.keys():

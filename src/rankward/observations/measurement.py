@@ -61,6 +61,33 @@ class Units:
 
 
 @dataclass(frozen=True, eq=False)
+class FirstPart:
+    """Values that a run observes, at the same places, before those of its `EntryMask`.
+
+    Args:
+        until: the iterations that use them, from 0; 0 for none.
+        values: [*dims] float64; only those of observed entries are used.
+        ground_truth: [*dims] float64, or None where there is none.
+
+    Raises:
+        DataError: a negative `until`.
+    """
+
+    until: int
+    values: Float[np.ndarray, "*dims"]
+    ground_truth: Float[np.ndarray, "*dims"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.until < 0:
+            raise DataError(f"observations: the first part ends at iteration {self.until}; expected 0 or more")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays that are stored in `factors.safetensors`."""
+        truth = {} if self.ground_truth is None else {"first.ground_truth": self.ground_truth}
+        return {"first.until": np.array(self.until), "first.values": self.values, **truth}
+
+
+@dataclass(frozen=True, eq=False)
 class EntryMask:
     """Observed entries of Equation 1: values b_ij at the places where `mask` is true.
 
@@ -76,6 +103,7 @@ class EntryMask:
         reread: reads another file with the same ids, given the key that names it and its path; None where the
             observations are not a list of entries with ids.
         units: how the values follow from the data's own; None where they are the same.
+        first: other values that a run observes before these; None where they never change.
 
     Raises:
         DataError: no entry observed, shapes that differ, a value that is not finite, a mask that is not of booleans,
@@ -94,6 +122,7 @@ class EntryMask:
     ids: Ids | None = None
     reread: Callable[[str, str], EntryMask | IndexedEntries] | None = None
     units: Units | None = None
+    first: FirstPart | None = None
 
     def __post_init__(self) -> None:
         _check_kind("mask", self.mask, "b")
@@ -109,12 +138,23 @@ class EntryMask:
         object.__setattr__(self, "mask", np.ascontiguousarray(self.mask))
         object.__setattr__(self, "values", np.where(self.mask, self.values, 0.0).astype(np.float64, order="C"))
         _check_truth(self.ground_truth, self.dims)
+        if self.first is not None:
+            self._check_first(self.first)
         if self.heldout is not None and self.heldout.dims != self.dims:
             raise DataError(
                 f"observations: held-out entries are {_size(self.heldout.dims)}, observations are {_size(self.dims)}"
             )
         if self.heldout is not None and (both := int((self.heldout.mask & self.mask).sum())):
             raise DataError(f"observations: {both:,} entries are both observed and held out")
+
+    def _check_first(self, first: FirstPart) -> None:
+        """Refuse first values of another shape, or that are not finite, and what does not know of them."""
+        if first.values.shape != self.dims:
+            raise DataError(f"observations: first values are {_shape(first.values)}, observations {_size(self.dims)}")
+        if not np.isfinite(first.values[self.mask]).all():
+            raise DataError("observations: a first value is not finite")
+        if self.heldout is not None or self.units is not None:
+            raise DataError("observations: values that change cannot be held out, centred or scaled")
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -129,6 +169,8 @@ class EntryMask:
         observed = {"observations.mask": self.mask, "observations.values": self.values}
         if self.heldout is not None:
             observed |= {"heldout.mask": self.heldout.mask, "heldout.values": self.heldout.values}
+        if self.first is not None:
+            observed |= self.first.arrays()
         return observed | ({} if self.units is None else self.units.arrays())
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 
-from rankward.observations.measurement import EntryMask, Sensing
+from rankward.observations.measurement import EntryMask, FirstPart, Sensing
 from rankward.seeding import generator
 
 
@@ -46,16 +47,22 @@ def dimensions(dims: Sequence[int]) -> EntryMask:
     return EntryMask(mask, values)
 
 
-def ground_truth(dims: Sequence[int], rank: int, seed: int) -> np.ndarray:
-    """A random matrix of the given rank, a product of normal factors, scaled to root-mean-square entry 1."""
-    draw = generator(seed, "ground truth")
+def ground_truth(dims: Sequence[int], rank: int, seed: int, stream: str = "ground truth") -> np.ndarray:
+    """A random matrix of the given rank, a product of normal factors, scaled to root-mean-square entry 1.
+
+    `stream` names the random numbers: those of another one are independent.
+    """
+    draw = generator(seed, stream)
     product = draw.standard_normal((dims[0], rank)) @ draw.standard_normal((rank, dims[1]))
     return np.asarray(product / np.sqrt(np.mean(product**2)))
 
 
-def tensor_ground_truth(dims: Sequence[int], rank: int, seed: int) -> np.ndarray:
-    """A sum of `rank` outer products of standard normal vectors, scaled to Frobenius norm 1 (Section 4.2)."""
-    draw = generator(seed, "ground truth")
+def tensor_ground_truth(dims: Sequence[int], rank: int, seed: int, stream: str = "ground truth") -> np.ndarray:
+    """A sum of `rank` outer products of standard normal vectors, scaled to Frobenius norm 1 (Section 4.2).
+
+    `stream` is as for `ground_truth`.
+    """
+    draw = generator(seed, stream)
     truth = np.zeros(tuple(dims))
     for _ in range(rank):
         truth += reduce(np.multiply.outer, [draw.standard_normal(dim) for dim in dims])
@@ -86,6 +93,34 @@ def random_tensor(dims: Sequence[int], rank: int, count: int, noise: float = 0.0
     return _revealed(tensor_ground_truth(dims, rank, seed), count, noise, seed)
 
 
+def changing(
+    dims: Sequence[int],
+    rank: int,
+    count: int,
+    schedule: Mapping[str, int],
+    noise: float = 0.0,
+    seed: int = 0,
+) -> EntryMask:
+    """`count` entries of a random matrix or tensor, and before them, at the same places, those of another one.
+
+    They are those of `random_matrix` or `random_tensor` with the same arguments. The first ground truth, of rank
+    `schedule["rank"]`, is independent of the second and has its size; it is observed in the iterations up to
+    `schedule["until"]`.
+
+    Example:
+        >>> seen = changing((4, 5), rank=1, count=6, schedule={"until": 100, "rank": 3})
+        >>> bool((seen.values == random_matrix((4, 5), 1, 6).values).all()), seen.first.until
+        (True, 100)
+        >>> int(np.linalg.matrix_rank(seen.first.ground_truth))
+        3
+    """
+    make = ground_truth if len(dims) == 2 else tensor_ground_truth
+    truth = make(dims, schedule["rank"], seed, "first ground truth")
+    errors = noise * generator(seed, "first noise").standard_normal(truth.shape)
+    first = FirstPart(schedule["until"], truth + errors, truth)
+    return replace(_revealed(make(dims, rank, seed), count, noise, seed), first=first)
+
+
 def _revealed(truth: np.ndarray, count: int, noise: float, seed: int) -> EntryMask:
     """The first `count` entries in the seed's random order."""
     places = generator(seed, "observed places").permutation(truth.size)
@@ -107,7 +142,9 @@ def sensing(dims: Sequence[int], rank: int, count: int, noise: float = 0.0, seed
     """`count` measurements of a random ground truth with normal A_i of variance 1/count, of its shape.
 
     The truth is a vector with `rank` entries other than zero, a matrix or a tensor of that rank, by how many `dims`
-    there are.
+    there are; see `vector_ground_truth`, `ground_truth` and `tensor_ground_truth` for its size. With the variance
+    1/count the sum of squared measurements is |truth|^2 in expectation. A variance of 1/entries, which some authors of
+    tensor sensing use, is the same problem with another unit: the half sum is count/entries times as large.
 
     Example:
         >>> sensing((3, 2), 1, 4).matrices.shape, sensing((5,), 2, 4).matrices.shape

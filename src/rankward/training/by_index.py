@@ -45,6 +45,8 @@ def listed_or_masked(
     """
     asked = run.engine == NAME
     if isinstance(made, EntryMask) and asked:
+        if made.first is not None:
+            raise ConfigError("engine", NAME, "another one: the observed values change")
         made = IndexedEntries.of_mask(made)
     if not isinstance(made, IndexedEntries):
         if asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import ceil, log, prod
 from pathlib import Path
@@ -190,8 +190,11 @@ class Ensemble:
         return metrics, inapplicable
 
     def certificates(self) -> list[Certificate]:
-        """The statements that the runs are checked against; none where only some entries of the product are known."""
-        if self.listed:
+        """The statements that the runs are checked against.
+
+        There are none where only some entries of the product are known, or observations change: no statement allows it.
+        """
+        if self.listed or any(isinstance(m, EntryMask) and m.first is not None for m in self.measurements):
             return []
         nodes = self.runs[0].metrics.certificates
         return [build(f"metrics.certificates.{name}", node) for name, node in nodes.items()]
@@ -480,12 +483,23 @@ def _loss(run: RunConfig) -> Loss:
 
 
 def protocol_of(run: RunConfig, factorization: Factorization) -> Protocol:
-    """The stopping criterion of a run.
+    """The stopping criterion of a run; `max_iterations` with the iterations of a first part (`FirstPart`).
 
     Raises:
-        ConfigError: `record.every` that is no multiple of `check_every`.
+        ConfigError: `record.every`, or the end of a first part, that is no multiple of `check_every`; a flow of
+            observations that change.
     """
-    return run.protocol(factorization.mean_loss, factorization.tensor_stops)
+    protocol = run.protocol(factorization.mean_loss, factorization.tensor_stops)
+    measurement = measurement_of(run)
+    if not isinstance(measurement, EntryMask) or measurement.first is None:
+        return protocol
+    if isinstance(run.lr, FlowRate):
+        allowed = f"another one: observations={run.observations.name} change at an iteration, and a flow has a time"
+        raise ConfigError("lr", run.lr.name, allowed)
+    until = measurement.first.until
+    if until % protocol.check_every:
+        raise ConfigError("observations.schedule.until", until, f"a multiple of check_every={protocol.check_every}")
+    return replace(protocol, max_iterations=protocol.max_iterations + until)
 
 
 def _state_numbers(optimizer: Optimizer, factorization: Factorization) -> int:
@@ -518,6 +532,7 @@ def _traits(
         "heldout": not isinstance(measurement, Sensing) and measurement.heldout is not None,  # likewise
         "ground truth": measurement.ground_truth is not None,  # there are columns for it
         "units": not isinstance(measurement, Sensing) and measurement.units is not None,
+        "changes": isinstance(measurement, EntryMask) and measurement.first is not None,
         "dtype": run.dtype,
         "engine": run.engine,
         "lr": (run.lr.dynamics, run.lr.coordinates) if isinstance(run.lr, FlowRate) else run.lr.dynamics,

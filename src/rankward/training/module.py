@@ -25,6 +25,7 @@ from rankward.metrics.collection import MetricError, arguments
 from rankward.observations import Sensing
 from rankward.theory import RunContext
 from rankward.training import baselines, by_index, patience
+from rankward.training.changes import Changes
 from rankward.training.devices import cuda_devices
 from rankward.training.ensemble import HELDOUT, Ensemble
 from rankward.training.trace import PRODUCT, Trace
@@ -62,6 +63,8 @@ class EnsembleModule(pl.LightningModule):
         if any(run.stop_heldout is not None for run in ensemble.runs):
             for name, value in patience.start(len(ensemble.runs)).items():
                 self.register_buffer(f"heldout_{name}", value)
+        self.changes = Changes.of(ensemble.measurements, ensemble.problem.values.dtype)
+        self.measured_problem = ensemble.problem  # of the rows that are measured, on the CPU
         self.trace_metrics, self.inapplicable = ensemble.metrics()  # no ModuleDict, which refuses some names
         self.product = ensemble.product
         self.length = ensemble.schedule.stride
@@ -105,7 +108,13 @@ class EnsembleModule(pl.LightningModule):
             return
         self.trained_on = str(self.device)
         before, started = self.progress.iteration.clone(), time.perf_counter()
-        rows = self.engine.advance(list(self.factors), self.problem, self.progress, self.length)
+        problem = self.problem
+        if self.changes is not None:
+            problem = self.changes.problem(problem, before)
+            self.measured_problem = self.changes.problem(self.ensemble.problem, before)
+        rows = self.engine.advance(list(self.factors), problem, self.progress, self.length)
+        if self.changes is not None:
+            self.changes.begin_second_parts(self.progress, before, self.ensemble.schedule)
         seconds = time.perf_counter() - started
         if len(rows.run):
             measured = self._measure(rows)
@@ -140,7 +149,8 @@ class EnsembleModule(pl.LightningModule):
         )
         columns |= self._measure_some(rows)
         time = {"time": rows.time} if self.ensemble.problem.flow is not None else {}
-        named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **columns}
+        part = {} if self.changes is None else {"part": self.changes.part(rows.run, rows.iteration)}
+        named = {"run": rows.run, "iteration": rows.iteration, **time, "loss": rows.loss, **part, **columns}
         kept = np.copy if self.device.type == "cuda" else np.asarray  # rows of a card lie in page-locked memory
         trace = {name: kept(column.cpu().numpy()) for name, column in named.items()}
         if self.ensemble.listed:
@@ -237,7 +247,7 @@ class EnsembleModule(pl.LightningModule):
 
     def _context(self, run: Tensor, time: Tensor) -> dict[str, Any]:
         """Arguments of metrics other than the rows, for the run of each row and its time, 0 except of a flow."""
-        problem, form = self.ensemble.problem, self.ensemble.factorization.form
+        problem, form = self.measured_problem, self.ensemble.factorization.form
         context: dict[str, Any] = {
             "tree": form.tree if isinstance(form, Hierarchy) else None,
             "ground_truth": None if self.ground_truth is None else self.ground_truth[run],
@@ -395,6 +405,11 @@ class EnsembleModule(pl.LightningModule):
                 notes["product"] = made
         if self.heldout_errors and (why := self.heldout_errors[run][1]):
             notes["heldout.baselines.least_nuclear"] = why
+        if self.changes is not None and self.changes.until[run]:
+            notes["part"] = (
+                f"losses up to iteration {int(self.changes.until[run]):,} are of the first values, later ones of the "
+                "second; errors are against the second ground truth; statements are not checked"
+            )
         truth = self.ensemble.measurements[run].ground_truth
         if truth is not None and (known := int((~np.isnan(truth)).sum())) < truth.size:
             notes["ground_truth"] = f"it has {known:,} of its {truth.size:,} entries; errors against it are over these"
@@ -437,6 +452,8 @@ class EnsembleModule(pl.LightningModule):
         done = torch.nonzero(self.progress.status != Status.RUNNING).flatten()
         if not (trace and last and len(done)):
             return trace
+        if self.changes is not None:
+            self.measured_problem = self.changes.problem(self.ensemble.problem, self.progress.iteration)
         final = [factor.detach().cpu()[done] for factor in self.factors]
         columns = self._columns(last, final, done, self.progress.time.cpu()[done])
         rows = np.searchsorted(trace["run"], done.numpy(), side="right") - 1

@@ -186,7 +186,8 @@ class EnsembleOutputs:
         """Contents of `summary.json` of one run."""
         module, trace = self.module, self.traces[index]
         read = module.ensemble.measurements[index].note
-        hints = hint(module.ensemble, index, self.final, module.progress, trace) if self.targets else {}
+        hinted = self.targets and module.changes is None  # a hint compares with the observations of the last part
+        hints = hint(module.ensemble, index, self.final, module.progress, trace) if hinted else {}
         status = Status(int(module.progress.status[index]))
         if status == Status.RUNNING:
             status = Status.MAX_SECONDS if module.out_of_time and not module.interrupted else Status.INTERRUPTED
