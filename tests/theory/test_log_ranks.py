@@ -41,7 +41,8 @@ def test_ranks_below_rounding_are_judged():
     for name in ("rank/effective", "rank/distance_to_infimal"):
         assert found[f"corollary_1/{name}"]["verdict"] == "holds" and found[f"corollary_1/{name}"]["slope"] > 100
         blind = Corollary1().verdicts(facts(depth=2), trace | {"determinant/resolution": np.ones(len(trace["loss"]))})
-    assert blind["corollary_1/rank/effective"]["verdict"] == "says nothing here"
+    verdict = blind["corollary_1/rank/effective"]  # the product alone: its rank has come to its infimum up to rounding
+    assert verdict["verdict"] == "holds" and "slope" not in verdict and 1e-4 < verdict["at_limit_below"] < 1
 
 
 @pytest.mark.parametrize("smallest", [np.full(200, -1.0), np.linspace(-500, -1, 200)], ids=["level", "rising"])
