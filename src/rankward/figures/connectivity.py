@@ -18,11 +18,12 @@ MEASURED = {
     "rank": "distance from the least rank\n(of the Frobenius norm)",
     "norm": "nuclear norm over the least, minus 1",
 }
+FITTED = 1e-8  # not "converged": the slowest runs, at their limit of steps by then, have other norms than the rest
 LOWEST = 1e-6  # of the axes: at a loss of 1e-10 smaller numbers are not resolved
 
 
 def runs(sweep: Path) -> pl.DataFrame:
-    """A row for each run that reached its stop: `graph`, `depth`, `scale`, `truth`, `rank` and `norm`.
+    """A row for each run whose loss fell to `FITTED`: `graph`, `depth`, `scale`, `truth`, `rank` and `norm`.
 
     `rank` is the distance of the end from the matrices of least rank, of its Frobenius norm: null where the least rank
     is only known to lie between two numbers. `norm` is the nuclear norm over the least, minus 1. `truth` is the rank of
@@ -32,11 +33,11 @@ def runs(sweep: Path) -> pl.DataFrame:
         ResultsError: no such run.
     """
     needed = {
-        "status", "depth.layers", "init.scale", "observed/pieces", "observed/complete_bipartite",
+        "loss", "depth.layers", "init.scale", "observed/pieces", "observed/complete_bipartite",
         "rank/distance_to_least", "norm/frobenius", "ratio/nuclear_norm_to_nuclear", "observations.rank",
     }  # fmt: skip
     table = results.table_scan(sweep, results.RUNS).collect() if results.is_table(sweep) else results.gather(sweep)
-    table = table.filter(pl.col("status") == "converged") if "status" in table.columns else table
+    table = table.filter(pl.col("loss") <= FITTED) if "loss" in table.columns else table
     if not needed <= set(table.columns) or not len(table):
         why = "no finished run of metrics=connectivity"
         raise results.ResultsError(f"cannot draw connectivity of {sweep}: {why}")
