@@ -38,7 +38,7 @@ def test_groups_choices_and_keys_are_completed(tmp_path):
     assert done.returncode == 0 and "hydra_bash_completion rankward" in done.stderr
     assert done.stdout.splitlines() == [
         "init=balanced",
-        "experiment=figure1 experiment=figure1_refined",
+        "experiment=figure1 experiment=figure1_flow experiment=figure1_refined",
         "observations.count=",
         "lr.eta=",
     ]

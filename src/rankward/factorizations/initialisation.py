@@ -71,8 +71,8 @@ class Initialisation(ABC):
 
     def alone(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         """One factor that does not depend on the others."""
-        more = ", gaussian, identity or orthogonal" if len(shape) == 2 else " or gaussian"
-        allowed = f"around_one, constant{more}"
+        more = ", around_one, identity or orthogonal" if len(shape) == 2 else " or around_one"
+        allowed = f"gaussian, constant{more}"
         raise ConfigError("init", type(self).__name__.lower(), f"{allowed}, to start each factor by itself")
 
     def _check_sign(self, sizes: Sequence[int]) -> None:

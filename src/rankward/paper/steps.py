@@ -84,8 +84,8 @@ def steps(quick: bool = False) -> list[Step]:
     """All of them; the quick ones are smaller where the whole ones take more than seconds.
 
     Example:
-        >>> steps(quick=True)[3].command
-        'rankward -m experiment=figure1'
+        >>> steps(quick=True)[-1].name, steps(quick=True)[-1].command[:33]
+        ('figure6', 'rankward -m experiment=figure2_or')
     """
     return [Step(name, tuple(text.split()), seconds) for name, text, seconds in (QUICK if quick else WHOLE)]
 

@@ -121,8 +121,8 @@ def robustness_effective_rank_bound(
         The bound, float64, in [1, 2]; NaN where there is none (s >= min(|b_12|, |b_21|)).
 
     Example:
-        >>> float(robustness_effective_rank_bound(1e-4).round(6)), float(robustness_effective_rank_bound(0.0))
-        (1.000564, 1.0)
+        >>> float(robustness_effective_rank_bound(1e-4).round(7)), float(robustness_effective_rank_bound(0.0))
+        (1.0005595, 1.0)
     """
     s = np.sqrt(2 * np.asarray(loss, dtype=np.float64))
     u, v, w = np.abs(b_12) - s, np.abs(b_21) - s, np.abs(b_22) + s
