@@ -296,6 +296,37 @@ def test_a_value_has_a_gradient_and_what_is_kept_has_none():
     assert pickle.loads(pickle.dumps(metric)).compute().item() == metric.clone().compute().item() == 8
 
 
+@pytest.mark.parametrize("shape", [(1, 2), (2, 2), (5, 2, 2), (3, 2)])
+@pytest.mark.parametrize("scale", [1.0, 1e-220])
+def test_gradients_are_those_of_lapack(shape, scale):
+    """Also for vectors and 2x2 matrices, whose values have a closed form, and where numbers are scaled first."""
+    matrix = scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def gradient(function):
+        weight = matrix.clone().requires_grad_()
+        function(weight).backward()
+        return scale * weight.grad
+
+    def effective_rank(weight):
+        sizes = torch.linalg.svdvals(weight)
+        shares = sizes / sizes.sum(-1, keepdim=True)
+        return torch.exp(-torch.special.xlogy(shares, shares).sum(-1)).mean()
+
+    torch.testing.assert_close(gradient(NuclearNorm()), gradient(lambda w: torch.linalg.svdvals(w).sum(-1).mean()))
+    torch.testing.assert_close(gradient(metrics.EffectiveRank()), gradient(effective_rank), rtol=1e-6, atol=1e-12)
+    if len(shape) == 3:
+        norms = gradient(metrics.TensorNorm()) / scale
+        torch.testing.assert_close(
+            norms * len(matrix), matrix / (matrix / scale).flatten(1).norm(dim=1)[:, None, None] / scale
+        )
+
+
+def test_equal_singular_values_have_a_gradient():
+    weight = torch.nn.Parameter(torch.eye(2))
+    NuclearNorm()(weight).backward()
+    torch.testing.assert_close(weight.grad, torch.eye(2))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -78,7 +78,10 @@ def write_atomic_group(writers: Mapping[Path, Writer], previous: Path | None = N
             _tidy(path)
             temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
             staged[path] = temporary
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors gives its files another one, for their owner alone
             write(temporary)
+            temporary.chmod(mode)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         if previous is not None and last.exists():

@@ -30,7 +30,7 @@ class Run:
         folder: of the run.
 
     Raises:
-        ResultsError: from every attribute, if its file is missing or torn.
+        ResultsError: no such folder; from every attribute, if its file is missing or torn.
 
     Example:
         >>> import tempfile
@@ -45,7 +45,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = _existing(folder).absolute()
 
     def __repr__(self) -> str:
         try:
@@ -363,9 +363,14 @@ def load(folder: Any) -> Sweep:
     Raises:
         ResultsError: no such folder.
     """
-    path = Path(folder)
-    if not path.is_dir():
-        raise ResultsError(f"cannot read {path}: no such folder")
+    path = _existing(folder)
     return Sweep(
         path.resolve() if (path / contract.TRACE).is_file() else path
     )  # a run is identified by the name of its folder
+
+
+def _existing(folder: str | Path) -> Path:
+    path = Path(folder)
+    if not path.is_dir():
+        raise ResultsError(f"cannot read {path}: no such folder")
+    return path

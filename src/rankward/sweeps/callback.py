@@ -60,6 +60,10 @@ class CheckFirst(Callback):
                 set_environment(config)
                 run = run_config(config)
                 if run.figures:
+                    chosen = config.hydra.runtime.choices.get("experiment")
+                    if chosen:
+                        allowed = f"a sweep: rankward -m experiment={chosen} (rankward.sweep in Python)"
+                        raise ConfigError("experiment", chosen, allowed)
                     allowed = "[] for a single run; of a sweep they are drawn: rankward -m"
                     raise ConfigError("figures", run.figures, allowed)
                 refuse_for_run(config)

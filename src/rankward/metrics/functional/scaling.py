@@ -45,4 +45,5 @@ def times_power_of_two(array: Float[Tensor, "runs *_"], exponent: Int[Tensor, " 
     """Each run's numbers times 2 to its exponent; exact unless the result is out of float64's range."""
     exponent = exponent.reshape(-1, *(1 for _ in array.shape[1:]))
     half = exponent // 2  # 2 to the whole exponent may be out of range where the result is not
-    return torch.ldexp(torch.ldexp(array, half), exponent - half)
+    one = torch.ones_like(half, dtype=array.dtype)  # the gradient of torch.ldexp(array, negative) is 0
+    return array * torch.ldexp(one, half) * torch.ldexp(one, exponent - half)

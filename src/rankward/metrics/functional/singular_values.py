@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -34,11 +36,8 @@ def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, 
     rows, cols = matrix.shape[-2:]
     lead = matrix.shape[:-2]
     flat = matrix.reshape(-1, rows, cols).double()
-    if min(rows, cols) == 1:
-        scaled, exponent = scaled_by_power_of_two(flat)
-        values = torch.ldexp(_root_of_squares(scaled.reshape(len(flat), -1)), exponent)[:, None]
-    elif (rows, cols) == (2, 2):
-        values = _singular_values_2x2(flat)
+    if min(rows, cols) == 1 or (rows, cols) == (2, 2):
+        values = _ClosedForm.apply(flat) if flat.requires_grad else _by_closed_form(flat)
     else:
         finite = torch.isfinite(flat).all(-1).all(-1)
         values = torch.full((len(flat), min(rows, cols)), torch.nan, dtype=torch.float64, device=flat.device)
@@ -47,6 +46,32 @@ def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, 
             padded = torch.nn.functional.pad(flat[finite], (0, -cols % 8, 0, -rows % 8))
             values[finite] = torch.linalg.svdvals(padded)[:, : min(rows, cols)]
     return values.reshape(*lead, min(rows, cols))
+
+
+class _ClosedForm(torch.autograd.Function):
+    """The values by closed form and their gradient by LAPACK: a closed form has none where singular values are equal."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return _by_closed_form(flat)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        finite = torch.isfinite(flat).all(-1).all(-1)[:, None, None]
+        with torch.enable_grad():
+            matrix = torch.where(finite, flat.detach(), 0.0).requires_grad_()
+            values = torch.linalg.svdvals(matrix)
+        return torch.where(finite, torch.autograd.grad(values, matrix, gradients)[0], torch.nan)
+
+
+def _by_closed_form(flat: Tensor) -> Tensor:
+    """Singular values of vectors and of 2x2 matrices."""
+    if flat.shape[1:] == (2, 2):
+        return _singular_values_2x2(flat)
+    scaled, exponent = scaled_by_power_of_two(flat)
+    return torch.ldexp(_root_of_squares(scaled.reshape(len(flat), -1)), exponent)[:, None]
 
 
 def _singular_values_2x2(flat: Tensor) -> Tensor:
