@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from rankward import results
 from rankward.config import InputError
+from rankward.linalg import one_thread
 from rankward.metrics.functional import effective_rank, masked_rmse, reconstruction_error, schatten_norm
 from rankward.terminal import align
 from rankward.theory.baselines import nuclear_completion
@@ -88,7 +89,7 @@ def compare(folder: Path, starts: int = 5, most: int = 10, out: Path | None = No
         raise InputError(f"baseline: {str(folder)!r} has no run to compare: {missing or 'it has no runs'}")
     found = []
     for number, problem in enumerate(problems, 1):
-        with threadpool_limits(1, user_api="blas"):  # the order of sums depends on the number of threads
+        with one_thread(), threadpool_limits(1, user_api="blas"):  # the order of sums depends on the number of threads
             solved = _solved(problem, starts, most)
         found.append(solved)
         yield from _lines(f"problem {number} of {len(problems)}", problem, solved, starts, most)
