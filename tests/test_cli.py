@@ -146,7 +146,7 @@ def test_bad_input_is_one_line_in_a_real_process(tmp_path, arguments, words):
     [
         (
             "statuss sweep",
-            "rankward: command: 'statuss' is not allowed; expected key=value, or one of circuit, kernel, paper, predict, propositions",
+            "rankward: command: 'statuss' is not allowed; expected key=value, or one of baseline, circuit, kernel, paper, predict, propositions",
         ),
         (
             "-m lr.eta=geomspace(1e-3,1e-1)",

@@ -136,6 +136,14 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def _baseline(options: argparse.Namespace) -> int:
+    from rankward.training.solutions import compare
+
+    for line in compare(options.folder, options.starts, options.ranks, options.out):
+        say(line)
+    return 0
+
+
 _paper_parser = _add(_paper, "try the statements and figures of the paper, and write one page")
 _paper_parser.add_argument("--quick", action="store_true", help="fewer runs: about a minute and a half on two cores")
 _paper_parser.add_argument(
@@ -180,6 +188,14 @@ _predict_parser.add_argument(
 _predict_parser.add_argument(
     "--separator", choices=SEPARATORS, help="of the cells of --entries; default: the one that fits"
 )
+
+_baseline_parser = _add(_baseline, "compare the ends of runs with baseline solutions of their observed entries")
+_add_folder(_baseline_parser, "of a sweep or of a single run")
+_baseline_parser.add_argument(
+    "--starts", metavar="N", type=_positive, default=5, help="of each solution that is a local minimum (5)"
+)
+_baseline_parser.add_argument("--ranks", metavar="N", type=_positive, default=10, help="the largest rank (10)")
+_baseline_parser.add_argument("--out", metavar="FILE", type=Path, help="default: baselines.json in the folder")
 
 _report_parser = _add(_report, "write an interactive report of a sweep: one HTML file that needs no network")
 _add_folder(_report_parser, "of a sweep or of a single run")

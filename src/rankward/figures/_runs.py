@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def curve_of(name: str, files: Files) -> Curve:
         raise LeftOut("neither 2x2 nor the problem of Appendix E")
     if f"entry/{row}_{col}" not in trace.columns:
         raise LeftOut(f"no column entry/{row}_{col} in its trace")
-    loss = trace["loss"].to_numpy() * _half_sums(trace["loss"][-1], arrays, loss_config.get("reduction"))
+    loss = trace["loss"].to_numpy() * results.half_sums(trace["loss"][-1], arrays, loss_config)
     entry = np.abs(trace[f"entry/{row}_{col}"].to_numpy())
     shown = np.isfinite(loss) & np.isfinite(entry) & (loss > 0) & (entry > 0)
     if not shown.any():
@@ -142,21 +142,6 @@ def curve_of(name: str, files: Files) -> Curve:
         bounds=bounds,
         exact=rate.get("coordinates") == "singular",
     )
-
-
-def _half_sums(last_loss: float, arrays: Mapping[str, np.ndarray], reduction: str | None) -> float:
-    """Equation 1's half sum over a run's loss: 1, or n / 2 for the mean over n observed entries.
-
-    If the config is silent, the factorization has decided: the final product and the last loss say how.
-    """
-    mask = arrays["observations.mask"]
-    of_mean = float(mask.sum()) / 2
-    if reduction is None and "product" in arrays:
-        residuals = (arrays["product"] - arrays["observations.values"])[mask].astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.log(0.5 * (residuals**2).sum() / last_loss)
-        reduction = "mean" if abs(found - np.log(of_mean)) < abs(found) else "half_sum"  # a NaN: half_sum
-    return of_mean if reduction == "mean" else 1.0
 
 
 def _determinant_sign(trace: pl.DataFrame, dims: tuple[int, ...]) -> np.ndarray:

@@ -10,6 +10,7 @@ from rankward.results.checkpoints import (
     rows_file,
 )
 from rankward.results.contract import (
+    BASELINES,
     ENDED,
     FAILURE,
     FIGURES,
@@ -47,6 +48,7 @@ from rankward.results.contract import (
     write_config,
     write_run,
 )
+from rankward.results.half_sums import half_sums
 from rankward.results.job_list import missing_jobs, read_varying_keys, varying_keys, write_job_list
 from rankward.results.lock import LOCK, FolderLocked, claimed, is_held
 from rankward.results.log import LOG, Log, note, note_failure
@@ -69,6 +71,7 @@ from rankward.results.runs import (
 )
 
 __all__ = [
+    "BASELINES",
     "CHECKPOINT",
     "ENDED",
     "FAILURE",
@@ -100,6 +103,7 @@ __all__ = [
     "flat",
     "frame_of",
     "gather",
+    "half_sums",
     "holds_runs",
     "io_error",
     "is_complete",

@@ -28,6 +28,7 @@ TRACE, FACTORS, SUMMARY = "trace.parquet", "factors.safetensors", "summary.json"
 IDS = "ids.parquet"  # the data's own ids, if the observations have any
 TRAJECTORY = "trajectory.safetensors"  # the product at every row of the trace, if the run records it
 PREDICTIONS = "predictions.csv"
+BASELINES = "baselines.json"
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
 RUNS, REFINEMENT, FIGURES, WANDB = "runs.parquet", "refinement.parquet", "figures", "wandb"
 SWEEP = "multirun.yaml"  # Hydra's; a folder with this file is a sweep's
