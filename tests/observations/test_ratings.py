@@ -266,3 +266,13 @@ def test_options_without_effect_are_refused(tmp_path):
 
 def test_the_names_of_separators_are_those_of_the_config():
     assert tuple(text.SEPARATORS) == choices.SEPARATORS
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("header", ["", "user;item;rating\n"])
+def test_decimal_commas_do_not_separate_cells(tmp_path, mark, header):
+    """With ids that are names, a comma splits these lines evenly, too."""
+    lines = header + "Anna;Alien;2,34\nEve;Dune;4,5\nAnna;Dune;1,25\nEve;Alien;3,0\n"
+    (tmp_path / "r.csv").write_text(lines.replace(";", mark))
+    read = from_ratings(str(tmp_path / "r.csv"))
+    assert read.values.tolist() == [[2.34, 1.25], [3.0, 4.5]]

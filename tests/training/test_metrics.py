@@ -126,11 +126,11 @@ def test_chains_have_their_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("OfMatrices", "expected a metric that can measure this run's start (RuntimeError: "),
+        ("OfMatrices", "expected a metric that can measure this run's start (column 'mine/corner' has 1 values for 2 rows)"),
         ("OfLosses", "expected a metric that can measure this run's start (needs 'loss'; this run offers factors"),
         (
             "TwoColumnsOfOne",
-            "start (column 'mine/corner' has shape [1, 2] for 1 rows); metrics.columns.own=null leaves it out",
+            "start (column 'mine/corner' has shape [2, 2] for 2 rows); metrics.columns.own=null leaves it out",
         ),
     ],
 )

@@ -183,13 +183,14 @@ def _records(body: str, separator: str, first: int = 1) -> Iterator[tuple[int, l
 def _separator(body: str, first: int) -> str:
     """The separator with which the first lines have equally many cells, most of them numbers; a comma if none fits.
 
-    If several fit equally well, tabs are taken, which hardly occur in names.
+    A comma is not the separator where another one leaves commas in decimal numbers alone. If several fit equally well,
+    tabs are taken, which hardly occur in names.
     """
     lines = body[:SAMPLE_LENGTH].split("\n")
     if len(body) > SAMPLE_LENGTH and len(lines) > 1:
         del lines[-1]
     sample = "\n".join(lines[:SAMPLE])
-    share = {}
+    share, decimals = {}, False
     for name in SEPARATORS:
         rows = [cells for _, cells in _records(sample, name, first)]
         widths = {len(cells) for cells in rows[1:]} or {len(rows[0])}
@@ -197,6 +198,10 @@ def _separator(body: str, first: int) -> str:
             cells = [cell for row in rows[len(rows) > 1 :] for cell in row]
             values = [is_hole(cell) or is_number(cell) or bool(WITH_COMMA.fullmatch(cell)) for cell in cells]
             share[name] = sum(values) / len(values)
+            commas = [cell for cell in cells if "," in cell]
+            decimals |= name not in ("comma", "spaces") and bool(commas) and all(map(WITH_COMMA.fullmatch, commas))
+    if decimals:
+        share.pop("comma", None)
     best = [name for name, fraction in share.items() if fraction == max(share.values())]
     if len(best) > 1 and "spaces" in best:  # names have spaces in them, too
         best.remove("spaces")

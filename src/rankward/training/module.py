@@ -301,21 +301,24 @@ class EnsembleModule(pl.LightningModule):
 
         Metrics that compare with baseline solutions are not checked, because these take long to compute.
         """
-        first = torch.zeros(1, dtype=torch.long)
-        factors, problem = [factor[:1] for factor in self.ensemble.factors], self.ensemble.problem
+        first = torch.zeros(2, dtype=torch.long)  # twice, so that a metric with one value for all rows is refused
+        factors, problem = (
+            [factor[:1].repeat_interleave(2, 0) for factor in self.ensemble.factors],
+            self.ensemble.problem,
+        )
         checked = {
             name: metric
             for name, metric in self.trace_metrics.items()
             if metric.tried and "solutions" not in arguments(metric)
         }
         value = self._first_loss()
-        rows = {"loss": problem.loss_scale[:1] * value, "iteration": first}
+        rows = {"loss": (problem.loss_scale[:1] * value).expand(2), "iteration": first}
         filled: set[str] = set()
         for some in (False, True):
             chosen = {name: metric for name, metric in checked.items() if (metric.row_limit is not None) == some}
             try:
                 if chosen:
-                    start = torch.zeros(1, dtype=torch.float64)
+                    start = torch.zeros(2, dtype=torch.float64)
                     columns = self._columns(chosen, factors, first, start, taken=filled, **({} if some else rows))
                     filled |= columns.keys()
             except (MetricError, TypeError, ValueError) as error:

@@ -127,6 +127,8 @@ def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, li
     """The indices [n, order] of the entries that a file lists, and their ids."""
     try:
         table = read_columns(file.expanduser(), separator)
+        if table.names and _are_ids(table.names, ids):  # ids are texts too: no number tells a header from an entry
+            table = read_columns(file.expanduser(), separator, header=False)
         cells = [table.frame.to_series(place).str.strip_chars() for place in _columns(table, ids)]
         if not table.frame.height:
             raise DataError("lists no entry; at least one is needed")
@@ -136,6 +138,12 @@ def _listed(file: Path, ids: Ids, separator: str | None) -> tuple[np.ndarray, li
         raise DataError(f"--entries: {str(file)!r}: {why}") from error
     own = [ids.ids[axis][index] for axis, index in enumerate(indices)]
     return np.stack(indices, axis=1), own
+
+
+def _are_ids(cells: Sequence[str], ids: Ids) -> bool:
+    """Whether the first cells are an id of each axis, and so an entry, not names of columns."""
+    known = (set(map(str, axis.tolist())) for axis in ids.ids)
+    return len(cells) >= len(ids.axes) and all(cell in axis for cell, axis in zip(cells, known, strict=False))
 
 
 def _columns(table: Columns, ids: Ids) -> list[int]:

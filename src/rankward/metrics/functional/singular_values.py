@@ -49,7 +49,7 @@ def singular_values(matrix: Float[Tensor, "*batch rows cols"]) -> Float[Tensor, 
 
 
 class _ClosedForm(torch.autograd.Function):
-    """The values by closed form and their gradient by LAPACK: a closed form has none where singular values are equal."""
+    """Values by closed form with LAPACK's gradient: a closed form has none where singular values are equal."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor) -> Tensor:
