@@ -31,8 +31,8 @@ UNSAID = re.compile(r"[<>…]|FOLDER|YOUR_|RUN\b|COMMAND")
 def commands(page: Path) -> list[str]:
     """Lines of blocks without a language (or `sh`), and what stands in backticks, that begin with `rankward `."""
     text = page.read_text()
-    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if language in ("", "sh") for line in block.splitlines()]
     lines += re.findall(r"`(rankward [^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
     told = [re.split(r"\s+# ", line)[0].strip() for line in lines]
     return [line for line in told if line.startswith("rankward ") and not UNSAID.search(line)]

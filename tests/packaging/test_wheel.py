@@ -43,4 +43,4 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     rankward = tmp_path / "empty" / "bin" / "rankward"
     assert "report.html" in call(rankward, "report", "sweep") and (tmp_path / "sweep" / "report.html").is_file()
     assert "6 runs: 6 done" in call(rankward, "status", "sweep")
-    assert "observations: dimensions, file" in call(rankward, "--help")
+    assert "observations: blocks, changing, diagonal" in call(rankward, "--help")
