@@ -210,7 +210,8 @@ def test_the_paper_in_a_minute(tmp_path):
         & (pl.col("init.scale") == 1e-3)
         & (pl.col("observations.count") == 400)
     )
-    assert number(float(np.median(tf["error/reconstruction"])), 2) in text
+    median = str(typeset(number(float(np.median(tf["error/reconstruction"])), 2)))
+    assert html.unescape(median.removeprefix("<math>").removesuffix("</math>")) in text
 
     with opened(out / "paper.html", viewport={"width": 390, "height": 844}) as shown:
         assert shown.locator("main section:not(#left-out)").count() == len(STATEMENTS)

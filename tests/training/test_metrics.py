@@ -126,7 +126,10 @@ def test_chains_have_their_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("OfMatrices", "expected a metric that can measure this run's start (column 'mine/corner' has 1 values for 2 rows)"),
+        (
+            "OfMatrices",
+            "expected a metric that can measure this run's start (column 'mine/corner' has 1 values for 2 rows)",
+        ),
         ("OfLosses", "expected a metric that can measure this run's start (needs 'loss'; this run offers factors"),
         (
             "TwoColumnsOfOne",
