@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -44,6 +45,23 @@ def _peak(array: Tensor) -> Tensor:
 def times_power_of_two(array: Float[Tensor, "runs *_"], exponent: Int[Tensor, " runs"]) -> Float[Tensor, "runs *_"]:
     """Each run's numbers times 2 to its exponent; exact unless the result is out of float64's range."""
     exponent = exponent.reshape(-1, *(1 for _ in array.shape[1:]))
+    scaled: Tensor = _Scaled.apply(array, exponent) if array.requires_grad else _scaled(array, exponent)
+    return scaled
+
+
+def _scaled(array: Tensor, exponent: Tensor) -> Tensor:
     half = exponent // 2  # 2 to the whole exponent may be out of range where the result is not
-    one = torch.ones_like(half, dtype=array.dtype)  # the gradient of torch.ldexp(array, negative) is 0
-    return array * torch.ldexp(one, half) * torch.ldexp(one, exponent - half)
+    return torch.ldexp(torch.ldexp(array, half), exponent - half)
+
+
+class _Scaled(torch.autograd.Function):
+    """`_scaled` with its gradient, which torch.ldexp takes to be 0 for negative exponents."""
+
+    @staticmethod
+    def forward(ctx: Any, array: Tensor, exponent: Tensor) -> Tensor:
+        ctx.save_for_backward(exponent)
+        return _scaled(array, exponent)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _scaled(gradients[0], ctx.saved_tensors[0]), None
