@@ -321,6 +321,21 @@ def test_gradients_are_those_of_lapack(shape, scale):
         )
 
 
+def test_states_that_are_tensors_are_kept_without_a_gradient_too():
+    class Counted(NuclearNorm):
+        def __init__(self):
+            super().__init__()
+            self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+        def update(self, product):
+            super().update(product)
+            self.total = self.total + self.measured[-1].sum()
+
+    metric, weight = Counted(), torch.nn.Parameter(torch.eye(2))
+    metric(weight), metric(weight)
+    assert metric.total.item() == 4 and not metric.total.requires_grad
+
+
 def test_equal_singular_values_have_a_gradient():
     weight = torch.nn.Parameter(torch.eye(2))
     NuclearNorm()(weight).backward()

@@ -147,6 +147,9 @@ class TraceMetric(Metric):
         self._forward_cache = value.detach()  # which `self.log` reads
         for name in self._defaults:
             kept = getattr(self, name)
+            if isinstance(kept, Tensor):
+                setattr(self, name, kept.detach())
+                continue
             for at in range(len(kept) - 1, -1, -1):
                 if not kept[at].requires_grad:
                     break
@@ -194,7 +197,7 @@ def _identity(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return f"{cls.__name__}_{sha256(key).hexdigest()[:16]}"
 
 
-def arrays(product: Tensor, axes: int, name: str = "product") -> Tensor:
+def arrays(product: Tensor, axes: int) -> Tensor:
     """Arrays of so many axes with one axis before them, from any number of leading axes, also none.
 
     Raises:
@@ -203,10 +206,10 @@ def arrays(product: Tensor, axes: int, name: str = "product") -> Tensor:
     """
     if not isinstance(product, Tensor) or product.is_complex():
         given = product.dtype if isinstance(product, Tensor) else type(product).__name__
-        raise TypeError(f"{name}: {given} is not allowed; expected a tensor of real numbers")
+        raise TypeError(f"product: {given} is not allowed; expected a tensor of real numbers")
     if product.ndim < axes or not prod(product.shape[product.ndim - axes :]):
         expected = {1: "vectors [runs, d]", 2: "matrices [runs, d, d']"}[axes]
-        raise ValueError(f"{name}: shape {list(product.shape)} is not allowed; expected {expected}")
+        raise ValueError(f"product: shape {list(product.shape)} is not allowed; expected {expected}")
     return product.reshape(-1, *product.shape[product.ndim - axes :])
 
 

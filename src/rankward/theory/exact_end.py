@@ -19,7 +19,7 @@ from rankward.theory.certificates import (
     not_applicable,
     says_nothing,
 )
-from rankward.theory.statements import CHAIN, DECAYING, DISCRETE
+from rankward.theory.statements import CHAIN, DECAYING, DISCRETE, check_tolerance, integration_error
 
 
 def product_at(
@@ -101,8 +101,7 @@ class ExactEnd(Certificate):
     name = "exact_end"
 
     def __init__(self, tolerance: float | None = None) -> None:
-        if tolerance is not None and not tolerance > 0:
-            raise ValueError(f"tolerance: {tolerance} is not allowed; expected a number above 0, or null")
+        check_tolerance(tolerance)
         self.tolerance = tolerance
 
     def bounds(self, context: RunContext, trace: Trace) -> list[Bound]:
@@ -138,7 +137,7 @@ class ExactEnd(Certificate):
         predicted = product_at(first, second, context.mask[0], measured[:, context.mask[0]])
         size = np.abs(predicted).max((1, 2))
         distance = np.abs(measured - predicted).max((1, 2)) / size
-        limit = self._limit(context, trace)
+        limit = integration_error(context, trace, self.tolerance)
         off = ~(distance <= limit)
         if off.any():
             at = int(off.argmax())
@@ -150,10 +149,3 @@ class ExactEnd(Certificate):
         if not (moved > limit * size).any():
             return {self.name: says_nothing("no unobserved entry has moved from the start", found)}
         return {self.name: {"verdict": HOLDS, **found}}
-
-    def _limit(self, context: RunContext, trace: Trace) -> Float[np.ndarray, " rows"]:
-        steps = np.asarray(trace["iteration"], dtype=np.float64)
-        if self.tolerance is not None:
-            return np.full(len(steps), self.tolerance)
-        rounding = np.finfo(np.float64).eps * (100 + 10 * np.sqrt(steps))
-        return np.asarray(10 * context.tolerance[0] + rounding)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from rankward.theory import bounds
 from rankward.theory.certificates import (
@@ -386,6 +387,24 @@ class Proposition4(Certificate):
         return {self.name: {"verdict": HOLDS, **found}}
 
 
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse, by a ValueError, a tolerance of a certificate that is neither None nor above 0."""
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"tolerance: {tolerance} is not allowed; expected a number above 0, or null")
+
+
+def integration_error(context: RunContext, trace: Trace, tolerance: float | None) -> Float[np.ndarray, " rows"]:
+    """The error that each row of a run's flow may have, relative: the tolerance, if one is given.
+
+    Else ten times the relative tolerance of a step plus the rounding of all steps so far (machine epsilon times
+    100 + 10 sqrt(steps)).
+    """
+    steps = np.asarray(trace["iteration"], dtype=np.float64)
+    if tolerance is not None:
+        return np.full(len(steps), tolerance)
+    return np.asarray(10 * context.tolerance[0] + np.finfo(np.float64).eps * (100 + 10 * np.sqrt(steps)))
+
+
 class Conservation(Certificate):
     """Flow conserves W_{l+1}^T W_{l+1} - W_l W_l^T: the drift from numerical integration stays below a tolerance.
 
@@ -403,8 +422,7 @@ class Conservation(Certificate):
     name = "conservation"
 
     def __init__(self, tolerance: float | None = None) -> None:
-        if tolerance is not None and not tolerance > 0:
-            raise ValueError(f"tolerance: {tolerance} is not allowed; expected a number above 0, or null")
+        check_tolerance(tolerance)
         self.tolerance = tolerance
 
     def bounds(self, context: RunContext, trace: Trace) -> list[Bound]:
@@ -423,10 +441,7 @@ class Conservation(Certificate):
         premise = self.failing_premises(context)[0]
         if "balance/drift" not in trace:
             return {self.name: not_applicable(premise or "its column (balance/drift) is not measured")}
-        steps = trace["iteration"].astype(np.float64)
-        limit = 10 * context.tolerance[0] + np.finfo(np.float64).eps * (100 + 10 * np.sqrt(steps))
-        if self.tolerance is not None:
-            limit = np.full(len(steps), self.tolerance)
+        limit = integration_error(context, trace, self.tolerance)
         limit = np.where(limit < 1, limit, np.nan)  # a drift as large as the factors is no bound
         bound = Bound("balance/drift", limit, lower=False, slack=0.0)
         found = verdict(bound, trace, premise)
